@@ -1,0 +1,36 @@
+# Set-up, the main job, tests and checks. Everything lives in .venv; nothing is downloaded at run time.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: sweep smoke control test check setup clean
+
+sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
+	$(BIN)/python experiments/sweep_fusion.py
+
+smoke: $(STAMP)  ## the same path in about a minute
+	$(BIN)/python experiments/sweep_fusion.py smoke
+
+control: $(STAMP)  ## the control the paper left out
+	$(BIN)/python experiments/control.py
+
+test: check  ## checks, then the whole suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,9 @@
+"""How SWIM experiments are run: Ray Data, Ray Train, Ray Tune, the sweep store, verdicts and reports.
+
+The public names are those of an experiment file; importing them starts neither Ray nor torch.
+"""
+
+from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
+from swimlab.claims import Better, NotWorse, Trend
+
+__all__ = ["Ablation", "Arm", "Axis", "Better", "Metric", "NotWorse", "Paper", "Trend"]

@@ -1,0 +1,229 @@
+"""What an experiment file is made of: arms × seeds, the metrics, and the paper's rows and claims beside them.
+
+Everything is checked at construction, which is import: a typo in a path, a preset, an arm or a value fails before
+anything runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from swim import recipes
+from swim.recipe import Recipe
+from swim.supervision.presets import PRESETS
+from swimlab.claims import Claim, Trend, contrast
+
+if TYPE_CHECKING:
+    from swimlab.records import TrialRecord
+    from swimlab.store import SweepStore
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str:
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.0)
+    return f"; the nearest is {near[0]!r}" if near else ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A name and what it changes: dotted recipe path → value; `preset` (swim.supervision.presets) is applied first."""
+
+    name: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("an arm needs a name")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"arm {self.name!r}: no preset {self.preset!r}{_nearest(self.preset, PRESETS)}")
+        if taken := {"seed", "name"} & set(self.overrides):
+            raise ValueError(f"arm {self.name!r} may not override {sorted(taken)}: seeds belong to the ablation")
+        object.__setattr__(self, "overrides", dict(self.overrides))
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Preset and overrides as one mapping, the overrides winning."""
+        return {**(PRESETS[self.preset] if self.preset else {}), **self.overrides}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Sugar for one-field arms: `[*Axis("objective.fusion", {"mean": "mean", "pool": "max"})]`."""
+
+    path: str
+    values: Mapping[str, Any]
+
+    def __iter__(self) -> Iterator[Arm]:
+        return (Arm(label, {self.path: value}) for label, value in self.values.items())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of the records. `standin` maps a recipe, or a family of recipes, to what is measured there instead.
+
+    A family is the part of a recipe's name before a dash: "tiny" covers "tiny-hard-look". The longest match wins.
+    """
+
+    name: str
+    standin: Mapping[str, str] = field(default_factory=dict)
+    primary: bool = False
+    higher_is_better: bool = True
+
+    def measured(self, recipe_name: str) -> str:
+        """The record's metric read under this recipe: the stand-in where one is declared, else `name`."""
+        families = [key for key in self.standin if recipe_name == key or recipe_name.startswith(f"{key}-")]
+        return self.standin[max(families, key=len)] if families else self.name
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the paper prints: `rows` (arm → the primary metric), its claims, and `notes`, known inconsistencies.
+
+    `recipe` is the recipe class those numbers speak about; under any other, no gap is ever compared with them.
+    """
+
+    table: str
+    rows: Mapping[str, float] = field(default_factory=dict)
+    claims: Sequence[Claim] = ()
+    notes: Sequence[str] = ()
+    recipe: str = "qwen2.5-vl-7b"
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    arm: str
+    seed: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
+
+    `recipe` is the default of `--recipe`; `reference` names the control arm, which every arm is also compared with.
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    seeds: Sequence[int]
+    metrics: Sequence[Metric]
+    paper: Paper = field(default_factory=lambda: Paper(""))
+    recipe: str = "tiny-hard-look"
+    reference: str | None = None
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("arms", "seeds", "metrics"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
+            raise ValueError(
+                f"ablation name {self.name!r}: lower-case letters, digits, - and _ only (it names a folder)"
+            )
+        self._check_arms()
+        if not self.metrics or (len(self.metrics) > 1 and sum(m.primary for m in self.metrics) != 1):
+            raise ValueError(f"ablation {self.name!r} needs exactly one metric with primary=True: claims are about it")
+        self._check_seeds(self.seeds)
+        for claim in self.paper.claims:
+            self.contrast(claim)
+        base = recipes.named(self.recipe)
+        for arm in self.arms:
+            self._resolve(base, arm, int(self.seeds[0]))
+
+    @property
+    def primary(self) -> Metric:
+        """The metric the claims are about."""
+        return next((metric for metric in self.metrics if metric.primary), self.metrics[0])
+
+    def contrast(self, claim: Claim) -> dict[str, float]:
+        """The claim as weights over arms (see swimlab.claims). ValueError for arms or axes this ablation lacks."""
+        weights = contrast(claim, self._trend_arms(claim) if isinstance(claim, Trend) else ())
+        for name in weights:
+            self._check_known(name, f"claim {claim.text!r}")
+        return weights
+
+    def plan(self, recipe: Recipe, seeds: Sequence[int] | None = None) -> tuple[PlannedTrial, ...]:
+        """Arms × seeds, arm by arm. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats."""
+        chosen = tuple(self.seeds if seeds is None else seeds)
+        self._check_seeds(chosen)
+        return tuple(
+            PlannedTrial(arm.name, seed, self._resolve(recipe, arm, seed)) for arm in self.arms for seed in chosen
+        )
+
+    def main(self, argv: Sequence[str] | None = None) -> None:
+        """The experiment file's command line: run (default) | plan | smoke | report."""
+        from swimlab import cli
+
+        cli.main(self, argv)
+
+    def _check_arms(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError(f"ablation {self.name!r} has no arms")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"ablation {self.name!r} names arms twice: {repeated}")
+        if self.reference is not None:
+            self._check_known(self.reference, "reference")
+        for name in self.paper.rows:
+            self._check_known(name, "paper.rows")
+
+    def _check_known(self, arm: str, where: str) -> None:
+        names = [a.name for a in self.arms]
+        if arm not in names:
+            raise ValueError(f"ablation {self.name!r}, {where}: no arm {arm!r}{_nearest(arm, names)}")
+
+    def _check_seeds(self, seeds: Sequence[int]) -> None:
+        if not seeds:
+            raise ValueError(f"ablation {self.name!r} has no seeds: without replicates there is nothing to compare")
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"ablation {self.name!r} repeats a seed: {list(seeds)}")
+
+    def _resolve(self, recipe: Recipe, arm: Arm, seed: int) -> Recipe:
+        try:
+            return recipe.override({**arm.changes, "seed": seed})
+        except ValueError as error:
+            # pydantic spreads its message over lines, with the whole input and a web address.
+            found = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
+            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
+
+    def _trend_arms(self, claim: Trend) -> list[str]:
+        if claim.arms:
+            return list(claim.arms)
+        values: dict[str, float] = {}
+        for arm in self.arms:
+            for path, value in arm.overrides.items():
+                if path == claim.axis or path.rpartition(".")[2] == claim.axis:
+                    if isinstance(value, bool) or not isinstance(value, int | float):
+                        raise ValueError(f"Trend({claim.axis!r}): arm {arm.name!r} has {value!r}, which has no order")
+                    values[arm.name] = value
+        if len(set(values.values())) != len(values):
+            raise ValueError(f"Trend({claim.axis!r}): several arms share a value {values}; name them with arms=(…)")
+        return sorted(values, key=values.__getitem__)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One planned trial and what became of it: a record, a failure, or neither (not run yet)."""
+
+    arm: str
+    seed: int
+    trial_id: str
+    record: TrialRecord | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All a report needs. `quarantine`: reason → rows set aside; `wall_s`: this invocation, cached trials included."""
+
+    ablation: Ablation
+    recipe: Recipe
+    trials: tuple[ArmResult, ...]
+    store: SweepStore
+    quarantine: dict[str, int]
+    wall_s: float

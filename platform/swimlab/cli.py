@@ -1,0 +1,123 @@
+"""The command line of every experiment file: run (default) | plan | smoke | report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+from rich.console import Console
+from rich.table import Table
+
+from swim import recipes
+from swim.recipe import Recipe
+from swimlab import plan as plans
+from swimlab import report, runner, text
+from swimlab.ablation import Ablation, Results
+from swimlab.backends import StoreError
+from swimlab.clips import PipelineError
+from swimlab.closure import IdentityError
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+from swimlab.summary import summarise
+
+# A smoke that does not point is a broken machine: from scratch .975 was measured at step 50 (seed 0).
+SMOKE_RECIPE = "tiny-smoke"
+SMOKE_POINTING = 0.6
+
+
+def settings(argv: Sequence[str] | None = None) -> Settings:
+    """Flags over SWIMLAB_* variables over defaults. Exits with 2 and one line a mistake."""
+    try:
+        return CliApp.run(Settings, cli_args=list(sys.argv[1:] if argv is None else argv))
+    except (ValidationError, SettingsError) as error:
+        lines = (
+            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            if isinstance(error, ValidationError)
+            else [str(error)]
+        )
+        print("\n".join(lines), file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def main(ablation: Ablation, argv: Sequence[str] | None = None, recipe: Recipe | None = None) -> None:
+    """Do what the command line says. `recipe` replaces the ablation's default one (still overridden by --recipe).
+
+    Exits with 1 when a trial failed or the machine, store or data cannot do what the plan needs, 130 on Ctrl-C.
+    """
+    chosen = settings(argv)
+    # A log is as wide as a table needs; only a terminal has a width of its own.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    try:
+        raise SystemExit(_command(ablation, chosen, recipe, console))
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
+        raise SystemExit(130) from None
+    except (StoreError, PipelineError, IdentityError, ValueError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
+        raise SystemExit(1) from None
+
+
+def _command(ablation: Ablation, chosen: Settings, recipe: Recipe | None, console: Console) -> int:
+    smoke = chosen.command == "smoke"
+    if chosen.recipe is not None:
+        recipe = recipes.named(chosen.recipe)
+    elif smoke or recipe is None:
+        recipe = recipes.named(SMOKE_RECIPE if smoke else ablation.recipe)
+    plan = plans.make_plan(ablation, recipe, chosen, seeds=(0,) if smoke else None)
+    if chosen.command == "plan":
+        console.print(_plan_table(plan, SweepStore(chosen.store)))
+        return 0
+    if chosen.command == "report":
+        results = runner.gather(plan, SweepStore(chosen.store), 0.0)
+    else:
+        results = runner.execute(plan, chosen, console)
+    return _show(results, console, smoke)
+
+
+def _show(results: Results, console: Console, smoke: bool) -> int:
+    uri = report.write_report(results)
+    console.print(text.terminal(summarise(results)))
+    console.print(f"store  {results.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
+    failed = [trial for trial in results.trials if trial.record is None]
+    for trial in failed:
+        why = (trial.failure or "not run").strip().splitlines()[-1]
+        console.print(f"{trial.arm} seed {trial.seed}: {why}", style="red", markup=False, soft_wrap=True)
+    if smoke and not failed:
+        return _smoke_verdict(results, console)
+    return 1 if failed else 0
+
+
+def _smoke_verdict(results: Results, console: Console) -> int:
+    paper = recipes.named(SMOKE_RECIPE).objective.model_dump(mode="json")
+    points = [
+        t.record.metrics["attention.pointing"]
+        for t in results.trials
+        if t.record and t.record.recipe["objective"] == paper
+    ]
+    for value in points:
+        passed = value > SMOKE_POINTING
+        console.print(
+            f"smoke: preset paper points at {value:.2f} (bar {SMOKE_POINTING}): {'ok' if passed else 'BROKEN'}"
+        )
+        if not passed:
+            return 1
+    return 0
+
+
+def _plan_table(plan: plans.Plan, store: SweepStore) -> Table:
+    done = store.records(plan.trial_ids)
+    todo = {spec.trial_id for wave in plans.missing(plan, store) for spec in wave}
+    table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(todo)} to run")
+    for column in ("trial", "arm", "seed", "recipe", "steps", "state", "cpu s"):
+        table.add_column(column)
+    arm_ids = {spec.trial_id for _, spec in plan.arms}
+    bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
+    for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
+        record = done.get(spec.trial_id)
+        state = "cached" if record else "new" if spec.trial_id in todo else "not needed"
+        cost = f"{record.cost.cpu_s:.0f}" if record else ""
+        recipe = spec.recipe
+        table.add_row(spec.trial_id, arm, str(spec.seed), recipe.name, str(recipe.optim.steps), state, cost)
+    return table

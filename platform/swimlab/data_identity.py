@@ -1,0 +1,101 @@
+"""Which data a recipe sees: content, never location.
+
+Full contents are hashed, once: a hash is remembered by path, size and modification time in a JSON file.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from swim.recipe import DataConfig, NLReferFiles
+from swimlab.closure import IdentityError
+
+# A file changed again within the resolution of its own timestamp would keep its remembered hash; so young files are
+# hashed but not remembered.
+_SETTLED_NS = 2_000_000_000
+
+
+class FileHashes:
+    """sha256 of whole files, remembered in `cache_dir`/file-hashes.json; use as a context manager, which saves."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._path = cache_dir / "file-hashes.json"
+        self._known: dict[str, list[Any]] = self._load()
+        self._changed = False
+
+    def __enter__(self) -> "FileHashes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._changed:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f".{self._path.name}-{uuid4().hex}")
+        # Another process may have added hashes meanwhile.
+        temporary.write_text(json.dumps(self._load() | self._known, indent=0))
+        os.replace(temporary, self._path)
+
+    def of(self, path: Path) -> str:
+        """sha256 of a file, or of the names and hashes of the files of a folder (a video may be a folder of frames)."""
+        if path.is_dir():
+            inside = {p.relative_to(path).as_posix(): self.of(p) for p in sorted(path.rglob("*")) if p.is_file()}
+            return hashlib.sha256(json.dumps(inside, sort_keys=True).encode()).hexdigest()
+        stat = path.stat()
+        key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(key)
+        if known is not None and known[:2] == stamp:
+            return str(known[2])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+            self._known[key] = [*stamp, digest]
+            self._changed = True
+        return digest
+
+    def _load(self) -> dict[str, list[Any]]:
+        try:
+            known: dict[str, list[Any]] = json.loads(self._path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return known
+
+
+def data_content(data: DataConfig, cache_dir: Path, generator_code: Callable[[], str]) -> dict[str, Any]:
+    """What the data is, as plain values to be hashed. For the embedded data set: its config and its generator's code.
+
+    For a user's files: the frame policy, and per annotation file its name, its content and the contents of the videos
+    its rows name (a missing one counts as "missing"). Raises IdentityError for an annotation file that cannot be read.
+    """
+    if not isinstance(data, NLReferFiles):
+        return {"config": data.model_dump(), "code": generator_code()}
+    with FileHashes(cache_dir) as hashes:
+        parts = {"train": data.annotations, "held_out": data.held_out_annotations}
+        return {
+            "kind": data.kind,
+            "frames": data.frames.model_dump(),
+            **{
+                part: [_annotation(Path(name), Path(data.videos), hashes) for name in names]
+                for part, names in parts.items()
+            },
+        }
+
+
+def _annotation(path: Path, videos: Path, hashes: FileHashes) -> dict[str, Any]:
+    try:
+        digest = hashes.of(path)
+        rows = json.loads(path.read_bytes())
+    except OSError as error:
+        raise IdentityError(f"annotation file {path}: {error.strerror}; correct data.annotations") from error
+    except ValueError as error:
+        raise IdentityError(f"annotation file {path} is no JSON: {error}") from error
+    if not isinstance(rows, list):
+        raise IdentityError(f"annotation file {path} holds a {type(rows).__name__}; an array of rows is expected")
+    # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
+    named = {row["video"] for row in rows if isinstance(row, dict) and isinstance(row.get("video"), str)}
+    found = {name: hashes.of(videos / name) if (videos / name).exists() else "missing" for name in sorted(named)}
+    return {"name": path.name, "sha256": digest, "videos": found}

@@ -1,0 +1,126 @@
+"""The name of a trial: a hash of the canonical recipe, the code it runs and the data it sees.
+
+Two recipes that must give the same numbers have one name (a control is shared by every table), and whatever could
+change a number changes it. What cannot be written stably is refused.
+"""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from swim.entry import entry_modules
+from swim.recipe import DataConfig, Recipe
+from swimlab.closure import SOURCE_ROOT, IdentityError, archive, fingerprint, module_hashes
+from swimlab.data_identity import data_content
+
+__all__ = [
+    "IdentityError",
+    "canonical",
+    "canonical_json",
+    "clips_fingerprint",
+    "code_fingerprint",
+    "code_modules",
+    "data_fingerprint",
+    "source_archive",
+    "trial_id",
+]
+
+_DIGITS = 20  # 80 bits: a billion trials share a name with probability 4e-7
+
+# With mask_weight 0 nothing is fused or compared to a mask. `layers` stays: the evaluation reads attention there.
+_ACTIVE_WITHOUT_MASK = {"layers", "text_weight", "mask_weight"}
+
+
+def canonical(recipe: Recipe, init_id: str | None = None) -> str:
+    """Canonical JSON of what decides a result.
+
+    Dropped: the recipe's name, objective fields that mask_weight 0 makes inactive, and where a user's files lie (the
+    data fingerprint has their contents). The recipe it starts from appears as `init_id` when given, as `trial_id` does,
+    else inline. Raises IdentityError for a value that cannot be written stably.
+    """
+    # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
+    recipe = Recipe.model_validate(recipe.model_dump())
+    tree = recipe.model_dump(exclude={"name", "init"})
+    if recipe.objective.mask_weight == 0:
+        tree["objective"] = recipe.objective.model_dump(include=_ACTIVE_WITHOUT_MASK)
+    for location in ("annotations", "videos", "held_out_annotations"):
+        tree["data"].pop(location, None)
+    if recipe.init is not None:
+        tree["init"] = init_id or json.loads(canonical(recipe.init))
+    return canonical_json(tree)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces, ASCII only, floats as Python's shortest repr (5.0 is not 5, -0.0 is 0.0).
+
+    Raises IdentityError naming the path of NaN, an infinity, or anything but dicts with text keys, sequences, text,
+    numbers, booleans and None.
+    """
+    return json.dumps(_plain(value, "recipe"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any, path: str) -> Any:
+    kind = type(value)
+    if value is None or kind in (str, bool, int):
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise IdentityError(
+                f"{path} is {value}: a number that equals nothing cannot name a trial; use a finite one"
+            )
+        return value + 0.0
+    if kind in (list, tuple):
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
+    raise IdentityError(
+        f"{path} is a {kind.__name__}, which has no stable text; use text, numbers, booleans, None, lists and dicts "
+        "with text keys"
+    )
+
+
+def code_modules(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> dict[str, str]:
+    """Module (or packaged data file) → hash, for everything of `swim` that the recipe runs."""
+    return module_hashes(entry_modules(recipe), source_root)
+
+
+def code_fingerprint(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> str:
+    """One hash over `code_modules`, 20 hex digits."""
+    return fingerprint(code_modules(recipe, source_root))
+
+
+def source_archive(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> bytes:
+    """The sources behind `code_fingerprint`, for code/<fingerprint>.tar.gz; byte-equal for equal sources."""
+    return archive(entry_modules(recipe), source_root)
+
+
+def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
+    """Hash of what the data is (see `data_content`), 20 hex digits. `cache_dir` remembers hashes of large files."""
+    content = data_content(data, cache_dir, lambda: fingerprint(module_hashes(["swim.data.shapes_world"], source_root)))
+    return _digest(canonical_json(content))
+
+
+def clips_fingerprint(data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
+    """Hash of a data set and of the code that reads and decodes it: the name of its prepared clips."""
+    code = fingerprint(module_hashes(["swim.data.samples", "swim.data.video"], source_root))
+    return _digest(canonical_json({"data": data_fingerprint, "code": code}))
+
+
+def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
+    """The trial's name, 20 hex digits; the recipe it starts from enters as a trial of its own.
+
+    Raises IdentityError when recipe, code or data cannot be named stably.
+    """
+    init_id = None if recipe.init is None else trial_id(recipe.init, cache_dir, source_root)
+    parts = {
+        "recipe": canonical(recipe, init_id),
+        "code": code_fingerprint(recipe, source_root),
+        "data": data_fingerprint(recipe.data, cache_dir, source_root),
+    }
+    return _digest(canonical_json(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,118 @@
+"""Who holds an attempt, and is it still alive?
+
+Two answers. A heartbeat object that changes, seen on the observer's own monotonic clock (no clock is compared with
+another's). And, for a claim made on the observer's own machine, the process table: after `kill -9` nobody waits.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from swim.recipe import Frozen
+
+_log = logging.getLogger(__name__)
+
+# psutil derives the start time from the boot time, which moves a little when the clock is set.
+_START_TOLERANCE_S = 2.0
+
+
+class Owner(Frozen):
+    """The process behind a claim. `realm` is one boot of one kernel and one pid namespace: two containers that share a
+    host name do not see each other's processes, and must not judge them."""
+
+    host: str
+    realm: str
+    pid: int
+    started_s: float
+
+    @classmethod
+    def current(cls) -> "Owner":
+        """This process."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), realm=_realm(), pid=pid, started_s=psutil.Process(pid).create_time())
+
+    def is_gone(self, observer: "Owner") -> bool:
+        """True when the observer can see that this process has ended; False when it lives or cannot be judged."""
+        if not self.realm or (self.host, self.realm) != (observer.host, observer.realm):
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            return bool(
+                abs(process.create_time() - self.started_s) > _START_TOLERANCE_S
+                or process.status() == psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
+
+
+def _realm() -> str:
+    """Empty where the kernel does not tell (then only heartbeats count)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+class Heartbeat:
+    """Rewrites one small object every `interval_s`, from a daemon thread. `write` gets the content."""
+
+    def __init__(self, write: Callable[[bytes], None], nonce: str, interval_s: float) -> None:
+        self._write, self._nonce, self._interval_s = write, nonce, interval_s
+        self._count = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{nonce[:8]}", daemon=True)
+
+    def start(self) -> None:
+        """The first beat is written here, so that a store that refuses it says so to the caller."""
+        self._beat(released=False)
+        self._thread.start()
+
+    def stop(self, *, released: bool) -> None:
+        """`released` tells observers that the attempt is free at once."""
+        self._stop.set()
+        self._thread.join()
+        if released:
+            self._beat(released=True)
+
+    def _beat(self, *, released: bool) -> None:
+        self._count += 1
+        self._write(json.dumps({"nonce": self._nonce, "count": self._count, "released": released}).encode())
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._beat(released=False)
+            except Exception as error:
+                # A store that comes back within the observers' patience must not cost the trial.
+                _log.warning("heartbeat not written, trying again in %.0f s: %s", self._interval_s, error)
+
+
+def released(beat: bytes | None) -> bool:
+    """Did the owner give the attempt up with its last beat?"""
+    return beat is not None and bool(json.loads(beat)["released"])
+
+
+class Observer:
+    """Remembers when each heartbeat was last seen to change. One an observer has never seen is alive."""
+
+    def __init__(self, dead_after_s: float, clock: Callable[[], float]) -> None:
+        self.dead_after_s, self._clock = dead_after_s, clock
+        self._seen: dict[str, tuple[bytes | None, float]] = {}
+
+    def is_dead(self, key: str, beat: bytes | None) -> bool:
+        """True once the beat under `key` (None: not written yet) did not change for `dead_after_s`."""
+        now_s = self._clock()
+        last, since_s = self._seen.get(key, (None, now_s))
+        if key not in self._seen or last != beat:
+            self._seen[key] = (beat, now_s)
+            return False
+        return now_s - since_s >= self.dead_after_s

@@ -1,0 +1,25 @@
+"""Which names may appear in the store. Nothing leaves its prefix, and every name reads the same on every backend."""
+
+import re
+
+from swimlab.backends import StoreError
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*")
+_TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def checked_path(path: str) -> str:
+    """The path, if relative, with no empty, hidden or `..` segment and portable characters only; else StoreError."""
+    if not all(_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+        raise StoreError(
+            f"{path!r} is no path of the store: use relative segments of letters, digits and _.=@+-, "
+            "none of which starts with a dot"
+        )
+    return path
+
+
+def checked_trial_id(trial_id: str) -> str:
+    """The trial id, if it can be a file name; else StoreError."""
+    if not _TRIAL_ID.fullmatch(trial_id):
+        raise StoreError(f"{trial_id!r} is no trial id: use 1 to 64 letters, digits, dashes and underscores")
+    return trial_id

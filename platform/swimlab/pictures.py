@@ -1,0 +1,119 @@
+"""Pictures of attention: the same held-out noun, frame | mask | each arm's map, as inline PNG.
+
+Dimensions: T' temporal patches, H' × W' visual tokens, H × W pixels of the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from swim.evaluation.types import Overlay
+
+WIDTH_PX = 224
+MASK_COLOUR = np.array([255, 255, 255])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One arm's map; `mass` is the share of this patch's attention that lies in the mask, None when it pays none."""
+
+    arm: str
+    image: str
+    mass: float | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One noun: data URIs of frame and mask, then a panel for every arm that has it."""
+
+    noun: str
+    question: str
+    key: str
+    frame: str
+    mask: str
+    panels: tuple[Panel, ...]
+
+
+def strips(overlays: Mapping[str, Sequence[Overlay]]) -> list[Strip]:
+    """Nouns that every given arm has a map for (arm → its overlays), in the first arm's order.
+
+    The patch shown is the annotated one with the largest mask. Each map is bilinear from the token grid and scaled to
+    its own maximum, so strips show where an arm looks, not how much.
+    """
+    if not overlays:
+        return []
+    by_arm = {arm: {(o.key, o.tag): o for o in items} for arm, items in overlays.items()}
+    first = next(iter(by_arm.values()))
+    return [
+        _strip({arm: items[noun] for arm, items in by_arm.items()})
+        for noun in first
+        if all(noun in items for items in by_arm.values())
+    ]
+
+
+def _strip(by_arm: Mapping[str, Overlay]) -> Strip:
+    overlay = next(iter(by_arm.values()))
+    patches = overlay.grid[0]
+    height, width = overlay.frame_size
+    frames_THWC = np.frombuffer(overlay.frames, np.uint8).reshape(patches, height, width, 3)
+    masks_THW = np.frombuffer(overlay.masks, np.uint8).reshape(patches, height, width)
+    patch = max(range(patches), key=lambda t: (overlay.annotated[t], int(masks_THW[t].sum())))
+    size = (WIDTH_PX, max(1, round(WIDTH_PX * height / width)))
+    frame_HWC = np.asarray(Image.fromarray(frames_THWC[patch]).resize(size, Image.Resampling.BICUBIC))
+    mask_HW = np.asarray(Image.fromarray(masks_THW[patch] * 255).resize(size, Image.Resampling.BILINEAR)) > 127
+    panels = [
+        Panel(arm, _png(_attended(frame_HWC, mask_HW, maps, patch)), _mass(maps, masks_THW[patch], patch))
+        for arm, maps in by_arm.items()
+    ]
+    masked = np.where(mask_HW[..., None], frame_HWC, frame_HWC // 5)
+    return Strip(overlay.noun, overlay.question, overlay.key, _png(frame_HWC), _png(masked), tuple(panels))
+
+
+def _map(overlay: Overlay, patch: int) -> NDArray[np.float32]:
+    map_THW = np.frombuffer(overlay.map, np.float32).reshape(overlay.grid)
+    chosen: NDArray[np.float32] = map_THW[patch]
+    return chosen
+
+
+def _mass(overlay: Overlay, mask_HW: NDArray[np.uint8], patch: int) -> float | None:
+    map_HW = _map(overlay, patch)
+    inside_HW = np.asarray(Image.fromarray(mask_HW.astype(np.float32)).resize(map_HW.shape[::-1], Image.Resampling.BOX))
+    total = float(map_HW.sum())
+    return float((map_HW * inside_HW).sum()) / total if total > 0 else None
+
+
+def _attended(
+    frame_HWC: NDArray[np.uint8], mask_HW: NDArray[np.bool_], overlay: Overlay, patch: int
+) -> NDArray[np.uint8]:
+    """Dimmed frame, heat over it, and the outline of the mask."""
+    height, width = mask_HW.shape
+    map_HW = np.asarray(Image.fromarray(_map(overlay, patch)).resize((width, height), Image.Resampling.BILINEAR))
+    heat_HW = np.clip(map_HW / max(float(map_HW.max()), 1e-12), 0, 1)
+    colour_HWC = matplotlib.colormaps["inferno"](heat_HW)[..., :3] * 255
+    grey_HWC = frame_HWC.mean(-1, keepdims=True) * 0.55
+    alpha_HW1 = (0.15 + 0.85 * heat_HW)[..., None]
+    blend_HWC = grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1
+    blend_HWC[_outline(mask_HW)] = MASK_COLOUR
+    attended_HWC: NDArray[np.uint8] = blend_HWC.astype(np.uint8)
+    return attended_HWC
+
+
+def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    padded = np.pad(mask_HW, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    outline: NDArray[np.bool_] = mask_HW & ~inner
+    return outline
+
+
+def _png(image_HWC: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,86 @@
+"""From an ablation to named trials and the waves they run in. Imports no Ray: a run that is all cached needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swim.recipe import Frozen, Recipe
+from swimlab import identity
+from swimlab.ablation import Ablation, PlannedTrial
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+
+class TrialSpec(Frozen):
+    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`."""
+
+    trial_id: str
+    arm: str
+    seed: int
+    recipe: Recipe
+    init_trial_id: str | None
+    code_fingerprint: str
+    data_fingerprint: str
+    clips_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Named trials: `arms` in the order of the ablation (arms that mean the same share one), and the waves to run them
+    in: whatever a trial starts from comes in an earlier wave."""
+
+    ablation: Ablation
+    recipe: Recipe
+    arms: tuple[tuple[PlannedTrial, TrialSpec], ...]
+    waves: tuple[tuple[TrialSpec, ...], ...]
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        """Every trial, what arms start from included, each once."""
+        return tuple(spec.trial_id for wave in self.waves for spec in wave)
+
+
+def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:
+    """Resolve and name. Raises ValueError or IdentityError for what cannot run; touches neither Ray nor the store."""
+    names: dict[str, TrialSpec] = {}
+
+    def name(arm: str, seed: int, chosen: Recipe) -> TrialSpec:
+        key = chosen.model_dump_json()
+        if key not in names:
+            init = None if chosen.init is None else name(chosen.init.name, chosen.init.seed, chosen.init)
+            data = identity.data_fingerprint(chosen.data, settings.cache)
+            names[key] = TrialSpec(
+                trial_id=identity.trial_id(chosen, settings.cache),
+                arm=arm,
+                seed=seed,
+                recipe=chosen,
+                init_trial_id=init.trial_id if init else None,
+                code_fingerprint=identity.code_fingerprint(chosen),
+                data_fingerprint=data,
+                clips_fingerprint=identity.clips_fingerprint(data),
+            )
+        return names[key]
+
+    arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds))
+    unique = {spec.trial_id: spec for spec in names.values()}
+    depth: dict[str, int] = {}
+    for spec in names.values():  # what a trial starts from was named before it
+        depth[spec.trial_id] = depth[spec.init_trial_id] + 1 if spec.init_trial_id else 0
+    waves = tuple(
+        tuple(spec for trial_id, spec in unique.items() if depth[trial_id] == level)
+        for level in range(max(depth.values()) + 1)
+    )
+    return Plan(ablation, recipe, arms, waves)
+
+
+def missing(plan: Plan, store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
+    """The waves that still have to run. A base whose descendants are all in the store is not needed again."""
+    done = store.records(plan.trial_ids)
+    wanted = {spec.trial_id for _, spec in plan.arms if spec.trial_id not in done}
+    waves = []
+    for wave in reversed(plan.waves):
+        todo = tuple(spec for spec in wave if spec.trial_id in wanted)
+        wanted |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
+        waves.append(todo)
+    return tuple(wave for wave in reversed(waves) if wave)

@@ -1,0 +1,109 @@
+"""Figures of a report: learning curves per arm as inline SVG (matplotlib's Agg family, no display, no files)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Eight hues that stay apart for colour-blind readers (after Okabe and Ito), darkened for text on white.
+PALETTE = ("#0b6fa4", "#d9822b", "#178a63", "#b3446c", "#6a51a3", "#8a6d3b", "#3aa6b9", "#c03a2b")
+REFERENCE_COLOUR = "#7a828c"
+MOST_PANELS = 6
+SMOOTH_ABOVE_POINTS = 60
+STYLE = {
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b6bcc4",
+    "axes.labelcolor": "#59636e",
+    "xtick.color": "#59636e",
+    "ytick.color": "#59636e",
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#eceff2",
+    # Text stays text and takes the page's font; matplotlib lays it out with its own, which is wider.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "swimlab",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one trial: `values[i]` after `steps[i]` optimiser steps."""
+
+    arm: str
+    seed: int
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+def arm_colours(arms: Sequence[str], reference: str | None) -> dict[str, str]:
+    """One colour an arm, the same in every figure and row of a report; the control is grey."""
+    others = [arm for arm in arms if arm != reference]
+    colours = {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(others)}
+    return {arm: colours.get(arm, REFERENCE_COLOUR) for arm in arms}
+
+
+def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str | None:
+    """Small multiples, one panel a metric: mean over seeds, band from the lowest to the highest seed. SVG, or None.
+
+    Seeds are averaged on the steps they share. Curves above 60 points are smoothed with a running mean of 1/30 of
+    their length, the band too, so that it shows the seeds and not the batches. At most six metrics, in name order,
+    those with two steps or more in which not every trial is the same (a learning-rate schedule compares nothing).
+    """
+    names = [name for name in sorted({c.name for c in curves}) if _differs([c for c in curves if c.name == name])]
+    names = names[:MOST_PANELS]
+    if not names:
+        return None
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10.6, 2.5 * lines), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False)
+        for panel, name in zip(axes.flat, names, strict=False):
+            panel.set_title(name, parse_math=False)
+            panel.set_axisbelow(True)
+            for arm, colour in colours.items():
+                _draw(panel, [c for c in curves if c.name == name and c.arm == arm], colour)
+        for panel in list(axes.flat)[len(names) :]:
+            panel.set_axis_off()
+        for panel in axes[-1]:
+            panel.set_xlabel("optimiser steps")
+        svg = io.StringIO()
+        # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = svg.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _differs(curves: Sequence[Curve]) -> bool:
+    longest = max(len(curve.steps) for curve in curves)
+    return longest > 1 and (len(curves) == 1 or len({tuple(curve.values) for curve in curves}) > 1)
+
+
+def _draw(panel: object, curves: Sequence[Curve], colour: str) -> None:
+    shared = sorted(set.intersection(*(set(c.steps) for c in curves))) if curves else []
+    if not shared:
+        return
+    values_NT = np.array([[dict(zip(c.steps, c.values, strict=True))[step] for step in shared] for c in curves])
+    values_NT = _smooth(values_NT)
+    panel.fill_between(shared, values_NT.min(0), values_NT.max(0), color=colour, alpha=0.16, linewidth=0)  # type: ignore[attr-defined]
+    panel.plot(shared, values_NT.mean(0), color=colour, linewidth=1.5)  # type: ignore[attr-defined]
+
+
+def _smooth(values_NT: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running mean over the points inside the window (shorter at the ends: nothing is padded)."""
+    points = values_NT.shape[1]
+    if points <= SMOOTH_ABOVE_POINTS:
+        return values_NT
+    kernel = np.ones(2 * (points // 60) + 1)
+    counts = np.convolve(np.ones(points), kernel, "same")
+    return np.stack([np.convolve(row, kernel, "same") / counts for row in values_NT])

@@ -1,0 +1,97 @@
+"""Live progress of a run: bars on a terminal, plain lines in a log (a job's log in the Ray dashboard is one)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_S = 15.0
+
+
+class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
+    """Tune's callback and the preparation's. `with SweepProgress(console): …`"""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.interrupted = False
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said_s = 0.0
+        self._wave: TaskID | None = None
+        self._done = 0
+        self._total = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks beside its own state and runs the original: a terminal cannot travel.
+        return {}
+
+    def __enter__(self) -> SweepProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Progress of a preparation stage."""
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, note="")
+        self._bars.update(self._tasks[name], completed=done, total=total)
+        self._line(f"{name}: {done} of {total}", now=done >= total)
+
+    def wave(self, name: str, total: int) -> None:
+        """A wave of trials begins."""
+        self._done, self._total = 0, total
+        self._wave = self._bars.add_task(f"[bold]{name}", total=total, note="")
+        self._line(f"{name}: {total} to run", now=True)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Tune: a trial reported."""
+        name = _name(trial)
+        if result.get("stage") == "train":
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(f"  {name}", total=result["steps"], note="")
+            note = f"loss {result['loss']:.4f}"
+            self._bars.update(self._tasks[name], completed=result["step"], note=note)
+            self._line(f"  {name}: step {result['step']} of {result['steps']}, {note}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Tune: a trial ended well."""
+        self._end(trial, "done")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Tune: a trial failed; its attempt in the store holds the error."""
+        self._end(trial, "FAILED")
+
+    def _end(self, trial: Any, how: str) -> None:
+        name = _name(trial)
+        self._done += 1
+        if name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
+        if self._wave is not None:
+            self._bars.update(self._wave, completed=self._done)
+        objective = (trial.last_result or {}).get("objective", 0.0)
+        self._line(f"  {name}: {how} ({self._done} of {self._total}), objective {objective:.3f}", now=True)
+
+    def _line(self, text: str, now: bool = False) -> None:
+        if self.console.is_terminal:
+            return
+        if now or time.monotonic() - self._said_s > LINE_EVERY_S:
+            self._said_s = time.monotonic()
+            self.console.print(text, highlight=False)
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['arm']} · seed {trial.config['seed']}"

@@ -1,0 +1,63 @@
+"""Recorded beside every result, never hashed into its identity: source, versions, host, numerics."""
+
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import swim
+from swimlab.records import Provenance
+
+PACKAGES = ("torch", "transformers", "ray", "numpy", "swimlab")
+
+
+def utc_now() -> str:
+    """The time of day for `started_at` and `finished_at`: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def gather(*, device: str, dtype: str, world_size: int, started_at: str, finished_at: str) -> Provenance:
+    """Everything but the results. `device`, `dtype` and `world_size` complete the numerics class; a package that is not
+    installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
+    found = versions()
+    numerics: dict[str, str | int] = {name: found[name] for name in ("torch", "transformers") if name in found}
+    sha, dirty = git_state(Path(swim.__file__).parent)
+    return Provenance(
+        git_sha=sha,
+        git_dirty=dirty,
+        versions=found,
+        host=socket.gethostname(),
+        numerics={**numerics, "device": device, "dtype": dtype, "world_size": world_size},
+        started_at=started_at,
+        finished_at=finished_at,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can move a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """(HEAD, are there uncommitted changes?) of the checkout around a folder; None for what git cannot say."""
+    sha = _git(folder, "rev-parse", "--verify", "HEAD")
+    status = _git(folder, "status", "--porcelain")
+    return sha, None if status is None else bool(status)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

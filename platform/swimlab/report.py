@@ -1,0 +1,155 @@
+"""The report of an ablation: one self-contained HTML page (no request leaves it) and the same table as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from swim.evaluation.types import Overlay
+from swimlab import text, wording
+from swimlab.ablation import ArmResult, Results
+from swimlab.axis import Axis, axis
+from swimlab.pictures import Strip, strips
+from swimlab.plots import SMOOTH_ABOVE_POINTS, Curve, arm_colours, learning_curves
+from swimlab.records import from_parquet, metrics_from_table, overlays_from_table
+from swimlab.summary import Table, summarise
+from swimlab.verdict import Interval
+
+DOTS_PX = 150
+FOREST_PX = 250
+
+
+def write_report(results: Results) -> str:
+    """Writes reports/<ablation>/{index.html, report.md} into the store, replacing what is there; the page's address."""
+    folder = f"reports/{results.ablation.name}"
+    for name, content in write(results).items():
+        results.store.backend.replace(f"{folder}/{name}", content.encode())
+    return f"{results.store.uri}/{folder}/index.html"
+
+
+def write(results: Results) -> dict[str, str]:
+    """File name → text. Raises StoreError when a committed file is gone or is not what was committed."""
+    table = summarise(results)
+    return {"index.html": render_html(results, table), "report.md": text.render_markdown(table)}
+
+
+def render_html(results: Results, table: Table) -> str:
+    """The page. Everything that comes from data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("swimlab", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        number=wording.number, mean_ci=wording.mean_ci, p_value=wording.p_value, duration=wording.duration,
+        as_printed=wording.as_printed,
+        seeds_needed=wording.seeds_needed, column_title=text.column_title, verdict_text=text.verdict_text,
+    )  # fmt: skip
+    colours = arm_colours([row.arm for row in table.rows], table.reference)
+    seed, pictures = _pictures(results)
+    return environment.get_template("report.html.j2").render(
+        table=table,
+        colours=colours,
+        dots=_dots_axis(table),
+        forest=_forest_axis(table),
+        curves=learning_curves(_curves(results), colours),
+        smooth_above=SMOOTH_ABOVE_POINTS,
+        strips=pictures,
+        strips_seed=seed,
+        facts=_facts(results),
+        snippet=_snippet(results, table),
+    )
+
+
+def _bounds(seen: Interval | None) -> list[float]:
+    return [] if seen is None else [v for v in (seen.low, seen.mean, seen.high) if v is not None]
+
+
+def _dots_axis(table: Table) -> Axis | None:
+    cells = [row.cells[table.primary] for row in table.rows]
+    values = [v for cell in cells for v in (*cell.values.values(), *_bounds(cell.interval))]
+    if table.comparable:
+        values += [row.paper for row in table.rows if row.paper is not None]
+    return axis(values, DOTS_PX)
+
+
+def _forest_axis(table: Table) -> Axis | None:
+    values = [v for claim in table.claims for v in _bounds(claim.outcome.interval)]
+    values += _bounds(table.self_test.interval) if table.self_test else []
+    gaps = [claim.outcome.evidence.paper_gap for claim in table.claims]
+    values += [gap for gap in gaps if gap is not None] if values else []
+    margins = [sign * claim.margin for claim in table.claims for sign in (-1, 1)] if values else []
+    return axis([*values, *margins, 0.0], FOREST_PX) if values else None
+
+
+def _done(results: Results, name: str) -> list[ArmResult]:
+    return [trial for trial in results.trials if trial.record and name in trial.record.files]
+
+
+def _curves(results: Results) -> list[Curve]:
+    curves = []
+    for trial in _done(results, "metrics.parquet"):
+        points = metrics_from_table(from_parquet(results.store.open_file(trial.trial_id, "metrics.parquet")))
+        for name in dict.fromkeys(point.name for point in points):
+            mine = [point for point in points if point.name == name]
+            steps, values = [p.step for p in mine], [p.value for p in mine]
+            curves.append(Curve(trial.arm, trial.seed, name, steps, values))
+    return curves
+
+
+def _pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
+    """Of the seeds that most arms have maps for, the lowest: the same clips and nouns for every arm."""
+    trials = _done(results, "overlays.parquet")
+    if not trials:
+        return None, ()
+    seeds = sorted({trial.seed for trial in trials})
+    seed = max(seeds, key=lambda s: sum(trial.seed == s for trial in trials))
+    overlays: dict[str, list[Overlay]] = {}
+    for trial in trials:
+        if trial.seed == seed:
+            data = results.store.open_file(trial.trial_id, "overlays.parquet")
+            overlays[trial.arm] = overlays_from_table(from_parquet(data))
+    return seed, strips(overlays)
+
+
+def _facts(results: Results) -> dict[str, list[str]]:
+    """Provenance: every distinct value, so that a mixture is seen."""
+    records = [trial.record for trial in results.trials if trial.record]
+    facts: dict[str, Any] = {"store": [results.store.uri]}
+    facts["code fingerprint"] = [record.code_fingerprint for record in records]
+    facts["data fingerprint"] = [record.data_fingerprint for record in records]
+    facts["git"] = [
+        f"{r.provenance.git_sha or 'unknown'}{' + changes' * bool(r.provenance.git_dirty)}" for r in records
+    ]
+    facts["base trial"] = [record.init_trial_id or "none" for record in records]
+    facts["versions"] = [_pairs(record.provenance.versions) for record in records]
+    facts["numerics class"] = [_pairs(record.provenance.numerics) for record in records]
+    facts["host"] = [record.provenance.host for record in records]
+    facts["first started"] = [min((r.provenance.started_at for r in records), default="never")]
+    facts["last finished"] = [max((r.provenance.finished_at for r in records), default="never")]
+    facts["recipe"] = [results.recipe.model_dump_json()]
+    return {name: list(dict.fromkeys(values)) or ["none"] for name, values in facts.items()}
+
+
+def _pairs(mapping: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in mapping.items())
+
+
+def _snippet(results: Results, table: Table) -> str:
+    columns = ", ".join(f'"{column.measured}"' for column in table.columns)
+    done = "', '".join(trial.trial_id for trial in results.trials if trial.record)
+    return f"""import duckdb, pyarrow.parquet as pq
+
+store = {results.store.uri!r}
+trials = pq.read_table(f"{{store}}/tables/trials/trials.parquet")
+arms = pq.read_table(f"{{store}}/tables/arms/{results.ablation.name}.parquet")
+duckdb.sql('''
+    select arm, arms.seed, {columns}
+    from arms join trials using (trial_id)
+    where trial_id in ('{done}')
+    order by all
+''').show()"""

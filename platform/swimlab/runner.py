@@ -1,0 +1,110 @@
+"""From a plan to results: prepare data once, run what the store lacks, gather what it has.
+
+`run` is plan minus records, so running again resumes; when nothing is missing Ray is never started.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow as pa
+from rich.console import Console
+
+from swim.recipe import DataConfig
+from swimlab import clips, identity
+from swimlab.ablation import ArmResult, Results
+from swimlab.plan import Plan, TrialSpec, missing
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+
+def execute(plan: Plan, settings: Settings, console: Console) -> Results:
+    """Run what is missing and return everything. Raises StoreError before any work when the store cannot be written,
+    PlanError when the plan cannot fit, PipelineError when the data cannot be used."""
+    started_s = time.monotonic()
+    store = SweepStore(settings.store)
+    waves = missing(plan, store)
+    todo = sum(len(wave) for wave in waves)
+    arm_ids = {spec.trial_id for _, spec in plan.arms}
+    cached = len(arm_ids) - sum(spec.trial_id in arm_ids for wave in waves for spec in wave)
+    console.print(
+        f"{plan.ablation.name} on {plan.recipe.name}: {cached} of {len(arm_ids)} trials cached, {todo} to run"
+    )
+    if waves:
+        store.check_writable()
+        _run(plan, waves, store, settings, console)
+    results = gather(plan, store, time.monotonic() - started_s)
+    if waves:
+        store.write_tables(_arms_table(results))
+    return results
+
+
+def _run(
+    plan: Plan, waves: tuple[tuple[TrialSpec, ...], ...], store: SweepStore, settings: Settings, console: Console
+) -> None:
+    from swimlab import cluster, pipeline, sweep  # Ray, and only now
+    from swimlab.progress import SweepProgress
+
+    measured = plan.ablation.primary.measured(plan.recipe.name)
+    with cluster.session(), SweepProgress(console) as progress:
+        slots = cluster.slots(workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency)
+        needed: dict[str, DataConfig] = {s.clips_fingerprint: s.recipe.data for wave in waves for s in wave}
+        for fingerprint, data in needed.items():
+            pipeline.prepare(
+                data,
+                fingerprint,
+                store,
+                settings.cache,
+                progress.stage,
+                max_quarantined_share=settings.max_quarantined_share,
+            )
+        for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
+            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
+        for wave in waves:
+            if lost := [spec.arm for spec in wave if spec.init_trial_id and not store.record(spec.init_trial_id)]:
+                console.print(f"[red]not run, because what they start from failed: {', '.join(lost)}")
+            ready = [spec for spec in wave if spec.arm not in lost]
+            if not ready:
+                continue
+            progress.wave(", ".join(dict.fromkeys(spec.arm for spec in ready)), len(ready))
+            sweep.run_wave(
+                ready,
+                primary=measured,
+                store=store.uri,
+                slots=slots,
+                micro_batch=settings.micro_batch,
+                progress=progress,
+            )
+        if not cluster.whole():
+            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s some resources of the cluster are still held")
+
+
+def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
+    """What the store says about a plan: records, failures, quarantined rows."""
+    found = store.records(plan.trial_ids)
+    failed = store.failures(spec.trial_id for _, spec in plan.arms)
+    trials = tuple(
+        ArmResult(
+            arm=planned.arm,
+            seed=planned.seed,
+            trial_id=spec.trial_id,
+            record=found.get(spec.trial_id),
+            failure=failed[spec.trial_id]["error"] if spec.trial_id in failed else None,
+        )
+        for planned, spec in plan.arms
+    )
+    quarantine: dict[str, int] = {}
+    for fingerprint in {spec.clips_fingerprint for wave in plan.waves for spec in wave}:
+        prepared = clips.load_prepared(store, fingerprint)
+        for reason, count in (prepared.quarantined if prepared else {}).items():
+            quarantine[reason] = quarantine.get(reason, 0) + count
+    return Results(plan.ablation, plan.recipe, trials, store, quarantine, wall_s)
+
+
+def _arms_table(results: Results) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {"experiment": results.ablation.name, "arm": t.arm, "seed": t.seed, "trial_id": t.trial_id}
+            for t in results.trials
+        ]
+    )

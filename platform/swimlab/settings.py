@@ -1,0 +1,29 @@
+"""Runtime: where and how an experiment runs. Flags and SWIMLAB_* variables; never part of a trial's identity."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Run an experiment, or show its plan, a one-minute smoke of it, or the report of what is in the store."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
+    )
+
+    command: CliPositionalArg[Literal["run", "plan", "smoke", "report"]] = Field(
+        "run", description="run: what is missing, then the table; plan, smoke, report"
+    )
+    recipe: str | None = Field(None, description="a named recipe, or a .json file with one")
+    store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
+    workers: int = Field(
+        0, ge=0, description="processes a trial trains on; 0: inside the trial's own process (one machine, one device)"
+    )
+    concurrency: int | None = Field(None, ge=1, description="trials at a time; default: as many as the cluster fits")
+    micro_batch: int | None = Field(None, ge=1, description="conversations a forward pass; default: all of a rank's")
+    gpu: bool | None = Field(None, description="one GPU a worker; default: when the cluster has any")
+    max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
+    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")

@@ -1,0 +1,247 @@
+"""The sweep store: records, attempts and tables under one local folder or S3 prefix.
+
+    records/<trial_id>.json        create-only; writing it IS the commit
+    attempts/<trial_id>/<n>/…      claim, heartbeat, files; write-once, invisible until a record names them
+    tables/…                       a cache for readers without our code, rebuilt from records
+
+One rule for every backend: create-only, no compare-and-swap. Where a create-only write is refused we read back, since
+our own nonce means that a retried PUT of ours had won.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab.backends import StoreError, backend_for
+from swimlab.liveness import Observer, Owner, released
+from swimlab.names import checked_path, checked_trial_id
+from swimlab.records import SCHEMA_VERSION, FileEntry, TrialRecord
+
+__all__ = ["Attempt", "StoreError", "SweepStore"]
+
+DEAD_AFTER_S = 60.0
+
+
+class SweepStore:
+    """Opening a store touches nothing; call `check_writable` before work that must be able to commit.
+
+    `owner` and `clock` say who claims and what time it is; only tests have a reason to set them.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        dead_after_s: float = DEAD_AFTER_S,
+        owner: Owner | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backend = backend_for(uri)
+        self.uri = self.backend.uri
+        self._observer = Observer(dead_after_s, clock)
+        self._owner = owner
+
+    def __reduce__(self) -> tuple[Callable[[str], "SweepStore"], tuple[str]]:
+        """Another process gets the address and opens its own connection."""
+        return (partial(SweepStore, dead_after_s=self._observer.dead_after_s), (self.uri,))
+
+    def check_writable(self) -> None:
+        """Create a probe, see that it cannot be created twice, remove it. Raises StoreError saying what to do."""
+        probe = f"probes/{uuid4().hex}"
+        if not self.backend.create(probe, b"first"):
+            raise StoreError(
+                f"store {self.uri}: a new name was refused as taken; check the endpoint's conditional writes"
+            )
+        try:
+            if self.backend.create(probe, b"second"):
+                raise StoreError(
+                    f"store {self.uri} overwrites on create-only writes (If-None-Match: * is ignored), so two trials "
+                    "could commit over each other; use AWS S3, a server that honours it, or a local folder"
+                )
+        finally:
+            self.backend.delete(probe)
+
+    # Records
+
+    def record(self, trial_id: str) -> TrialRecord | None:
+        """The committed result of a trial. Raises StoreError for a record that cannot be read."""
+        path = _record_path(trial_id)
+        try:
+            return _parsed(f"{self.uri}/{path}", self.backend.read(path))
+        except FileNotFoundError:
+            return None
+
+    def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
+        """The committed results, all or those among `trial_ids`, by one flat listing."""
+        wanted = None if trial_ids is None else {_record_path(trial_id) for trial_id in trial_ids}
+        found = [p for p in self.backend.files("records") if p.endswith(".json") and (wanted is None or p in wanted)]
+        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in self.backend.read_many(found).items()]
+        return {record.trial_id: record for record in parsed}
+
+    def claim(self, trial_id: str) -> Attempt | None:
+        """The right to run a trial, or None at once: it has a record, or somebody alive holds it (ask again later)."""
+        record_path = _record_path(trial_id)
+        if self.backend.exists(record_path):
+            return None
+        latest = self._latest(trial_id)
+        if latest and not self._is_over(trial_id, latest):
+            return None
+        attempt = Attempt(self.backend, trial_id, latest + 1, uuid4().hex)
+        owner = self._owner or Owner.current()
+        content = json.dumps({"nonce": attempt.nonce, "owner": owner.model_dump()}).encode()
+        path = f"{attempt.folder}/claim"
+        if not self.backend.create(path, content) and self._json(path)["nonce"] != attempt.nonce:
+            return None
+        # Whoever held it may have committed between our look and our claim.
+        return None if self.backend.exists(record_path) else attempt
+
+    def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
+        """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
+        not describe this attempt and the files it put."""
+        stated = (record.trial_id, record.attempt, record.nonce)
+        if stated != (attempt.trial_id, attempt.number, attempt.nonce):
+            raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
+        if unknown := sorted(name for name, entry in record.files.items() if attempt.files.get(name) != entry):
+            raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
+        if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
+            return True
+        winner = self.record(attempt.trial_id)
+        return winner is not None and winner.nonce == attempt.nonce
+
+    def failures(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Why the latest attempt failed (`error`, `kind`, `attempt`, `failed_at`), for trials without a record."""
+        asked = list(trial_ids)
+        done = self.records(asked)
+        failed = {}
+        for trial_id in (t for t in asked if t not in done):
+            path = f"{folder_of(trial_id, self._latest(trial_id))}/failure.json"
+            if self.backend.exists(path):
+                failed[trial_id] = self._json(path)
+        return failed
+
+    # Files
+
+    def open_file(self, trial_id: str, name: str) -> bytes:
+        """A committed file. Raises StoreError when there is none, or when it is not what was committed."""
+        record = self._committed(trial_id)
+        if name not in record.files:
+            raise StoreError(f"trial {trial_id} committed no file {name!r}; it has {', '.join(sorted(record.files))}")
+        path = f"{folder_of(trial_id, record.attempt)}/{name}"
+        try:
+            data = self.backend.read(path)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.uri}/{path} was committed and is gone; restore it or {_forget(trial_id)}"
+            ) from error
+        self._check(path, record.files[name], data)
+        return data
+
+    def download(self, trial_id: str, prefix: str, dest: Path) -> Path:
+        """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`."""
+        record = self._committed(trial_id)
+        prefix = prefix.rstrip("/") + "/"
+        if not (names := [name for name in record.files if name.startswith(prefix)]):
+            raise StoreError(f"trial {trial_id} committed nothing under {prefix!r}; it has {', '.join(record.files)}")
+        for name in names:
+            target = dest / checked_path(name.removeprefix(prefix))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(target.name + ".part")
+            path = f"{folder_of(trial_id, record.attempt)}/{name}"
+            try:
+                self.backend.fetch(path, part)
+            except FileNotFoundError as error:
+                raise StoreError(f"{self.uri}/{path} was committed and is gone; {_forget(trial_id)}") from error
+            self._check(path, record.files[name], part)
+            os.replace(part, target)
+        return dest
+
+    def put_create_only(self, path: str, data: bytes) -> bool:
+        """False when the path was taken, whatever it holds."""
+        return self.backend.create(checked_path(path), data)
+
+    def put_dir(self, local_dir: Path, path: str) -> dict[str, FileEntry]:
+        """Every file below a local folder, create-only; what is already there must be equal (else StoreError)."""
+        return put_dir_once(self.backend, local_dir, checked_path(path.rstrip("/")))
+
+    def exists(self, path: str) -> bool:
+        """Is there a file (not a folder) at this path?"""
+        return self.backend.exists(checked_path(path))
+
+    def read(self, path: str) -> bytes:
+        """Any file of the store. Raises FileNotFoundError."""
+        return self.backend.read(checked_path(path))
+
+    def list_files(self, path: str) -> list[str]:
+        """Every file below a folder, sorted, relative to the store."""
+        return self.backend.files(checked_path(path.rstrip("/")))
+
+    def write_tables(self, arms: pa.Table | None = None) -> None:
+        """Rebuild tables/ from the records; see `swimlab.tables.write_tables`."""
+        from swimlab import tables
+
+        tables.write_tables(self, arms)
+
+    def _committed(self, trial_id: str) -> TrialRecord:
+        if (record := self.record(trial_id)) is None:
+            raise StoreError(f"trial {trial_id} has no record in {self.uri}; run it first")
+        return record
+
+    def _check(self, path: str, entry: FileEntry, data: bytes | Path) -> None:
+        if (found := entry_of(data)) != entry:
+            trial_id = path.split("/")[1]
+            raise StoreError(
+                f"{self.uri}/{path}: sha256 is {found.sha256}, the record says {entry.sha256}; the file was altered "
+                f"after the commit: restore it or {_forget(trial_id)}"
+            )
+
+    def _latest(self, trial_id: str) -> int:
+        folder = f"attempts/{checked_trial_id(trial_id)}"
+        claims = [path.split("/") for path in self.backend.files(folder)]
+        return max((int(parts[2]) for parts in claims if len(parts) == 4 and parts[3] == "claim"), default=0)
+
+    def _is_over(self, trial_id: str, number: int) -> bool:
+        """Did the latest attempt fail, give up, or die?"""
+        folder = folder_of(trial_id, number)
+        if self.backend.exists(f"{folder}/failure.json"):
+            return True
+        try:
+            beat = self.backend.read(f"{folder}/heartbeat")
+        except FileNotFoundError:
+            beat = None
+        if released(beat):
+            return True
+        holder = Owner.model_validate(self._json(f"{folder}/claim")["owner"])
+        return holder.is_gone(self._owner or Owner.current()) or self._observer.is_dead(folder, beat)
+
+    def _json(self, path: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.backend.read(path))
+        return content
+
+
+def _forget(trial_id: str) -> str:
+    return f"delete records/{trial_id}.json to run the trial again"
+
+
+def _record_path(trial_id: str) -> str:
+    return f"records/{checked_trial_id(trial_id)}.json"
+
+
+def _parsed(where: str, data: bytes) -> TrialRecord:
+    try:
+        version = json.loads(data).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{where} has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab"
+            )
+        return TrialRecord.model_validate_json(data)
+    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
+        raise StoreError(f"{where} is no trial record ({error}); delete it to run the trial again") from error

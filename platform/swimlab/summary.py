@@ -1,0 +1,275 @@
+"""The table of an ablation as data: what every rendering (HTML, Markdown, terminal) shows and none computes itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swimlab import verdict
+from swimlab.ablation import Ablation, ArmResult, Metric, Results
+from swimlab.claims import Claim, NotWorse
+from swimlab.verdict import Evidence, Interval, Outcome
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the table: `name` as the experiment asks, `measured` as the records hold it under this recipe."""
+
+    name: str
+    measured: str
+    primary: bool
+
+    @property
+    def standin(self) -> bool:
+        return self.name != self.measured
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm under one metric: seed → value, and the t interval over seeds (None without a value)."""
+
+    values: Mapping[int, float]
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks."""
+
+    arm: str
+    seed: int
+    trial_id: str
+    state: str
+    problem: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm. `changes`: what it overrides; `paper`: the paper's number for the primary metric as it was asked for;
+    `over_reference`: paired difference of the primary metric to the control arm; `claims`: indices into Table.claims.
+    """
+
+    arm: str
+    changes: Mapping[str, Any]
+    paper: float | None
+    cells: tuple[Cell, ...]
+    over_reference: Interval | None
+    claims: tuple[int, ...]
+    trials: tuple[TrialLine, ...]
+
+    @property
+    def wall_s(self) -> float:
+        return math.fsum(t.wall_s for t in self.trials)
+
+    @property
+    def cpu_s(self) -> float:
+        return math.fsum(t.cpu_s for t in self.trials)
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    text: str
+    arms: tuple[str, ...]
+    margin: float
+    outcome: Outcome
+    seeds: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """The verdict as printed: MIXED where none may be given."""
+        return str(self.outcome.verdict) if self.outcome.verdict else "MIXED"
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The A/A row: `arm` against itself on other seeds (verdict.a_a_differences)."""
+
+    arm: str
+    interval: Interval
+
+    @property
+    def text(self) -> str:
+        if self.interval.low is None or self.interval.high is None:
+            return "one difference, no interval: three seeds are needed"
+        return (
+            "no difference" if self.interval.low <= 0 <= self.interval.high else "a difference: do not trust this table"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
+    `caveat`: what this table may be quoted for, in plain words."""
+
+    name: str
+    title: str
+    question: str
+    recipe_name: str
+    paper_recipe: str
+    comparable: bool
+    caveat: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[ClaimRow, ...]
+    self_test: SelfTest | None
+    reference: str | None
+    seeds: tuple[int, ...]
+    numerics: tuple[Mapping[str, str | int], ...]
+    quarantine: Mapping[str, int]
+    notes: tuple[str, ...]
+    wall_s: float
+    trials: tuple[TrialLine, ...] = field(default=())
+
+    @property
+    def mixed(self) -> bool:
+        """Trials of more than one numerics class: numbers are shown, verdicts are not."""
+        return len(self.numerics) > 1
+
+    @property
+    def primary(self) -> int:
+        return next(i for i, column in enumerate(self.columns) if column.primary)
+
+    @property
+    def problems(self) -> tuple[TrialLine, ...]:
+        return tuple(trial for trial in self.trials if trial.problem or trial.state != "done")
+
+
+def summarise(results: Results) -> Table:
+    """Builds the table. A trial without a record, or a record without a metric, is shown as a problem and counted in
+    no mean; nothing is replaced."""
+    ablation, recipe_name = results.ablation, results.recipe.name
+    primary = ablation.primary
+    columns = tuple(Column(m.name, m.measured(recipe_name), m is primary) for m in ablation.metrics)
+    comparable = recipe_name == ablation.paper.recipe and primary.name == primary.measured(recipe_name)
+    values = {column.measured: _values(results, column.measured) for column in columns}
+    numerics = _numerics(results)
+    trials = tuple(_line(trial, columns) for trial in results.trials)
+    scores = values[primary.measured(recipe_name)]
+    claims = _claims(ablation, scores, comparable, mixed=len(numerics) > 1)
+    rows = tuple(
+        Row(
+            arm=arm.name,
+            changes=arm.changes,
+            paper=ablation.paper.rows.get(arm.name),
+            cells=tuple(_cell(values[column.measured].get(arm.name, {})) for column in columns),
+            over_reference=_over_reference(scores, arm.name, ablation.reference),
+            claims=tuple(i for i, claim in enumerate(claims) if arm.name in claim.arms),
+            trials=tuple(line for line in trials if line.arm == arm.name),
+        )
+        for arm in ablation.arms
+    )
+    return Table(
+        name=ablation.name,
+        title=ablation.paper.table or ablation.name,
+        question=ablation.question,
+        recipe_name=recipe_name,
+        paper_recipe=ablation.paper.recipe,
+        comparable=comparable,
+        caveat=_caveat(results, comparable),
+        columns=columns,
+        rows=rows,
+        claims=claims,
+        self_test=_self_test(ablation, scores),
+        reference=ablation.reference,
+        seeds=tuple(sorted({trial.seed for trial in results.trials})),
+        numerics=numerics,
+        quarantine=dict(results.quarantine),
+        notes=tuple(ablation.paper.notes),
+        wall_s=results.wall_s,
+        trials=trials,
+    )
+
+
+def _caveat(results: Results, comparable: bool) -> str:
+    name, paper = results.recipe.name, results.ablation.paper.recipe
+    if comparable:
+        return f"Recipe {name} is the paper's own class: gaps are compared with the paper's numbers."
+    if results.recipe.model.kind == "tiny":
+        return (
+            f"Every verdict here is about recipe {name}, a tiny model on the embedded data: it speaks about the "
+            f"mechanism, never about a 7B model. The paper's numbers ({paper}) are shown for orientation; only "
+            "directions are compared."
+        )
+    return f"Recipe {name} is not the paper's ({paper}), or its metric is a stand-in: only directions are compared."
+
+
+def _values(results: Results, metric: str) -> dict[str, dict[int, float]]:
+    values: dict[str, dict[int, float]] = {}
+    for trial in results.trials:
+        if trial.record and metric in trial.record.metrics:
+            values.setdefault(trial.arm, {})[trial.seed] = trial.record.metrics[metric]
+    return values
+
+
+def _numerics(results: Results) -> tuple[dict[str, str | int], ...]:
+    seen: list[dict[str, str | int]] = []
+    for trial in results.trials:
+        if trial.record and trial.record.provenance.numerics not in seen:
+            seen.append(trial.record.provenance.numerics)
+    return tuple(seen)
+
+
+def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
+    record = trial.record
+    if record is None:
+        state = "failed" if trial.failure else "missing"
+        return TrialLine(trial.arm, trial.seed, trial.trial_id, state, trial.failure or "not run yet")
+    absent = [column.measured for column in columns if column.measured not in record.metrics]
+    problem = f"its record has no {', '.join(absent)}" if absent else ""
+    cost = record.cost
+    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, wall_s=cost.wall_s, cpu_s=cost.cpu_s)
+
+
+def _cell(values: Mapping[int, float]) -> Cell:
+    ordered = dict(sorted(values.items()))
+    return Cell(ordered, verdict.interval(list(ordered.values())) if ordered else None)
+
+
+def _over_reference(scores: Mapping[str, Mapping[int, float]], arm: str, reference: str | None) -> Interval | None:
+    if reference is None or arm == reference:
+        return None
+    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores)
+    return verdict.interval(list(paired.values())) if paired else None
+
+
+def _claims(
+    ablation: Ablation, scores: Mapping[str, Mapping[int, float]], comparable: bool, *, mixed: bool
+) -> tuple[ClaimRow, ...]:
+    weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
+    paired = [verdict.weigh(_oriented(w, ablation.primary), scores) for w in weights]
+    evidence = [
+        Evidence(
+            differences=tuple(differences.values()),
+            margin=claim.margin,
+            non_inferiority=isinstance(claim, NotWorse),
+            paper_gap=_paper_gap(ablation, claim) if comparable else None,
+            direction_only=not comparable,
+        )
+        for claim, differences in zip(ablation.paper.claims, paired, strict=True)
+    ]
+    return tuple(
+        ClaimRow(claim.text, tuple(w), claim.margin, outcome, tuple(differences))
+        for claim, w, differences, outcome in zip(
+            ablation.paper.claims, weights, paired, verdict.judge(evidence, mixed=mixed), strict=True
+        )
+    )
+
+
+def _oriented(weights: dict[str, float], metric: Metric) -> dict[str, float]:
+    return weights if metric.higher_is_better else {arm: -weight for arm, weight in weights.items()}
+
+
+def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
+    weights, rows = _oriented(ablation.contrast(claim), ablation.primary), ablation.paper.rows
+    return math.fsum(w * rows[arm] for arm, w in weights.items()) if set(weights) <= set(rows) else None
+
+
+def _self_test(ablation: Ablation, scores: Mapping[str, Mapping[int, float]]) -> SelfTest | None:
+    # The arm with most seeds, the earliest of equals: the sharpest look at the machine's own noise.
+    arm = max((a.name for a in ablation.arms), key=lambda name: len(scores.get(name, {})))
+    differences = verdict.a_a_differences([v for _, v in sorted(scores.get(arm, {}).items())])
+    return SelfTest(arm, verdict.interval(differences)) if differences else None

@@ -1,0 +1,93 @@
+"""Ray Tune and Optuna over a plan: every point enqueued, as many trials at a time as the machine fits.
+
+Tune schedules; the store is the truth. Optuna and Tune see two categoricals, `arm` and `seed`; what they stand for is
+resolved inside the trial.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from swimlab.cluster import Slots
+from swimlab.plan import TrialSpec
+from swimlab.progress import SweepProgress
+from swimlab.training import run_trial
+
+OBJECTIVE = "objective"
+
+
+def run_wave(
+    specs: Sequence[TrialSpec],
+    *,
+    primary: str,
+    store: str,
+    slots: Slots,
+    micro_batch: int | None,
+    progress: SweepProgress,
+) -> None:
+    """Run trials that do not depend on each other. A failed trial leaves its failure in the store and stops no other.
+
+    Raises KeyboardInterrupt when the user stopped the sweep.
+    """
+    points = [{"arm": spec.arm, "seed": spec.seed} for spec in specs]
+    by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = OptunaSearch(
+            space={
+                "arm": optuna.distributions.CategoricalDistribution(sorted({spec.arm for spec in specs})),
+                "seed": optuna.distributions.CategoricalDistribution(sorted({spec.seed for spec in specs})),
+            },
+            metric=OBJECTIVE,
+            mode="max",
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            points_to_evaluate=points,
+        )
+        trainable = tune.with_parameters(
+            _trial, by_point=by_point, store=store, slots=slots, micro_batch=micro_batch, primary=primary
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, slots.trial),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                # More samples than points and Optuna would invent points that nobody planned.
+                num_samples=len(points),
+                max_concurrent_trials=slots.at_a_time,
+                reuse_actors=True,
+            ),
+            # Tune pickles its own state, so it lives in a scratch folder and never in the store.
+            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress]),
+        )
+        results = tuner.fit()
+    if progress.interrupted or len(results) < len(points):
+        raise KeyboardInterrupt
+
+
+def _name(point: dict[str, Any]) -> str:
+    return f"{point['arm']}\n{point['seed']}"
+
+
+def _trial(
+    config: dict[str, Any],
+    by_point: dict[str, str],
+    store: str,
+    slots: Slots,
+    micro_batch: int | None,
+    primary: str,
+) -> None:
+    spec = TrialSpec.model_validate_json(by_point[_name(config)])
+
+    def report(values: dict[str, Any]) -> None:
+        # The last report must carry the objective; Optuna accepts the metric missing before that only as a value.
+        tune.report({OBJECTIVE: 0.0, **values})
+
+    metrics = run_trial(spec, store, slots, micro_batch, report)
+    tune.report({OBJECTIVE: metrics.get(primary, 0.0), "stage": "done"})

@@ -1,0 +1,161 @@
+"""The table as Markdown and in the terminal: same numbers, same words, same caveat as the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from swimlab.summary import ClaimRow, Column, Row, Table
+from swimlab.wording import as_printed, duration, mean_ci, p_value, seeds_needed
+
+VERDICT_STYLE = {
+    "REPRODUCED": "bold green",
+    "SHIFTED": "bold yellow",
+    "CONTRADICTED": "bold red",
+    "EQUIVALENT": "bold blue",
+    "UNDERPOWERED": "bold magenta",
+    "NOT_RUN": "dim",
+    "MIXED": "bold yellow",
+}
+
+
+def column_title(column: Column) -> str:
+    """The measured metric; a stand-in says what it stands for."""
+    return f"{column.measured} (stands in for {column.name})" if column.standin else column.measured
+
+
+def seeds_done(table: Table, row: Row) -> str:
+    """Seeds of the primary metric that count, of those planned."""
+    return f"{len(row.cells[table.primary].values)}/{len(row.trials)}"
+
+
+def verdict_text(claim: ClaimRow) -> str:
+    """The badge in words."""
+    only = claim.outcome.verdict is not None and claim.outcome.evidence.direction_only and claim.outcome.interval
+    return claim.label.replace("_", " ") + (" (direction only)" if only else "")
+
+
+def terminal(table: Table) -> RenderableType:
+    """What `run` and `report` print at the end, for any rich console."""
+    title = table.title + (f": {table.question}" if table.question else "")
+    parts: list[RenderableType] = [Text(title, style="bold"), Text(table.caveat, style="italic"), _rows_grid(table)]
+    if table.claims:
+        parts.append(_claims_grid(table))
+    if table.self_test:
+        test = table.self_test
+        parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))
+    if table.mixed:
+        parts.append(Text("MIXED: trials of several numerics classes; no verdicts", style="bold yellow"))
+    parts += [Text(f"{t.state}: {t.arm}, seed {t.seed} ({t.trial_id}): {t.problem}", "red") for t in table.problems]
+    parts += [Text(f"quarantined: {count} × {reason}", "yellow") for reason, count in table.quarantine.items()]
+    return Group(*parts)
+
+
+def render_terminal(table: Table, width: int = 120) -> str:
+    """The same as plain text without colour codes, for logs that are no terminal."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None, legacy_windows=False)
+    console.print(terminal(table))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def render_markdown(table: Table) -> str:
+    """The table for a README or a pull request."""
+    lines = [
+        f"# {_md(table.title)}",
+        "",
+        *([_md(table.question), ""] if table.question else []),
+        f"_{_md(table.caveat)}_",
+    ]
+    heads = ["arm", "paper", *(column_title(c) for c in table.columns)]
+    heads += [f"Δ vs {table.reference}"] if table.reference else []
+    body = [
+        [
+            row.arm,
+            as_printed(row.paper),
+            *(mean_ci(cell.interval) for cell in row.cells),
+            *([mean_ci(row.over_reference, signed=True)] if table.reference else []),
+            seeds_done(table, row),
+            duration(row.wall_s),
+        ]
+        for row in table.rows
+    ]
+    lines += ["", *_md_grid([*heads, "seeds", "cost"], body)]
+    if table.claims:
+        heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
+        lines += ["", "## Claims", "", *_md_grid(heads, [_claim_cells(claim) for claim in table.claims])]
+    if table.self_test:
+        test = table.self_test
+        lines += ["", f"A/A: {_md(test.arm)} against itself: {mean_ci(test.interval, signed=True)}, {test.text}."]
+    if table.mixed:
+        lines += ["", "**MIXED**: trials of several numerics classes; no verdicts."]
+    if table.problems:
+        lines += ["", "## Failed or missing trials", ""]
+        lines += [f"- {_md(t.arm)}, seed {t.seed} ({t.state}): {_md(t.problem)}" for t in table.problems]
+    if table.quarantine:
+        lines += ["", "## Quarantined rows", "", *(f"- {n} × {_md(reason)}" for reason, n in table.quarantine.items())]
+    if table.notes:
+        lines += ["", "## Known inconsistencies of the paper", "", *(f"- {_md(note)}" for note in table.notes)]
+    ids = [[t.arm, str(t.seed), t.trial_id, t.state] for t in table.trials]
+    lines += ["", "## Trials", "", *_md_grid(["arm", "seed", "trial", "state"], ids)]
+    return "\n".join(lines) + "\n"
+
+
+def _claim_cells(claim: ClaimRow) -> list[str]:
+    outcome = claim.outcome
+    mean = mean_ci(outcome.interval, signed=True)
+    return [
+        claim.text,
+        mean,
+        p_value(outcome.p_holm),
+        verdict_text(claim),
+        seeds_needed(outcome),
+        outcome.reason,
+    ]
+
+
+def _rows_grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("arm", overflow="fold")
+    grid.add_column("paper", justify="right")
+    for column in table.columns:
+        grid.add_column(Text(column_title(column)), justify="right", overflow="fold")
+    if table.reference:
+        grid.add_column(Text(f"Δ vs {table.reference}"), justify="right", overflow="fold")
+    for title in ("seeds", "cost"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [row.arm, as_printed(row.paper), *(mean_ci(cell.interval) for cell in row.cells)]
+        cells += [mean_ci(row.over_reference, signed=True)] if table.reference else []
+        grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
+    return grid
+
+
+def _claims_grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("claim", "difference ± 95 % CI", "p (Holm)", "verdict", "why"):
+        grid.add_column(title, overflow="fold")
+    for claim in table.claims:
+        claim_text, mean, p, label, _, why = _claim_cells(claim)
+        badge = Text(label, style=VERDICT_STYLE[claim.label])
+        grid.add_row(Text(claim_text), Text(mean), Text(p), badge, Text(why))
+    return grid
+
+
+def _md(text: str) -> str:
+    """Text that Markdown and the HTML inside it leave alone."""
+    text = " ".join(text.split())
+    for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
+        text = text.replace(mark, f"\\{mark}")
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _md_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [f"| {' | '.join(cell if cell == '---' else _md(cell) for cell in line)} |" for line in lines]

@@ -1,0 +1,185 @@
+"""One trial through Ray Train: claim, train, evaluate, store, commit.
+
+The same loop runs inside the trial's process (`workers` 0, Ray Train's local mode) and in a worker group (gloo, NCCL).
+Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray.train
+import torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from swim import models
+from swim.evaluate import evaluate
+from swim.recipe import Frozen, HubModel
+from swim.train import Host, train
+from swimlab import provenance, records
+from swimlab.attempts import Attempt
+from swimlab.clips import load_clips, load_prepared
+from swimlab.cluster import Slots
+from swimlab.plan import TrialSpec
+from swimlab.records import Cost, FileEntry, TrialRecord
+from swimlab.store import SweepStore
+
+REPORT_EVERY_STEPS = 10
+POLL_S = 2.0
+
+
+class Outcome(Frozen):
+    """What rank 0 hands back to the trial's process."""
+
+    metrics: dict[str, float]
+    files: dict[str, FileEntry]
+    train_s: float
+    eval_s: float
+    device: str
+    world_size: int
+    peak_rss_bytes: int
+
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run_trial(
+    spec: TrialSpec, store_uri: str, slots: Slots, micro_batch: int | None, report: Report
+) -> dict[str, float]:
+    """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
+    then this waits). A failure is written into the attempt and raised."""
+    store = SweepStore(store_uri)
+    while (attempt := store.claim(spec.trial_id)) is None:
+        if record := store.record(spec.trial_id):
+            return record.metrics
+        report({"stage": "waiting for another driver"})
+        time.sleep(POLL_S)
+    try:
+        with attempt.heartbeat():
+            record = _run_attempt(spec, attempt, store, slots, micro_batch, report)
+            if not store.commit(attempt, record):
+                record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
+            return record.metrics
+    except Exception as error:
+        attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
+        raise
+
+
+def _run_attempt(
+    spec: TrialSpec, attempt: Attempt, store: SweepStore, slots: Slots, micro_batch: int | None, report: Report
+) -> TrialRecord:
+    started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
+    config = {
+        "spec": spec.model_dump_json(),
+        "store": store.uri,
+        "attempt": attempt.number,
+        "nonce": attempt.nonce,
+        "micro_batch": micro_batch,
+    }
+    with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
+        if slots.workers == 0:
+            # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
+            config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
+        result = TorchTrainer(
+            train_loop,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(
+                num_workers=slots.workers, use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
+            ),
+            run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
+        ).fit()
+    outcome: Outcome = Outcome.model_validate(result.return_value)
+    attempt.files.update(outcome.files)
+    return TrialRecord(
+        trial_id=spec.trial_id,
+        attempt=attempt.number,
+        nonce=attempt.nonce,
+        recipe=spec.recipe.model_dump(mode="json"),
+        recipe_name=spec.recipe.name,
+        seed=spec.recipe.seed,
+        init_trial_id=spec.init_trial_id,
+        code_fingerprint=spec.code_fingerprint,
+        data_fingerprint=spec.data_fingerprint,
+        metrics=outcome.metrics,
+        files=outcome.files,
+        cost=Cost(
+            wall_s=time.monotonic() - started_s,
+            cpu_s=time.process_time() - cpu_s,
+            train_s=outcome.train_s,
+            eval_s=outcome.eval_s,
+            peak_rss_bytes=outcome.peak_rss_bytes,
+        ),
+        provenance=provenance.gather(
+            device=outcome.device,
+            dtype=spec.recipe.model.dtype if isinstance(spec.recipe.model, HubModel) else "float32",
+            world_size=outcome.world_size,
+            started_at=started_at,
+            finished_at=provenance.utc_now(),
+        ),
+    )
+
+
+def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
+    """What every worker runs. Rank 0 returns an `Outcome`."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    spec = TrialSpec.model_validate_json(config["spec"])
+    store = SweepStore(config["store"])
+    report: Report
+    if local := config.get("local"):
+        rank, world, report = 0, 1, local["report"]
+        device = torch.device("cuda" if local["gpu"] else "cpu")
+    else:
+        context = ray.train.get_context()
+        # `ray.train.report` is a barrier: every rank calls it, at the same steps.
+        rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
+        device = get_device()
+    prepared = load_prepared(store, spec.clips_fingerprint)
+    if prepared is None:
+        raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
+    steps = spec.recipe.optim.steps
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        if step % REPORT_EVERY_STEPS == 0 and step < steps:
+            report({"stage": "train", "step": step, "steps": steps, "loss": values["loss"]})
+
+    with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
+        init_dir = None
+        if spec.init_trial_id:
+            init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
+        started_s = time.monotonic()
+        host = Host(device=device, micro_batch=config["micro_batch"], on_step=on_step)
+        trained = train(spec.recipe, load_clips(store, prepared, "train"), init_dir=init_dir, host=host)
+        trained_s = time.monotonic()
+        report({"stage": "evaluate", "step": steps, "steps": steps, "loss": trained.curve[-5].value})
+        if rank != 0:
+            return None
+        result = evaluate(spec.recipe, trained, load_clips(store, prepared, "held_out"))
+        evaluated_s = time.monotonic()
+        attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
+        models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
+        attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
+    for name, table in (
+        ("metrics.parquet", records.metrics_table(trained.curve)),
+        ("samples.parquet", records.samples_table(result.scores)),
+        ("overlays.parquet", records.overlays_table(result.overlays)),
+    ):
+        attempt.put(name, records.to_parquet(table))
+    last = {point.name: point.value for point in trained.curve if point.step == steps}
+    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss")}
+    return Outcome(
+        metrics=final,
+        files=attempt.files,
+        train_s=trained_s - started_s,
+        eval_s=evaluated_s - trained_s,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        world_size=world,
+        peak_rss_bytes=psutil.Process().memory_info().rss,
+    ).model_dump()

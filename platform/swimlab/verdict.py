@@ -1,0 +1,230 @@
+"""From paired differences over seeds to a verdict. Pure functions; seeds are the replicates.
+
+Student t with n−1 degrees of freedom: over 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
+A difference is oriented: positive is what the claim says. δ is the margin declared before the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scipy import special
+
+ALPHA = 0.05
+POWER = 0.8
+MOST_SEEDS = 200
+
+
+class Verdict(StrEnum):
+    REPRODUCED = "REPRODUCED"
+    SHIFTED = "SHIFTED"
+    CONTRADICTED = "CONTRADICTED"
+    EQUIVALENT = "EQUIVALENT"
+    UNDERPOWERED = "UNDERPOWERED"
+    NOT_RUN = "NOT_RUN"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n values and its t interval; `low`, `high` and `sd` are None for a single value."""
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only)."""
+
+    differences: tuple[float, ...]
+    margin: float = 0.0
+    non_inferiority: bool = False
+    paper_gap: float | None = None
+    direction_only: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A judged claim. `verdict` is None when no verdict may be given (mixed numerics); `reason` says why, in words.
+
+    `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
+    settled, or when `MOST_SEEDS` would not do.
+    """
+
+    verdict: Verdict | None
+    reason: str
+    interval: Interval | None
+    p_holm: float | None
+    seeds_needed: int | None
+    evidence: Evidence
+
+
+# scipy.special rather than scipy.stats: the same values to 1e-16; 1000 simulated tables took a ninth of the time.
+def _critical(alpha: float, n: int) -> float:
+    """Two-sided critical value of Student's t over n values."""
+    return float(special.stdtrit(n - 1, 1 - alpha / 2))
+
+
+def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
+    """Two-sided t interval of the mean. Raises ValueError when empty or not finite."""
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"an interval needs finite values, got {list(values)}")
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n == 1:
+        return Interval(1, mean)
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = _critical(alpha, n) * sd / math.sqrt(n)
+    return Interval(n, mean, sd, mean - half, mean + half)
+
+
+def weigh(weights: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """Per-seed contrast Σ weight · value, over the seeds that every named arm has (`values`: arm → seed → value)."""
+    seeds = set.intersection(*(set(values.get(arm, {})) for arm in weights))
+    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) for seed in sorted(seeds)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment, in the order given."""
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[Outcome, ...]:
+    """Verdicts of one table, in order.
+
+    REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, where it is a yardstick,
+    inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
+    EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
+    2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
+    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all.
+    """
+    tested = [index for index, claim in enumerate(claims) if len(claim.differences) > 1]
+    direction = dict(zip(tested, holm([_p_direction(claims[i]) for i in tested]), strict=True))
+    sameness = dict(zip(tested, holm([_p_sameness(claims[i]) for i in tested]), strict=True))
+    return tuple(
+        _outcome(claim, direction.get(i), sameness.get(i), alpha, len(tested), mixed) for i, claim in enumerate(claims)
+    )
+
+
+def seeds_to_settle(evidence: Evidence, alpha: float = ALPHA) -> int | None:
+    """The least n above the present one with power 0.8 for any settled verdict, by the noncentral t; None beyond
+    `MOST_SEEDS`, or with fewer than two differences."""
+    seen = interval(evidence.differences) if len(evidence.differences) > 1 else None
+    if seen is None or not seen.sd:
+        return None
+    margin, d = evidence.margin, seen.mean
+    above, below = d - _lower_null(evidence), -margin - d
+    for n in range(seen.n + 1, MOST_SEEDS + 1):
+        critical, scale = _critical(alpha, n), math.sqrt(n) / seen.sd
+        powers = [_power(gap * scale, n, critical) for gap in (above, below) if gap > 0]
+        if not evidence.non_inferiority and abs(d) < margin:
+            # Both one-sided tests must reject; their miss rates add up at most.
+            powers.append(sum(_power(gap * scale, n, critical) for gap in (margin - d, margin + d)) - 1)
+        if powers and max(powers) >= POWER:
+            return n
+    return None
+
+
+def detectable_in_sds(seeds: int, alpha: float = ALPHA, claims: int = 1) -> float:
+    """The smallest true difference, in SDs of the paired differences, that `seeds` seeds find with power 0.8 while
+    `claims` claims share alpha; infinite for a single seed."""
+    if seeds < 2:
+        return math.inf
+    critical = _critical(alpha / claims, seeds)
+    low, high = 0.0, 2.0 * critical
+    while _power(high * math.sqrt(seeds), seeds, critical) < POWER:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(middle * math.sqrt(seeds), seeds, critical) >= POWER else (middle, high)
+    return high
+
+
+def a_a_differences(values: Sequence[float]) -> list[float]:
+    """One arm against itself on other seeds, the row where the machine ought to say "no difference".
+
+    With n ≥ 4 seeds, the first n//2 seeds are paired with the same list rotated by n//2: disjoint pairs, an exact test
+    (with odd n the last seed stands aside). Three seeds give (s0, s1) and (s1, s2): they share a seed, which overstates
+    the error of the mean (1.5 σ² for 0.5 σ²), so it errs towards "no difference". Two seeds give one difference and no
+    interval; one seed gives none. A full rotation would average to exactly 0 whatever the values, and show nothing.
+    """
+    n = len(values)
+    pairs = n // 2 if n >= 4 else max(0, n - 1)
+    return [values[i] - values[(i + n // 2) % n] for i in range(pairs)]
+
+
+def _lower_null(evidence: Evidence) -> float:
+    return -evidence.margin if evidence.non_inferiority else 0.0
+
+
+def _p_above(seen: Interval, null: float) -> float:
+    """One-sided p of "the true mean is ≤ null"."""
+    assert seen.sd is not None
+    if seen.sd == 0:
+        return 0.0 if seen.mean > null else 1.0
+    return float(special.stdtr(seen.n - 1, (null - seen.mean) * math.sqrt(seen.n) / seen.sd))
+
+
+def _p_below(seen: Interval, null: float) -> float:
+    return _p_above(Interval(seen.n, -seen.mean, seen.sd), -null)
+
+
+def _p_direction(evidence: Evidence) -> float:
+    seen = interval(evidence.differences)
+    return min(1.0, 2 * min(_p_above(seen, _lower_null(evidence)), _p_below(seen, -evidence.margin)))
+
+
+def _p_sameness(evidence: Evidence) -> float:
+    seen = interval(evidence.differences)
+    if seen.sd == 0 and abs(seen.mean) <= evidence.margin:
+        return 0.0
+    return min(1.0, 2 * max(_p_above(seen, -evidence.margin), _p_below(seen, evidence.margin)))
+
+
+def _power(shift: float, n: int, critical: float) -> float:
+    """P(t > critical) under a noncentral t; `shift` is the true mean in standard errors from the null."""
+    return float(1 - special.nctdtr(n - 1, shift, critical))
+
+
+def _outcome(
+    evidence: Evidence, p_direction: float | None, p_same: float | None, alpha: float, claims: int, mixed: bool
+) -> Outcome:
+    seen = interval(evidence.differences) if evidence.differences else None
+
+    def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> Outcome:
+        return Outcome(verdict, reason, seen, None if mixed else p_direction, seeds_needed, evidence)
+
+    if seen is None:
+        return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
+    if mixed:
+        return out(None, "MIXED: the trials come from different numerics classes; rerun them on one")
+    if p_direction is None or p_same is None or seen.low is None or seen.high is None:
+        return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
+    delta, gap = evidence.margin, evidence.paper_gap
+    bound = "−δ" if evidence.non_inferiority and delta else "0"
+    if p_direction <= alpha and seen.mean > _lower_null(evidence):
+        if evidence.direction_only or gap is None:
+            why = "direction only" if evidence.direction_only else "the paper prints no number to compare"
+            return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}")
+        if seen.low <= gap <= seen.high:
+            return out(Verdict.REPRODUCED, f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval")
+        return out(Verdict.SHIFTED, f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval")
+    if p_direction <= alpha and seen.mean < -delta:
+        return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
+    if p_same <= alpha:
+        same = "identical in every seed" if seen.sd == 0 and seen.mean == 0 else f"interval inside ±{delta:g}"
+        return out(Verdict.EQUIVALENT, same)
+    needed = seeds_to_settle(evidence, alpha / claims)
+    hope = f"about {needed} seeds would settle it" if needed else f"{MOST_SEEDS} seeds would not settle it"
+    alone = seen.low > _lower_null(evidence) or seen.high < -delta or -delta < seen.low <= seen.high < delta
+    why = f"enough on its own, not after Holm over {claims} claims" if alone else "undecided"
+    return out(Verdict.UNDERPOWERED, f"{why}; {hope}", needed)

@@ -1,0 +1,47 @@
+"""How numbers are written, one rule for the page, Markdown and the terminal."""
+
+from swimlab.verdict import Interval, Outcome, Verdict
+
+NO_VALUE = "–"
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """Three decimals below 10, fewer above; a true minus sign; a dash for None."""
+    if value is None:
+        return NO_VALUE
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def as_printed(value: float | None) -> str:
+    """The paper's own digits."""
+    return NO_VALUE if value is None else f"{value:g}".replace("-", "−")
+
+
+def mean_ci(seen: Interval | None, signed: bool = False) -> str:
+    """`mean ± half-width` of the 95 % interval; the mean alone where one value has none."""
+    if seen is None:
+        return NO_VALUE
+    if seen.high is None:
+        return f"{number(seen.mean, signed)} (one seed)"
+    return f"{number(seen.mean, signed)} ± {number(seen.high - seen.mean)}"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return NO_VALUE
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `42 s`, `7.1 min`, `3.2 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def seeds_needed(outcome: Outcome) -> str:
+    """The seeds column of a claim: only an open question has one."""
+    if outcome.verdict is not Verdict.UNDERPOWERED:
+        return NO_VALUE
+    return f"≈ {outcome.seeds_needed}" if outcome.seeds_needed else "out of reach"

@@ -1,0 +1,1 @@
+"""SWIM's science: samples, masks, video, attention, objective, metrics, models. Imports no Ray."""

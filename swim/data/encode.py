@@ -1,0 +1,193 @@
+"""Clip → model inputs: the chat in tokens, labels on answers only, noun rows, visual columns, masks per temporal patch.
+
+Dimensions: T frames, T' = T/2 temporal patches, H × W pixels, H' × W' visual tokens, K = T'·H'·W', L tokens,
+N tags of a sample, B samples, R = max N of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from swim.data import markup, masks
+from swim.data.types import Clip, DataError, Slot
+from swim.recipe import Query
+
+# CLIP's statistics, which Qwen's processor uses.
+PIXEL_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+PIXEL_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+IGNORE = -100
+VIDEO_TYPE = 2  # in `mm_token_type_ids`; without them M-RoPE silently becomes one-dimensional
+
+
+def patchify(frames_THWC: NDArray[np.uint8], patch: int, merge: int) -> tuple[Tensor, tuple[int, int, int]]:
+    """Frames → (patches [T'·H/p·W/p, C·2·p·p], grid (T', H/p, W/p)), rows grouped by merge window as Qwen2-VL wants."""
+    T, H, W, C = frames_THWC.shape
+    x = (frames_THWC.astype(np.float32) / 255 - PIXEL_MEAN) / PIXEL_STD
+    gt, gh, gw = T // 2, H // patch, W // patch
+    x = x.transpose(0, 3, 1, 2).reshape(gt, 2, C, gh // merge, merge, patch, gw // merge, merge, patch)
+    x = x.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(gt * gh * gw, C * 2 * patch * patch)
+    return torch.from_numpy(np.ascontiguousarray(x)), (gt, gh, gw)
+
+
+@dataclass(frozen=True)
+class NounRow:
+    """One `<ins>` tag located in the tokens: `tokens` are its sub-tokens' positions."""
+
+    tag: int
+    turn: int
+    in_answer: bool
+    noun: str
+    question: str
+    tokens: tuple[int, ...]
+
+    def query(self, choice: Query) -> int:
+        """The position whose attention is read: the noun's last sub-token, or the token before the noun."""
+        return self.tokens[-1] if choice == "noun" else self.tokens[0] - 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample. `grid` counts vision patches, `token_grid` is (T', H', W'), `slots` are (turn, slot, token positions) of the words an accuracy is counted over."""
+
+    clip: Clip
+    input_ids_L: Tensor
+    labels_L: Tensor
+    is_video_L: Tensor
+    patches: Tensor
+    grid: tuple[int, int, int]
+    token_grid: tuple[int, int, int]
+    seconds_per_patch: float
+    nouns: tuple[NounRow, ...]
+    slots: tuple[tuple[int, Slot, tuple[int, ...]], ...]
+
+    def patch_masks(
+        self, tag: int, size: tuple[int, int], *, union: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(mask [T', *size] in [0, 1], annotated [T']) of a tag. Both frames of a pair count: their mean (the target of
+        the loss) or their union (what evaluation calls inside). A patch without annotation is neither supervised nor
+        scored."""
+        total = np.zeros((self.grid[0], *size), dtype=np.float32)
+        count = np.zeros(self.grid[0], dtype=np.int64)
+        for slot, rle in self.clip.masks[tag].items():
+            mask_HW = masks.resize_to(masks.decode(rle), *size)
+            total[slot // 2] = np.maximum(total[slot // 2], mask_HW) if union else total[slot // 2] + mask_HW
+            count[slot // 2] += 1
+        if not union:
+            total /= np.maximum(count, 1)[:, None, None]
+        return total, count > 0
+
+
+class Encoder:
+    """Turns clips into `Encoded` samples for one tokenizer and patch geometry. `system` is Qwen's system prompt; the
+    tiny recipes leave it out because tokens are their cost."""
+
+    def __init__(self, tokenizer: Any, *, patch_px: int, merge: int, system: str | None) -> None:
+        self.tokenizer = tokenizer
+        self.patch_px, self.merge, self.system = patch_px, merge, system
+        names = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
+        self.start, self.end, self.vision_start, self.vision_end, self.video = (
+            tokenizer.convert_tokens_to_ids(name) for name in names
+        )
+
+    def _text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        # Data may spell a special token (`<|im_end|>`): it stays text.
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True)
+        return encoded["input_ids"], encoded["offset_mapping"]
+
+    def __call__(self, clip: Clip) -> Encoded:
+        """Raises DataError when a tag or slot cannot be found again after tokenisation."""
+        patches, grid = patchify(clip.frames_THWC, self.patch_px, self.merge)
+        n_visual = grid[0] * grid[1] * grid[2] // self.merge**2
+        ids: list[int] = []
+        labels: list[int] = []
+        nouns: list[NounRow] = []
+        slots: list[tuple[int, Slot, tuple[int, ...]]] = []
+
+        def special(*tokens: int) -> None:
+            ids.extend(tokens)
+            labels.extend([IGNORE] * len(tokens))
+
+        def speak(role: str, text: str, turn: int, supervised: bool, question: str, video: bool = False) -> None:
+            special(self.start)
+            plain, tags = markup.strip_tags(text)
+            header = f"{role}\n"
+            if video:
+                special(*self._text(header)[0], self.vision_start, *[self.video] * n_visual, self.vision_end)
+                header = ""
+            if supervised:  # an answer: its header is not a label, its closing token is
+                special(*self._text(header)[0])
+                header = ""
+            tokens, offsets = self._text(header + plain)
+            begin = len(ids)
+            ids.extend(tokens)
+            labels.extend(tokens if supervised else [IGNORE] * len(tokens))
+            offsets = [(a - len(header), b - len(header)) for a, b in offsets]
+            for span in tags if clip.masks else ():  # without masks a tag is only text
+                found = tuple(begin + i for i in markup.token_positions(offsets, span))
+                nouns.append(NounRow(len(nouns), turn, supervised, span.text, question, found))
+            if supervised:
+                for slot in clip.turns[turn].slots:
+                    where = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
+                    slots.append((turn, slot, tuple(begin + i for i in where)))
+            ids.append(self.end)
+            labels.append(self.end if supervised else IGNORE)
+            special(*self._text("\n")[0])
+
+        if self.system is not None:
+            speak("system", self.system, -1, False, "")
+        try:
+            for number, turn in enumerate(clip.turns):
+                question = markup.strip_tags(turn.human)[0]
+                speak("user", turn.human, number, False, question, video=number == 0)
+                speak("assistant", turn.gpt, number, True, question)
+        except ValueError as error:
+            raise DataError(str(error), field="conversations", hint="check the tags and slots", key=clip.key) from error
+        input_ids_L = torch.tensor(ids)
+        return Encoded(
+            clip=clip,
+            input_ids_L=input_ids_L,
+            labels_L=torch.tensor(labels),
+            is_video_L=input_ids_L == self.video,
+            patches=patches,
+            grid=grid,
+            token_grid=(grid[0], grid[1] // self.merge, grid[2] // self.merge),
+            seconds_per_patch=2 / clip.fps,
+            nouns=tuple(nouns),
+            slots=tuple(slots),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded samples: `inputs` go to `model(...)` as they are."""
+
+    samples: tuple[Encoded, ...]
+    inputs: dict[str, Tensor]
+    labels_BL: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.samples, {k: v.to(device) for k, v in self.inputs.items()}, self.labels_BL.to(device))
+
+
+def collate(samples: list[Encoded], pad_id: int) -> Batch:
+    """Pad on the right to the longest sample."""
+
+    def pad(rows: list[Tensor], value: int) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+    input_ids_BL = pad([s.input_ids_L for s in samples], pad_id)
+    inputs = {
+        "input_ids": input_ids_BL,
+        "attention_mask": pad([torch.ones_like(s.input_ids_L) for s in samples], 0),
+        "mm_token_type_ids": pad([s.is_video_L.int() * VIDEO_TYPE for s in samples], 0),
+        "pixel_values_videos": torch.cat([s.patches for s in samples]),
+        "video_grid_thw": torch.tensor([s.grid for s in samples]),
+        "second_per_grid_ts": torch.tensor([s.seconds_per_patch for s in samples]),
+    }
+    return Batch(tuple(samples), inputs, pad([s.labels_L for s in samples], IGNORE))

@@ -1,0 +1,129 @@
+"""The vocabulary of the embedded data set and its sentences, shared by the drawings and by the tiny tokenizer.
+
+The noun is a colour and nothing else: a random, frozen vision tower reads colour but not outlines, so a noun that meant
+an outline would leave attention nothing to learn. Every value of an answer is one word, hence one token of the tiny
+tokenizer, and nothing before it in the sentence depends on it ("moves nowhere", because "stays still" would tell).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from swim.data.markup import strip_tags
+from swim.data.types import Slot, Turn
+
+# RGB, 0-255. Hues far apart, and `cloud` apart from the grey background by brightness alone.
+NOUNS: Mapping[str, tuple[int, int, int]] = {
+    "tomato": (230, 50, 40),
+    "leaf": (50, 170, 60),
+    "wave": (45, 105, 230),
+    "lemon": (245, 220, 45),
+    "plum": (160, 55, 180),
+    "cloud": (240, 240, 245),
+}
+# Two sizes and two patterns: three objects then share values so often that answering without looking at the one asked
+# for scores .67, six objects .58 (see `ceiling`). A third pattern would lower both.
+SIZES = ("small", "large")
+PATTERNS = ("plain", "striped")
+# One step (down, right), in image coordinates.
+MOTIONS: Mapping[str, tuple[int, int]] = {
+    "left": (0, -1),
+    "right": (0, 1),
+    "up": (-1, 0),
+    "down": (1, 0),
+    "nowhere": (0, 0),
+}
+VALUES: Mapping[str, tuple[str, ...]] = {"size": SIZES, "pattern": PATTERNS, "motion": tuple(MOTIONS)}
+
+ASK_CAPTION = "Describe the video."
+ASK_LIST = "Describe every object."
+
+Text = tuple[str, tuple[Slot, ...]]
+
+
+def _fill(pieces: Sequence[str | tuple[str, str]], offset: int = 0) -> Text:
+    """Joins plain pieces and (slot name, value) pieces; spans count characters of the tag-stripped text."""
+    text, slots = "", list[Slot]()
+    for piece in pieces:
+        if isinstance(piece, tuple):
+            start = offset + len(plain(text))
+            slots.append(Slot(name=piece[0], start=start, end=start + len(piece[1])))
+            text += piece[1]
+        else:
+            text += piece
+    return text, tuple(slots)
+
+
+def plain(text: str) -> str:
+    """The text without its `<ins>` tags."""
+    return strip_tags(text)[0]
+
+
+def caption(noun: str, size: str, pattern: str, motion: str, offset: int = 0) -> Text:
+    """One untagged sentence, "The lemon is small, striped and moves left.", its slots shifted by `offset`."""
+    pieces = (f"The {noun} is ", ("size", size), ", ", ("pattern", pattern), " and moves ", ("motion", motion), ".")
+    return _fill(pieces, offset)
+
+
+def listing(objects: Sequence[tuple[str, str, str, str]]) -> Text:
+    """A caption for each (noun, size, pattern, motion), in the order given."""
+    text, slots = "", list[Slot]()
+    for thing in objects:
+        text += " " if text else ""
+        sentence, found = caption(*thing, offset=len(text))
+        text += sentence
+        slots += found
+    return text, tuple(slots)
+
+
+def question(noun: str, attribute: str = "") -> str:
+    """ "Describe the <ins>lemon</ins>."; with an attribute word, "Describe the small <ins>lemon</ins>." """
+    return f"Describe the {attribute}{' ' * bool(attribute)}<ins>{noun}</ins>."
+
+
+def answer(noun: str, size: str, pattern: str, motion: str, told: str = "") -> Text:
+    """The tagged answer. `told` ("size" or "pattern") is what the question gave away: it moves in front of the noun,
+    "The small <ins>lemon</ins> is striped and moves left.", and is no slot.
+
+    Raises ValueError for another `told`.
+    """
+    values = {"size": size, "pattern": pattern}
+    if told and told not in values:
+        raise ValueError(f"told is {told!r}: a question can give away one of {sorted(values)}, or nothing ('')")
+    head = f"The {values.pop(told)} " if told else "The "
+    (first, *rest) = values.items()
+    between: list[str | tuple[str, str]] = [part for item in rest for part in (", ", item)]
+    return _fill([f"{head}<ins>{noun}</ins> is ", first, *between, " and moves ", ("motion", motion), "."])
+
+
+def corpus() -> list[str]:
+    """Every sentence the data set can say, tags stripped, one object at a time, plus a list (a capital after a space).
+
+    For training a byte-level BPE with enough merges: each word of a template becomes one token.
+    """
+    texts = [ASK_CAPTION, ASK_LIST]
+    for noun in NOUNS:
+        texts += [plain(question(noun, attribute)) for attribute in ("", *SIZES, *PATTERNS)]
+        for size, pattern, motion in product(SIZES, PATTERNS, MOTIONS):
+            texts += [plain(answer(noun, size, pattern, motion, told)[0]) for told in ("", "size", "pattern")]
+    texts.append(listing([(noun, SIZES[0], PATTERNS[0], "left") for noun in NOUNS])[0])
+    return texts
+
+
+def ceiling(conversations: Sequence[tuple[Turn, ...]]) -> float:
+    """The share of slots answered by each clip's commonest value of that slot name: all that a model can reach which
+    sees the clip but not which object it is asked about. To be printed beside every accuracy.
+
+    Raises ValueError when no turn has a slot.
+    """
+    right = total = 0
+    for turns in conversations:
+        values: dict[str, Counter[str]] = {}
+        for turn in turns:
+            for slot in turn.slots:
+                values.setdefault(slot.name, Counter())[plain(turn.gpt)[slot.start : slot.end]] += 1
+        right += sum(max(counts.values()) for counts in values.values())
+        total += sum(sum(counts.values()) for counts in values.values())
+    if not total:
+        raise ValueError("no turn has a slot: the non-selective ceiling is defined for answers with slots only")
+    return right / total

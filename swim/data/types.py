@@ -1,0 +1,99 @@
+"""What flows from annotation files to the model: ReferSample (as written) and Clip (decoded, ready for a model).
+
+Dimensions: T frames, H × W pixels of the resized frame.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swim.recipe import Frozen
+
+
+class DataError(Exception):
+    """A row that cannot be used. Names where it is and what to do; becomes a quarantine record, never a guess."""
+
+    def __init__(self, reason: str, *, field: str, hint: str, file: str = "", row: int = -1, key: str = "") -> None:
+        super().__init__(f"{file or '?'} row {row} field {field!r}: {reason} ({hint})")
+        self.reason, self.field, self.hint, self.file, self.row, self.key = reason, field, hint, file, row, key
+
+
+class Slot(Frozen):
+    """A word of an answer that the question does not give away: characters [start, end) of the plain answer."""
+
+    name: str
+    start: int
+    end: int
+
+
+class Turn(Frozen):
+    """One question and its answer, `<ins>` tags still in both; `slots` index the tag-stripped answer."""
+
+    human: str
+    gpt: str
+    slots: tuple[Slot, ...] = ()
+
+
+class Rle(Frozen):
+    """Compressed COCO run lengths (column-major), size (height, width)."""
+
+    height: int
+    width: int
+    counts: str
+
+
+class ReferSample(Frozen):
+    """One annotation row. `tracks[i]` belongs to the i-th `<ins>` tag of the turns, human and gpt, in reading order:
+    shown-frame index → mask. A row without supervision (LLaVA-Video, "qa") has no tracks and is text-loss only."""
+
+    key: str
+    file: str
+    row: int
+    video: str
+    turns: tuple[Turn, ...]
+    tracks: tuple[dict[int, Rle], ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A decoded sample. T is even; `masks[i]` maps a slot in 0…T-1 to the mask of the i-th tag, at its own size."""
+
+    key: str
+    turns: tuple[Turn, ...]
+    frames_THWC: NDArray[np.uint8]
+    frame_indices: tuple[int, ...]
+    fps: float
+    masks: tuple[dict[int, Rle], ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """A flat row for Parquet: raw frame bytes plus JSON for what is nested."""
+        return {
+            "key": self.key,
+            "turns": json.dumps([turn.model_dump() for turn in self.turns], ensure_ascii=False),
+            "frames": self.frames_THWC.tobytes(),
+            "shape": list(self.frames_THWC.shape),
+            "frame_indices": list(self.frame_indices),
+            "fps": self.fps,
+            "masks": json.dumps([{slot: rle.model_dump() for slot, rle in track.items()} for track in self.masks]),
+        }
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Clip:
+        """Inverse of `to_row`."""
+        frames_THWC = np.frombuffer(row["frames"], dtype=np.uint8).reshape([int(n) for n in row["shape"]])
+        return cls(
+            key=row["key"],
+            turns=tuple(Turn.model_validate(turn) for turn in json.loads(row["turns"])),
+            frames_THWC=frames_THWC,
+            frame_indices=tuple(int(i) for i in row["frame_indices"]),
+            fps=float(row["fps"]),
+            masks=tuple(
+                {int(slot): Rle.model_validate(rle) for slot, rle in track.items()}
+                for track in json.loads(row["masks"])
+            ),
+        )

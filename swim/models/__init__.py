@@ -1,0 +1,52 @@
+"""Build, load, freeze and save models. One module per `model.kind`, each with `build(spec) -> (model, tokenizer)`."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+from swim.recipe import HubModel, ModelConfig
+from swim.supervision.attention import attach, refuse_reentrant
+
+
+def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
+    """The model (probe attached, vision frozen, adapters added) and its tokenizer.
+
+    `init_dir` is a folder written by `save`; without it the weights are the spec's own.
+    """
+    if init_dir is None:
+        model, tokenizer = importlib.import_module(f"swim.models.{spec.kind}").build(spec)
+    else:
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            init_dir, dtype=getattr(torch, getattr(spec, "dtype", "float32")), attn_implementation="sdpa"
+        )
+        tokenizer = AutoTokenizer.from_pretrained(init_dir)
+    attach(model)
+    refuse_reentrant(model)
+    # Paper, section 4.1: everything under `visual` is frozen, tower and merger.
+    model.model.visual.requires_grad_(False)
+    if isinstance(spec, HubModel) and spec.lora is not None:
+        from peft import LoraConfig, get_peft_model
+
+        # The regular expression keeps the adapters out of the frozen vision tower, which has equally named parts.
+        targets = "|".join(spec.lora.targets)
+        model = get_peft_model(
+            model,
+            LoraConfig(
+                r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules=rf".*language_model.*\.({targets})"
+            ),
+        )
+    return model, tokenizer
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A plain Hugging Face folder (safetensors, JSON) that stock `from_pretrained` reads; adapters are merged in."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    decoder_config = model.get_decoder().config
+    probed, decoder_config._attn_implementation = decoder_config._attn_implementation, "sdpa"
+    model.save_pretrained(folder, safe_serialization=True)
+    decoder_config._attn_implementation = probed
+    tokenizer.save_pretrained(folder)

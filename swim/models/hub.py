@@ -1,0 +1,23 @@
+"""A Qwen2.5-VL checkpoint from the hub (because the recipe names it) or from a local folder, optionally with LoRA."""
+
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+from swim.recipe import HubModel
+
+
+def build(spec: HubModel) -> tuple[Any, Any]:
+    """Load weights and tokenizer. Raises OSError (from transformers) when the path or hub id cannot be read."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        spec.path, revision=spec.revision, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa"
+    )
+    if spec.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision)
+    if model.config.text_config.num_hidden_layers != spec.layers:
+        raise ValueError(
+            f"model.layers says {spec.layers}, {spec.path} has {model.config.text_config.num_hidden_layers} layers"
+        )
+    return model, tokenizer

@@ -1,0 +1,196 @@
+"""Recipe: everything that decides a result. Frozen, typed, hashable; where it runs is not in here (that is Runtime)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from swim import registry
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about names: a field nobody knows is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Query = Literal["noun", "before"]  # whose attention is read: the noun's last sub-token, or the token before the noun
+Domain = Literal["video", "frame"]  # what the softmax runs over: all visual tokens, or those of one temporal patch
+
+
+class FramePolicy(Frozen):
+    """Which frames a clip keeps and at what size (paper, section 4.1: up to 32 frames, annotated ones forced in).
+
+    `cell_px` is the side of one visual token in pixels of the resized frame (patch × merge: 28 for Qwen2.5-VL).
+    """
+
+    max_frames: int = Field(32, ge=2, multiple_of=2)
+    min_pixels: int = Field(100_352, gt=0)
+    max_pixels: int = Field(602_112, gt=0)
+    cell_px: int = Field(28, gt=0)
+
+
+class ShapesWorld(Frozen):
+    """The embedded data set: moving shapes drawn to mp4, masks as COCO RLE, rows as NL-Refer JSON."""
+
+    kind: Literal["shapes_world"] = "shapes_world"
+    prompts: Literal["caption", "list", "refer", "attribute"] = "refer"
+    difficulty: Literal["easy", "hard-look", "hard-twins"] = "easy"
+    objects: int = Field(3, ge=1, le=6)
+    clips: int = Field(2000, ge=1)
+    held_out: int = Field(250, ge=1)
+    seed: int = 0
+    frames: FramePolicy = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
+
+
+class NLReferFiles(Frozen):
+    """A user's own NL-Refer annotations; `videos` is the folder that the rows' video paths are relative to.
+
+    Without `held_out_annotations` the evaluation scores the training rows, and every report says so.
+    """
+
+    kind: Literal["nl_refer"] = "nl_refer"
+    annotations: tuple[str, ...]
+    videos: str
+    held_out_annotations: tuple[str, ...] = ()
+    frames: FramePolicy = FramePolicy()
+
+
+DataConfig = Annotated[ShapesWorld | NLReferFiles, Field(discriminator="kind")]
+
+
+class TinyModel(Frozen):
+    """A Qwen2.5-VL of the real classes, small enough to train on one core; weights drawn from `seed`."""
+
+    kind: Literal["tiny"] = "tiny"
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate: int = 256
+    vision_hidden: int = 64
+    vision_depth: int = 2
+    patch_px: int = 4
+    merge: int = 2
+    seed: int = 0
+
+    @property
+    def cell_px(self) -> int:
+        return self.patch_px * self.merge
+
+
+class Lora(Frozen):
+    """Low-rank adapters; they must cover q_proj and k_proj, or the mask loss cannot move the attention."""
+
+    rank: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+    @model_validator(mode="after")
+    def _reaches_attention(self) -> Self:
+        if missing := {"q_proj", "k_proj"} - set(self.targets):
+            raise ValueError(f"lora.targets lacks {sorted(missing)}: the mask loss acts through queries and keys")
+        return self
+
+
+class HubModel(Frozen):
+    """A Qwen2.5-VL checkpoint: a hub id (downloaded because you named it) or a local folder."""
+
+    kind: Literal["hub"] = "hub"
+    path: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    layers: int = 28
+    cell_px: int = 28
+    gradient_checkpointing: bool = True
+    lora: Lora | None = None
+
+
+ModelConfig = Annotated[TinyModel | HubModel, Field(discriminator="kind")]
+
+
+class Objective(Frozen):
+    """text_weight · cross-entropy + mask_weight · mask loss (paper, eqs. 5-7). Defaults: preset `paper`."""
+
+    layers: tuple[int, ...] = (2, 7, 12, 17, 22, 27)
+    query: Query = "noun"
+    domain: Domain = "video"
+    fusion: str = "mean"
+    normalise: str = "none"
+    resize: Literal["map-to-mask", "mask-to-grid"] = "map-to-mask"
+    mask_loss: str = "bce"
+    text_weight: float = Field(0.05, ge=0)
+    mask_weight: float = Field(1.0, ge=0)
+
+    @field_validator("fusion")
+    @classmethod
+    def _known_fusion(cls, name: str) -> str:
+        registry.module_name("swim.supervision.fusion", name)
+        return name
+
+    @field_validator("normalise")
+    @classmethod
+    def _known_normalise(cls, name: str) -> str:
+        registry.module_name("swim.supervision.normalise", name)
+        return name
+
+    @field_validator("mask_loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        registry.module_name("swim.supervision.losses", name)
+        return name
+
+
+class Optim(Frozen):
+    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches."""
+
+    steps: int = Field(120, ge=1)
+    batch: int = Field(16, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = Field(20, ge=0)
+    final_lr_fraction: float = Field(0.05, ge=0, le=1)
+    clip_norm: float = Field(1.0, gt=0)
+
+
+class Evaluation(Frozen):
+    """Maps are read under one fixed fusion, so that arms are compared by one ruler, and under the arm's own."""
+
+    readout_fusion: str = "mean"
+    readout_query: Query = "noun"
+    readout_domain: Domain = "video"
+    precision_threshold: float = 0.5
+    overlays: int = Field(4, ge=0)
+
+
+class Recipe(Frozen):
+    """One trained and evaluated model. `init` is the recipe whose final weights this one starts from."""
+
+    name: str
+    model: ModelConfig
+    data: DataConfig
+    objective: Objective = Objective()
+    optim: Optim = Optim()
+    evaluation: Evaluation = Evaluation()
+    init: Recipe | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model.cell_px != self.data.frames.cell_px:
+            raise ValueError(
+                f"data.frames.cell_px is {self.data.frames.cell_px}, but the model's visual tokens are "
+                f"{self.model.cell_px} px wide"
+            )
+        if bad := [layer for layer in self.objective.layers if not 0 <= layer < self.model.layers]:
+            raise ValueError(f"objective.layers {bad} are outside the model's {self.model.layers} layers")
+        return self
+
+    def override(self, changes: dict[str, Any]) -> Recipe:
+        """A copy with dotted paths replaced, validated again. Raises ValueError naming the nearest path for a typo."""
+        from swim.overrides import apply
+
+        return apply(self, changes)

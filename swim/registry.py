@@ -1,0 +1,35 @@
+"""Choices that live one to a file: a package is the registry, its modules are the entries.
+
+Adding `swim/supervision/losses/huber.py` adds the loss "huber" (underscores in the file name read as dashes). A choice
+nobody selects is never imported and never part of a trial's identity.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """The entries of a registry package, sorted."""
+    path = importlib.import_module(package).__path__
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path)))
+
+
+def module_name(package: str, name: str) -> str:
+    """The module behind an entry. Raises ValueError naming the nearest entry when there is none."""
+    if name not in names(package):
+        near = difflib.get_close_matches(name, names(package), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{package} has no {name!r}{hint} (choices: {', '.join(names(package))})")
+    return f"{package}.{name.replace('-', '_')}"
+
+
+def load(package: str, name: str) -> Callable[..., Any]:
+    """The function an entry's module exports under the name its package states in `EXPORT`."""
+    export: str = importlib.import_module(package).EXPORT
+    function: Callable[..., Any] = getattr(importlib.import_module(module_name(package, name)), export)
+    return function

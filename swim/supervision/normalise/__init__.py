@@ -1,0 +1,3 @@
+"""Normalisation of a fused map before resizing. One file, one function `normalise(map_PHW) -> map_PHW`, fp32."""
+
+EXPORT = "normalise"

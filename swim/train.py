@@ -1,0 +1,188 @@
+"""Training that decides the numbers: batch plan, step, schedule. Plain torch; a host supplies device, ranks, callbacks.
+
+Works alone (`train(recipe, clips)`) and inside any process group: with `torch.distributed` initialised the model is
+wrapped in DDP and the batch is split over the ranks, which changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from swim import models
+from swim.data.encode import Batch, Encoder, collate
+from swim.data.types import Clip
+from swim.evaluation.types import MetricPoint
+from swim.hermetic import hermetic
+from swim.recipe import HubModel, Optim, Recipe
+from swim.supervision.objective import SupervisedModel
+
+# Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
+SYSTEM = "You are a helpful assistant."
+
+
+@dataclass
+class Host:
+    """Where a recipe runs. Nothing in here may change a number beyond rounding.
+
+    `on_step(step, values)` is called on rank 0 after every optimiser step; `micro_batch` splits a rank's share of the
+    batch into forward passes of at most that many conversations.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    micro_batch: int | None = None
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, values: None
+
+
+@dataclass
+class Trained:
+    """A trained model in memory, its tokenizer and encoder, and the curve."""
+
+    model: Any
+    tokenizer: Any
+    encoder: Encoder
+    curve: list[MetricPoint]
+
+
+def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
+    """The encoder of a recipe's model."""
+    vision = model.config.vision_config
+    system = SYSTEM if isinstance(recipe.model, HubModel) else None
+    return Encoder(tokenizer, patch_px=vision.patch_size, merge=vision.spatial_merge_size, system=system)
+
+
+def batch_plan(n_samples: int, optim: Optim, seed: int) -> NDArray[np.int64]:
+    """Which samples each step sees, [steps, batch]: whole permutations one after another, drawn from the seed alone."""
+    needed = optim.steps * optim.batch
+    epochs = math.ceil(needed / n_samples)
+    order = [np.random.default_rng([seed, epoch]).permutation(n_samples) for epoch in range(epochs)]
+    return np.concatenate(order)[:needed].reshape(optim.steps, optim.batch)
+
+
+def learning_rate(step: int, optim: Optim) -> float:
+    """Linear warm-up, then cosine to `final_lr_fraction`; `step` counts from 0."""
+    if step < optim.warmup_steps:
+        return optim.lr * (step + 1) / optim.warmup_steps
+    progress = (step - optim.warmup_steps) / max(1, optim.steps - optim.warmup_steps)
+    low = optim.final_lr_fraction
+    return optim.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _ranks() -> tuple[int, int]:
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+
+
+def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None, host: Host | None = None) -> Trained:
+    """Train a recipe on clips from `init_dir` (a folder written by `swim.models.save`) or from fresh weights.
+
+    Raises ValueError when the batch does not divide over the ranks or there is nothing to train on, FloatingPointError
+    when a loss is no longer finite.
+    """
+    host = host or Host()
+    rank, world = _ranks()
+    if not clips:
+        raise ValueError("no clips to train on")
+    if recipe.optim.batch % world:
+        raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over {world} workers")
+    with hermetic(recipe.seed):
+        model, tokenizer = models.build(recipe.model, init_dir)
+        encoder = encoder_for(recipe, model, tokenizer)
+        model.to(host.device).train()
+        module: nn.Module = SupervisedModel(model, recipe.objective)
+        if world > 1:
+            module = nn.parallel.DistributedDataParallel(
+                module, device_ids=[host.device] if host.device.type == "cuda" else None
+            )
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optim = recipe.optim
+        optimizer = torch.optim.AdamW(
+            parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+        )
+        curve: list[MetricPoint] = []
+        for step, indices in enumerate(batch_plan(len(clips), optim, recipe.seed)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, optim)
+            samples = [encoder(clips[i]) for i in indices[rank::world]]
+            size = host.micro_batch or len(samples)
+            batches = [
+                collate(samples[i : i + size], tokenizer.pad_token_id).to(host.device)
+                for i in range(0, len(samples), size)
+            ]
+            values = optimiser_step(module, optimizer, batches, recipe, world, parameters)
+            if not math.isfinite(values["loss"]):
+                raise FloatingPointError(f"loss is {values['loss']} at step {step + 1} of {recipe.name!r}")
+            curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
+            if rank == 0:
+                host.on_step(step + 1, values)
+        model.eval()
+        return Trained(model, tokenizer, encoder, curve)
+
+
+def optimiser_step(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: list[Batch],
+    recipe: Recipe,
+    world: int,
+    parameters: list[nn.Parameter],
+) -> dict[str, float]:
+    """One optimiser step over a rank's micro-batches. Every loss is its global sum ÷ its global count."""
+    objective, device = recipe.objective, batches[0].labels_BL.device
+    text_count, mask_count = global_counts(batches, objective.mask_weight > 0, world)
+    optimizer.zero_grad(set_to_none=True)
+    sums = torch.zeros(2, device=device)
+    for i, batch in enumerate(batches):
+        last = i == len(batches) - 1
+        # DDP reduces once per optimiser step; its mean over ranks is turned back into a sum by `world`.
+        hold = module.no_sync() if world > 1 and not last else nullcontext()  # type: ignore[operator]
+        with hold, _autocast(recipe, device):
+            losses = module(batch)
+            loss = (
+                objective.text_weight * losses.text_sum / text_count
+                + objective.mask_weight * losses.mask_sum / max(1, mask_count)
+            ) * world
+            loss.backward()
+        sums += torch.stack([losses.text_sum.detach(), losses.mask_sum.detach()])
+    if world > 1:
+        dist.all_reduce(sums)
+    grad_norm = nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
+    lr = optimizer.param_groups[0]["lr"]
+    optimizer.step()
+    text, mask = float(sums[0]) / text_count, float(sums[1]) / max(1, mask_count)
+    return {
+        "loss": objective.text_weight * text + objective.mask_weight * mask,
+        "text_loss": text,
+        "mask_loss": mask,
+        "grad_norm": float(grad_norm),
+        "lr": lr,
+    }
+
+
+def global_counts(batches: list[Batch], supervised: bool, world: int) -> tuple[int, int]:
+    """Label tokens and supervised maps of the optimiser batch, over all micro-batches and ranks."""
+    text = sum(int((b.labels_BL[:, 1:] >= 0).sum()) for b in batches)
+    maps = 0
+    if supervised:
+        maps = sum(
+            len({slot // 2 for slot in s.clip.masks[n.tag]}) for b in batches for s in b.samples for n in s.nouns
+        )
+    if world > 1:
+        counts = torch.tensor([text, maps], device=batches[0].labels_BL.device)
+        dist.all_reduce(counts)
+        text, maps = int(counts[0]), int(counts[1])
+    return text, maps
+
+
+def _autocast(recipe: Recipe, device: torch.device) -> Any:
+    wanted = isinstance(recipe.model, HubModel) and recipe.model.dtype == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

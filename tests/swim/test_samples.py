@@ -1,0 +1,165 @@
+"""Rows are used exactly as written, or refused with file, row, field and what to do."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swim.data import masks
+from swim.data.samples import parse_row, read_rows
+from swim.data.types import DataError
+
+MASK = {"size": [2, 3], "counts": [1, 2, 3]}
+ROW: dict[str, Any] = {
+    "id": "clip",
+    "index": "videorefer_detailed_caption_clip",
+    "video": "videos/clip.mp4",
+    "conversations": [
+        {"from": "human", "value": "<video>\nWhat does the <ins>dog</ins> do?"},
+        {"from": "gpt", "value": "The <ins>dog</ins> runs.", "slots": [{"name": "motion", "start": 8, "end": 12}]},
+        {"from": "human", "value": "And the <ins>cat</ins>?"},
+        {"from": "gpt", "value": "It sleeps."},
+    ],
+    "annotation": [{"3": {"segmentation": MASK}}, {"3": {"segmentation": MASK}}, {"0": {"segmentation": MASK}}],
+}
+
+
+def changed(*path: Any, to: Any) -> dict[str, Any]:
+    row = copy.deepcopy(ROW)
+    target: Any = row
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = to
+    return row
+
+
+def test_a_row_becomes_a_sample() -> None:
+    sample = parse_row(ROW, file="folder/nl_refer.json", row=7)
+    assert sample.key == "nl_refer:7:clip"
+    assert (sample.file, sample.row, sample.video) == ("folder/nl_refer.json", 7, "videos/clip.mp4")
+    assert [turn.human for turn in sample.turns] == ["What does the <ins>dog</ins> do?", "And the <ins>cat</ins>?"]
+    assert sample.turns[0].gpt == "The <ins>dog</ins> runs."
+    assert sample.turns[0].slots[0].model_dump() == {"name": "motion", "start": 8, "end": 12}
+    assert [list(track) for track in sample.tracks] == [[3], [3], [0]]
+    assert masks.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("row", [changed("index", to="videorefer_qa_clip"), changed("annotation", to=None)])
+def test_qa_and_unannotated_rows_are_text_only(row: dict[str, Any]) -> None:
+    sample = parse_row(row, file="f.json", row=0)
+    assert (sample.tracks, len(sample.turns)) == ((), 2)
+
+
+def test_llava_video_rows_need_no_annotation_key() -> None:
+    row = {
+        "video": "v.mp4",
+        "conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}],
+    }
+    sample = parse_row(row, file="llava.jsonl", row=0)
+    assert (sample.turns[0].human, sample.tracks, sample.key) == ("What?", (), "llava:0:?")
+
+
+def test_null_frames_are_not_annotated_and_empty_masks_are() -> None:
+    empty = {"size": [2, 3], "counts": [6]}
+    track = {"1": {"segmentation": None}, "2": {"segmentation": MASK}, "4": {"segmentation": empty}}
+    sample = parse_row(changed("annotation", 0, to=track), file="f.json", row=0)
+    assert list(sample.tracks[0]) == [2, 4]
+
+
+def test_polygons_take_the_size_of_the_row() -> None:
+    polygons = changed("annotation", 0, to={"1": {"segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}})
+    sample = parse_row(polygons | {"height": 4, "width": 5}, file="f.json", row=0)
+    assert masks.decode(sample.tracks[0][1]).shape == (4, 5)
+    with pytest.raises(DataError, match=r"polygons without a picture size.*'height' and 'width'"):
+        parse_row(polygons, file="f.json", row=0)
+
+
+def turn(value: str, i: int = 0) -> dict[str, Any]:
+    return changed("conversations", i, "value", to=value)
+
+
+BAD: list[tuple[Any, str, str]] = [
+    ("{", "row", "not a JSON object"),
+    (changed("video", to=None), "video", "missing or no text"),
+    (changed("conversations", to=[]), "conversations", "human-gpt pairs"),
+    (changed("conversations", to=ROW["conversations"][:3]), "conversations", "human-gpt pairs"),
+    (changed("conversations", 0, "from", to="gpt"), "conversations[0].from", "not said by 'human'"),
+    (turn("  "), "conversations[0].value", "empty"),
+    (turn("<video>\n"), "conversations[0].value", "empty"),
+    (turn("The <ins>dog"), "conversations[0].value", "never closed at character 4"),
+    (turn("Describe <region>."), "conversations[0].value", "placeholder <region>"),
+    (turn("See <object0>.", 1), "conversations[1].value", "placeholder <object0>"),
+    (turn("The <ins>dog</ins>\n<video>"), "conversations[0].value", "<video> inside"),
+    (turn("<ins>a</ins> \ud800"), "conversations[0].value", "surrogate"),
+    (turn("The dog"), "annotation", "2 <ins> tags, 3 annotation entries"),
+    (changed("annotation", to=[]), "annotation", "3 <ins> tags, 0 annotation entries"),
+    (changed("annotation", to={}), "annotation", "not a list"),
+    (changed("annotation", 1, to=[]), "annotation[1]", "not an object"),
+    (changed("annotation", 1, to={}), "annotation[1]", "no frame is annotated"),
+    (changed("annotation", 1, to={"3": {"segmentation": None}}), "annotation[1]", "no frame is annotated"),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": {"size": [2, 3], "counts": [6]}}}),
+        "annotation[1]",
+        "every mask is empty",
+    ),
+    (changed("annotation", 1, to={"-3": {"segmentation": MASK}}), "annotation[1]['-3']", "not a frame index"),
+    (changed("annotation", 1, to={"3": {}}), "annotation[1]['3']", "no segmentation"),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": MASK}, "03": {"segmentation": MASK}}),
+        "annotation[1]['03']",
+        "the same frame twice",
+    ),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": {"size": [2, 2], "counts": [3, 2]}}}),
+        "annotation[1]['3'].segmentation",
+        "add up to 5",
+    ),
+    (changed("conversations", 1, "slots", to="text"), "conversations[1].slots", "not a list"),
+    (changed("conversations", 1, "slots", to=[{"name": "a"}]), "conversations[1].slots[0]", "incomplete"),
+    (
+        changed("conversations", 1, "slots", to=[{"name": "a", "start": 8, "end": 14}]),
+        "conversations[1].slots[0]",
+        "outside the answer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "field", "reason"), BAD)
+def test_bad_rows_say_where_and_why(row: Any, field: str, reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_row(row, file="a/b.json", row=4)
+    error = caught.value
+    assert (error.file, error.row, error.field) == ("a/b.json", 4, field)
+    assert reason in error.reason
+    assert error.hint
+    assert error.key.startswith("b:4:")
+
+
+def test_json_and_jsonl_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [ROW, ROW | {"id": "zweite Zeile ü"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8-sig")
+    (tmp_path / "b.jsonl").write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n")
+    assert list(read_rows(tmp_path / "a.json")) == list(read_rows(tmp_path / "b.jsonl")) == list(enumerate(rows))
+
+
+def test_a_broken_line_costs_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(
+        json.dumps(ROW).encode() + b'\n{"id": "cut\n\xff\xfe\n' + json.dumps(ROW).encode()
+    )
+    read = list(read_rows(tmp_path / "a.jsonl"))
+    assert [row for row, _ in read] == [0, 1, 2, 3]
+    assert read[3][1] == ROW
+    for row, raw in read[1:3]:
+        with pytest.raises(DataError, match="not a JSON object"):
+            parse_row(raw, file="a.jsonl", row=row)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[{]", b"\xff", b"[" * 200_000])
+def test_unreadable_files_are_refused_whole(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.json"):
+        list(read_rows(tmp_path / "a.json"))
+    with pytest.raises(DataError, match="cannot be read"):
+        list(read_rows(tmp_path / "missing.json"))

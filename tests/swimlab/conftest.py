@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from swimlab.records import Cost, Provenance, TrialRecord
+
+
+@pytest.fixture
+def trial_record() -> Callable[..., TrialRecord]:
+    """A plausible record; keywords replace fields."""
+
+    def build(**changes: Any) -> TrialRecord:
+        fields: dict[str, Any] = {
+            "trial_id": "t1",
+            "attempt": 1,
+            "nonce": "n",
+            "recipe": {
+                "name": "tiny",
+                "seed": 0,
+                "objective": {"fusion": "mean", "layers": [1, 2], "mask_weight": 1.0},
+            },
+            "recipe_name": "tiny",
+            "seed": 0,
+            "init_trial_id": None,
+            "code_fingerprint": "c",
+            "data_fingerprint": "d",
+            "metrics": {"attention.ap": 0.5},
+            "files": {},
+            "cost": Cost(wall_s=1.0, cpu_s=1.0, train_s=0.5, eval_s=0.5, peak_rss_bytes=1),
+            "provenance": Provenance(
+                git_sha=None,
+                git_dirty=None,
+                versions={"torch": "2"},
+                host="h",
+                numerics={"torch": "2", "device": "cpu", "world_size": 1},
+                started_at="2026-01-01T00:00:00+00:00",
+                finished_at="2026-01-01T00:00:01+00:00",
+            ),
+        }
+        return TrialRecord(**fields | changes)
+
+    return build

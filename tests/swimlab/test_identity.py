@@ -1,0 +1,339 @@
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swim import recipes
+from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
+from swimlab import closure, identity
+from swimlab.data_identity import FileHashes
+from swimlab.identity import IdentityError
+from swimlab.syntax import source_hash
+
+SMOKE = recipes.tiny_smoke()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of the package that a test may edit."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(closure.SOURCE_ROOT / "swim", tmp_path / "root" / "swim", ignore=ignore)
+    return tmp_path / "root"
+
+
+# The canonical recipe
+
+
+def test_canonical_recipe_is_frozen():
+    tree = json.loads(identity.canonical(SMOKE))
+    assert set(tree) == {"model", "data", "objective", "optim", "evaluation", "seed"}
+    assert identity.canonical(SMOKE.override({"name": "another"})) == identity.canonical(SMOKE)
+    assert identity.canonical(SMOKE.override({"seed": 1})) != identity.canonical(SMOKE)
+    assert identity.canonical(SMOKE.override({"evaluation.overlays": 0})) != identity.canonical(SMOKE)
+
+
+def test_without_mask_loss_the_arm_is_forgotten():
+    changes = {
+        "objective.fusion": "product",
+        "objective.normalise": "frame-minmax",
+        "objective.mask_loss": "dice",
+        "objective.query": "before",
+        "objective.domain": "frame",
+        "objective.resize": "mask-to-grid",
+    }
+    control = SMOKE.override({"objective.mask_weight": 0})
+    assert identity.canonical(control.override(changes)) == identity.canonical(control)
+    assert identity.code_modules(control.override(changes)) == identity.code_modules(control)
+    for path, value in [*changes.items(), ("objective.mask_weight", 2)]:
+        assert identity.canonical(SMOKE.override({path: value})) != identity.canonical(SMOKE)
+    for path, value in {"objective.layers": (0,), "objective.text_weight": 1.0}.items():
+        assert identity.canonical(control.override({path: value})) != identity.canonical(control)
+
+
+def test_the_recipe_it_starts_from_enters_as_a_trial(tmp_path):
+    tiny, base = recipes.tiny(), recipes.tiny_base()
+    assert identity.trial_id(tiny, tmp_path) != identity.trial_id(tiny.override({"init": None}), tmp_path)
+    renamed = tiny.override({"init": base.override({"name": "another"})})
+    assert identity.trial_id(renamed, tmp_path) == identity.trial_id(tiny, tmp_path)
+    assert identity.canonical(renamed) == identity.canonical(tiny)
+    longer = tiny.override({"init": base.override({"optim.steps": base.optim.steps + 1})})
+    assert identity.trial_id(longer, tmp_path) != identity.trial_id(tiny, tmp_path)
+    assert json.loads(identity.canonical(tiny, "abc"))["init"] == "abc"
+
+
+def test_a_float_field_reads_five_as_five_point_zero():
+    as_int = SMOKE.model_copy(update={"objective": SMOKE.objective.model_copy(update={"mask_weight": 5})})
+    assert identity.canonical(as_int) == identity.canonical(SMOKE.override({"objective.mask_weight": 5.0}))
+    assert identity.canonical_json(5) != identity.canonical_json(5.0)
+    assert identity.canonical_json(-0.0) == identity.canonical_json(0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, {1: 2}, b"x", Path("x"), object()])
+def test_what_has_no_stable_text_is_refused_with_its_path(value):
+    with pytest.raises(IdentityError, match=r"recipe\.a\[0\] is"):
+        identity.canonical_json({"a": [value]})
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(plain)
+def test_canonical_json_survives_reading_and_ignores_key_order(value):
+    text = identity.canonical_json(value)
+    assert identity.canonical_json(json.loads(text)) == text
+    if isinstance(value, dict):
+        assert identity.canonical_json(dict(reversed(value.items()))) == text
+
+
+# The code
+
+GOLDEN = '''
+"""Docstring."""
+import os, sys as system
+from typing import Any
+
+class Config(Base, kind="x"):
+    """Docstring."""
+    rate: float = 1e-3
+    name: str
+
+@decorated(1)
+async def f(a: int, /, b=2, *rest: int, c: str = "é", **more) -> Any:
+    """Docstring."""
+    total: float = 0.0
+    label: str
+    for i, _ in enumerate([*rest, -1, 2j, b"\\0", ...]):
+        total += i if i > 0 and not a else await g(*rest, key=i, **more)
+    with open("x") as file:
+        try:
+            return {**more, "k": f"{total:>{b}.2f}!"}
+        except (OSError, ValueError) as error:
+            raise KeyError from error
+        finally:
+            pass
+    match a:
+        case {"x": [1, *_]} | None:
+            return lambda x: x[1:2, ::3]
+    return [y for y in rest if (z := y)]
+'''
+
+
+def test_the_serialiser_is_frozen():
+    """If this fails, every trial ever run loses its name: raise SERIALISER_VERSION and say why."""
+    assert source_hash(GOLDEN, "swim/golden.py") == "2c4558360b147ecbf83a1caa61ba5a351ab8d03aae86436221d48de100764a49"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x = 1", "# why\nx  =  (1)\n"),
+        ("def f(): pass", 'def f() -> "int":\n    """Docstring."""'),
+        ("def f(a, b=1): return a", "def f(a: int, b: float = 1): return a"),
+        ("x = 'a'", 'x: str = "a"'),
+        ("f(1,)", "f(\n    1\n)"),
+        ("x = 1", "from typing import Any\nfrom __future__ import annotations\nx = 1"),
+        ("x = 1", "if TYPE_CHECKING:\n    import y\nx = 1"),
+        ("class C:\n    a: int = 1", "class C:\n    'Text.'\n    a: float = 1\n    'About a.'"),
+    ],
+)
+def test_what_does_not_run_does_not_count(one, other):
+    assert source_hash(one, "a.py") == source_hash(other, "a.py")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x = 1", "x = 1.0"),
+        ("x = 1", "x = True"),
+        ("x = 'a'", "x = b'a'"),
+        ("x = 'None'", "x = None"),
+        ("class C:\n    a: int", "class C:\n    b: int"),
+        ("class C:\n    a: int", "class C:\n    a: int = 1"),
+        ("class C:\n    a: int\n    b: int", "class C:\n    b: int\n    a: int"),
+        ("x = [1, 2]", "x = (1, 2)"),
+        ("def f(a): pass", "def f(*a): pass"),
+        ("def f(*, a=None, b): pass", "def f(*, a, b=None): pass"),
+        ("{**a, b: c}", "{b: c, **a}"),
+        ("f(a)", "f(*a)"),
+        ("f(a=b)", "f(**b)"),
+        ("if a:\n    b\nelse:\n    c", "if a:\n    b\n    c"),
+        ("a < b", "a <= b"),
+        ("from typing import Any as mean", "from typing import Any as most"),
+        ("f'{x!r}'", "f'{x}'"),
+        ("x = 'ab'", "x = 'a', 'b'"),
+    ],
+)
+def test_what_runs_counts(one, other):
+    assert source_hash(one, "a.py") != source_hash(other, "a.py")
+    assert source_hash(one, "a.py") != source_hash(one, "b.py")
+
+
+def test_prose_and_unselected_files_move_nothing(root):
+    before = identity.code_fingerprint(SMOKE, root)
+    assert before == identity.code_fingerprint(SMOKE)
+    bce = root / "swim/supervision/losses/bce.py"
+    bce.write_text('"""Another docstring."""\n# A comment.\n' + bce.read_text().split('"""', 2)[2])
+    (root / "swim/supervision/losses/huber.py").write_text("def mask_loss(map_PHW, mask_PHW): return 0\n")
+    (root / "swim/supervision/losses/README.md").write_text("About losses.\n")
+    assert identity.code_fingerprint(SMOKE, root) == before
+    assert identity.code_fingerprint(SMOKE.override({"objective.mask_loss": "dice"}), root) != before
+
+
+def test_a_number_moves_the_fingerprint_and_its_module_is_named(root, tmp_path):
+    before, names = identity.code_modules(SMOKE, root), identity.trial_id(SMOKE, tmp_path, root)
+    bce = root / "swim/supervision/losses/bce.py"
+    assert "1e-6" in bce.read_text()
+    bce.write_text(bce.read_text().replace("1e-6", "1e-5"))
+    after = identity.code_modules(SMOKE, root)
+    assert {name for name in after if after[name] != before[name]} == {"swim.supervision.losses.bce"}
+    assert identity.trial_id(SMOKE, tmp_path, root) != names
+    text_only = SMOKE.override({"objective.mask_weight": 0})
+    assert "swim.supervision.losses.bce" not in identity.code_modules(text_only, root)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    files = {
+        "swim/__init__.py": "",
+        "swim/a/__init__.py": "from . import helper",
+        "swim/a/helper.py": "",
+        "swim/a/b.py": "def f():\n    from ..c import d, CONSTANT\n    import swim.e.f\n",
+        "swim/a/unused.py": "import swim.nowhere",
+        "swim/a/words.txt": "red\n",
+        "swim/a/data/more.bin": "1",
+        "swim/a/.hidden": "",
+        "swim/c/__init__.py": "CONSTANT = 1",
+        "swim/c/d.py": "import numpy, swim.a\nif TYPE_CHECKING:\n    import swim.a.unused",
+        "swim/e/f.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_closure_follows_every_import_statement(package):
+    assert list(closure.closure(["swim.a.b"], package)) == [
+        "swim",
+        "swim.a",
+        "swim.a.b",
+        "swim.a.helper",
+        "swim.c",
+        "swim.c.d",
+        "swim.e.f",
+        "swim/a/data/more.bin",
+        "swim/a/words.txt",
+    ]
+    before = closure.module_hashes(["swim.a.b"], package)
+    (package / "swim/a/words.txt").write_text("blue\n")
+    after = closure.module_hashes(["swim.a.b"], package)
+    assert {name for name in after if after[name] != before[name]} == {"swim/a/words.txt"}
+
+
+def test_an_import_that_leads_nowhere_is_refused(package):
+    with pytest.raises(IdentityError, match=r"swim\.a\.unused imports 'swim\.nowhere'"):
+        closure.closure(["swim.a.unused"], package)
+    (package / "swim/a/unused.py").write_text("def (")
+    with pytest.raises(IdentityError, match=r"unused\.py cannot be parsed"):
+        closure.module_hashes(["swim.a.unused"], package)
+
+
+def test_the_archive_holds_the_sources_and_is_deterministic(root):
+    packed = identity.source_archive(SMOKE, root)
+    for path in root.rglob("*.py"):
+        os.utime(path, (1, 1))
+    assert identity.source_archive(SMOKE, root) == packed
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
+        names = tar.getnames()
+        bce = tar.extractfile("swim/supervision/losses/bce.py").read()
+    assert bce == (root / "swim/supervision/losses/bce.py").read_bytes()
+    assert names == sorted(names)
+    assert "swim/supervision/losses/dice.py" not in names
+
+
+# The data
+
+
+def test_the_embedded_data_set_is_its_config_and_its_generator(root, tmp_path):
+    def of(data):
+        return identity.data_fingerprint(data, tmp_path, root)
+
+    before = of(ShapesWorld())
+    assert of(ShapesWorld(seed=1)) != before
+    (root / "swim/train.py").write_text("")
+    assert of(ShapesWorld()) == before
+    generator = root / "swim/data/shapes_world.py"
+    generator.write_text(generator.read_text() + "\nX = 1\n")
+    assert of(ShapesWorld()) != before
+
+
+def _user_data(folder: Path) -> NLReferFiles:
+    (folder / "videos" / "frames").mkdir(parents=True)
+    rows = [{"video": name} for name in ("a.mp4", "frames", "gone.mp4")]
+    (folder / "train.json").write_text(json.dumps([*rows, {"conversations": []}]))
+    (folder / "videos" / "a.mp4").write_bytes(b"video")
+    (folder / "videos" / "frames" / "0.jpg").write_bytes(b"frame")
+    return NLReferFiles(annotations=(str(folder / "train.json"),), videos=str(folder / "videos"))
+
+
+def test_user_data_counts_by_content_not_by_place(tmp_path):
+    here, there = _user_data(tmp_path / "here"), _user_data(tmp_path / "there")
+
+    def of(data):
+        return identity.data_fingerprint(data, tmp_path / "cache")
+
+    before = of(here)
+    assert of(there) == before
+    assert of(here.model_copy(update={"frames": FramePolicy(max_frames=8)})) != before
+    assert of(here.model_copy(update={"held_out_annotations": here.annotations})) != before
+    seen = {before}
+    for name, content in [
+        ("videos/a.mp4", b"longer video"),
+        ("videos/frames/0.jpg", b"longer frame"),
+        ("videos/gone.mp4", b"back"),
+        ("train.json", b"[]"),
+    ]:
+        (tmp_path / "there" / name).write_bytes(content)
+        assert of(there) not in seen
+        seen.add(of(there))
+    recipe = recipes.qwen2_5_vl_7b()
+    moved = [recipe.override({"data.annotations": d.annotations, "data.videos": d.videos}) for d in (here, there)]
+    assert identity.canonical(moved[0]) == identity.canonical(moved[1])
+
+
+def test_annotations_that_cannot_be_read_are_named(tmp_path):
+    for content, reason in [(None, "No such file"), ("{", "is no JSON"), ("{}", "holds a dict")]:
+        path = tmp_path / "rows.json"
+        if content:
+            path.write_text(content)
+        with pytest.raises(IdentityError, match=rf"rows\.json.*{reason}"):
+            identity.data_fingerprint(NLReferFiles(annotations=(str(path),), videos="v"), tmp_path)
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path):
+    path = tmp_path / "a.mp4"
+
+    def write(content: bytes, mtime_s: int) -> str:
+        path.write_bytes(content)
+        os.utime(path, (mtime_s, mtime_s))
+        with FileHashes(tmp_path / "cache") as hashes:
+            return hashes.of(path)
+
+    first = write(b"one", 1000)
+    # Same size and time: the content is not read again. That is what the cache trusts.
+    assert write(b"two", 1000) == first
+    assert write(b"two", 1001) != first
+    assert write(b"one", 1000) == first
+    (tmp_path / "cache" / "file-hashes.json").write_text("{broken")
+    assert write(b"one", 1000) == first

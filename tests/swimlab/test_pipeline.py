@@ -1,0 +1,250 @@
+"""Annotation files → decoded clips in the store: exact, in order, with a reason for whatever is left out."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swim.data import shapes_world
+from swim.data.samples import parse_row
+from swim.data.video import decode_sample
+from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
+from swimlab import pipeline
+from swimlab.pipeline import PipelineError, load_clips, load_prepared, load_quarantine, prepare
+from swimlab.store import SweepStore
+
+FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
+MASK = {"size": [64, 64], "counts": [100, 50, 64 * 64 - 150]}
+
+
+@pytest.fixture(scope="module")
+def ray_2_cpus() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def row(name: str, video: str, tags: int = 1) -> dict[str, Any]:
+    return {
+        "id": name,
+        "index": "videorefer_short_caption",
+        "video": video,
+        "conversations": [
+            {"from": "human", "value": "<video>\nThe " + "<ins>dog</ins> " * tags + "?"},
+            {"from": "gpt", "value": f"{name} runs."},
+        ],
+        "annotation": [{"5": {"segmentation": MASK}}],
+    }
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in range(3):
+        pictures_THWC = np.random.default_rng(name).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+        (folder / f"{name}.mp4").write_bytes(shapes_world.encode_mp4(pictures_THWC))
+    return folder
+
+
+def written(folder: Path, name: str, rows: list[Any]) -> str:
+    path = folder / name
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows))
+    return str(path)
+
+
+def contents(store: SweepStore) -> dict[str, bytes]:
+    return {path: store.read(path) for path in store.list_files("clips")}
+
+
+def in_process(shards: list[Any], files: NLReferFiles, fingerprint: str, store: Any, _: Any) -> Iterator[Any]:
+    """What Ray Data does, one shard after the other; the last one first."""
+    for shard in reversed(shards):
+        yield pipeline._decode_shard(shard, files.videos, files.frames, f"clips/{fingerprint}", store)
+
+
+@pytest.mark.ray
+def test_good_rows_are_decoded_and_bad_ones_explained(
+    ray_2_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_SHARD", 4)
+    good = [row(f"r{i}", f"{i % 3}.mp4") for i in range(11)]
+    (videos / "noise.mp4").write_bytes(b"no video")
+    noise, up = row("noise", "noise.mp4"), row("up", "../x.mp4")
+    bad = [row("gone", "gone.mp4"), "{cut", row("two", "1.mp4", tags=2), noise, up]
+    data = NLReferFiles(
+        annotations=(written(tmp_path, "b.jsonl", good[:6] + bad), written(tmp_path, "a.jsonl", good[6:])),
+        videos=str(videos),
+        frames=FRAMES,
+    )
+    store, seen = SweepStore(str(tmp_path / "store")), []
+    prepared = prepare(data, "f1", store, tmp_path / "scratch", lambda *step: seen.append(step))
+
+    clips = load_clips(store, prepared, "train")
+    assert [clip.key for clip in clips] == sorted(
+        [f"b:{i}:r{i}" for i in range(6)] + [f"a:{i}:r{i + 6}" for i in range(5)]
+    )
+    for clip in clips:
+        i = int(clip.key.rsplit("r", 1)[1])
+        alone = decode_sample(parse_row(good[i], file="x.json", row=0), videos, FRAMES)
+        assert (clip.turns, clip.masks, clip.frame_indices) == (alone.turns, alone.masks, alone.frame_indices)
+        np.testing.assert_array_equal(clip.frames_THWC, alone.frames_THWC)
+
+    left_out = {entry["row"]: entry for entry in load_quarantine(store, prepared).to_pylist()}
+    assert {i: entry["field"] for i, entry in left_out.items()} == {
+        6: "video",
+        7: "row",
+        8: "annotation",
+        9: "video",
+        10: "video",
+    }
+    assert all(entry["file"] == data.annotations[0] and entry["hint"] for entry in left_out.values())
+    assert left_out[8]["key"] == "b:8:two"
+    assert prepared.quarantined["annotation: N <ins> tags, N annotation entries"] == 1
+    assert sum(prepared.quarantined.values()) == 5
+
+    assert prepared.held_out == "train"
+    assert prepared.rows("held_out") == prepared.rows("train") == 11
+    assert load_clips(store, prepared, "held_out")[0].key == clips[0].key
+    assert len(prepared.splits["train"]) == 3  # 16 rows in shards of 4, one of which (b:6 … b:9) lost all
+    assert seen[-1] == ("decode clips", 4, 4)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+    one_process = SweepStore(str(tmp_path / "one-process"))
+    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    prepare(data, "f1", one_process, tmp_path / "scratch")
+    assert contents(one_process) == contents(store)
+
+
+@pytest.mark.ray
+def test_too_little_left_is_an_error_that_shows_the_reasons(ray_2_cpus: None, videos: Path, tmp_path: Path) -> None:
+    rows = [row("good", "0.mp4"), row("gone1", "gone1.mp4"), row("gone2", "gone2.mp4")]
+    data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
+    store = SweepStore(str(tmp_path / "store"))
+    with pytest.raises(PipelineError, match=r"2 of 3 rows cannot be used, more than 50%.*2 × video: no such file"):
+        prepare(data, "f", store, tmp_path / "scratch")
+    assert [path.split("/")[-1].split("-")[0] for path in store.list_files("clips")] == ["quarantine", "part"]
+    held_out = data.model_copy(update={"held_out_annotations": (written(tmp_path, "h.jsonl", rows[1:2]),)})
+    with pytest.raises(PipelineError, match="no row of 'held_out' is left"):
+        prepare(held_out, "f", store, tmp_path / "scratch", max_quarantined_share=1.0)
+    assert load_prepared(store, "f") is None
+    kept = prepare(data, "f", store, tmp_path / "scratch", max_quarantined_share=0.7)
+    assert load_prepared(store, "f") == kept
+    assert kept.rows("train") == 1
+
+
+@pytest.mark.ray
+def test_the_embedded_data_takes_the_same_way(ray_2_cpus: None, tmp_path: Path) -> None:
+    config = ShapesWorld(clips=66, held_out=3, seed=3)
+    store = SweepStore(str(tmp_path / "store"))
+    prepared = prepare(config, "shapes", store, tmp_path / "scratch")
+    assert (prepared.rows("train"), prepared.rows("held_out"), prepared.quarantined) == (66, 3, {})
+    for split in ("train", "held_out"):
+        rows = shapes_world.write(config, split, range(prepared.rows(split)), tmp_path / "direct")
+        direct = [parse_row(raw, file=f"{split}.json", row=i) for i, raw in enumerate(rows)]
+        expected = sorted((decode_sample(s, tmp_path / "direct", config.frames) for s in direct), key=lambda c: c.key)
+        found = load_clips(store, prepared, split)
+        assert [clip.to_row() for clip in found] == [clip.to_row() for clip in expected]
+
+
+@pytest.fixture
+def finished(videos: Path, tmp_path: Path) -> tuple[SweepStore, NLReferFiles]:
+    """A committed data set, made without Ray from the pipeline's own tasks."""
+    data = NLReferFiles(
+        annotations=(written(tmp_path, "a.jsonl", [row("r", "0.mp4")]),), videos=str(videos), frames=FRAMES
+    )
+    return SweepStore(str(tmp_path / "store")), data
+
+
+def test_what_is_committed_needs_no_ray(
+    finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = finished
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_decoded", in_process)
+        prepare(data, "f", store, tmp_path / "scratch")
+    code = (
+        "import sys; from pathlib import Path; from swimlab.store import SweepStore; from swimlab.pipeline import *\n"
+        "from swim.recipe import NLReferFiles\n"
+        f"store = SweepStore({store.uri!r}); data = NLReferFiles(annotations=('gone.json',), videos='gone')\n"
+        "prepared = prepare(data, 'f', store, Path('nowhere'))\n"
+        "print(len(load_clips(store, prepared, 'train')), 'ray' in sys.modules, Path('nowhere').exists())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.split() == ["1", "False", "False"]
+
+
+def test_the_first_manifest_counts(
+    finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = finished
+    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    other = prepare(data, "f", SweepStore(str(tmp_path / "elsewhere")), tmp_path / "scratch")
+    other = other.model_copy(update={"quarantined": {"written by somebody else": 1}})
+
+    def meanwhile(*args: Any) -> Iterator[Any]:
+        yield from in_process(*args)
+        store.put_create_only("clips/f/manifest.json", other.model_dump_json().encode())
+
+    monkeypatch.setattr(pipeline, "_decoded", meanwhile)
+    assert prepare(data, "f", store, tmp_path / "scratch") == other
+
+
+def test_a_damaged_or_missing_shard_is_noticed(
+    finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = finished
+    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    prepared = prepare(data, "f", store, tmp_path / "scratch")
+    path = Path(store.uri) / "clips" / "f" / prepared.splits["train"][0].name
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(PipelineError, match=r"not what was committed: delete clips/f/"):
+        load_clips(store, prepared, "train")
+    path.unlink()
+    with pytest.raises(PipelineError, match="missing"):
+        load_clips(store, prepared, "train")
+
+
+def test_what_crashes_on_a_row_is_quarantined_by_name(
+    finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = finished
+    shard = next(pipeline._shards({"train": pipeline._rows(data.annotations)}, 10))
+
+    def crash(*args: Any) -> None:
+        raise RuntimeError("decoder \udc80 crashed")
+
+    monkeypatch.setattr(pipeline, "decode_sample", crash)
+    result = pipeline._decode_shard(shard, data.videos, FRAMES, "clips/f", store)
+    (entry,) = json.loads(result["quarantine"])
+    assert entry["reason"] == "RuntimeError: decoder \\udc80 crashed"
+    assert (entry["key"], result["table"]) == ("a:0:r", "")
+
+    def exhausted(*args: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "decode_sample", exhausted)
+    with pytest.raises(MemoryError):
+        pipeline._decode_shard(shard, data.videos, FRAMES, "clips/f", store)
+
+
+def test_files_that_cannot_be_one_data_set_are_refused(tmp_path: Path) -> None:
+    store = SweepStore(str(tmp_path / "store"))
+    (tmp_path / "b").mkdir()
+    twins = (written(tmp_path, "a.jsonl", []), written(tmp_path / "b", "a.jsonl", []))
+    for annotations, reason in ((twins, "called 'a'"), (twins[:1], "no row"), (("gone.json",), "cannot be read")):
+        with pytest.raises(PipelineError, match=reason):
+            prepare(NLReferFiles(annotations=annotations, videos="."), "f", store, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize(("max_frames", "max_pixels", "rows"), [(4, 64 * 64, 256), (32, 602_112, 4), (512, 10**7, 1)])
+def test_shards_stay_small_in_memory(max_frames: int, max_pixels: int, rows: int) -> None:
+    assert pipeline._rows_per_shard(FramePolicy(max_frames=max_frames, max_pixels=max_pixels)) == rows
