@@ -20,7 +20,7 @@ from swim.hermetic import hermetic
 from swim.recipe import Domain, Query, Recipe
 from swim.supervision.attention import AttentionProbe
 from swim.supervision.objective import PatchMap, fused_maps, plan_probe, upsample
-from swim.train import Trained
+from swim.train import Trained, autocast
 
 BATCH = 25  # conversations a forward pass
 
@@ -54,7 +54,8 @@ def evaluate(
             device = next(trained.model.parameters()).device
             batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
             room = recipe.evaluation.overlays - len(overlays)
-            scores_now, overlays_now = _score_batch(recipe, trained, batch, room)
+            with autocast(recipe, device):
+                scores_now, overlays_now = _score_batch(recipe, trained, batch, room)
             scores += scores_now
             overlays += overlays_now
             on_batch(min(start + BATCH, len(clips)), len(clips))

@@ -32,12 +32,16 @@ class FramePolicy(Frozen):
 
 
 class ShapesWorld(Frozen):
-    """The embedded data set: moving shapes drawn to mp4, masks as COCO RLE, rows as NL-Refer JSON."""
+    """The embedded data set: moving shapes drawn to mp4, masks as COCO RLE, rows as NL-Refer JSON.
+
+    Of a clip's `objects` a referring conversation asks about at most `turns`, in random order.
+    """
 
     kind: Literal["shapes_world"] = "shapes_world"
     prompts: Literal["caption", "list", "refer", "attribute"] = "refer"
     difficulty: Literal["easy", "hard-look", "hard-twins"] = "easy"
     objects: int = Field(3, ge=1, le=6)
+    turns: int = Field(3, ge=1)
     clips: int = Field(2000, ge=1)
     held_out: int = Field(250, ge=1)
     seed: int = 0
@@ -162,8 +166,18 @@ class Evaluation(Frozen):
     readout_fusion: str = "mean"
     readout_query: Query = "noun"
     readout_domain: Domain = "video"
-    precision_threshold: float = 0.5
+    precision_threshold: float = Field(0.5, ge=0, lt=1)
     overlays: int = Field(4, ge=0)
+
+    @field_validator("readout_fusion")
+    @classmethod
+    def _known_fusion(cls, name: str) -> str:
+        registry.module_name("swim.supervision.fusion", name)
+        return name
+
+
+def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
+    return model.model_dump(exclude={"dtype", "gradient_checkpointing", "lora"})
 
 
 class Recipe(Frozen):
@@ -187,6 +201,11 @@ class Recipe(Frozen):
             )
         if bad := [layer for layer in self.objective.layers if not 0 <= layer < self.model.layers]:
             raise ValueError(f"objective.layers {bad} are outside the model's {self.model.layers} layers")
+        if self.init is not None and _weights(self.init.model) != _weights(self.model):
+            raise ValueError(
+                f"model is not the model of init {self.init.name!r}, whose weights this recipe starts from: change "
+                "both, or set init to None"
+            )
         return self
 
     def override(self, changes: dict[str, Any]) -> Recipe:

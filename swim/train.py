@@ -86,7 +86,7 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
     """Train a recipe on clips from `init_dir` (a folder written by `swim.models.save`) or from fresh weights.
 
     Raises ValueError when the batch does not divide over the ranks or there is nothing to train on, FloatingPointError
-    when a loss is no longer finite.
+    when a loss or its gradient is no longer finite.
     """
     host = host or Host()
     rank, world = _ranks()
@@ -119,8 +119,9 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
                 for i in range(0, len(samples), size)
             ]
             values = optimiser_step(module, optimizer, batches, recipe, world, parameters)
-            if not math.isfinite(values["loss"]):
-                raise FloatingPointError(f"loss is {values['loss']} at step {step + 1} of {recipe.name!r}")
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(values[name]):
+                    raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
             curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
             if rank == 0:
                 host.on_step(step + 1, values)
@@ -145,7 +146,7 @@ def optimiser_step(
         last = i == len(batches) - 1
         # DDP reduces once per optimiser step; its mean over ranks is turned back into a sum by `world`.
         hold = module.no_sync() if world > 1 and not last else nullcontext()  # type: ignore[operator]
-        with hold, _autocast(recipe, device):
+        with hold, autocast(recipe, device):
             losses = module(batch)
             loss = (
                 objective.text_weight * losses.text_sum / text_count
@@ -183,6 +184,7 @@ def global_counts(batches: list[Batch], supervised: bool, world: int) -> tuple[i
     return text, maps
 
 
-def _autocast(recipe: Recipe, device: torch.device) -> Any:
+def autocast(recipe: Recipe, device: torch.device) -> Any:
+    """What a recipe's forward passes run under: bf16 where its model says so."""
     wanted = isinstance(recipe.model, HubModel) and recipe.model.dtype == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

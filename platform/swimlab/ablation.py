@@ -219,7 +219,8 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All a report needs. `quarantine`: reason → rows set aside; `wall_s`: this invocation, cached trials included."""
+    """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
+    field, reason and hint; `wall_s`: this invocation, cached trials included."""
 
     ablation: Ablation
     recipe: Recipe
@@ -227,3 +228,4 @@ class Results:
     store: SweepStore
     quarantine: dict[str, int]
     wall_s: float
+    quarantined: tuple[Mapping[str, Any], ...] = ()

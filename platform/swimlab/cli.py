@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
@@ -25,46 +27,57 @@ from swimlab.summary import summarise
 # A smoke that does not point is a broken machine: from scratch .975 was measured at step 50 (seed 0).
 SMOKE_RECIPE = "tiny-smoke"
 SMOKE_POINTING = 0.6
+QUARANTINE_LINES = 20
 
 
-def settings(argv: Sequence[str] | None = None) -> Settings:
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
     """Flags over SWIMLAB_* variables over defaults. Exits with 2 and one line a mistake."""
     try:
-        return CliApp.run(Settings, cli_args=list(sys.argv[1:] if argv is None else argv))
-    except (ValidationError, SettingsError) as error:
-        lines = (
-            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            if isinstance(error, ValidationError)
-            else [str(error)]
-        )
-        print("\n".join(lines), file=sys.stderr)
-        raise SystemExit(2) from None
+        return CliApp.run(kind, cli_args=list(sys.argv[1:] if argv is None else argv))
+    except ValidationError as error:
+        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()]
+    except SettingsError as error:
+        lines = [str(error)]
+    print("\n".join(lines), file=sys.stderr)
+    raise SystemExit(2)
 
 
-def main(ablation: Ablation, argv: Sequence[str] | None = None, recipe: Recipe | None = None) -> None:
-    """Do what the command line says. `recipe` replaces the ablation's default one (still overridden by --recipe).
+def folder_of(file: str) -> Path:
+    """The folder a file lies in."""
+    return Path(file).absolute().parent
 
-    Exits with 1 when a trial failed or the machine, store or data cannot do what the plan needs, 130 on Ctrl-C.
+
+def main(ablation: Ablation, argv: Sequence[str] | None = None) -> None:
+    """The command line of an experiment file: see `run`."""
+    run(ablation, settings(Settings, argv))
+
+
+def run(ablation: Ablation, chosen: Settings, recipe: Recipe | None = None) -> None:
+    """Do what the command line says, on `recipe` where an experiment builds its own.
+
+    Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
+    Ctrl-C.
     """
-    chosen = settings(argv)
     # A log is as wide as a table needs; only a terminal has a width of its own.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        raise SystemExit(_command(ablation, chosen, recipe, console))
+        code = _command(ablation, chosen, recipe, console)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
-        raise SystemExit(130) from None
+        code = 130
     except (StoreError, PipelineError, IdentityError, ValueError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False)
-        raise SystemExit(1) from None
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        code = 1
+    raise SystemExit(code)
 
 
 def _command(ablation: Ablation, chosen: Settings, recipe: Recipe | None, console: Console) -> int:
     smoke = chosen.command == "smoke"
-    if chosen.recipe is not None:
-        recipe = recipes.named(chosen.recipe)
-    elif smoke or recipe is None:
-        recipe = recipes.named(SMOKE_RECIPE if smoke else ablation.recipe)
+    if recipe is None:
+        recipe = recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
     plan = plans.make_plan(ablation, recipe, chosen, seeds=(0,) if smoke else None)
     if chosen.command == "plan":
         console.print(_plan_table(plan, SweepStore(chosen.store)))
@@ -79,6 +92,17 @@ def _command(ablation: Ablation, chosen: Settings, recipe: Recipe | None, consol
 def _show(results: Results, console: Console, smoke: bool) -> int:
     uri = report.write_report(results)
     console.print(text.terminal(summarise(results)))
+    console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")
+    for row in results.quarantined[:QUARANTINE_LINES]:
+        console.print(
+            f"not used: {row['file']} row {row['row']} {row['field']}: {row['reason']} ({row['hint']})",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
+        console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
     console.print(f"store  {results.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
     failed = [trial for trial in results.trials if trial.record is None]
     for trial in failed:

@@ -19,6 +19,7 @@ from swimlab.verdict import Interval
 
 DOTS_PX = 150
 FOREST_PX = 250
+QUARANTINED_ROWS = 200
 
 
 def write_report(results: Results) -> str:
@@ -58,6 +59,8 @@ def render_html(results: Results, table: Table) -> str:
         forest=_forest_axis(table),
         curves=learning_curves(_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,
+        quarantined=results.quarantined[:QUARANTINED_ROWS],
+        quarantined_total=len(results.quarantined),
         strips=pictures,
         strips_seed=seed,
         facts=_facts(results),

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -82,23 +84,34 @@ def _run(
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     """What the store says about a plan: records, failures, quarantined rows."""
     found = store.records(plan.trial_ids)
-    failed = store.failures(spec.trial_id for _, spec in plan.arms)
+    failed = store.failures(plan.trial_ids)
+    by_id = {spec.trial_id: spec for wave in plan.waves for spec in wave}
+
+    def why(trial_id: str | None) -> str | None:
+        """The trial's own failure, or that of what it starts from."""
+        while trial_id and trial_id not in found:
+            if trial_id in failed:
+                return f"{by_id[trial_id].recipe.name}: {failed[trial_id]['error']}"
+            trial_id = by_id[trial_id].init_trial_id
+        return None
+
     trials = tuple(
         ArmResult(
             arm=planned.arm,
             seed=planned.seed,
             trial_id=spec.trial_id,
             record=found.get(spec.trial_id),
-            failure=failed[spec.trial_id]["error"] if spec.trial_id in failed else None,
+            failure=why(spec.trial_id),
         )
         for planned, spec in plan.arms
     )
-    quarantine: dict[str, int] = {}
-    for fingerprint in {spec.clips_fingerprint for wave in plan.waves for spec in wave}:
-        prepared = clips.load_prepared(store, fingerprint)
-        for reason, count in (prepared.quarantined if prepared else {}).items():
-            quarantine[reason] = quarantine.get(reason, 0) + count
-    return Results(plan.ablation, plan.recipe, trials, store, quarantine, wall_s)
+    quarantined: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for fingerprint in sorted({spec.clips_fingerprint for wave in plan.waves for spec in wave}):
+        if prepared := clips.load_prepared(store, fingerprint):
+            counts.update(prepared.quarantined)
+            quarantined += clips.load_quarantine(store, prepared).to_pylist()
+    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined))
 
 
 def _arms_table(results: Results) -> pa.Table:

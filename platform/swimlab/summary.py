@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Claim, NotWorse
@@ -185,16 +186,24 @@ def summarise(results: Results) -> Table:
 
 
 def _caveat(results: Results, comparable: bool) -> str:
-    name, paper = results.recipe.name, results.ablation.paper.recipe
+    recipe, paper = results.recipe, results.ablation.paper.recipe
+    data = recipe.data
+    seen = ""
+    if isinstance(data, NLReferFiles) and not data.held_out_annotations:
+        seen = " No held-out annotations were given: every score here is of the training rows."
     if comparable:
-        return f"Recipe {name} is the paper's own class: gaps are compared with the paper's numbers."
-    if results.recipe.model.kind == "tiny":
+        return f"Recipe {recipe.name} is the paper's own class: gaps are compared with the paper's numbers.{seen}"
+    if recipe.model.kind == "tiny":
+        what = "the embedded data" if isinstance(data, ShapesWorld) else "your own data"
         return (
-            f"Every verdict here is about recipe {name}, a tiny model on the embedded data: it speaks about the "
+            f"Every verdict here is about recipe {recipe.name}, a tiny model on {what}: it speaks about the "
             f"mechanism, never about a 7B model. The paper's numbers ({paper}) are shown for orientation; only "
-            "directions are compared."
+            f"directions are compared.{seen}"
         )
-    return f"Recipe {name} is not the paper's ({paper}), or its metric is a stand-in: only directions are compared."
+    return (
+        f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in: only directions are "
+        f"compared.{seen}"
+    )
 
 
 def _values(results: Results, metric: str) -> dict[str, dict[int, float]]:

@@ -44,6 +44,7 @@ def terminal(table: Table) -> RenderableType:
     """What `run` and `report` print at the end, for any rich console."""
     title = table.title + (f": {table.question}" if table.question else "")
     parts: list[RenderableType] = [Text(title, style="bold"), Text(table.caveat, style="italic"), _rows_grid(table)]
+    parts += [Text(f"* {c.measured} stands in for {c.name}", "dim") for c in table.columns if c.standin]
     if table.claims:
         parts.append(_claims_grid(table))
     if table.self_test:
@@ -125,9 +126,11 @@ def _rows_grid(table: Table) -> Grid:
     grid.add_column("arm", overflow="fold")
     grid.add_column("paper", justify="right")
     for column in table.columns:
-        grid.add_column(Text(column_title(column)), justify="right", overflow="fold")
+        # Two lines a head: five metrics with their intervals fit a log of 120 columns.
+        head = column.measured.replace(".", "\n", 1) + ("*" if column.standin else "")
+        grid.add_column(Text(head, justify="right"), justify="right", overflow="fold")
     if table.reference:
-        grid.add_column(Text(f"Δ vs {table.reference}"), justify="right", overflow="fold")
+        grid.add_column(Text(f"Δ vs\n{table.reference}", justify="right"), justify="right", overflow="fold")
     for title in ("seeds", "cost"):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:

@@ -6,6 +6,7 @@ Rank 0 evaluates and writes the attempt's files; the trial's process holds the c
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 import time
@@ -22,9 +23,9 @@ from ray.train.torch import TorchTrainer, get_device
 
 from swim import models
 from swim.evaluate import evaluate
-from swim.recipe import Frozen, HubModel
+from swim.recipe import Frozen, HubModel, Recipe
 from swim.train import Host, train
-from swimlab import provenance, records
+from swimlab import identity, provenance, records
 from swimlab.attempts import Attempt
 from swimlab.clips import load_clips, load_prepared
 from swimlab.cluster import Slots
@@ -57,6 +58,11 @@ def run_trial(
     """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
     then this waits). A failure is written into the attempt and raised."""
     store = SweepStore(store_uri)
+    if (here := _code_of(spec.recipe)) != spec.code_fingerprint:
+        raise RuntimeError(
+            f"this process runs code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "
+            f"since the sweep began, so the result would bear the wrong name; run the same command again"
+        )
     while (attempt := store.claim(spec.trial_id)) is None:
         if record := store.record(spec.trial_id):
             return record.metrics
@@ -71,6 +77,12 @@ def run_trial(
     except Exception as error:
         attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
         raise
+
+
+@functools.lru_cache(maxsize=1024)
+def _code_of(recipe: Recipe) -> str:
+    # Once a process: what it has imported stays as it was, whatever happens to the files later.
+    return identity.code_fingerprint(recipe)
 
 
 def _run_attempt(
@@ -146,8 +158,13 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
     steps = spec.recipe.optim.steps
 
+    process, peak_rss_bytes = psutil.Process(), 0
+
     def on_step(step: int, values: dict[str, float]) -> None:
+        nonlocal peak_rss_bytes
         if step % REPORT_EVERY_STEPS == 0 and step < steps:
+            # Sampled here: the system's own peak is of a process that other trials have used before.
+            peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
             report({"stage": "train", "step": step, "steps": steps, "loss": values["loss"]})
 
     with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
@@ -181,5 +198,5 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         eval_s=evaluated_s - trained_s,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         world_size=world,
-        peak_rss_bytes=psutil.Process().memory_info().rss,
+        peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
     ).model_dump()

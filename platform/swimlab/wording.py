@@ -19,11 +19,11 @@ def as_printed(value: float | None) -> str:
 
 
 def mean_ci(seen: Interval | None, signed: bool = False) -> str:
-    """`mean ± half-width` of the 95 % interval; the mean alone where one value has none."""
+    """`mean ± half-width` of the 95 % interval; a dash where one seed has none."""
     if seen is None:
         return NO_VALUE
     if seen.high is None:
-        return f"{number(seen.mean, signed)} (one seed)"
+        return f"{number(seen.mean, signed)} ± {NO_VALUE}"
     return f"{number(seen.mean, signed)} ± {number(seen.high - seen.mean)}"
 
 

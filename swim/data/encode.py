@@ -35,11 +35,19 @@ def patchify(frames_THWC: NDArray[np.uint8], patch: int, merge: int) -> tuple[Te
     return torch.from_numpy(np.ascontiguousarray(x)), (gt, gh, gw)
 
 
+def seconds_per_patch(clip: Clip) -> float:
+    """Seconds between temporal patches, which M-RoPE counts in: two of the frames kept, not two of the file's."""
+    stride = (clip.frame_indices[-1] - clip.frame_indices[0]) / (len(clip.frame_indices) - 1)
+    return 2 * stride / clip.fps
+
+
 @dataclass(frozen=True)
 class NounRow:
-    """One `<ins>` tag located in the tokens: `tokens` are its sub-tokens' positions."""
+    """One `<ins>` tag located in the tokens: `tokens` are its sub-tokens' positions. `track` is the first tag with the
+    same masks: a question and its answer name one object, whose mask is rendered once."""
 
     tag: int
+    track: int
     turn: int
     in_answer: bool
     noun: str
@@ -53,7 +61,8 @@ class NounRow:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample. `grid` counts vision patches, `token_grid` is (T', H', W'), `slots` are (turn, slot, token positions) of the words an accuracy is counted over."""
+    """One sample. `grid` counts vision patches, `token_grid` is (T', H', W'), `slots` are (turn, slot, token positions)
+    of the words an accuracy is counted over."""
 
     clip: Clip
     input_ids_L: Tensor
@@ -130,7 +139,17 @@ class Encoder:
             offsets = [(a - len(header), b - len(header)) for a, b in offsets]
             for span in tags if clip.masks else ():  # without masks a tag is only text
                 found = tuple(begin + i for i in markup.token_positions(offsets, span))
-                nouns.append(NounRow(len(nouns), turn, supervised, span.text, question, found))
+                nouns.append(
+                    NounRow(
+                        len(nouns),
+                        clip.masks.index(clip.masks[len(nouns)]),
+                        turn,
+                        supervised,
+                        span.text,
+                        question,
+                        found,
+                    )
+                )
             if supervised:
                 for slot in clip.turns[turn].slots:
                     where = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
@@ -148,6 +167,11 @@ class Encoder:
                 speak("assistant", turn.gpt, number, True, question)
         except ValueError as error:
             raise DataError(str(error), field="conversations", hint="check the tags and slots", key=clip.key) from error
+        if clip.masks and len(clip.masks) != len(nouns):
+            hint = "each <ins> of the turns needs its own masks, in reading order"
+            raise DataError(
+                f"{len(nouns)} <ins> tags, {len(clip.masks)} masks", field="conversations", hint=hint, key=clip.key
+            )
         input_ids_L = torch.tensor(ids)
         return Encoded(
             clip=clip,
@@ -157,7 +181,7 @@ class Encoder:
             patches=patches,
             grid=grid,
             token_grid=(grid[0], grid[1] // self.merge, grid[2] // self.merge),
-            seconds_per_patch=2 / clip.fps,
+            seconds_per_patch=seconds_per_patch(clip),
             nouns=tuple(nouns),
             slots=tuple(slots),
         )

@@ -43,10 +43,10 @@ def area(rle: Rle) -> int:
 
 def decode(rle: Rle) -> NDArray[np.uint8]:
     """The mask's pixels, 0 or 1, uint8 (H, W). Raises DataError when the run lengths do not fill the size."""
-    # Not pycocotools: it takes run lengths that stop short, and what it then returns is whatever was in the memory.
-    runs = _checked(_unpack(rle.counts), rle.height, rle.width)
-    flat = np.repeat((np.arange(runs.size) % 2).astype(np.uint8), runs)
-    return np.ascontiguousarray(flat.reshape(rle.width, rle.height).T)
+    # Checked first: of run lengths that stop short pycocotools returns whatever was in the memory.
+    _checked(_unpack(rle.counts), rle.height, rle.width)
+    mask_HW: NDArray[np.uint8] = coco.decode(_as_coco(rle))
+    return mask_HW
 
 
 def resize_to(mask_HW: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
@@ -55,6 +55,8 @@ def resize_to(mask_HW: NDArray[Any], height: int, width: int) -> NDArray[np.floa
     Cells need not align with pixels and may be smaller than them (then a pixel's value is repeated, split by area).
     """
     H, W = mask_HW.shape
+    if mask_HW.shape == (height, width):
+        return mask_HW.astype(np.float32)
     rows_hH, columns_wW = _overlaps(H, height), _overlaps(W, width)
     # Overlaps are whole numbers, so for masks the sums are exact in float64 and only this one division rounds.
     total_hw = rows_hH @ mask_HW.astype(np.float64) @ columns_wW.T

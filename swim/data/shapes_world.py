@@ -58,6 +58,7 @@ def row(config: ShapesWorld, split: Split, index: int) -> tuple[dict[str, Any], 
         sentences = words.listing([(thing.noun, thing.size, thing.pattern, thing.motion) for _, thing in ordered])
         result["conversations"] = _turn(asked, sentences)
     else:
+        ordered = ordered[: config.turns]
         result["conversations"] = [entry for _, thing in ordered for entry in _refer(thing)]
         # A tag in the question and one in the answer: the same object twice, in reading order.
         tracks = _tracks(scene.masks_NTHW)

@@ -55,8 +55,10 @@ def auc(map_N: Values, mask_N: Mask) -> float:
 
 def nss(map_N: Values, mask_N: Mask) -> float:
     """Mean z-score inside the mask; 0 for a constant map."""
-    spread = map_N.std()
-    return float((map_N[mask_N].mean() - map_N.mean()) / spread) if spread > 0 else 0.0
+    # Not std() > 0: equal values may leave a spread of 1e-17, and a z-score of 1.
+    if map_N.max() == map_N.min():
+        return 0.0
+    return float((map_N[mask_N].mean() - map_N.mean()) / map_N.std())
 
 
 def precision(map_N: Values, mask_N: Mask, threshold: float) -> float:
@@ -69,6 +71,9 @@ def precision(map_N: Values, mask_N: Mask, threshold: float) -> float:
 
 
 def game_point(map_N: Values, mask_N: Mask, fraction: float) -> float:
-    """GamePoint@P: share of the highest `fraction` of pixels that lies inside the mask (paper, Table 6)."""
+    """GamePoint@P: share of the highest `fraction` of pixels that lies inside the mask (paper, Table 6). Ties at the
+    last rank share it: which of them a partial sort returns depends on the processor."""
     k = max(1, round(fraction * len(map_N)))
-    return float(mask_N[np.argpartition(-map_N, k - 1)[:k]].mean())
+    last = np.partition(map_N, -k)[-k]
+    above, tied = map_N > last, map_N == last
+    return float((mask_N[above].sum() + (k - above.sum()) * mask_N[tied].mean()) / k)

@@ -13,8 +13,6 @@ def build(spec: HubModel) -> tuple[Any, Any]:
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         spec.path, revision=spec.revision, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa"
     )
-    if spec.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision)
     if model.config.text_config.num_hidden_layers != spec.layers:
         raise ValueError(

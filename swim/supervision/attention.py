@@ -48,8 +48,9 @@ class AttentionProbe:
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
         """Keep softmax(q·kᵀ·scaling) of this layer, mean over heads, fp32. The first call of a layer wins: gradient
-        checkpointing runs the layer a second time, and only the first result is part of the loss."""
-        if layer not in self.layers or layer in self.maps:
+        checkpointing runs the layer a second time, and only the first result is part of the loss. The second run still
+        computes it, because checkpointing refuses a recomputation that saves fewer tensors than the forward did."""
+        if layer not in self.layers:
             return
         B, H, _, D = query_BHLD.shape
         G = key_BGLD.shape[1]
@@ -61,7 +62,7 @@ class AttentionProbe:
         with torch.autocast(query_BHLD.device.type, enabled=False):
             score_BGQK = (q_BGQD @ k_BGKD.transpose(2, 3)) * scaling
         score_BHRK = score_BGQK.reshape(B, H, -1, score_BGQK.shape[-1])
-        self.maps[layer] = self._softmax(score_BHRK).mean(1)
+        self.maps.setdefault(layer, self._softmax(score_BHRK).mean(1))
 
     def _softmax(self, score_BHRK: Tensor) -> Tensor:
         valid_B11K = self.valid_BK[:, None, None]
@@ -70,10 +71,12 @@ class AttentionProbe:
             return torch.softmax(score_BHRK, dim=-1).masked_fill(~valid_B11K, 0.0)
         n_frames = int(self.frame_BK.max()) + 1
         frame_BHRK = self.frame_BK[:, None, None].expand_as(score_BHRK)
-        # Any constant per row leaves a softmax unchanged; the row maximum keeps exp in range.
-        weight_BHRK = (score_BHRK - score_BHRK.amax(-1, keepdim=True).detach()).exp()
-        total_BHRT = weight_BHRK.new_zeros(*weight_BHRK.shape[:-1], n_frames).scatter_add(-1, frame_BHRK, weight_BHRK)
-        return weight_BHRK / total_BHRT.gather(-1, frame_BHRK).clamp_min(1e-30)
+        # Each patch's own maximum: under the row's, a patch that is attended e⁻⁸⁷ less than another underflows to 0.
+        peak_BHRT = score_BHRK.new_full((*score_BHRK.shape[:-1], n_frames), -math.inf)
+        peak_BHRT = peak_BHRT.scatter_reduce(-1, frame_BHRK, score_BHRK.detach(), "amax")
+        weight_BHRK = (score_BHRK - peak_BHRT.gather(-1, frame_BHRK)).exp()
+        total_BHRT = weight_BHRK.new_zeros(peak_BHRT.shape).scatter_add(-1, frame_BHRK, weight_BHRK)
+        return weight_BHRK / total_BHRT.gather(-1, frame_BHRK)
 
     def stacked_SBRK(self) -> Tensor:
         """The maps in the order of `layers`. Raises RuntimeError when a layer was never reached."""
@@ -115,6 +118,7 @@ def attach(model: Any) -> None:
         AttentionMaskInterface.register(PREFIX + name, ALL_MASK_ATTENTION_FUNCTIONS[name])
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     current = decoder.config._attn_implementation
+    refuse_reentrant(model)
     if current.startswith(PREFIX):
         return
     if current not in BASES:

@@ -106,7 +106,13 @@ class SupervisedModel(nn.Module):
         text_sum, text_count = text_loss(model.lm_head, hidden_BLD, batch.labels_BL)
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
         if probe is not None:
-            mask_sum, mask_count = mask_loss(batch, probe.stacked_SBRK(), config)
+            a_SBRK = probe.stacked_SBRK()
+            if hidden_BLD.requires_grad and not a_SBRK.requires_grad:
+                raise RuntimeError(
+                    f"the attention at layers {config.layers} carries no gradient: gradient checkpointing is "
+                    "reentrant, or q_proj and k_proj up to there are frozen"
+                )
+            mask_sum, mask_count = mask_loss(batch, a_SBRK, config)
         return Losses(text_sum, text_count, mask_sum, mask_count)
 
 
@@ -142,7 +148,7 @@ def targets(samples: tuple[Encoded, ...], items: list[PatchMap], size: tuple[int
     """The masks of some maps at one size, [P, *size] fp32; each track is rendered once."""
     rendered: dict[tuple[int, int], Any] = {}
     for item in items:
-        key = (item.sample, item.noun.tag)
+        key = (item.sample, item.noun.track)
         if key not in rendered:
-            rendered[key] = samples[item.sample].patch_masks(item.noun.tag, size)[0]
-    return torch.from_numpy(np.stack([rendered[item.sample, item.noun.tag][item.patch] for item in items]))
+            rendered[key] = samples[item.sample].patch_masks(item.noun.track, size)[0]
+    return torch.from_numpy(np.stack([rendered[item.sample, item.noun.track][item.patch] for item in items]))

@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from synthetic_results import committed, curve, overlay
 
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, pictures, plots, report
 from swimlab.axis import axis
 from swimlab.backends import StoreError
 from swimlab.wording import duration, number, p_value
+from synthetic_results import committed, curve, overlay
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 

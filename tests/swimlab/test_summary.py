@@ -1,9 +1,9 @@
 import pytest
-from synthetic_results import NUMERICS, committed
 
 from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper, text
 from swimlab.summary import summarise
 from swimlab.verdict import Verdict
+from synthetic_results import NUMERICS, committed
 
 VALUES = {"mean": (0.66, 0.64, 0.65), "pool": (0.61, 0.60, 0.605), "control": (0.14, 0.13, 0.12)}
 

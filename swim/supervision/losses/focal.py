@@ -1,11 +1,15 @@
-import torch.nn.functional as F
+"""Focal loss (paper, Table 5, 3.69)."""
+
+import torch
 from torch import Tensor
+
+# Constants of the focal-loss paper; SWIM states none.
+GAMMA, ALPHA = 2, 0.25
 
 
 def mask_loss(map_PHW: Tensor, mask_PHW: Tensor) -> Tensor:
-    """Focal loss, γ = 2, α = 0.25 (paper, Table 5, 3.69; constants of the focal-loss paper, SWIM states none)."""
+    """−α·m·(1 − p)^γ·log p − (1 − α)·(1 − m)·p^γ·log(1 − p), mean over a map's pixels."""
     p_PHW = map_PHW.clamp(1e-6, 1 - 1e-6)
-    bce_PHW = F.binary_cross_entropy(p_PHW, mask_PHW, reduction="none")
-    miss_PHW = mask_PHW * (1 - p_PHW) + (1 - mask_PHW) * p_PHW
-    alpha_PHW = mask_PHW * 0.25 + (1 - mask_PHW) * 0.75
-    return (alpha_PHW * miss_PHW.square() * bce_PHW).mean((1, 2))
+    inside_PHW = ALPHA * mask_PHW * (1 - p_PHW) ** GAMMA * p_PHW.log()
+    outside_PHW = (1 - ALPHA) * (1 - mask_PHW) * p_PHW**GAMMA * torch.log1p(-p_PHW)
+    return -(inside_PHW + outside_PHW).mean((1, 2))

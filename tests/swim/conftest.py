@@ -1,0 +1,87 @@
+"""A handful of easy clips and the smallest model they fit, built once and copied for each test."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from swim import models
+from swim.data.encode import Batch, Encoder, collate
+from swim.data.samples import parse_row
+from swim.data.shapes_world import row
+from swim.data.types import Clip
+from swim.models import tiny
+from swim.recipe import Optim, Recipe, ShapesWorld, TinyModel
+
+SHAPE = TinyModel(hidden=32, layers=3, heads=4, kv_heads=2, intermediate=32, vision_hidden=16, vision_depth=1)
+DATA = ShapesWorld(objects=3, clips=6, held_out=2, seed=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def clips() -> tuple[Clip, ...]:
+    """Six clips of three objects, two tags and one turn each. The frames as drawn, because golden numbers must not
+    depend on a codec."""
+
+    def clip(index: int) -> Clip:
+        entry, frames_THWC = row(DATA, "train", index)
+        sample = parse_row(json.loads(json.dumps(entry)), file="easy.json", row=index)
+        return Clip(sample.key, sample.turns, frames_THWC, (0, 1, 2, 3), 4.0, sample.tracks)
+
+    return tuple(clip(index) for index in range(DATA.clips))
+
+
+@pytest.fixture(scope="session")
+def _built() -> tuple[Any, Any]:
+    return tiny.build(SHAPE)
+
+
+@pytest.fixture
+def stock(_built: tuple[Any, Any]) -> Any:
+    """A model as transformers makes it, in eval mode."""
+    return copy.deepcopy(_built[0])
+
+
+@pytest.fixture
+def model(stock: Any) -> Any:
+    """The same weights, probe attached and vision frozen, as `swim.models.build` leaves them."""
+    models.attach(stock)
+    stock.model.visual.requires_grad_(False)
+    return stock
+
+
+@pytest.fixture(scope="session")
+def tokenizer(_built: tuple[Any, Any]) -> Any:
+    return _built[1]
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer: Any) -> Encoder:
+    return Encoder(tokenizer, patch_px=SHAPE.patch_px, merge=SHAPE.merge, system=None)
+
+
+@pytest.fixture(scope="session")
+def batch_of(encoder: Encoder, tokenizer: Any) -> Callable[..., Batch]:
+    return lambda *chosen: collate([encoder(clip) for clip in chosen], tokenizer.pad_token_id)
+
+
+@pytest.fixture
+def nano() -> Recipe:
+    """Three steps of SWIM on the six clips."""
+    return Recipe(
+        name="nano",
+        model=SHAPE,
+        data=DATA,
+        optim=Optim(steps=3, batch=4, warmup_steps=1),
+        objective={"layers": (0, 2)},
+    )

@@ -1,0 +1,148 @@
+"""Evaluation: the same ruler for every arm, answers counted against their ceiling, nothing silently left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from swim import models
+from swim.data.shapes_words import ceiling
+from swim.evaluate import evaluate, summarise
+from swim.evaluation import metrics
+from swim.evaluation.types import SampleScore
+from swim.supervision.objective import fused_maps, plan_probe, upsample
+from swim.train import Trained, encoder_for
+
+
+@pytest.fixture
+def trained(nano, model, tokenizer):
+    return Trained(model, tokenizer, encoder_for(nano, model, tokenizer), [])
+
+
+def without_own(found):
+    return {name: value for name, value in found.items() if not name.startswith("attention_own.")}
+
+
+def test_rerun_is_equal_and_batches_do_not_matter(nano, trained, clips, monkeypatch):
+    first, again = evaluate(nano, trained, clips), evaluate(nano, trained, clips)
+    assert first == again
+    monkeypatch.setattr("swim.evaluate.BATCH", 2)
+    done = []
+    split = evaluate(nano, trained, clips, on_batch=lambda *progress: done.append(progress))
+    assert split.metrics == pytest.approx(first.metrics, abs=1e-5)
+    assert [(s.key, s.tag, s.metric) for s in split.scores if s.tag >= 0 and "own" not in s.metric] == [
+        (s.key, s.tag, s.metric) for s in first.scores if s.tag >= 0 and "own" not in s.metric
+    ]
+    assert len(split.overlays) == len(first.overlays) == 4
+    assert done == [(2, 6), (4, 6), (6, 6)]
+
+
+def test_one_ruler_for_every_arm_and_the_arms_own_beside_it(nano, trained, clips):
+    mean = evaluate(nano, trained, clips).metrics
+    released = evaluate(
+        nano.override({"objective.fusion": "released-product", "objective.normalise": "frame-minmax"}), trained, clips
+    ).metrics
+    before = evaluate(nano.override({"objective.query": "before", "objective.domain": "frame"}), trained, clips).metrics
+    control = evaluate(nano.override({"objective.mask_weight": 0}), trained, clips).metrics
+    assert without_own(mean) == without_own(released) == without_own(before) == control
+    assert mean["attention_own.ap"] == mean["attention.ap"]
+    assert released["attention_own.mass"] != mean["attention.mass"]
+    assert before["attention_own.ap"] != mean["attention.ap"]
+
+
+def test_attention_scores_are_the_metrics_of_the_questions_nouns(nano, trained, clips, batch_of):
+    found = evaluate(nano, trained, clips[:2])
+    assert found.metrics["attention.nouns"] == 6
+    batch = batch_of(*clips[:2])
+    probe = plan_probe(batch, nano.objective.layers, "noun", "video", torch.device("cpu"))
+    with torch.no_grad():
+        trained.model(**batch.inputs, probe=probe)
+    for b, sample in enumerate(batch.samples):
+        noun = sample.nouns[2]  # the second question's
+        maps = fused_maps(batch, probe.stacked_SBRK(), "mean", "none", [[noun] if i == b else [] for i in range(2)])
+        map_N = upsample(torch.stack([m.map_HW for m in maps]), (64, 64)).double().numpy().ravel()
+        inside_N = sample.patch_masks(2, (64, 64), union=True)[0].ravel() >= 0.5
+        wanted = metrics.scores(map_N, inside_N, threshold=0.5)
+        rows = {s.metric: s for s in found.scores if (s.key, s.tag) == (sample.clip.key, 2)}
+        assert {f"attention.{name}" for name in wanted} == {name for name in rows if "own" not in name}
+        for name, value in wanted.items():
+            assert rows[f"attention.{name}"].value == pytest.approx(value, abs=1e-6)
+            assert (rows[f"attention.{name}"].turn, rows[f"attention.{name}"].noun) == (1, noun.noun)
+
+
+def test_answers_are_the_models_own_next_tokens(nano, trained, clips, batch_of):
+    found = evaluate(nano, trained, clips[:1])
+    batch = batch_of(clips[0])
+    with torch.no_grad():
+        out = trained.model(**batch.inputs, labels=batch.labels_BL, use_cache=False)
+    labels_L = batch.labels_BL[0, 1:]
+    right = (out.logits[0, :-1].argmax(-1) == labels_L)[labels_L >= 0]
+    assert found.metrics["answer.token_accuracy"] == pytest.approx(right.double().mean().item())
+    assert found.metrics["answer.loss"] == pytest.approx(out.loss.item(), rel=1e-5)
+
+
+def test_a_perfect_answerer_scores_one_and_the_ceiling_is_the_data_sets(nano, trained, clips):
+    class Parrot(torch.nn.Module):
+        """Says the next token of whatever it is shown."""
+
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.lm_head = torch.nn.Identity()
+
+        def model(self, **inputs):
+            result = self.inner.model(**inputs)
+            following = inputs["input_ids"].roll(-1, 1)
+            result.last_hidden_state = torch.nn.functional.one_hot(following, 400).float()
+            return result
+
+    found = evaluate(nano, replace(trained, model=Parrot(trained.model)), clips).metrics
+    assert found["answer.accuracy"] == found["answer.accuracy.motion"] == found["answer.token_accuracy"] == 1
+    assert found["answer.ceiling"] == pytest.approx(ceiling([clip.turns for clip in clips]))
+    assert 0 < found["answer.ceiling"] < 1
+
+
+def test_rows_without_tags_or_masks_are_scored_on_answers_only(nano, trained, clips):
+    silent = [replace(clip, masks=()) for clip in clips]
+    found = evaluate(nano, trained, silent)
+    assert found.overlays == []
+    assert found.metrics["attention.nouns"] == 0
+    assert {s.metric.partition(".")[0] for s in found.scores} == {"answer"}
+    mixed = evaluate(nano, trained, [silent[0], clips[1]])
+    assert mixed.metrics["attention.nouns"] == 3
+    assert [o.key for o in mixed.overlays] == [clips[1].key]
+
+
+def test_overlays_hold_the_map_beside_its_mask(nano, trained, clips):
+    half = replace(clips[0], masks=tuple({t: rle for t, rle in track.items() if t < 2} for track in clips[0].masks))
+    (overlay,) = evaluate(nano, trained, [half]).overlays
+    assert (overlay.grid, overlay.frame_size, overlay.annotated) == ((2, 8, 8), (64, 64), (True, False))
+    map_THW = np.frombuffer(overlay.map, np.float32).reshape(overlay.grid)
+    masks_THW = np.frombuffer(overlay.masks, np.uint8).reshape(2, 64, 64)
+    assert map_THW[0].sum() > 0
+    assert masks_THW[0].any()
+    assert not map_THW[1].any()
+    assert not masks_THW[1].any()
+    frames = np.frombuffer(overlay.frames, np.uint8).reshape(2, 64, 64, 3)
+    np.testing.assert_array_equal(frames, half.frames_THWC[::2])
+
+
+def test_slots_are_pooled_over_words_not_over_slot_names():
+    def row(metric, value):
+        return SampleScore(key="k", turn=0, tag=-1, noun="", metric=metric, value=value)
+
+    found = summarise([row("answer.accuracy.size", v) for v in (1, 1, 1)] + [row("answer.accuracy.motion", 0)])
+    assert found == {
+        "answer.accuracy": 0.75,
+        "answer.accuracy.motion": 0.0,
+        "answer.accuracy.size": 1.0,
+        "attention.nouns": 0.0,
+    }
+
+
+def test_building_from_a_folder_evaluates_alike(nano, trained, clips, tmp_path):
+    models.save(trained.model, trained.tokenizer, tmp_path / "saved")
+    model, tokenizer = models.build(nano.model, tmp_path / "saved")
+    loaded = Trained(model.eval(), tokenizer, encoder_for(nano, model, tokenizer), [])
+    assert evaluate(nano, loaded, clips[:2]) == evaluate(nano, trained, clips[:2])

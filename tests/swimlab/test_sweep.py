@@ -1,0 +1,269 @@
+"""The whole path through Ray Data, Ray Train and Ray Tune, on two CPUs and a nano recipe."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+import ray
+
+import nano
+from swim.recipe import Recipe
+from swimlab import Arm, cli, cluster
+from swimlab.ablation import Ablation
+from swimlab.records import TrialRecord
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+REPO = Path(__file__).parents[2]
+DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "checkpoint/model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def two_cpus(_s3_environment: None) -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settings: Any) -> int:
+    chosen = Settings(store=store, cache=tmp_path / "cache", **settings)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(ablation, chosen, recipe)
+    return int(ended.value.code or 0)
+
+
+def decided(record: TrialRecord) -> dict[str, str]:
+    """Hashes of everything that time and place must not touch."""
+    return {name: record.files[name].sha256 for name in DECIDED} | {"metrics": json.dumps(record.metrics)}
+
+
+def check_sweep(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(nano.ablation(), store, tmp_path, nano.recipe()) == 0
+    assert "0 of 4 trials cached, 5 to run" in capsys.readouterr().out
+    records = SweepStore(store).records()
+    assert len(records) == 5  # two arms, two seeds, and the base they share
+    assert {r.init_trial_id for r in records.values()} - {None} <= set(records)
+    for record in records.values():
+        assert set(DECIDED) <= set(record.files)
+        assert record.metrics["answer.accuracy"] >= 0
+        assert record.cost.wall_s > 0
+    assert cluster.whole()
+
+    def no_ray() -> None:
+        raise AssertionError("a cached run started Ray")
+
+    monkeypatch.setattr(cluster, "session", no_ray)
+    assert run(nano.ablation(), store, tmp_path, nano.recipe()) == 0
+    printed = capsys.readouterr().out
+    assert "4 of 4 trials cached, 0 to run" in printed
+    assert "swim" in printed
+    assert "report" in printed
+
+
+def test_a_sweep_ends_with_a_table_and_is_cached(
+    two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_sweep(str(tmp_path / "store"), tmp_path, capsys, monkeypatch)
+    trials = ds.dataset(tmp_path / "store/tables/trials").to_table().to_pylist()
+    assert {t["objective.mask_weight"] for t in trials if t["recipe_name"] == "nano"} == {0.0, 1.0}
+    samples = ds.dataset(tmp_path / "store/tables/samples").to_table()
+    assert {"trial_id", "key", "noun", "metric", "value"} <= set(samples.column_names)
+    assert "<html" in (tmp_path / "store/reports/nano/index.html").read_text()[:200]
+
+
+def test_the_same_sweep_on_s3(
+    two_cpus: None,
+    s3_store_uri: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_sweep(s3_store_uri, tmp_path, capsys, monkeypatch)
+
+
+def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
+    """The bytes of trial A are the same alone, after B in the same process, and after a B that failed."""
+    a, b = Arm("a"), Arm("b", {"objective.fusion": "max"})
+    diverges = Arm("diverges", {"optim.lr": 1e30})
+    recipe = nano.recipe(base=False)
+
+    def bytes_of_a(name: str, *arms: Arm) -> dict[str, str]:
+        store = str(tmp_path / name)
+        code = run(nano.ablation(seeds=(0,), arms=arms), store, tmp_path, recipe, concurrency=1)
+        assert code == (1 if diverges in arms else 0)
+        (found,) = [
+            r
+            for r in SweepStore(store).records().values()
+            if (r.recipe["objective"]["fusion"], r.recipe["optim"]["lr"]) == ("mean", recipe.optim.lr)
+        ]
+        return decided(found)
+
+    alone = bytes_of_a("alone", a)
+    assert bytes_of_a("after", b, a) == alone
+    assert bytes_of_a("after-failure", diverges, a) == alone
+    failures = list((tmp_path / "after-failure/attempts").rglob("failure.json"))
+    assert "FloatingPointError" in json.loads(failures[0].read_text())["kind"]
+
+
+def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> None:
+    from swim import models
+    from swim.data.types import Clip
+    from swim.evaluate import evaluate
+    from swim.train import Trained, encoder_for
+    from swimlab import records
+    from swimlab.clips import load_clips, load_prepared
+    from swimlab.identity import clips_fingerprint, data_fingerprint
+
+    recipe = nano.recipe(steps=10, base=False)
+    curves, found = {}, {}
+    for workers in (0, 2):
+        store = SweepStore(str(tmp_path / f"store-{workers}"))
+        assert run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), store.uri, tmp_path, recipe, workers=workers) == 0
+        (found[workers],) = store.records().values()
+        table = records.from_parquet(store.open_file(found[workers].trial_id, "metrics.parquet"))
+        curves[workers] = {(p.step, p.name): p.value for p in records.metrics_from_table(table)}
+    assert found[2].provenance.numerics["world_size"] == 2
+    for step in range(1, 11):
+        assert curves[2][step, "loss"] == pytest.approx(curves[0][step, "loss"], rel=1e-4)
+    assert cluster.whole()
+
+    # The group's checkpoint scored here gives the samples that its rank 0 stored.
+    store = SweepStore(str(tmp_path / "store-2"))
+    (trial_id,) = store.records()
+    model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
+    trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
+    prepared = load_prepared(store, clips_fingerprint(data_fingerprint(recipe.data, tmp_path / "cache")))
+    assert prepared is not None
+    clips: list[Clip] = load_clips(store, prepared, "held_out")
+    scores = evaluate(recipe, trained, clips).scores
+    assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
+
+
+def _first_gradient(config: dict[str, Any]) -> list[float] | None:
+    """In a Train worker: one step, then the (clipped) gradient of every trained weight."""
+    import torch
+
+    from swim.train import train
+    from swimlab.clips import load_clips, load_prepared
+
+    store = SweepStore(config["store"])
+    prepared = load_prepared(store, config["clips"])
+    assert prepared is not None
+    trained = train(Recipe.model_validate_json(config["recipe"]), load_clips(store, prepared, "train"))
+    gradients = [p.grad.flatten() for p in trained.model.parameters() if p.grad is not None]
+    return torch.cat(gradients).tolist()
+
+
+def test_the_first_gradient_of_two_workers_is_that_of_one(two_cpus: None, tmp_path: Path) -> None:
+    import numpy as np
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from swimlab import pipeline
+
+    recipe = nano.recipe(steps=1, base=False, **{"optim.clip_norm": 1e9})
+    store = SweepStore(str(tmp_path / "store"))
+    pipeline.prepare(recipe.data, "first", store, tmp_path / "scratch")
+    config = {"store": store.uri, "clips": "first", "recipe": recipe.model_dump_json()}
+    one = np.array(_first_gradient(config))
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    result = TorchTrainer(
+        _first_gradient,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=2),
+        run_config=RunConfig(name="gradient", storage_path=str(tmp_path / "ray")),
+    ).fit()
+    two = np.array(result.return_value)
+    assert one.size > 10_000
+    assert np.linalg.norm(two - one) <= 1e-5 * np.linalg.norm(one)
+
+
+def test_bad_rows_are_quarantined_and_named(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from swim.data import shapes_world
+    from swim.recipe import NLReferFiles, ShapesWorld
+
+    drawn = ShapesWorld(clips=6, held_out=1)
+    rows = shapes_world.write(drawn, "train", range(6), tmp_path)
+    (tmp_path / rows[1]["video"]).unlink()
+    (tmp_path / rows[2]["video"]).write_bytes(b"not a video")
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    data = NLReferFiles(annotations=(str(tmp_path / "mine.json"),), videos=str(tmp_path), frames=drawn.frames)
+    recipe = nano.recipe(base=False, data=data, **{"optim.steps": 1})
+    assert run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), str(tmp_path / "store"), tmp_path, recipe) == 0
+    printed = capsys.readouterr().out
+    for row in (1, 2):
+        assert f"mine.json row {row} video" in printed
+
+
+def test_an_unwritable_store_fails_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(cluster, "session", lambda: pytest.fail("Ray was started"))
+    assert run(nano.ablation(), str(tmp_path / "file/store"), tmp_path, nano.recipe()) == 1
+    assert "StoreError" in capsys.readouterr().out
+
+
+EXPERIMENT = """
+    import sys
+    sys.path.insert(0, {here!r})
+    import nano
+    from swimlab import cli
+    from swimlab.settings import Settings
+
+    if __name__ == "__main__":
+        cli.run(nano.ablation(seeds=(0, 1, 2)), cli.settings(Settings), nano.recipe(steps=40))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_sweep_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+    """Finished trials are not run again, and the numbers are those of a sweep that nobody stopped."""
+    file = tmp_path / "experiment.py"
+    file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"))))
+
+    def start(store: str) -> subprocess.Popen[str]:
+        flags = ["--store", str(tmp_path / store), "--cache", str(tmp_path / "cache")]
+        return subprocess.Popen(
+            [sys.executable, file, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    driver = start("stopped")
+    store = SweepStore(str(tmp_path / "stopped"))
+    while len(store.records()) < 3 and driver.poll() is None:
+        time.sleep(0.1)
+    children = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(how)
+    printed, _ = driver.communicate(timeout=60)
+    before = store.records()
+    assert 3 <= len(before) < 7, printed
+    assert driver.returncode == (130 if how == signal.SIGINT else -9), printed
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+    again = start("stopped")
+    printed, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, printed
+    after = store.records()
+    assert len(after) == 7
+    assert {k: after[k] for k in before} == before
+
+    if how == signal.SIGKILL:
+        whole = start("whole")
+        printed, _ = whole.communicate(timeout=200)
+        assert whole.returncode == 0, printed
+        reference = SweepStore(str(tmp_path / "whole")).records()
+        assert {k: decided(r) for k, r in after.items()} == {k: decided(r) for k, r in reference.items()}
