@@ -56,7 +56,7 @@ def test_experiments_do_not_shadow_the_stdlib():
 
 
 def test_files_stay_small():
-    files = [p for p in (*sources(*FLOORS), *sorted((ROOT / "tests").rglob("*.py")))]
+    files = [*sources(*FLOORS), *sorted((ROOT / "tests").rglob("*.py"))]
     assert [(str(p.relative_to(ROOT)), n) for p in files if (n := len(p.read_text().splitlines())) > 400] == []
 
 

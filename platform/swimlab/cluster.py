@@ -1,15 +1,22 @@
 """The Ray cluster a plan runs on: join or start it, check that the plan fits, see that nothing is left behind."""
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
+from ray._common.utils import get_ray_address_file
+from ray.exceptions import AuthenticationError
 
 # Ray returns a trial's CPUs a little after `fit()` does (seconds were measured on a loaded machine).
 RELEASE_S = 10.0
+# Long enough for any network; Ray itself tries a dead address for more than ten minutes without a word.
+REACH_S = 10.0
 
 
 class PlanError(ValueError):
@@ -29,18 +36,63 @@ class Slots:
 
 @contextmanager
 def session() -> Iterator[None]:
-    """A Ray to work with: the surrounding job's, the running cluster's, or one of our own that ends with us."""
+    """A Ray to work with: the surrounding job's, the running cluster's, or one of our own that ends with us.
+
+    Raises PlanError when there should be a cluster and it does not answer or does not accept our token."""
     for noisy in ("ray.data", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return
-    # The dashboard belongs to `ray start --head`; a Ray of our own is gone before anybody could look.
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+    address = running_cluster()
+    try:
+        # The dashboard belongs to `ray start --head`; a Ray of our own is gone before anybody could look.
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, AuthenticationError) as error:
+        raise PlanError(
+            f"the Ray cluster at {address} refused us ({error}): set RAY_AUTH_MODE=token, and use its token "
+            "(~/.ray/auth_token, or the file that RAY_AUTH_TOKEN_PATH names)"
+        ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def running_cluster() -> str | None:
+    """host:port of the cluster that RAY_ADDRESS names or that `ray start` announced on this machine; None when there
+    is none, and a Ray of our own is to be started. Raises PlanError for an address that cannot be used."""
+    address, source = os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS"
+    if address == "local":
+        return None
+    if "://" in address:
+        raise PlanError(
+            f"RAY_ADDRESS={address} is no address a driver can join: give host:port of the cluster, or submit a job "
+            "(`ray job submit` reads RAY_API_SERVER_ADDRESS) and leave RAY_ADDRESS unset"
+        )
+    if address in ("", "auto"):
+        announced = Path(get_ray_address_file(None))
+        address, source = (announced.read_text().strip() if announced.exists() else ""), str(announced)
+        if not address:
+            return None
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+    except (OSError, ValueError) as error:
+        raise PlanError(
+            f"no Ray answers at {address}, the address in {source} ({error}): start it again, correct {source}, or "
+            f"{'unset' if source == 'RAY_ADDRESS' else 'delete'} it for a Ray of our own"
+        ) from error
+    return address
+
+
+def check_durable(store_uri: str) -> None:
+    """Raises PlanError for a store inside the scratch copy of an uploaded job's working directory: Ray deletes it."""
+    if "working_dir_files" in Path(store_uri).parts:
+        raise PlanError(
+            f"the store {store_uri} lies in the copy that Ray made for this job and deletes later: set SWIMLAB_STORE "
+            "to a folder or s3://bucket/prefix that outlives the job"
+        )
 
 
 def slots(*, workers: int, gpu: bool | None, concurrency: int | None) -> Slots:
@@ -53,7 +105,10 @@ def slots(*, workers: int, gpu: bool | None, concurrency: int | None) -> Slots:
     if fit < 1:
         have = ", ".join(f"{total.get(name, 0):g} {name}" for name in need)
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
-        raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: lower --workers or add nodes")
+        advice = "lower --workers or add nodes" if workers > 1 else "add nodes"
+        if use_gpu and not total.get("GPU"):
+            advice = "leave --gpu out, or add nodes that have one"
+        raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
     # With a worker group the trial only waits for its workers: it must not hold a CPU that they need.
     return Slots(trial={"CPU": 0.0} if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time)

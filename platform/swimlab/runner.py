@@ -36,8 +36,7 @@ def execute(plan: Plan, settings: Settings, console: Console) -> Results:
         store.check_writable()
         _run(plan, waves, store, settings, console)
     results = gather(plan, store, time.monotonic() - started_s)
-    if waves:
-        store.write_tables(_arms_table(results))
+    store.write_tables(_arms_table(results))
     return results
 
 
@@ -48,6 +47,7 @@ def _run(
     from swimlab.progress import SweepProgress
 
     measured = plan.ablation.primary.measured(plan.recipe.name)
+    cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency)
         needed: dict[str, DataConfig] = {s.clips_fingerprint: s.recipe.data for wave in waves for s in wave}
@@ -117,7 +117,13 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
 def _arms_table(results: Results) -> pa.Table:
     return pa.Table.from_pylist(
         [
-            {"experiment": results.ablation.name, "arm": t.arm, "seed": t.seed, "trial_id": t.trial_id}
-            for t in results.trials
+            {
+                "experiment": results.ablation.name,
+                "recipe": results.recipe.name,
+                "arm": trial.arm,
+                "seed": trial.seed,
+                "trial_id": trial.trial_id,
+            }
+            for trial in results.trials
         ]
     )

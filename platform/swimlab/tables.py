@@ -2,7 +2,7 @@
 
 trials/trials.parquet         one row a trial: ids, recipe fields ("objective.fusion"), metrics, cost, numerics
 metrics/<trial_id>.parquet    curves; samples/<trial_id>.parquet: per-sample numbers, long format
-arms/<experiment>.parquet     which trial an experiment shows under which arm and seed
+arms/<experiment>.parquet     which trial an experiment shows under which recipe, arm and seed, as last run
 """
 
 import json
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from swimlab.store import SweepStore
 
 ARMS_SCHEMA = pa.schema(
-    [("experiment", pa.string()), ("arm", pa.string()), ("seed", pa.int64()), ("trial_id", pa.string())]
+    [
+        ("experiment", pa.string()),
+        ("recipe", pa.string()),
+        ("arm", pa.string()),
+        ("seed", pa.int64()),
+        ("trial_id", pa.string()),
+    ]
 )
 
 
 def write_tables(store: "SweepStore", arms: pa.Table | None = None) -> None:
-    """Rebuild the tables from the records; `arms` has the columns of ARMS_SCHEMA and is added to what is known.
+    """Rebuild the tables from the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
+    known of its experiment and recipe.
 
     A trial never changes, so its metrics and samples are copied once; those of trials without a record are removed.
     """
@@ -93,8 +100,7 @@ def _add_arms(store: "SweepStore", arms: pa.Table) -> None:
         path = checked_path(f"tables/arms/{experiment}.parquet")
         rows = arms.filter(pc.equal(arms["experiment"], experiment))
         if store.exists(path):
-            rows = pa.concat_tables([from_parquet(store.read(path)), rows])
-        # Grouping without an aggregate is Arrow's "distinct".
-        distinct = rows.group_by(ARMS_SCHEMA.names).aggregate([]).select(ARMS_SCHEMA.names)
-        distinct = distinct.sort_by([("arm", "ascending"), ("seed", "ascending"), ("trial_id", "ascending")])
-        store.backend.replace(path, to_parquet(distinct))
+            known = from_parquet(store.read(path))
+            others = known.filter(pc.invert(pc.is_in(known["recipe"], pc.unique(rows["recipe"]))))
+            rows = pa.concat_tables([others, rows])
+        store.backend.replace(path, to_parquet(rows.sort_by([(n, "ascending") for n in ("recipe", "arm", "seed")])))

@@ -138,6 +138,8 @@ class Encoder:
             labels.extend(tokens if supervised else [IGNORE] * len(tokens))
             offsets = [(a - len(header), b - len(header)) for a, b in offsets]
             for span in tags if clip.masks else ():  # without masks a tag is only text
+                if len(nouns) == len(clip.masks):
+                    raise ValueError(f"the <ins> tag of {span.text!r} has no masks, {len(clip.masks)} earlier ones do")
                 found = tuple(begin + i for i in markup.token_positions(offsets, span))
                 nouns.append(
                     NounRow(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,8 @@ REPO = Path(__file__).resolve().parents[2]
 START_S = 240.0  # patience, on a machine that other work may fill
 # What Ray runs for itself. Ray Data's two actors are detached: they serve every job and stay with the cluster.
 RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_StatsActor", "ray::_AutoscalingCoord")
+# No test may wait for ever on a hung job; two minutes were seen for the longest one on a loaded machine.
+COMMAND_S = 1200.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Head:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            timeout=COMMAND_S,
         )
         return done.returncode, done.stdout
 
@@ -108,7 +110,8 @@ def ray_head(cwd: Path, bin_dir: Path, **variables: str) -> Iterator[Head]:
             "NO_PROXY": "127.0.0.1",
             **variables,
         }
-        subprocess.run("umask 077 && ray get-auth-token --generate", shell=True, env=env, check=True, capture_output=True)
+        make_token = "umask 077 && ray get-auth-token --generate"
+        subprocess.run(make_token, shell=True, env=env, check=True, capture_output=True)
         command = (
             f"ray start --head --block --node-ip-address 127.0.0.1 --port {gcs} --dashboard-port {dashboard} "
             f"--dashboard-agent-listen-port {agent} --ray-client-server-port {client} --temp-dir {short}/r "
@@ -146,20 +149,19 @@ def _wait(head: Head, log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ray's own processes are children of the head's; job watchers and drivers have sessions of their own."""
+    """The head ends its own family when it is asked to; what is still there after that is killed, and nothing else."""
     try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
         process.wait(60)
-    except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass
-    _, alive = psutil.wait_procs(family, timeout=15)
+    except psutil.NoSuchProcess:
+        return
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, alive = psutil.wait_procs(family, timeout=30)
     for one in alive:
         one.kill()
-    psutil.wait_procs(alive, timeout=15)
+    psutil.wait_procs(alive, timeout=30)
 
 
 def clean_copy(to: Path) -> Path:

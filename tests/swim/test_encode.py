@@ -116,6 +116,7 @@ def deaf(tokenizer):
         ("The <ins>dog</ins>?", "Yes.", (Slot(name="size", start=2, end=40),), 1, "no token covers 'size'"),
         ("The <ins>dog?", "Yes.", (), 1, "never closed"),
         ("The <ins>dog</ins>?", "Yes.", (), 2, "1 <ins> tags, 2 masks"),
+        ("The <ins>dog</ins>?", "A <ins>cat</ins>.", (), 1, "tag of 'cat' has no masks, 1 earlier"),
     ],
 )
 def test_what_does_not_survive_is_refused(clips, tokenizer, human, gpt, slots, tags, message):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swim import models
-from swim.data.shapes_words import ceiling
+from swim.data.shapes_words import ceiling, plain
 from swim.evaluate import evaluate, summarise
 from swim.evaluation import metrics
 from swim.evaluation.types import SampleScore
@@ -18,6 +18,27 @@ from swim.train import Trained, encoder_for
 @pytest.fixture
 def trained(nano, model, tokenizer):
     return Trained(model, tokenizer, encoder_for(nano, model, tokenizer), [])
+
+
+class Parrot(torch.nn.Module):
+    """Says the next token of whatever it is shown, but for one it never says."""
+
+    def __init__(self, inner, mute=-1):
+        super().__init__()
+        self.inner, self.mute = inner, mute
+        self.lm_head = torch.nn.Identity()
+
+    def model(self, **inputs):
+        result = self.inner.model(**inputs)
+        following = inputs["input_ids"].roll(-1, 1)
+        following = following.masked_fill(following == self.mute, 0)
+        result.last_hidden_state = torch.nn.functional.one_hot(following, 400).float()
+        return result
+
+
+def slot_of(turn, name):
+    (slot,) = (slot for slot in turn.slots if slot.name == name)
+    return plain(turn.gpt)[slot.start : slot.end]
 
 
 def without_own(found):
@@ -83,24 +104,20 @@ def test_answers_are_the_models_own_next_tokens(nano, trained, clips, batch_of):
 
 
 def test_a_perfect_answerer_scores_one_and_the_ceiling_is_the_data_sets(nano, trained, clips):
-    class Parrot(torch.nn.Module):
-        """Says the next token of whatever it is shown."""
-
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-            self.lm_head = torch.nn.Identity()
-
-        def model(self, **inputs):
-            result = self.inner.model(**inputs)
-            following = inputs["input_ids"].roll(-1, 1)
-            result.last_hidden_state = torch.nn.functional.one_hot(following, 400).float()
-            return result
-
     found = evaluate(nano, replace(trained, model=Parrot(trained.model)), clips).metrics
     assert found["answer.accuracy"] == found["answer.accuracy.motion"] == found["answer.token_accuracy"] == 1
     assert found["answer.ceiling"] == pytest.approx(ceiling([clip.turns for clip in clips]))
     assert 0 < found["answer.ceiling"] < 1
+
+
+def test_only_the_slot_that_is_wrong_counts_as_wrong(nano, trained, clips, tokenizer):
+    (striped,) = tokenizer(" striped")["input_ids"]
+    found = evaluate(nano, replace(trained, model=Parrot(trained.model, mute=striped)), clips)
+    right = [s.value for s in found.scores if s.metric == "answer.accuracy.pattern"]
+    asked = [slot_of(turn, "pattern") == "plain" for clip in clips for turn in clip.turns]
+    assert right == asked
+    assert 0 < sum(asked) < len(asked)
+    assert found.metrics["answer.accuracy.size"] == found.metrics["answer.accuracy.motion"] == 1
 
 
 def test_rows_without_tags_or_masks_are_scored_on_answers_only(nano, trained, clips):

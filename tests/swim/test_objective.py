@@ -1,4 +1,4 @@
-"""The objective adds up: over samples, over frames, over nouns; every choice in the registries works with every other."""
+"""The objective adds up: over samples, over frames, over nouns; and every registered choice works with every other."""
 
 from dataclasses import replace
 from itertools import product

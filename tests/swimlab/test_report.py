@@ -120,7 +120,8 @@ def test_the_snippet_reads_the_same_numbers(page, results, capsys):
     import duckdb  # noqa: F401  (the snippet needs it)
     import pyarrow as pa
 
-    rows = [{"experiment": "fusion", "arm": t.arm, "seed": t.seed, "trial_id": t.trial_id} for t in results.trials]
+    shown = {"experiment": "fusion", "recipe": results.recipe.name}
+    rows = [shown | {"arm": t.arm, "seed": t.seed, "trial_id": t.trial_id} for t in results.trials]
     results.store.write_tables(pa.Table.from_pylist(rows))
     code = next(block for block in Reader(page).words if "import duckdb" in block)
     exec(code.replace(".show()", ".fetchall()").replace("duckdb.sql(", "found = duckdb.sql("), space := {})

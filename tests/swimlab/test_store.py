@@ -275,9 +275,13 @@ def test_tables_are_rebuilt_from_records(store, trial_record, tmp_path):
     committed(
         store, trial_record, "t2", recipe={"name": "tiny", "objective": objective}, metrics={"attention.nss": 1.0}
     )
-    arms = pa.table({"experiment": ["fusion"] * 2, "arm": ["mean", "max"], "seed": [0, 0], "trial_id": ["t1", "t2"]})
-    store.write_tables(arms)
+    shown = [("tiny", "mean", "stale"), ("tiny", "mean", "t1"), ("tiny", "max", "t2"), ("other", "mean", "t3")]
+    arms = pa.Table.from_pylist(
+        [{"experiment": "fusion", "recipe": r, "arm": a, "seed": 0, "trial_id": t} for r, a, t in shown]
+    )
     store.write_tables(arms.slice(0, 1))
+    store.write_tables(arms.slice(3, 1))
+    store.write_tables(arms.slice(1, 2))  # replaces what its recipe showed, and leaves the other recipe's
     local = {path: tmp_path / "tables" / path for path in store.list_files("tables")}
     assert sorted(local) == [
         "tables/arms/fusion.parquet",
@@ -295,6 +299,8 @@ def test_tables_are_rebuilt_from_records(store, trial_record, tmp_path):
         ("t1", "mean", "mean", "[1, 2]", 1.0, None),
         ("t2", "max", "max", "[1]", 0.0, 1.0),
     ]
+    kept = duckdb.sql(f"select recipe, trial_id from '{local['tables/arms/fusion.parquet']}' order by all").fetchall()
+    assert kept == [("other", "t3"), ("tiny", "t1"), ("tiny", "t2")]
     curve = duckdb.sql(f"select * from '{local['tables/metrics/t1.parquet']}'").fetchall()
     assert curve == [("t1", 0, "train.loss", 2.0)]
     store.backend.delete("records/t1.json")

@@ -1,0 +1,107 @@
+"""Experiment files import, plan, and take the flags that users' scripts rely on."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swimlab import Ablation, cli
+from swimlab.settings import Settings
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FILES = sorted(EXPERIMENTS.glob("*.py"))
+
+# Scripts and job specs name these: adding one is fine, renaming or removing one breaks somebody.
+FLAGS = {
+    "command",
+    "recipe",
+    "store",
+    "workers",
+    "concurrency",
+    "micro_batch",
+    "gpu",
+    "max_quarantined_share",
+    "cache",
+}
+
+
+def ablations(file: Path) -> list[Ablation]:
+    return [value for value in runpy.run_path(str(file)).values() if isinstance(value, Ablation)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_an_experiment_is_one_ablation_with_a_question(file: Path) -> None:
+    (found,) = ablations(file)
+    assert found.question.endswith("?")
+    assert file.read_text().count("\n") < 60
+
+
+def test_table_4_holds_the_papers_numbers() -> None:
+    (table,) = ablations(EXPERIMENTS / "sweep_fusion.py")
+    assert dict(table.paper.rows) == {"mean": 3.78, "add": 3.57, "pool": 3.49, "product": 3.55}
+    assert [arm.name for arm in table.arms] == ["mean", "add", "pool", "product", "released-fusion", "control"]
+    assert tuple(table.seeds) == (0, 1, 2)
+
+
+def test_the_flags_are_frozen() -> None:
+    assert set(Settings.model_fields) == FLAGS
+
+
+@pytest.mark.parametrize("argv", [["pln"], ["--wrkers", "2"], ["--workers", "two"], ["--workers", "-1"]])
+def test_a_mistyped_flag_exits_with_2_and_says_which(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.settings(Settings, argv)
+    assert ended.value.code == 2
+    assert argv[0].lstrip("-")[:3] in capsys.readouterr().err or argv == ["pln"]
+
+
+def test_a_variable_sets_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIMLAB_STORE", "s3://bucket/prefix")
+    assert cli.settings(Settings, []).store == "s3://bucket/prefix"
+    assert cli.settings(Settings, ["--store", "here"]).store == "here"
+
+
+def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *argv], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_plan_lists_trials_and_what_they_start_from(tmp_path: Path) -> None:
+    done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "20 to run" in done.stdout
+    assert done.stdout.count("starts arms") == 2
+    assert not (tmp_path / "swimlab-store").exists()
+
+
+def test_a_misspelt_recipe_names_the_nearest(tmp_path: Path) -> None:
+    done = run(str(EXPERIMENTS / "control.py"), "plan", "--recipe", "tiny-hard-lok", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "did you mean 'tiny-hard-look'" in done.stdout
+
+
+def test_a_misspelt_override_fails_at_import(tmp_path: Path) -> None:
+    text = (EXPERIMENTS / "sweep_fusion.py").read_text().replace('"objective.fusion"', '"objective.fuson"')
+    (tmp_path / "mine.py").write_text(text)
+    done = run("mine.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the nearest is 'objective.fusion'" in done.stderr
+
+
+def test_train_plans_on_own_annotations(tmp_path: Path) -> None:
+    row = {
+        "id": "a",
+        "video": "a.mp4",
+        "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps([row]))
+    file = str(EXPERIMENTS / "train.py")
+    done = run(file, "plan", "--annotations", "mine.json", "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tiny-files" in done.stdout
+    assert run(file, "plan", cwd=tmp_path).returncode == 2
+    lost = run(file, "plan", "--annotations", "gone.json", "--cache", "cache", cwd=tmp_path)
+    assert lost.returncode == 1
+    assert "gone.json" in lost.stdout

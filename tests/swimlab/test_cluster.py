@@ -1,0 +1,106 @@
+"""Joining a cluster, and refusing plans that could only wait for ever."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nano
+from swimlab import cluster
+from swimlab.cluster import PlanError, Slots
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def dead_address() -> Iterator[str]:
+    with socket.socket() as bound:  # bound, not listening: nobody answers, nobody else takes the port
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.mark.ray
+def test_slots_fill_the_cluster_and_no_more(two_cpus: None) -> None:
+    assert cluster.slots(workers=0, gpu=False, concurrency=None) == Slots({"CPU": 1.0}, {"CPU": 1.0}, 0, 2)
+    assert cluster.slots(workers=0, gpu=None, concurrency=1).at_a_time == 1
+    assert cluster.slots(workers=0, gpu=None, concurrency=9).at_a_time == 2
+    # A trial that waits for two workers must leave them both CPUs.
+    assert cluster.slots(workers=2, gpu=False, concurrency=None) == Slots({"CPU": 0.0}, {"CPU": 1.0}, 2, 1)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("workers", "gpu", "message"),
+    [
+        (4, False, "needs 4 CPU at once and the cluster has 2 CPU: lower --workers or add nodes"),
+        (3, None, "needs 3 CPU at once"),
+        (0, True, "needs 1 GPU, 1 CPU at once and the cluster has 0 GPU, 2 CPU: leave --gpu out"),
+    ],
+)
+def test_a_plan_that_cannot_fit_is_refused(two_cpus: None, workers: int, gpu: bool | None, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        cluster.slots(workers=workers, gpu=gpu, concurrency=None)
+
+
+@pytest.mark.ray
+def test_a_refused_plan_does_no_work(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, store = tmp_path / "nano.json", tmp_path / "store"
+    recipe.write_text(nano.recipe(base=False).model_dump_json())
+    flags = ["--recipe", str(recipe), "--store", str(store), "--cache", str(tmp_path / "cache"), "--workers", "4"]
+    with pytest.raises(SystemExit) as stopped:
+        nano.ablation().main(flags)
+    assert stopped.value.code == 1
+    assert "a trial needs 4 CPU at once and the cluster has 2 CPU: lower --workers" in capsys.readouterr().out
+    assert not [path for path in store.rglob("*") if path.is_file()]
+
+
+@pytest.mark.ray
+def test_whole_notices_what_is_held(two_cpus: None) -> None:
+    import ray
+
+    holder = ray.remote(num_cpus=1)(type("Holder", (), {"ready": lambda self: True})).remote()
+    assert ray.get(holder.ready.remote())
+    assert not cluster.whole(timeout_s=1)
+    ray.kill(holder)
+    assert cluster.whole(timeout_s=60)
+
+
+def test_an_address_where_nobody_answers_is_refused(dead_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", dead_address)
+    with pytest.raises(PlanError, match=f"no Ray answers at {dead_address}, the address in RAY_ADDRESS .* unset it"):
+        cluster.running_cluster()
+
+
+def test_a_head_that_is_gone_is_named(dead_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert cluster.running_cluster() is None
+    announced = tmp_path / "ray" / "ray_current_cluster"
+    announced.parent.mkdir()
+    announced.write_text(dead_address)
+    with pytest.raises(PlanError, match=f"no Ray answers at {dead_address}, the address in {announced} .* delete it"):
+        cluster.running_cluster()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert cluster.running_cluster() is None
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
+def test_a_dashboard_is_no_cluster_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(PlanError, match="RAY_API_SERVER_ADDRESS"):
+        cluster.running_cluster()
+
+
+def test_a_store_that_ray_would_delete_is_refused() -> None:
+    with pytest.raises(PlanError, match="set SWIMLAB_STORE"):
+        cluster.check_durable("/scratch/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1/swimlab-store")
+    cluster.check_durable("s3://bucket/prefix")
+    cluster.check_durable("/data/swimlab-store")
