@@ -160,6 +160,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
     for one in alive:
+        print("ALIVE", one, one.status(), one.cmdline() if one.status() != "zombie" else "")
         one.kill()
     psutil.wait_procs(alive, timeout=30)
 

@@ -41,7 +41,7 @@ class Submitted:
 
 @pytest.fixture(scope="module")
 def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
-    """`ray start --head` in the repo with the environment active, then the literal command. Only the recipe is small."""
+    """`ray start --head` in the repo, environment active, then the literal command. Only the recipe is small."""
     folder = tmp_path_factory.mktemp("job")
     recipe = tiny_smoke().override(
         {"data": ShapesWorld(clips=12, held_out=4, seed=2), "optim.steps": 3, "optim.batch": 4}
