@@ -144,7 +144,7 @@ def test_rows_parse_and_slots_index_the_words(config):
         if config.prompts in ("caption", "list"):
             assert (nouns, sample.tracks, len(sample.turns)) == ([], (), 1)
         else:
-            assert len(sample.turns) == config.objects
+            assert len(sample.turns) == min(config.turns, config.objects)
             assert nouns == [thing.noun for thing in spoken for _ in range(2)]
             for tag, track in enumerate(sample.tracks):
                 assert sorted(track) == [0, 1, 2, 3]
