@@ -124,7 +124,9 @@ def _claim_cells(claim: ClaimRow) -> list[str]:
 def _rows_grid(table: Table) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("arm", overflow="fold")
-    grid.add_column("paper", justify="right")
+    printed = any(row.paper is not None for row in table.rows)
+    if printed:
+        grid.add_column("paper", justify="right")
     for column in table.columns:
         # Two lines a head: five metrics with their intervals fit a log of 120 columns.
         head = column.measured.replace(".", "\n", 1) + ("*" if column.standin else "")
@@ -134,8 +136,10 @@ def _rows_grid(table: Table) -> Grid:
     for title in ("seeds", "cost"):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [row.arm, as_printed(row.paper), *(mean_ci(cell.interval) for cell in row.cells)]
-        cells += [mean_ci(row.over_reference, signed=True)] if table.reference else []
+        cells = [row.arm, *([as_printed(row.paper)] if printed else ())]
+        seen = [mean_ci(cell.interval) for cell in row.cells]
+        seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
+        cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower
         grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
     return grid
 

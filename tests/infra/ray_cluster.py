@@ -149,18 +149,17 @@ def _wait(head: Head, log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The head ends its own family when it is asked to; what is still there after that is killed, and nothing else."""
+    """Ask, wait a little (a head that ran jobs takes 30 s to go), then kill the head's own family and nothing else."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        process.wait(60)
+        process.wait(5)
     except psutil.NoSuchProcess:
         return
     except subprocess.TimeoutExpired:
         process.kill()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=5)
     for one in alive:
-        print("ALIVE", one, one.status(), one.cmdline() if one.status() != "zombie" else "")
         one.kill()
     psutil.wait_procs(alive, timeout=30)
 

@@ -129,7 +129,7 @@ def test_the_terminal_fits_a_log_of_120_columns(tmp_path):
     assert "\x1b" not in log
     for part in (
         "Table 4: Which fusion?",
-        "0.650 ± 0.025",
+        "0.650±0.025",
         "mean > pool",
         "tiny-hard-look",
         "A/A",
