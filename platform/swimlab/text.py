@@ -122,7 +122,7 @@ def _claim_cells(claim: ClaimRow) -> list[str]:
 
 
 def _rows_grid(table: Table) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     grid.add_column("arm", overflow="fold")
     printed = any(row.paper is not None for row in table.rows)
     if printed:
