@@ -17,7 +17,7 @@ from swimlab.records import from_parquet, metrics_from_table, overlays_from_tabl
 from swimlab.summary import Table, summarise
 from swimlab.verdict import Interval
 
-DOTS_PX = 150
+DOTS_PX = 120
 FOREST_PX = 250
 QUARANTINED_ROWS = 200
 
@@ -59,6 +59,7 @@ def render_html(results: Results, table: Table) -> str:
         forest=_forest_axis(table),
         curves=learning_curves(_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,
+        printed=any(row.paper is not None for row in table.rows),
         quarantined=results.quarantined[:QUARANTINED_ROWS],
         quarantined_total=len(results.quarantined),
         strips=pictures,
