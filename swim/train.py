@@ -35,7 +35,8 @@ SYSTEM = "You are a helpful assistant."
 class Host:
     """Where a recipe runs. Nothing in here may change a number beyond rounding.
 
-    `on_step(step, values)` is called on rank 0 after every optimiser step; `micro_batch` splits a rank's share of the
+    `on_step(step, values)` is called on every rank after every optimiser step, with the values of the whole batch (a
+    host may report through a barrier); `micro_batch` splits a rank's share of the
     batch into forward passes of at most that many conversations.
     """
 
@@ -123,8 +124,7 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
                 if not math.isfinite(values[name]):
                     raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
             curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
-            if rank == 0:
-                host.on_step(step + 1, values)
+            host.on_step(step + 1, values)
         model.eval()
         return Trained(model, tokenizer, encoder, curve)
 

@@ -94,10 +94,16 @@ def load_prepared(store: Store, fingerprint: str) -> PreparedData | None:
 
 def load_clips(store: Store, prepared: PreparedData, split: Split) -> list[Clip]:
     """All clips of a split, sorted by key. Raises PipelineError when a file is not what was committed."""
-    tables = prepared.splits[prepared._source(split)]
-    return [
-        Clip.from_row(row) for table in tables for row in _read_table(store, prepared.fingerprint, table).to_pylist()
-    ]
+    found = []
+    for stored in prepared.splits[prepared._source(split)]:
+        table = _read_table(store, prepared.fingerprint, stored)
+        # Frames stay views of Arrow's few large buffers: thousands of copies would fragment the heap.
+        rows = table.drop_columns(["frames"]).to_pylist()
+        found += [
+            Clip.from_row(row | {"frames": frames.as_buffer()})
+            for row, frames in zip(rows, table["frames"], strict=True)
+        ]
+    return found
 
 
 def load_quarantine(store: Store, prepared: PreparedData) -> pa.Table:

@@ -63,9 +63,8 @@ def _run(
         for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
         for wave in waves:
-            if lost := [spec.arm for spec in wave if spec.init_trial_id and not store.record(spec.init_trial_id)]:
-                console.print(f"[red]not run, because what they start from failed: {', '.join(lost)}")
-            ready = [spec for spec in wave if spec.arm not in lost]
+            done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
+            ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
             if not ready:
                 continue
             progress.wave(", ".join(dict.fromkeys(spec.arm for spec in ready)), len(ready))

@@ -6,6 +6,7 @@ Rank 0 evaluates and writes the attempt's files; the trial's process holds the c
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import tempfile
@@ -139,9 +140,18 @@ def _run_attempt(
     )
 
 
+def _trim_heap() -> None:
+    """Give freed memory back: glibc keeps a heap per thread, and each trial of a reused process runs in a new one.
+    Without this six trials grew a process from 0.98 to 1.85 GB, with it to 0.99."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc only
+        libc.malloc_trim(0)
+
+
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     """What every worker runs. Rank 0 returns an `Outcome`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    _trim_heap()
     spec = TrialSpec.model_validate_json(config["spec"])
     store = SweepStore(config["store"])
     report: Report
