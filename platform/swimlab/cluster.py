@@ -15,6 +15,9 @@ from ray.exceptions import AuthenticationError
 
 # Ray returns a trial's CPUs a little after `fit()` does (seconds were measured on a loaded machine).
 RELEASE_S = 10.0
+# With a worker group the trial only waits for its workers: a CPU held for that is one they would wait for, for ever.
+# Tune wants some resource, so it takes a sliver of what every head node has.
+WAITING = {"node:__internal_head__": 0.001}
 # Long enough for any network; Ray itself tries a dead address for more than ten minutes without a word.
 REACH_S = 10.0
 
@@ -110,8 +113,7 @@ def slots(*, workers: int, gpu: bool | None, concurrency: int | None) -> Slots:
             advice = "leave --gpu out, or add nodes that have one"
         raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
-    # With a worker group the trial only waits for its workers: it must not hold a CPU that they need.
-    return Slots(trial={"CPU": 0.0} if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time)
+    return Slots(trial=WAITING if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time)
 
 
 def whole(timeout_s: float = RELEASE_S) -> bool:

@@ -33,7 +33,7 @@ def test_slots_fill_the_cluster_and_no_more(two_cpus: None) -> None:
     assert cluster.slots(workers=0, gpu=None, concurrency=1).at_a_time == 1
     assert cluster.slots(workers=0, gpu=None, concurrency=9).at_a_time == 2
     # A trial that waits for two workers must leave them both CPUs.
-    assert cluster.slots(workers=2, gpu=False, concurrency=None) == Slots({"CPU": 0.0}, {"CPU": 1.0}, 2, 1)
+    assert cluster.slots(workers=2, gpu=False, concurrency=None) == Slots(cluster.WAITING, {"CPU": 1.0}, 2, 1)
 
 
 @pytest.mark.ray
