@@ -9,8 +9,8 @@ STAMP := $(VENV)/.ready
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
 
-smoke: $(STAMP)  ## the same path in about a minute
-	$(BIN)/python experiments/sweep_fusion.py smoke
+smoke: $(STAMP)  ## the same path in about a minute: two arms, one seed, no base
+	$(BIN)/python experiments/control.py smoke
 
 control: $(STAMP)  ## the control the paper left out
 	$(BIN)/python experiments/control.py
