@@ -17,6 +17,7 @@ TABLE_4 = Ablation(
         Metric("attention.nss"),
         Metric("attention.mass"),
         Metric("answer.accuracy"),
+        Metric("answer.ceiling"),
     ],
     paper=Paper(
         "Table 4",

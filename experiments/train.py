@@ -31,11 +31,9 @@ class TrainSettings(Settings):
 
 if __name__ == "__main__":
     settings = cli.settings(TrainSettings)
-    recipe = recipes.named(settings.recipe or TRAIN.recipe).override(
-        {
-            "data.annotations": (settings.annotations,),
-            "data.videos": settings.videos or str(cli.folder_of(settings.annotations)),
-            "data.held_out_annotations": (settings.held_out,) if settings.held_out else (),
-        }
-    )
-    cli.run(TRAIN, settings, recipe)
+    own = {
+        "data.annotations": (settings.annotations,),
+        "data.videos": settings.videos or str(cli.folder_of(settings.annotations)),
+        "data.held_out_annotations": (settings.held_out,) if settings.held_out else (),
+    }
+    cli.run(TRAIN, settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(own))

@@ -6,7 +6,7 @@ Prompts carry no tags here either: tags only say which token to read. Dimensions
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from swim.hermetic import hermetic
 from swim.recipe import Domain, Query, Recipe
 from swim.supervision.attention import AttentionProbe
 from swim.supervision.objective import PatchMap, fused_maps, plan_probe, upsample
-from swim.train import Trained, autocast
+from swim.train import Trained, autocast, forward_size
 
-BATCH = 25  # conversations a forward pass
+BATCH = 25  # conversations a forward pass, where a model is small enough
 
 
 @dataclass
@@ -38,9 +38,9 @@ def evaluate(
     recipe: Recipe,
     trained: Trained,
     clips: Sequence[Clip],
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    micro_batch: int | None = None,
 ) -> Evaluated:
-    """Score the tags of the questions, and the answers, of held-out clips.
+    """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time.
 
     `attention.*` reads every arm by one ruler (`evaluation.readout_*`), `attention_own.*` by the arm's own fusion and
     normalisation. `answer.accuracy` counts slot words (where rows have slots), `answer.ceiling` is what answering with
@@ -49,8 +49,9 @@ def evaluate(
     scores: list[SampleScore] = []
     overlays: list[Overlay] = []
     with hermetic(recipe.seed), torch.inference_mode():
-        for start in range(0, len(clips), BATCH):
-            samples = [trained.encoder(clip) for clip in clips[start : start + BATCH]]
+        size = forward_size(recipe, micro_batch, BATCH)
+        for start in range(0, len(clips), size):
+            samples = [trained.encoder(clip) for clip in clips[start : start + size]]
             device = next(trained.model.parameters()).device
             batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
             room = recipe.evaluation.overlays - len(overlays)
@@ -58,7 +59,6 @@ def evaluate(
                 scores_now, overlays_now = _score_batch(recipe, trained, batch, room)
             scores += scores_now
             overlays += overlays_now
-            on_batch(min(start + BATCH, len(clips)), len(clips))
     return Evaluated(summarise(scores), scores, overlays)
 
 

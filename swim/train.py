@@ -36,8 +36,8 @@ class Host:
     """Where a recipe runs. Nothing in here may change a number beyond rounding.
 
     `on_step(step, values)` is called on every rank after every optimiser step, with the values of the whole batch (a
-    host may report through a barrier); `micro_batch` splits a rank's share of the
-    batch into forward passes of at most that many conversations.
+    host may report through a barrier); `micro_batch` splits a rank's share of the batch into forward passes of at most
+    that many conversations.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -114,7 +114,7 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, optim)
             samples = [encoder(clips[i]) for i in indices[rank::world]]
-            size = host.micro_batch or len(samples)
+            size = forward_size(recipe, host.micro_batch, len(samples))
             batches = [
                 collate(samples[i : i + size], tokenizer.pad_token_id).to(host.device)
                 for i in range(0, len(samples), size)
@@ -174,14 +174,17 @@ def global_counts(batches: list[Batch], supervised: bool, world: int) -> tuple[i
     text = sum(int((b.labels_BL[:, 1:] >= 0).sum()) for b in batches)
     maps = 0
     if supervised:
-        maps = sum(
-            len({slot // 2 for slot in s.clip.masks[n.tag]}) for b in batches for s in b.samples for n in s.nouns
-        )
+        maps = sum(len(s.annotated_patches(n.tag)) for b in batches for s in b.samples for n in s.nouns)
     if world > 1:
         counts = torch.tensor([text, maps], device=batches[0].labels_BL.device)
         dist.all_reduce(counts)
         text, maps = int(counts[0]), int(counts[1])
     return text, maps
+
+
+def forward_size(recipe: Recipe, micro_batch: int | None, default: int) -> int:
+    """Conversations a forward pass: as asked; else one of a hub model's (up to 12,288 visual tokens), or `default`."""
+    return micro_batch or (1 if isinstance(recipe.model, HubModel) else default)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:

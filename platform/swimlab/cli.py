@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,8 +55,8 @@ def main(ablation: Ablation, argv: Sequence[str] | None = None) -> None:
     run(ablation, settings(Settings, argv))
 
 
-def run(ablation: Ablation, chosen: Settings, recipe: Recipe | None = None) -> None:
-    """Do what the command line says, on `recipe` where an experiment builds its own.
+def run(ablation: Ablation, chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
+    """Do what the command line says; `recipe` builds the recipe where an experiment has its own.
 
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
     Ctrl-C.
@@ -68,16 +68,15 @@ def run(ablation: Ablation, chosen: Settings, recipe: Recipe | None = None) -> N
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
         code = 130
-    except (StoreError, PipelineError, IdentityError, ValueError) as error:
+    except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
     raise SystemExit(code)
 
 
-def _command(ablation: Ablation, chosen: Settings, recipe: Recipe | None, console: Console) -> int:
+def _command(ablation: Ablation, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
     smoke = chosen.command == "smoke"
-    if recipe is None:
-        recipe = recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
+    recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
     plan = plans.make_plan(ablation, recipe, chosen, seeds=(0,) if smoke else None)
     if chosen.command == "plan":
         console.print(_plan_table(plan, SweepStore(chosen.store)))
@@ -108,7 +107,7 @@ def _show(results: Results, console: Console, smoke: bool) -> int:
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]
         console.print(f"{trial.arm} seed {trial.seed}: {why}", style="red", markup=False, soft_wrap=True)
-    if smoke and not failed:
+    if smoke and not failed and results.recipe.name == SMOKE_RECIPE:
         return _smoke_verdict(results, console)
     return 1 if failed else 0
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from swim.data.samples import read_rows
+from swim.data.types import DataError
+from swim.data.video import resolve_video
 from swim.recipe import DataConfig, NLReferFiles
 from swimlab.closure import IdentityError
 
@@ -88,14 +91,22 @@ def data_content(data: DataConfig, cache_dir: Path, generator_code: Callable[[],
 def _annotation(path: Path, videos: Path, hashes: FileHashes) -> dict[str, Any]:
     try:
         digest = hashes.of(path)
-        rows = json.loads(path.read_bytes())
+        rows = [row for _, row in read_rows(path)]
     except OSError as error:
         raise IdentityError(f"annotation file {path}: {error.strerror}; correct data.annotations") from error
-    except ValueError as error:
-        raise IdentityError(f"annotation file {path} is no JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise IdentityError(f"annotation file {path} holds a {type(rows).__name__}; an array of rows is expected")
+    except DataError as error:
+        raise IdentityError(str(error)) from error
     # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
     named = {row["video"] for row in rows if isinstance(row, dict) and isinstance(row.get("video"), str)}
-    found = {name: hashes.of(videos / name) if (videos / name).exists() else "missing" for name in sorted(named)}
-    return {"name": path.name, "sha256": digest, "videos": found}
+    return {
+        "name": path.name,
+        "sha256": digest,
+        "videos": {name: _video(videos, name, hashes) for name in sorted(named)},
+    }
+
+
+def _video(videos: Path, name: str, hashes: FileHashes) -> str:
+    try:
+        return hashes.of(resolve_video(videos, name))
+    except (DataError, OSError) as error:  # its row will be quarantined; once it is mended the data is other data
+        return f"unreadable: {type(error).__name__}"

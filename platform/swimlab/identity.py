@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from swim.entry import entry_modules
-from swim.recipe import DataConfig, Recipe
+from swim.recipe import DataConfig, HubModel, Recipe
 from swimlab.closure import SOURCE_ROOT, IdentityError, archive, fingerprint, module_hashes
-from swimlab.data_identity import data_content
+from swimlab.data_identity import FileHashes, data_content
 
 __all__ = [
     "IdentityError",
@@ -119,6 +119,10 @@ def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -
         "code": code_fingerprint(recipe, source_root),
         "data": data_fingerprint(recipe.data, cache_dir, source_root),
     }
+    if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
+        # A hub id names its weights (as far as `revision` does); a folder may hold others tomorrow.
+        with FileHashes(cache_dir) as hashes:
+            parts["weights"] = hashes.of(Path(recipe.model.path))
     return _digest(canonical_json(parts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from swim.evaluation.types import METRIC_FAMILIES
 from swim.recipe import Frozen, Recipe
 from swimlab import identity
 from swimlab.ablation import Ablation, PlannedTrial
@@ -44,15 +45,26 @@ class Plan:
 def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:
     """Resolve and name. Raises ValueError or IdentityError for what cannot run; touches neither Ray nor the store."""
     names: dict[str, TrialSpec] = {}
+    measured = ablation.primary.measured(recipe.name)
+    if not measured.startswith(METRIC_FAMILIES):
+        raise ValueError(
+            f"{measured!r}, the primary metric of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
+            f"declare a stand-in, Metric({ablation.primary.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
+        )
+    if recipe.optim.batch % max(1, settings.workers):
+        raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
 
     def name(arm: str, seed: int, chosen: Recipe) -> TrialSpec:
         key = chosen.model_dump_json()
         if key not in names:
             init = None if chosen.init is None else name(chosen.init.name, chosen.init.seed, chosen.init)
             data = identity.data_fingerprint(chosen.data, settings.cache)
+            trial_id = identity.trial_id(chosen, settings.cache)
+            # Tune knows a trial by arm and seed: two bases of one name must not be taken for each other.
+            taken = any((s.arm, s.seed) == (arm, seed) and s.trial_id != trial_id for s in names.values())
             names[key] = TrialSpec(
-                trial_id=identity.trial_id(chosen, settings.cache),
-                arm=arm,
+                trial_id=trial_id,
+                arm=f"{arm} {trial_id[:6]}" if taken else arm,
                 seed=seed,
                 recipe=chosen,
                 init_trial_id=init.trial_id if init else None,

@@ -17,7 +17,6 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.interrupted = False
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -23,8 +23,9 @@ QUARANTINED_ROWS = 200
 
 
 def write_report(results: Results) -> str:
-    """Writes reports/<ablation>/{index.html, report.md} into the store, replacing what is there; the page's address."""
-    folder = f"reports/{results.ablation.name}"
+    """Writes reports/<ablation>/<recipe>/{index.html, report.md} into the store, replacing what is there; the page's
+    address."""
+    folder = f"reports/{results.ablation.name}/{results.recipe.name}"
     for name, content in write(results).items():
         results.store.backend.replace(f"{folder}/{name}", content.encode())
     return f"{results.store.uri}/{folder}/index.html"

@@ -48,6 +48,9 @@ def _run(
 
     measured = plan.ablation.primary.measured(plan.recipe.name)
     cluster.check_durable(store.uri)
+    # Now, seconds after the trials were named: later the files may be others.
+    for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
+        store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency)
         needed: dict[str, DataConfig] = {s.clips_fingerprint: s.recipe.data for wave in waves for s in wave}
@@ -60,8 +63,6 @@ def _run(
                 progress.stage,
                 max_quarantined_share=settings.max_quarantined_share,
             )
-        for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
-            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
         for wave in waves:
             done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
             ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
@@ -77,7 +78,8 @@ def _run(
                 progress=progress,
             )
         if not cluster.whole():
-            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s some resources of the cluster are still held")
+            held = "some of the cluster's resources are still held, by this run or by other jobs"
+            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:

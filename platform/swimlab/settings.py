@@ -23,7 +23,9 @@ class Settings(BaseSettings):
         0, ge=0, description="processes a trial trains on; 0: inside the trial's own process (one machine, one device)"
     )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; default: as many as the cluster fits")
-    micro_batch: int | None = Field(None, ge=1, description="conversations a forward pass; default: all of a rank's")
+    micro_batch: int | None = Field(
+        None, ge=1, description="conversations a forward pass; default: all of a rank's, one of a hub model's"
+    )
     gpu: bool | None = Field(None, description="one GPU a worker; default: when the cluster has any")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
     cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")

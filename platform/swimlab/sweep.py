@@ -38,6 +38,7 @@ def run_wave(
     points = [{"arm": spec.arm, "seed": spec.seed} for spec in specs]
     by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,9 +67,7 @@ def run_wave(
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
             run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress]),
         )
-        results = tuner.fit()
-    if progress.interrupted or len(results) < len(points):
-        raise KeyboardInterrupt
+        tuner.fit()
 
 
 def _name(point: dict[str, Any]) -> str:

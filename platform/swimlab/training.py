@@ -7,7 +7,6 @@ Rank 0 evaluates and writes the attempt's files; the trial's process holds the c
 from __future__ import annotations
 
 import ctypes
-import functools
 import logging
 import tempfile
 import time
@@ -24,7 +23,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from swim import models
 from swim.evaluate import evaluate
-from swim.recipe import Frozen, HubModel, Recipe
+from swim.recipe import Frozen, HubModel
 from swim.train import Host, train
 from swimlab import identity, provenance, records
 from swimlab.attempts import Attempt
@@ -59,11 +58,6 @@ def run_trial(
     """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
     then this waits). A failure is written into the attempt and raised."""
     store = SweepStore(store_uri)
-    if (here := _code_of(spec.recipe)) != spec.code_fingerprint:
-        raise RuntimeError(
-            f"this process runs code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "
-            f"since the sweep began, so the result would bear the wrong name; run the same command again"
-        )
     while (attempt := store.claim(spec.trial_id)) is None:
         if record := store.record(spec.trial_id):
             return record.metrics
@@ -78,12 +72,6 @@ def run_trial(
     except Exception as error:
         attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
         raise
-
-
-@functools.lru_cache(maxsize=1024)
-def _code_of(recipe: Recipe) -> str:
-    # Once a process: what it has imported stays as it was, whatever happens to the files later.
-    return identity.code_fingerprint(recipe)
 
 
 def _run_attempt(
@@ -148,11 +136,23 @@ def _trim_heap() -> None:
         libc.malloc_trim(0)
 
 
+def _check_code(spec: TrialSpec) -> None:
+    """Raises RuntimeError when this worker's sources are not those that named the trial."""
+    here = identity.code_fingerprint(spec.recipe)
+    if here != spec.code_fingerprint:
+        raise RuntimeError(
+            f"this process has code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "
+            f"since the sweep began, or differs on this node, so the result would bear the wrong name; bring the "
+            f"nodes to one state and run the same command again"
+        )
+
+
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     """What every worker runs. Rank 0 returns an `Outcome`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     _trim_heap()
     spec = TrialSpec.model_validate_json(config["spec"])
+    _check_code(spec)
     store = SweepStore(config["store"])
     report: Report
     if local := config.get("local"):
@@ -185,10 +185,11 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         host = Host(device=device, micro_batch=config["micro_batch"], on_step=on_step)
         trained = train(spec.recipe, load_clips(store, prepared, "train"), init_dir=init_dir, host=host)
         trained_s = time.monotonic()
-        report({"stage": "evaluate", "step": steps, "steps": steps, "loss": trained.curve[-5].value})
+        last = {point.name: point.value for point in trained.curve if point.step == steps}
+        report({"stage": "evaluate", "step": steps, "steps": steps, "loss": last["loss"]})
         if rank != 0:
             return None
-        result = evaluate(spec.recipe, trained, load_clips(store, prepared, "held_out"))
+        result = evaluate(spec.recipe, trained, load_clips(store, prepared, "held_out"), config["micro_batch"])
         evaluated_s = time.monotonic()
         attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
@@ -199,7 +200,6 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         ("overlays.parquet", records.overlays_table(result.overlays)),
     ):
         attempt.put(name, records.to_parquet(table))
-    last = {point.name: point.value for point in trained.curve if point.step == steps}
     final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss")}
     return Outcome(
         metrics=final,

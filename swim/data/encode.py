@@ -75,6 +75,10 @@ class Encoded:
     nouns: tuple[NounRow, ...]
     slots: tuple[tuple[int, Slot, tuple[int, ...]], ...]
 
+    def annotated_patches(self, tag: int) -> list[int]:
+        """The temporal patches of which at least one frame is annotated: what is supervised and scored of a tag."""
+        return sorted({slot // 2 for slot in self.clip.masks[tag]})
+
     def patch_masks(
         self, tag: int, size: tuple[int, int], *, union: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -69,7 +69,8 @@ def locate(error: DataError, *, file: str, row: int, key: str) -> DataError:
 
 
 def parse_row(raw: Any, *, file: str, row: int) -> ReferSample:
-    """One row as a sample. Rows without `annotation`, and rows whose `index` says "qa", are text-loss only (no tracks).
+    """One row as a sample. Rows whose `index` says "qa", and rows with neither tags nor `annotation`, train on their
+    text alone (no tracks).
 
     Raises DataError naming file, row, field and what to do.
     """
@@ -84,14 +85,19 @@ def parse_row(raw: Any, *, file: str, row: int) -> ReferSample:
             row=row,
             video=_video(raw),
             turns=turns,
-            tracks=_tracks(raw, tags) if _masked(raw) else (),
+            tracks=_tracks(raw, tags) if _masked(raw, tags) else (),
         )
     except DataError as error:
         raise locate(error, file=file, row=row, key=key) from error
 
 
-def _masked(raw: dict[str, Any]) -> bool:
-    return raw.get("annotation") is not None and "qa" not in str(raw.get("index", ""))
+def _masked(raw: dict[str, Any], tags: int) -> bool:
+    if "qa" in str(raw.get("index", "")):
+        return False
+    if tags and raw.get("annotation") is None:
+        hint = 'give one entry per tag, or "qa" in the row\'s `index` to train on its text alone'
+        raise DataError(f"{tags} <ins> tags and no masks", field="annotation", hint=hint)
+    return raw.get("annotation") is not None
 
 
 def _video(raw: dict[str, Any]) -> str:

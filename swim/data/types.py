@@ -19,7 +19,8 @@ class DataError(Exception):
     """A row that cannot be used. Names where it is and what to do; becomes a quarantine record, never a guess."""
 
     def __init__(self, reason: str, *, field: str, hint: str, file: str = "", row: int = -1, key: str = "") -> None:
-        super().__init__(f"{file or '?'} row {row} field {field!r}: {reason} ({hint})")
+        where = f"{file or '?'} row {row}" if row >= 0 else file or "?"
+        super().__init__(f"{where} field {field!r}: {reason} ({hint})")
         self.reason, self.field, self.hint, self.file, self.row, self.key = reason, field, hint, file, row, key
 
 

@@ -2,6 +2,8 @@
 
 from swim.recipe import Frozen
 
+METRIC_FAMILIES = ("attention.", "attention_own.", "answer.")  # what `swim.evaluate` measures
+
 
 class MetricPoint(Frozen):
     """One value of a curve: `step` counts optimiser steps done."""

@@ -75,7 +75,7 @@ def fused_maps(batch: Batch, a_SBRK: Tensor, fusion: str, normalise: str, tags: 
     for b, (sample, nouns) in enumerate(zip(batch.samples, tags, strict=True)):
         T, H, W = sample.token_grid
         for noun in nouns:
-            patches = sorted({slot // 2 for slot in sample.clip.masks[noun.tag]})
+            patches = sample.annotated_patches(noun.tag)
             if patches:
                 map_PHW = normal(a_BRK[b, noun.tag, : T * H * W].reshape(T, H, W)[patches])
                 found += [PatchMap(b, noun, p, m) for p, m in zip(patches, map_PHW, strict=True)]

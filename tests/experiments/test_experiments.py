@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from swim import recipes
 from swimlab import Ablation, cli
 from swimlab.settings import Settings
 
@@ -90,6 +91,21 @@ def test_a_misspelt_override_fails_at_import(tmp_path: Path) -> None:
     assert "the nearest is 'objective.fusion'" in done.stderr
 
 
+def test_a_primary_metric_that_nothing_measures_is_refused_before_any_work(tmp_path: Path) -> None:
+    file = str(EXPERIMENTS / "sweep_fusion.py")
+    (tmp_path / "mine.json").write_text(recipes.tiny_smoke().override({"name": "mine"}).model_dump_json())
+    done = run(file, "plan", "--recipe", "mine.json", "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bench_d.avg" in done.stdout
+    assert "standin" in done.stdout
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_any_work(tmp_path: Path) -> None:
+    done = run(str(EXPERIMENTS / "control.py"), "plan", "--workers", "3", "--cache", "cache", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "does not divide" in done.stdout
+
+
 def test_train_plans_on_own_annotations(tmp_path: Path) -> None:
     row = {
         "id": "a",
@@ -101,6 +117,11 @@ def test_train_plans_on_own_annotations(tmp_path: Path) -> None:
     done = run(file, "plan", "--annotations", "mine.json", "--cache", "cache", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tiny-files" in done.stdout
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "b"}) + "\n")
+    lines = run(file, "plan", "--annotations", "mine.jsonl", "--cache", "cache", cwd=tmp_path)
+    assert lines.returncode == 0, lines.stdout
+    unknown = run(file, "plan", "--annotations", "mine.json", "--recipe", "tiny-fils", cwd=tmp_path)
+    assert (unknown.returncode, "tiny-files" in unknown.stdout) == (1, True)
     assert run(file, "plan", cwd=tmp_path).returncode == 2
     lost = run(file, "plan", "--annotations", "gone.json", "--cache", "cache", cwd=tmp_path)
     assert lost.returncode == 1

@@ -46,10 +46,15 @@ def test_a_row_becomes_a_sample() -> None:
     assert masks.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
-@pytest.mark.parametrize("row", [changed("index", to="videorefer_qa_clip"), changed("annotation", to=None)])
-def test_qa_and_unannotated_rows_are_text_only(row: dict[str, Any]) -> None:
-    sample = parse_row(row, file="f.json", row=0)
+def test_qa_rows_are_text_only() -> None:
+    sample = parse_row(changed("index", to="videorefer_qa_clip"), file="f.json", row=0)
     assert (sample.tracks, len(sample.turns)) == ((), 2)
+
+
+def test_tags_without_masks_are_refused_not_ignored() -> None:
+    with pytest.raises(DataError, match="3 <ins> tags and no masks") as error:
+        parse_row(changed("annotation", to=None), file="f.json", row=0)
+    assert error.value.field == "annotation"
 
 
 def test_llava_video_rows_need_no_annotation_key() -> None:

@@ -313,7 +313,7 @@ def test_user_data_counts_by_content_not_by_place(tmp_path):
 
 
 def test_annotations_that_cannot_be_read_are_named(tmp_path):
-    for content, reason in [(None, "No such file"), ("{", "is no JSON"), ("{}", "holds a dict")]:
+    for content, reason in [(None, "No such file"), ("{", "not valid JSON"), ("{}", "holds a dict")]:
         path = tmp_path / "rows.json"
         if content:
             path.write_text(content)

@@ -111,9 +111,12 @@ def test_rendering_twice_gives_the_same_bytes(page, results):
 
 def test_reports_are_written_into_the_store_and_overwritten(results):
     for _ in range(2):
-        assert report.write_report(results) == f"{results.store.uri}/reports/fusion/index.html"
-    assert b"Table 4" in results.store.read("reports/fusion/index.html")
-    assert results.store.list_files("reports/fusion") == ["reports/fusion/index.html", "reports/fusion/report.md"]
+        assert report.write_report(results) == f"{results.store.uri}/reports/fusion/tiny-hard-look/index.html"
+    assert b"Table 4" in results.store.read("reports/fusion/tiny-hard-look/index.html")
+    assert results.store.list_files("reports/fusion/tiny-hard-look") == [
+        "reports/fusion/tiny-hard-look/index.html",
+        "reports/fusion/tiny-hard-look/report.md",
+    ]
 
 
 def test_the_snippet_reads_the_same_numbers(page, results, capsys):
