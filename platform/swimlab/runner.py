@@ -48,11 +48,11 @@ def _run(
 
     measured = plan.ablation.primary.measured(plan.recipe.name)
     cluster.check_durable(store.uri)
-    # Now, seconds after the trials were named: later the files may be others.
-    for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
-        store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency)
+        # Before the data, which may take long: the files must still be those that named the trials.
+        for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
+            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
         needed: dict[str, DataConfig] = {s.clips_fingerprint: s.recipe.data for wave in waves for s in wave}
         for fingerprint, data in needed.items():
             pipeline.prepare(
