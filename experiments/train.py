@@ -1,5 +1,7 @@
 """One recipe on your own NL-Refer annotations and videos: what is unusable and why, then attention overlays."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from swim import recipes
@@ -33,7 +35,7 @@ if __name__ == "__main__":
     settings = cli.settings(TrainSettings)
     own = {
         "data.annotations": (settings.annotations,),
-        "data.videos": settings.videos or str(cli.folder_of(settings.annotations)),
+        "data.videos": settings.videos or str(Path(settings.annotations).absolute().parent),
         "data.held_out_annotations": (settings.held_out,) if settings.held_out else (),
     }
     cli.run(TRAIN, settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(own))

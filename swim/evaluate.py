@@ -19,7 +19,7 @@ from swim.evaluation.types import Overlay, SampleScore
 from swim.hermetic import hermetic
 from swim.recipe import Domain, Query, Recipe
 from swim.supervision.attention import AttentionProbe
-from swim.supervision.objective import PatchMap, fused_maps, plan_probe, upsample
+from swim.supervision.objective import PatchMap, fused_maps, plan_probe, stock, upsample
 from swim.train import Trained, autocast, forward_size
 
 BATCH = 25  # conversations a forward pass, where a model is small enough
@@ -64,7 +64,7 @@ def evaluate(
 
 def _score_batch(recipe: Recipe, trained: Trained, batch: Batch, room: int) -> tuple[list[SampleScore], list[Overlay]]:
     own, fixed = recipe.objective, recipe.evaluation
-    model = trained.model.get_base_model() if hasattr(trained.model, "get_base_model") else trained.model
+    model = stock(trained.model)
 
     def read(query: Query, domain: Domain) -> tuple[torch.Tensor, AttentionProbe | None]:
         probe = plan_probe(batch, own.layers, query, domain, batch.labels_BL.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -43,11 +42,6 @@ def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
         lines = [str(error)]
     print("\n".join(lines), file=sys.stderr)
     raise SystemExit(2)
-
-
-def folder_of(file: str) -> Path:
-    """The folder a file lies in."""
-    return Path(file).absolute().parent
 
 
 def main(ablation: Ablation, argv: Sequence[str] | None = None) -> None:

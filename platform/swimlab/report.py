@@ -60,7 +60,6 @@ def render_html(results: Results, table: Table) -> str:
         forest=_forest_axis(table),
         curves=learning_curves(_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,
-        printed=any(row.paper is not None for row in table.rows),
         quarantined=results.quarantined[:QUARANTINED_ROWS],
         quarantined_total=len(results.quarantined),
         strips=pictures,

@@ -135,6 +135,11 @@ class Table:
         return next(i for i, column in enumerate(self.columns) if column.primary)
 
     @property
+    def printed(self) -> bool:
+        """Whether the paper prints a number for any row."""
+        return any(row.paper is not None for row in self.rows)
+
+    @property
     def problems(self) -> tuple[TrialLine, ...]:
         return tuple(trial for trial in self.trials if trial.problem or trial.state != "done")
 

@@ -124,8 +124,7 @@ def _claim_cells(claim: ClaimRow) -> list[str]:
 def _rows_grid(table: Table) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     grid.add_column("arm", overflow="fold")
-    printed = any(row.paper is not None for row in table.rows)
-    if printed:
+    if table.printed:
         grid.add_column("paper", justify="right")
     for column in table.columns:
         # Two lines a head: five metrics with their intervals fit a log of 120 columns.
@@ -136,7 +135,7 @@ def _rows_grid(table: Table) -> Grid:
     for title in ("seeds", "cost"):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [row.arm, *([as_printed(row.paper)] if printed else ())]
+        cells = [row.arm, *([as_printed(row.paper)] if table.printed else ())]
         seen = [mean_ci(cell.interval) for cell in row.cells]
         seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
         cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower

@@ -87,6 +87,11 @@ def upsample(map_PHW: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(map_PHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def stock(model: Any) -> Any:
+    """The transformers model inside PEFT's wrapper, or the model itself where there is none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 class SupervisedModel(nn.Module):
     """A model and its objective as one module, so that DDP sees a single forward. `forward(batch) -> Losses`."""
 
@@ -101,7 +106,7 @@ class SupervisedModel(nn.Module):
         probe = None
         if config.mask_weight > 0:
             probe = plan_probe(batch, config.layers, config.query, config.domain, device)
-        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        model = stock(self.model)
         hidden_BLD = model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state
         text_sum, text_count = text_loss(model.lm_head, hidden_BLD, batch.labels_BL)
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
