@@ -1,21 +1,37 @@
 """Which modules of `swim` a recipe runs: the roots of its code fingerprint."""
 
 from swim import registry
-from swim.recipe import Recipe, ShapesWorld
+from swim.recipe import Readout, Recipe, ShapesWorld
 
 
 def entry_modules(recipe: Recipe) -> tuple[str, ...]:
     """Root modules, registry entries included only where the recipe selects them (an entry nobody selects is not part
     of any trial's identity). Imports are followed from here by whoever fingerprints."""
-    roots = ["swim.train", "swim.evaluate", f"swim.models.{recipe.model.kind}", "swim.data.video", "swim.data.samples"]
-    fusions = {recipe.evaluation.readout_fusion}
-    normals = {"none"}
-    if recipe.objective.mask_weight > 0:
-        fusions.add(recipe.objective.fusion)
-        normals.add(recipe.objective.normalise)
-        roots.append(registry.module_name("swim.supervision.losses", recipe.objective.mask_loss))
-    roots += [registry.module_name("swim.supervision.fusion", name) for name in fusions]
-    roots += [registry.module_name("swim.supervision.normalise", name) for name in normals]
+    roots = [
+        "swim.train",
+        "swim.evaluate",
+        f"swim.models.{recipe.model.kind}",
+        "swim.models.families.qwen2_5_vl",
+        "swim.data.video",
+        "swim.data.samples",
+    ]
+    objective = recipe.objective
+    entries = {("normalise", "none"), *_readout(recipe.evaluation.readout)}
+    if objective.mask_weight > 0:
+        entries |= {
+            *_readout(objective),
+            ("normalise", objective.normalise),
+            ("losses", objective.mask_loss),
+            ("schedule", objective.mask_schedule),
+        }
+    roots += [registry.module_name(f"swim.supervision.{package}", name) for package, name in entries]
     if isinstance(recipe.data, ShapesWorld):
         roots.append("swim.data.shapes_world")
     return tuple(sorted(roots))
+
+
+def _readout(readout: Readout) -> set[tuple[str, str]]:
+    entries = {(package, getattr(readout, package)) for package in ("query", "domain", "heads", "fusion")}
+    if isinstance(readout.layers, str):
+        entries.add(("layers", readout.layers.partition(":")[0]))
+    return entries

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from swim.data.encode import Batch, Encoded, NounRow, collate
-from swim.data.types import Clip
+from swim.data.types import Clip, Rle
 from swim.evaluation import metrics
 from swim.evaluation.types import Overlay, SampleScore
 from swim.hermetic import hermetic
-from swim.recipe import Domain, Query, Recipe
-from swim.supervision.attention import AttentionProbe
-from swim.supervision.objective import PatchMap, fused_maps, plan_probe, stock, upsample
+from swim.recipe import Readout, Recipe
+from swim.supervision.documents import documents
+from swim.supervision.maps import NounMap, Reading, noun_maps, plan_reading, upsample
+from swim.supervision.objective import stock
+from swim.supervision.targets import render
 from swim.train import Trained, autocast, forward_size
 
 BATCH = 25  # conversations a forward pass, where a model is small enough
@@ -62,54 +64,77 @@ def evaluate(
     return Evaluated(summarise(scores), scores, overlays)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Where one noun looks, on the temporal patches where it is annotated."""
+
+    sample: Encoded
+    noun: NounRow
+    frames: dict[int, tuple[Rle, ...]]
+    map_PHW: torch.Tensor
+
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """(map, mask) [P, H, W] at the frames' size; a pixel is inside where any frame's mask covers half of it."""
+        height, width = self.sample.clip.frames_THWC.shape[1:3]
+        mask_PHW = np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in self.frames.values()])
+        return upsample(self.map_PHW, (height, width)).double().cpu().numpy(), mask_PHW
+
+
 def _score_batch(recipe: Recipe, trained: Trained, batch: Batch, room: int) -> tuple[list[SampleScore], list[Overlay]]:
-    own, fixed = recipe.objective, recipe.evaluation
+    own, ruler = recipe.objective, recipe.evaluation.readout
+    threshold = recipe.evaluation.precision_threshold
     model = stock(trained.model)
-
-    def read(query: Query, domain: Domain) -> tuple[torch.Tensor, AttentionProbe | None]:
-        probe = plan_probe(batch, own.layers, query, domain, batch.labels_BL.device)
-        return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, probe
-
-    hidden_BLD, probe = read(fixed.readout_query, fixed.readout_domain)
-    scores = _answers(batch, model.lm_head, hidden_BLD)
-    if probe is None:
-        return scores, []
     # Questions only: the tag inside an answer is supervised, but at inference the answer is the model's own.
-    asked = [[noun for noun in s.nouns if not noun.in_answer] for s in batch.samples]
-    maps = fused_maps(batch, probe.stacked_SBRK(), fixed.readout_fusion, "none", asked)
-    scores += _attention(batch, maps, "attention", fixed.precision_threshold)
+    asked = [[noun for noun in nouns if not noun.in_answer] for nouns in batch.nouns]
+
+    def read(readout: Readout) -> tuple[torch.Tensor, Reading | None]:
+        found = documents(model.config, batch.inputs)
+        reading = plan_reading(found, asked, readout, model, batch.labels_BL.device)
+        probe = reading.probe if reading else None
+        return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, reading
+
+    hidden_BLD, reading = read(ruler)
+    scores = _answers(batch, model.lm_head, hidden_BLD)
+    if reading is None:
+        return scores, []
+    seen = _seen(batch, reading, ruler.fusion, "none")
+    scores += _attention(seen, "attention", threshold)
     if own.mask_weight > 0:
-        if (own.query, own.domain) != (fixed.readout_query, fixed.readout_domain):
-            _, probe = read(own.query, own.domain)
-            assert probe is not None  # the same batch had tags a moment ago
-        own_maps = fused_maps(batch, probe.stacked_SBRK(), own.fusion, own.normalise, asked)
-        scores += _attention(batch, own_maps, "attention_own", fixed.precision_threshold)
-    return scores, _overlays(batch, maps, asked, room)
+        if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
+            _, reading = read(own)
+            assert reading is not None  # the same batch had nouns a moment ago
+        scores += _attention(_seen(batch, reading, own.fusion, own.normalise), "attention_own", threshold)
+    return scores, _overlays(seen, room)
 
 
-def _group(maps: list[PatchMap]) -> dict[tuple[int, int], list[PatchMap]]:
-    groups: dict[tuple[int, int], list[PatchMap]] = defaultdict(list)
-    for item in maps:
-        groups[item.sample, item.noun.tag].append(item)
-    return groups
+_READ = ("layers", "query", "domain", "heads", "chosen_heads")  # what decides the rows that a probe holds
 
 
-def _attention(batch: Batch, maps: list[PatchMap], family: str, threshold: float) -> list[SampleScore]:
+def _seen(batch: Batch, reading: Reading, fusion: str, normalise: str) -> list[_Seen]:
+    groups: dict[int, list[NounMap]] = defaultdict(list)
+    for item in noun_maps(reading, reading.probe.stacked_SNRK(), fusion, normalise):
+        groups[id(item.read.noun)].append(item)
+    found = []
+    for items in groups.values():
+        read = items[0].read
+        assert isinstance(read.noun, NounRow)
+        # A query that reads a noun in several maps supervises each; here the noun looks where they do on average.
+        map_PHW = torch.stack([item.map_PHW for item in items]).mean(0)
+        found.append(_Seen(batch.samples[read.document], read.noun, items[0].frames, map_PHW))
+    return found
+
+
+def _attention(seen: list[_Seen], family: str, threshold: float) -> list[SampleScore]:
     rows = []
-    for (b, tag), items in _group(maps).items():
-        sample = batch.samples[b]
-        size = sample.clip.frames_THWC.shape[1:3]
-        mask_THW, annotated_T = sample.patch_masks(tag, size, union=True)
-        mask_N = (mask_THW[annotated_T] >= 0.5).ravel()
-        if mask_N.all() or not mask_N.any():
+    for item in seen:
+        map_PHW, mask_PHW = item.pixels()
+        if mask_PHW.all() or not mask_PHW.any():
             continue  # ranking metrics are undefined; `attention.nouns` counts what was scored
-        map_N = upsample(torch.stack([i.map_HW for i in items]), size).double().cpu().numpy().ravel()
-        noun = items[0].noun
+        noun = item.noun
+        where = {"key": item.sample.clip.key, "turn": noun.turn, "tag": noun.tag, "noun": noun.noun}
         rows += [
-            SampleScore(
-                key=sample.clip.key, turn=noun.turn, tag=tag, noun=noun.noun, metric=f"{family}.{name}", value=value
-            )
-            for name, value in metrics.scores(map_N, mask_N, threshold=threshold).items()
+            SampleScore(**where, metric=f"{family}.{name}", value=value)
+            for name, value in metrics.scores(map_PHW.ravel(), mask_PHW.ravel(), threshold=threshold).items()
         ]
     return rows
 
@@ -153,30 +178,33 @@ def _commonest(sample: Encoded) -> dict[str, tuple[int, ...]]:
     return {name: max(sorted(set(said)), key=said.count) for name, said in values.items()}
 
 
-def _overlays(batch: Batch, maps: list[PatchMap], asked: list[list[NounRow]], room: int) -> list[Overlay]:
-    groups = _group(maps)
-    chosen = [(b, nouns[0]) for b, nouns in enumerate(asked) if nouns and (b, nouns[0].tag) in groups][: max(0, room)]
+def _overlays(seen: list[_Seen], room: int) -> list[Overlay]:
+    """The first noun of each of the first clips."""
+    chosen: dict[str, _Seen] = {}
+    for item in seen:
+        chosen.setdefault(item.sample.clip.key, item)
     made = []
-    for b, noun in chosen:
-        sample = batch.samples[b]
-        T, H, W = sample.token_grid
-        size = sample.clip.frames_THWC.shape[1:3]
-        mask_THW, annotated_T = sample.patch_masks(noun.tag, size, union=True)
-        map_THW = np.zeros((T, H, W), dtype=np.float32)
-        for item in groups[b, noun.tag]:
-            map_THW[item.patch] = item.map_HW.cpu().numpy()
+    for item in list(chosen.values())[: max(0, room)]:
+        frames_THWC = item.sample.clip.frames_THWC
+        height, width = frames_THWC.shape[1:3]
+        grid = (len(frames_THWC) // 2, *item.map_PHW.shape[1:])
+        mask_THW = np.zeros((grid[0], height, width), dtype=np.uint8)
+        map_THW = np.zeros(grid, dtype=np.float32)
+        patches = list(item.frames)
+        mask_THW[patches] = item.pixels()[1]
+        map_THW[patches] = item.map_PHW.float().cpu().numpy()
         made.append(
             Overlay(
-                key=sample.clip.key,
-                tag=noun.tag,
-                noun=noun.noun,
-                question=noun.question,
-                grid=(T, H, W),
-                frame_size=(int(size[0]), int(size[1])),
-                frames=np.ascontiguousarray(sample.clip.frames_THWC[::2]).tobytes(),
-                masks=(mask_THW >= 0.5).astype(np.uint8).tobytes(),
+                key=item.sample.clip.key,
+                tag=item.noun.tag,
+                noun=item.noun.noun,
+                question=item.noun.question,
+                grid=(grid[0], grid[1], grid[2]),
+                frame_size=(int(height), int(width)),
+                frames=np.ascontiguousarray(frames_THWC[::2]).tobytes(),
+                masks=mask_THW.tobytes(),
                 map=map_THW.tobytes(),
-                annotated=tuple(bool(a) for a in annotated_T),
+                annotated=tuple(t in item.frames for t in range(grid[0])),
             )
         )
     return made

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from swim import registry
+from swim.supervision.layers import resolve
 
 
 class Frozen(BaseModel):
@@ -15,8 +16,22 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Query = Literal["noun", "before"]  # whose attention is read: the noun's last sub-token, or the token before the noun
-Domain = Literal["video", "frame"]  # what the softmax runs over: all visual tokens, or those of one temporal patch
+def _entry_of(package: str) -> AfterValidator:
+    def known(name: str) -> str:
+        registry.module_name(f"swim.supervision.{package}", name)
+        return name
+
+    return AfterValidator(known)
+
+
+# Names of registry entries: each package lists what there is and says what an entry does.
+Query = Annotated[str, _entry_of("query")]
+Domain = Annotated[str, _entry_of("domain")]
+Heads = Annotated[str, _entry_of("heads")]
+Fusion = Annotated[str, _entry_of("fusion")]
+Normalise = Annotated[str, _entry_of("normalise")]
+MaskLoss = Annotated[str, _entry_of("losses")]
+Schedule = Annotated[str, _entry_of("schedule")]
 
 
 class FramePolicy(Frozen):
@@ -114,36 +129,36 @@ class HubModel(Frozen):
 ModelConfig = Annotated[TinyModel | HubModel, Field(discriminator="kind")]
 
 
-class Objective(Frozen):
-    """text_weight · cross-entropy + mask_weight · mask loss (paper, eqs. 5-7). Defaults: preset `paper`."""
+class Readout(Frozen):
+    """How one map per noun is read from a forward pass.
 
-    layers: tuple[int, ...] = (2, 7, 12, 17, 22, 27)
+    `layers` are numbers from 0, or a choice that fits any depth ("even:6", "first:0.5"; see swim.supervision.layers).
+    `chosen_heads` restricts `heads` to these query heads of every layer; empty means all.
+    """
+
+    layers: tuple[int, ...] | str = "even:6"
     query: Query = "noun"
     domain: Domain = "video"
-    fusion: str = "mean"
-    normalise: str = "none"
+    heads: Heads = "mean"
+    chosen_heads: tuple[int, ...] = ()
+    fusion: Fusion = "mean"
+
+
+class Objective(Readout):
+    """text_weight · cross-entropy + mask_weight · mask loss (paper, eqs. 5-7). Defaults: preset `paper`.
+
+    `patch_masks`: the target of a temporal patch is the mean of its frames' masks, or the last frame's alone (as the
+    released code has it; a patch without that frame's mask is then not supervised). `mask_schedule` scales
+    `mask_weight` over the steps.
+    """
+
+    normalise: Normalise = "none"
     resize: Literal["map-to-mask", "mask-to-grid"] = "map-to-mask"
-    mask_loss: str = "bce"
+    patch_masks: Literal["both", "second"] = "both"
+    mask_loss: MaskLoss = "bce"
     text_weight: float = Field(0.05, ge=0)
     mask_weight: float = Field(1.0, ge=0)
-
-    @field_validator("fusion")
-    @classmethod
-    def _known_fusion(cls, name: str) -> str:
-        registry.module_name("swim.supervision.fusion", name)
-        return name
-
-    @field_validator("normalise")
-    @classmethod
-    def _known_normalise(cls, name: str) -> str:
-        registry.module_name("swim.supervision.normalise", name)
-        return name
-
-    @field_validator("mask_loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        registry.module_name("swim.supervision.losses", name)
-        return name
+    mask_schedule: Schedule = "constant"
 
 
 class Optim(Frozen):
@@ -161,19 +176,11 @@ class Optim(Frozen):
 
 
 class Evaluation(Frozen):
-    """Maps are read under one fixed fusion, so that arms are compared by one ruler, and under the arm's own."""
+    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own."""
 
-    readout_fusion: str = "mean"
-    readout_query: Query = "noun"
-    readout_domain: Domain = "video"
+    readout: Readout = Readout(layers="all")
     precision_threshold: float = Field(0.5, ge=0, lt=1)
     overlays: int = Field(4, ge=0)
-
-    @field_validator("readout_fusion")
-    @classmethod
-    def _known_fusion(cls, name: str) -> str:
-        registry.module_name("swim.supervision.fusion", name)
-        return name
 
 
 def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
@@ -199,8 +206,11 @@ class Recipe(Frozen):
                 f"data.frames.cell_px is {self.data.frames.cell_px}, but the model's visual tokens are "
                 f"{self.model.cell_px} px wide"
             )
-        if bad := [layer for layer in self.objective.layers if not 0 <= layer < self.model.layers]:
-            raise ValueError(f"objective.layers {bad} are outside the model's {self.model.layers} layers")
+        for where, readout in (("objective", self.objective), ("evaluation.readout", self.evaluation.readout)):
+            try:
+                resolve(readout.layers, self.model.layers)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
         if self.init is not None and _weights(self.init.model) != _weights(self.model):
             raise ValueError(
                 f"model is not the model of init {self.init.name!r}, whose weights this recipe starts from: change "

@@ -11,6 +11,7 @@ from swim.recipe import (
     NLReferFiles,
     Objective,
     Optim,
+    Readout,
     Recipe,
     ShapesWorld,
     TinyModel,
@@ -19,6 +20,7 @@ from swim.recipe import (
 # Four layers: the paper's evenly spaced six of 28 become the two in the middle (shared choice of every tiny recipe).
 TINY_LAYERS = (1, 2)
 TEXT_ONLY = Objective(layers=TINY_LAYERS, text_weight=1.0, mask_weight=0.0)
+TINY_RULER = Evaluation(readout=Readout(layers=TINY_LAYERS))
 
 
 def tiny_captions() -> Recipe:
@@ -29,6 +31,7 @@ def tiny_captions() -> Recipe:
         data=ShapesWorld(prompts="caption", objects=1, clips=1500, held_out=50),
         objective=TEXT_ONLY,
         optim=Optim(steps=300),
+        evaluation=TINY_RULER,
     )
 
 
@@ -40,6 +43,7 @@ def tiny_base() -> Recipe:
         data=ShapesWorld(prompts="list", objects=2, clips=3000, held_out=50, seed=1),
         objective=TEXT_ONLY,
         optim=Optim(steps=500),
+        evaluation=TINY_RULER,
         init=tiny_captions(),
     )
 
@@ -52,6 +56,7 @@ def tiny() -> Recipe:
         data=ShapesWorld(objects=3, seed=2),
         objective=Objective(layers=TINY_LAYERS),
         optim=Optim(steps=200),
+        evaluation=TINY_RULER,
         init=tiny_base(),
     )
 
@@ -99,7 +104,7 @@ def tiny_files(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = 
         data=NLReferFiles(annotations=annotations, videos=videos, frames=frames),
         objective=Objective(layers=TINY_LAYERS),
         optim=Optim(steps=60, batch=4),
-        evaluation=Evaluation(overlays=12),
+        evaluation=TINY_RULER.model_copy(update={"overlays": 12}),
     )
 
 
@@ -110,6 +115,7 @@ def qwen2_5_vl_7b(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str
         model=HubModel(),
         data=NLReferFiles(annotations=annotations, videos=videos),
         optim=Optim(steps=7344, batch=32, lr=2e-5, betas=(0.9, 0.999), warmup_steps=0, final_lr_fraction=0.0),
+        evaluation=Evaluation(readout=Readout()),
     )
 
 

@@ -1,14 +1,14 @@
 """Training that decides the numbers: batch plan, step, schedule. Plain torch; a host supplies device, ranks, callbacks.
 
-Works alone (`train(recipe, clips)`) and inside any process group: with `torch.distributed` initialised the model is
-wrapped in DDP and the batch is split over the ranks, which changes nothing but rounding.
+Works alone (`train(recipe, clips)`) and inside any process group: with `torch.distributed` initialised the batch is
+split over the ranks, each with a copy of the model or a share of it, which changes nothing but rounding.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
-from swim import models
-from swim.data.encode import Batch, Encoder, collate
+from swim import models, parallel, registry
+from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
 from swim.evaluation.types import MetricPoint
 from swim.hermetic import hermetic
-from swim.recipe import HubModel, Optim, Recipe
+from swim.recipe import HubModel, Objective, Optim, Recipe
+from swim.supervision.maps import count_maps
 from swim.supervision.objective import SupervisedModel
 
 # Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
@@ -37,17 +38,19 @@ class Host:
 
     `on_step(step, values)` is called on every rank after every optimiser step, with the values of the whole batch (a
     host may report through a barrier); `micro_batch` splits a rank's share of the batch into forward passes of at most
-    that many conversations.
+    that many conversations; `shard` spreads the model over the process group (FSDP2) where it would be copied (DDP).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     micro_batch: int | None = None
+    shard: bool = False
     on_step: Callable[[int, dict[str, float]], None] = lambda step, values: None
 
 
 @dataclass
 class Trained:
-    """A trained model in memory, its tokenizer and encoder, and the curve."""
+    """A trained model in memory (plain, on the device; None on rank 1 and up of a sharded run), its tokenizer and
+    encoder, and the curve."""
 
     model: Any
     tokenizer: Any
@@ -79,18 +82,20 @@ def learning_rate(step: int, optim: Optim) -> float:
     return optim.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def _ranks() -> tuple[int, int]:
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+def mask_weight(step: int, recipe: Recipe) -> float:
+    """λ_mask at a step (from 0): the objective's weight times its schedule."""
+    factor = registry.load("swim.supervision.schedule", recipe.objective.mask_schedule)
+    return recipe.objective.mask_weight * float(factor((step + 1) / recipe.optim.steps))
 
 
 def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None, host: Host | None = None) -> Trained:
     """Train a recipe on clips from `init_dir` (a folder written by `swim.models.save`) or from fresh weights.
 
-    Raises ValueError when the batch does not divide over the ranks or there is nothing to train on, FloatingPointError
-    when a loss or its gradient is no longer finite.
+    Raises ValueError when the batch does not divide over the ranks, there is nothing to train on or nothing to shard
+    over, FloatingPointError when a loss or its gradient is no longer finite.
     """
     host = host or Host()
-    rank, world = _ranks()
+    rank, world = parallel.ranks()
     if not clips:
         raise ValueError("no clips to train on")
     if recipe.optim.batch % world:
@@ -98,70 +103,75 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
     with hermetic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
-        model.to(host.device).train()
-        module: nn.Module = SupervisedModel(model, recipe.objective)
-        if world > 1:
-            module = nn.parallel.DistributedDataParallel(
-                module, device_ids=[host.device] if host.device.type == "cuda" else None
-            )
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        optim = recipe.optim
-        optimizer = torch.optim.AdamW(
-            parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
-        )
-        curve: list[MetricPoint] = []
-        for step, indices in enumerate(batch_plan(len(clips), optim, recipe.seed)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, optim)
-            samples = [encoder(clips[i]) for i in indices[rank::world]]
-            size = forward_size(recipe, host.micro_batch, len(samples))
-            batches = [
-                collate(samples[i : i + size], tokenizer.pad_token_id).to(host.device)
-                for i in range(0, len(samples), size)
-            ]
-            values = optimiser_step(module, optimizer, batches, recipe, world, parameters)
-            for name in ("loss", "grad_norm"):
-                if not math.isfinite(values[name]):
-                    raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
-            curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
-            host.on_step(step + 1, values)
-        model.eval()
+        module = parallel.spread(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
+        curve = _fit(recipe, clips, module, encoder, host)
+        if (state := parallel.whole_state(module)) is not None:
+            # A device that held a share is about to hold the whole: the share and its cyclic references go first.
+            del module, model
+            gc.collect()
+            model = _whole(recipe, init_dir, state, host.device) if rank == 0 else None
+        if model is not None:
+            model.eval()
         return Trained(model, tokenizer, encoder, curve)
 
 
+def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device: torch.device) -> Any:
+    model, _ = models.build(recipe.model, init_dir)
+    SupervisedModel(model, recipe.objective).load_state_dict(state)
+    return model.to(device)
+
+
+def _fit(recipe: Recipe, clips: Sequence[Clip], module: nn.Module, encoder: Encoder, host: Host) -> list[MetricPoint]:
+    rank, world = parallel.ranks()
+    optim = recipe.optim
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+    )
+    curve: list[MetricPoint] = []
+    for step, indices in enumerate(batch_plan(len(clips), optim, recipe.seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, optim)
+        samples = [encoder(clips[i]) for i in indices[rank::world]]
+        size = forward_size(recipe, host.micro_batch, len(samples))
+        batches = [
+            collate(samples[i : i + size], encoder.tokenizer.pad_token_id).to(host.device)
+            for i in range(0, len(samples), size)
+        ]
+        values = optimiser_step(module, optimizer, batches, recipe, mask_weight(step, recipe))
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(values[name]):
+                raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
+        curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
+        host.on_step(step + 1, values)
+    return curve
+
+
 def optimiser_step(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: list[Batch],
-    recipe: Recipe,
-    world: int,
-    parameters: list[nn.Parameter],
+    module: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Batch], recipe: Recipe, mask_weight: float
 ) -> dict[str, float]:
     """One optimiser step over a rank's micro-batches. Every loss is its global sum ÷ its global count."""
-    objective, device = recipe.objective, batches[0].labels_BL.device
-    text_count, mask_count = global_counts(batches, objective.mask_weight > 0, world)
+    objective, device, (_, world) = recipe.objective, batches[0].labels_BL.device, parallel.ranks()
+    text_count, mask_count = (max(1, count) for count in global_counts(batches, objective, world))
     optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, device=device)
     for i, batch in enumerate(batches):
-        last = i == len(batches) - 1
-        # DDP reduces once per optimiser step; its mean over ranks is turned back into a sum by `world`.
-        hold = module.no_sync() if world > 1 and not last else nullcontext()  # type: ignore[operator]
-        with hold, autocast(recipe, device):
-            losses = module(batch)
-            loss = (
-                objective.text_weight * losses.text_sum / text_count
-                + objective.mask_weight * losses.mask_sum / max(1, mask_count)
-            ) * world
-            loss.backward()
+        with parallel.hold(module, last=i == len(batches) - 1):
+            with autocast(recipe, device):
+                losses = module(batch.inputs, batch.labels_BL, batch.nouns)
+            loss = objective.text_weight * losses.text_sum / text_count + mask_weight * losses.mask_sum / mask_count
+            # The mean over ranks that copies and shares of a model take is turned back into a sum.
+            (loss * world).backward()
         sums += torch.stack([losses.text_sum.detach(), losses.mask_sum.detach()])
     if world > 1:
         dist.all_reduce(sums)
-    grad_norm = nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    grad_norm = parallel.clip_gradients(parameters, recipe.optim.clip_norm)
     lr = optimizer.param_groups[0]["lr"]
     optimizer.step()
-    text, mask = float(sums[0]) / text_count, float(sums[1]) / max(1, mask_count)
+    text, mask = float(sums[0]) / text_count, float(sums[1]) / mask_count
     return {
-        "loss": objective.text_weight * text + objective.mask_weight * mask,
+        "loss": objective.text_weight * text + mask_weight * mask,
         "text_loss": text,
         "mask_loss": mask,
         "grad_norm": float(grad_norm),
@@ -169,12 +179,14 @@ def optimiser_step(
     }
 
 
-def global_counts(batches: list[Batch], supervised: bool, world: int) -> tuple[int, int]:
+def global_counts(batches: list[Batch], objective: Objective, world: int) -> tuple[int, int]:
     """Label tokens and supervised maps of the optimiser batch, over all micro-batches and ranks."""
     text = sum(int((b.labels_BL[:, 1:] >= 0).sum()) for b in batches)
     maps = 0
-    if supervised:
-        maps = sum(len(s.annotated_patches(n.tag)) for b in batches for s in b.samples for n in s.nouns)
+    if objective.mask_weight > 0:
+        maps = sum(
+            count_maps(noun, objective, FRAMES_PER_PATCH) for b in batches for s in b.samples for noun in s.nouns
+        )
     if world > 1:
         counts = torch.tensor([text, maps], device=batches[0].labels_BL.device)
         dist.all_reduce(counts)
@@ -190,4 +202,6 @@ def forward_size(recipe: Recipe, micro_batch: int | None, default: int) -> int:
 def autocast(recipe: Recipe, device: torch.device) -> Any:
     """What a recipe's forward passes run under: bf16 where its model says so."""
     wanted = isinstance(recipe.model, HubModel) and recipe.model.dtype == "bfloat16"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    # The cache would keep a bf16 copy of every trained weight until the forward pass ends (15 GB for 7B), also where
+    # checkpointing or sharding let the layer go; without it one layer's is held.
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted, cache_enabled=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from swim.entry import entry_modules
 from swim.recipe import DataConfig, HubModel, Recipe
+from swim.supervision.layers import resolve
 from swimlab.closure import SOURCE_ROOT, IdentityError, archive, fingerprint, module_hashes
 from swimlab.data_identity import FileHashes, data_content
 
@@ -29,8 +30,7 @@ __all__ = [
 
 _DIGITS = 20  # 80 bits: a billion trials share a name with probability 4e-7
 
-# With mask_weight 0 nothing is fused or compared to a mask. `layers` stays: the evaluation reads attention there.
-_ACTIVE_WITHOUT_MASK = {"layers", "text_weight", "mask_weight"}
+_ACTIVE_WITHOUT_MASK = {"text_weight", "mask_weight"}  # nothing is read, fused or compared to a mask
 
 
 def canonical(recipe: Recipe, init_id: str | None = None) -> str:
@@ -43,6 +43,9 @@ def canonical(recipe: Recipe, init_id: str | None = None) -> str:
     # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
     recipe = Recipe.model_validate(recipe.model_dump())
     tree = recipe.model_dump(exclude={"name", "init"})
+    # "even:2" of four layers and (1, 3) are one trial.
+    for readout in (tree["objective"], tree["evaluation"]["readout"]):
+        readout["layers"] = resolve(readout["layers"], recipe.model.layers)
     if recipe.objective.mask_weight == 0:
         tree["objective"] = recipe.objective.model_dump(include=_ACTIVE_WITHOUT_MASK)
     for location in ("annotations", "videos", "held_out_annotations"):

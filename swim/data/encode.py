@@ -1,27 +1,29 @@
 """Clip → model inputs: the chat in tokens, labels on answers only, noun rows, visual columns, masks per temporal patch.
 
 Dimensions: T frames, T' = T/2 temporal patches, H × W pixels, H' × W' visual tokens, K = T'·H'·W', L tokens,
-N tags of a sample, B samples, R = max N of a batch.
+B samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swim.data import markup, masks
+from swim.data import markup
 from swim.data.types import Clip, DataError, Slot
-from swim.recipe import Query
+from swim.supervision.documents import Noun
 
 # CLIP's statistics, which Qwen's processor uses.
 PIXEL_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 PIXEL_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 IGNORE = -100
+FRAMES_PER_PATCH = 2  # Qwen's temporal patch
 VIDEO_TYPE = 2  # in `mm_token_type_ids`; without them M-RoPE silently becomes one-dimensional
 
 
@@ -42,27 +44,21 @@ def seconds_per_patch(clip: Clip) -> float:
 
 
 @dataclass(frozen=True)
-class NounRow:
-    """One `<ins>` tag located in the tokens: `tokens` are its sub-tokens' positions. `track` is the first tag with the
-    same masks: a question and its answer name one object, whose mask is rendered once."""
+class NounRow(Noun):
+    """One `<ins>` tag located in the tokens, and what it says. A question and its answer name one object: tags with
+    equal masks hold the same ones."""
 
     tag: int
-    track: int
     turn: int
     in_answer: bool
     noun: str
     question: str
-    tokens: tuple[int, ...]
-
-    def query(self, choice: Query) -> int:
-        """The position whose attention is read: the noun's last sub-token, or the token before the noun."""
-        return self.tokens[-1] if choice == "noun" else self.tokens[0] - 1
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample. `grid` counts vision patches, `token_grid` is (T', H', W'), `slots` are (turn, slot, token positions)
-    of the words an accuracy is counted over."""
+    """One sample. `grid` counts vision patches, `slots` are (turn, slot, token positions) of the words an accuracy is
+    counted over."""
 
     clip: Clip
     input_ids_L: Tensor
@@ -70,30 +66,9 @@ class Encoded:
     is_video_L: Tensor
     patches: Tensor
     grid: tuple[int, int, int]
-    token_grid: tuple[int, int, int]
     seconds_per_patch: float
     nouns: tuple[NounRow, ...]
     slots: tuple[tuple[int, Slot, tuple[int, ...]], ...]
-
-    def annotated_patches(self, tag: int) -> list[int]:
-        """The temporal patches of which at least one frame is annotated: what is supervised and scored of a tag."""
-        return sorted({slot // 2 for slot in self.clip.masks[tag]})
-
-    def patch_masks(
-        self, tag: int, size: tuple[int, int], *, union: bool = False
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(mask [T', *size] in [0, 1], annotated [T']) of a tag. Both frames of a pair count: their mean (the target of
-        the loss) or their union (what evaluation calls inside). A patch without annotation is neither supervised nor
-        scored."""
-        total = np.zeros((self.grid[0], *size), dtype=np.float32)
-        count = np.zeros(self.grid[0], dtype=np.int64)
-        for slot, rle in self.clip.masks[tag].items():
-            mask_HW = masks.resize_to(masks.decode(rle), *size)
-            total[slot // 2] = np.maximum(total[slot // 2], mask_HW) if union else total[slot // 2] + mask_HW
-            count[slot // 2] += 1
-        if not union:
-            total /= np.maximum(count, 1)[:, None, None]
-        return total, count > 0
 
 
 class Encoder:
@@ -145,17 +120,8 @@ class Encoder:
                 if len(nouns) == len(clip.masks):
                     raise ValueError(f"the <ins> tag of {span.text!r} has no masks, {len(clip.masks)} earlier ones do")
                 found = tuple(begin + i for i in markup.token_positions(offsets, span))
-                nouns.append(
-                    NounRow(
-                        len(nouns),
-                        clip.masks.index(clip.masks[len(nouns)]),
-                        turn,
-                        supervised,
-                        span.text,
-                        question,
-                        found,
-                    )
-                )
+                track = clip.masks[clip.masks.index(clip.masks[len(nouns)])]
+                nouns.append(NounRow(found, track, len(nouns), turn, supervised, span.text, question))
             if supervised:
                 for slot in clip.turns[turn].slots:
                     where = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
@@ -186,7 +152,6 @@ class Encoder:
             is_video_L=input_ids_L == self.video,
             patches=patches,
             grid=grid,
-            token_grid=(grid[0], grid[1] // self.merge, grid[2] // self.merge),
             seconds_per_patch=seconds_per_patch(clip),
             nouns=tuple(nouns),
             slots=tuple(slots),
@@ -195,29 +160,76 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded samples: `inputs` go to `model(...)` as they are."""
+    """Samples side by side: `inputs` go to `model(...)` as they are; `nouns`, one list a sample, hold positions in the
+    padded rows."""
 
     samples: tuple[Encoded, ...]
     inputs: dict[str, Tensor]
     labels_BL: Tensor
+    nouns: tuple[tuple[NounRow, ...], ...]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.samples, {k: v.to(device) for k, v in self.inputs.items()}, self.labels_BL.to(device))
+        return replace(
+            self, inputs={k: v.to(device) for k, v in self.inputs.items()}, labels_BL=self.labels_BL.to(device)
+        )
 
 
-def collate(samples: list[Encoded], pad_id: int) -> Batch:
-    """Pad on the right to the longest sample."""
+def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
+    """Pad to the longest sample, on the right as training likes it or on the left as generation does."""
+    longest = max(len(s.input_ids_L) for s in samples)
 
     def pad(rows: list[Tensor], value: int) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value, padding_side=side)
 
-    input_ids_BL = pad([s.input_ids_L for s in samples], pad_id)
     inputs = {
-        "input_ids": input_ids_BL,
+        "input_ids": pad([s.input_ids_L for s in samples], pad_id),
         "attention_mask": pad([torch.ones_like(s.input_ids_L) for s in samples], 0),
         "mm_token_type_ids": pad([s.is_video_L.int() * VIDEO_TYPE for s in samples], 0),
+        **_videos(samples),
+    }
+    shifts = [longest - len(s.input_ids_L) if side == "left" else 0 for s in samples]
+    return Batch(tuple(samples), inputs, pad([s.labels_L for s in samples], IGNORE), _shifted(samples, shifts))
+
+
+def pack(samples: list[Encoded], rope_index: Callable[..., tuple[Tensor, Tensor]]) -> Batch:
+    """All samples in one row, no padding. `rope_index` is the model's own (`model.model.get_rope_index`).
+
+    M-RoPE and the text positions restart with each sample; from the latter transformers keeps samples apart."""
+    lengths = [len(s.input_ids_L) for s in samples]
+    types = [s.is_video_L.int() * VIDEO_TYPE for s in samples]
+    positions = []
+    for sample, type_L in zip(samples, types, strict=True):
+        rope_3BL, _ = rope_index(
+            sample.input_ids_L[None],
+            mm_token_type_ids=type_L[None],
+            video_grid_thw=torch.tensor([sample.grid]),
+            second_per_grid_ts=torch.tensor([sample.seconds_per_patch]),
+        )
+        text_1BL = torch.arange(len(sample.input_ids_L))[None, None]
+        positions.append(torch.cat([text_1BL, rope_3BL]))
+    labels = [s.labels_L.clone() for s in samples]
+    for label_L in labels:
+        label_L[0] = IGNORE  # the last token of one sample does not predict the first of the next
+    inputs = {
+        "input_ids": torch.cat([s.input_ids_L for s in samples])[None],
+        "mm_token_type_ids": torch.cat(types)[None],
+        "position_ids": torch.cat(positions, dim=-1),
+        **_videos(samples),
+    }
+    shifts = [sum(lengths[:i]) for i in range(len(lengths))]
+    return Batch(tuple(samples), inputs, torch.cat(labels)[None], _shifted(samples, shifts))
+
+
+def _videos(samples: list[Encoded]) -> dict[str, Tensor]:
+    return {
         "pixel_values_videos": torch.cat([s.patches for s in samples]),
         "video_grid_thw": torch.tensor([s.grid for s in samples]),
         "second_per_grid_ts": torch.tensor([s.seconds_per_patch for s in samples]),
     }
-    return Batch(tuple(samples), inputs, pad([s.labels_L for s in samples], IGNORE))
+
+
+def _shifted(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
+    return tuple(
+        tuple(replace(noun, tokens=tuple(token + shift for token in noun.tokens)) for noun in sample.nouns)
+        for sample, shift in zip(samples, shifts, strict=True)
+    )

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Whatever resembles the tag is matched, so that "< ins >" or "<INS>" is an error and not a piece of the question.
-_TAG = re.compile(r"<\s*(?:/\s*)?ins\b[^<>]*>", re.IGNORECASE)
+# Possessive, and no part crosses another "<": each character is read once from one "<", whatever the text.
+_TAG = re.compile(r"<\s*+(?:/\s*+)?+ins\b[^<>]*+>", re.IGNORECASE)
 
 
 class MarkupError(ValueError):
@@ -68,15 +69,36 @@ def strip_tags(text: str) -> tuple[str, list[Span]]:
 
 
 def token_positions(offsets: Sequence[tuple[int, int]], span: Span) -> tuple[int, ...]:
-    """Indices of the tokens that overlap the span, ascending.
+    """Indices of the tokens that overlap the span, ascending; found by bisection, in O(log L + tokens found).
 
-    `offsets` are the tokenizer's character ranges over the same plain text the span indexes; tokens that stand for no
-    character (special tokens, (0, 0)) never match. Raises ValueError when the span's last character has no token.
+    `offsets` (L pairs) are the tokenizer's character ranges over the same plain text the span indexes, starts and ends
+    both ascending (equal ones too: a character split over several tokens). Tokens that stand for no character (special
+    tokens, (0, 0) wherever they are) never match; a long series of them is walked through. Raises ValueError when the
+    span's last character has no token.
     """
-    found = tuple(i for i, (start, end) in enumerate(offsets) if start < end and start < span.end and end > span.start)
-    if not found or offsets[found[-1]][1] < span.end:
+    found: list[int] = []
+    reached = 0
+    low, high = 0, len(offsets)
+    while low < high:  # towards the first token that ends behind the span's start
+        middle = probe = (low + high) // 2
+        start, end = offsets[probe]
+        # Those without a character have no place in the order: their right neighbour answers for them.
+        while start >= end and (probe := probe + 1) < high:
+            start, end = offsets[probe]
+        if start < end and end <= span.start:
+            low = probe + 1
+        else:
+            high = middle
+    for token in range(low, len(offsets)):
+        start, end = offsets[token]
+        if start < end:
+            if start >= span.end:
+                break
+            found.append(token)
+            reached = end
+    if not found or reached < span.end:
         raise ValueError(
             f"no token covers {span.text!r} at characters {span.start}-{span.end}: the text was truncated before it, "
             "or the offsets belong to another text"
         )
-    return found
+    return tuple(found)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from swim.data.runs import FIELD, checked, pool, unpack
 from swim.data.types import DataError, Rle
 
 MAX_SIDE_PX = 16_384
-_SEGMENTATION = "segmentation"
 
 
 def to_rle(segmentation: Any, height: int | None = None, width: int | None = None) -> Rle:
@@ -44,7 +44,7 @@ def area(rle: Rle) -> int:
 def decode(rle: Rle) -> NDArray[np.uint8]:
     """The mask's pixels, 0 or 1, uint8 (H, W). Raises DataError when the run lengths do not fill the size."""
     # Checked first: of run lengths that stop short pycocotools returns whatever was in the memory.
-    _checked(_unpack(rle.counts), rle.height, rle.width)
+    checked(unpack(rle.counts), rle.height, rle.width)
     mask_HW: NDArray[np.uint8] = coco.decode(_as_coco(rle))
     return mask_HW
 
@@ -65,8 +65,12 @@ def resize_to(mask_HW: NDArray[Any], height: int, width: int) -> NDArray[np.floa
 
 
 def to_grid(rle: Rle, height: int, width: int) -> NDArray[np.float32]:
-    """The fraction of each token cell that the mask covers, float32 (height, width)."""
-    return resize_to(decode(rle), height, width)
+    """The fraction of each cell that the mask covers, float32 (height, width): `resize_to(decode(rle), height, width)`,
+    number for number, but straight from the run lengths. Raises DataError when they do not fill the mask's size."""
+    if (height, width) == (rle.height, rle.width):
+        return decode(rle).astype(np.float32)
+    runs = checked(unpack(rle.counts), rle.height, rle.width)
+    return pool(runs, (rle.height, rle.width), (height, width))
 
 
 @lru_cache(maxsize=32)
@@ -85,46 +89,18 @@ def _from_runs(rle: dict[str, Any]) -> Rle:
         raise _error("RLE without size", "add 'size': [height, width]")
     height, width = _side(size[0], "size[0]"), _side(size[1], "size[1]")
     if isinstance(counts, str):
-        runs = _unpack(counts)
+        runs = unpack(counts)
     elif isinstance(counts, list):
         if not all(type(run) is int and 0 <= run <= height * width for run in counts):
             raise _error("a run length is no whole number within the mask", "check the counts and the size")
         runs = np.asarray(counts, dtype=np.int64)
     else:
         raise _error("RLE without counts", "add 'counts': the compressed string or the list of run lengths")
-    _checked(runs, height, width)
+    checked(runs, height, width)
     if isinstance(counts, str):
         return Rle(height=height, width=width, counts=counts)
     packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return Rle(height=height, width=width, counts=packed["counts"].decode("ascii"))
-
-
-def _checked(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:
-    if runs.size == 0 or runs.min() < 0 or int(runs.sum()) != height * width:
-        raise _error(
-            f"run lengths add up to {int(runs.sum())}, a {height} × {width} mask has {height * width} pixels",
-            "size is [height, width]; check that it is not swapped or cut off",
-        )
-    return runs
-
-
-def _unpack(counts: str) -> NDArray[np.int64]:
-    """Run lengths of COCO's string: little-endian groups of 5 bits plus a continuation bit, sign-extended, offset by
-    48; from the third run on, differences to the run two before."""
-    codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
-    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise _error("counts is no COCO RLE string", "write it with pycocotools, and keep the backslashes of the JSON")
-    last = np.flatnonzero((codes & 32) == 0)
-    first = np.concatenate(([0], last[:-1] + 1))
-    group = np.arange(codes.size) - np.repeat(first, last - first + 1)
-    if group.max() > 6:
-        raise _error("counts holds a number of more than 32 bits", "write it with pycocotools")
-    values = np.add.reduceat((codes & 31) << (5 * group), first)
-    values -= np.where(codes[last] & 16, np.int64(1) << (5 * (group[last] + 1)), 0)
-    runs = values.copy()
-    runs[1::2] = np.cumsum(values[1::2])
-    runs[2::2] = np.cumsum(values[2::2])
-    return runs
 
 
 def _from_polygons(polygons: list[Any], height: int | None, width: int | None) -> Rle:
@@ -158,4 +134,4 @@ def _as_coco(rle: Rle) -> dict[str, Any]:
 
 
 def _error(reason: str, hint: str) -> DataError:
-    return DataError(reason, field=_SEGMENTATION, hint=hint)
+    return DataError(reason, field=FIELD, hint=hint)

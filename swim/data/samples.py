@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from swim.data import masks
 from swim.data.markup import MarkupError, strip_tags
+from swim.data.rows import read_rows as read_rows
 from swim.data.types import DataError, ReferSample, Rle, Slot, Turn
 
 _LEADING_VIDEO = re.compile(r"\A<(?:video|image)>\n?")
 _MEDIA = re.compile(r"<(?:video|image)>")
 _PLACEHOLDER = re.compile(r"<(?:region|object\d+)>")
 _FRAME = re.compile(r"[0-9]{1,9}")
-
-
-def read_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
-    """(row number from 0, row) of a .json array or a .jsonl file, in order.
-
-    What should be a row and is no JSON object is passed on as it stands, for `parse_row` to refuse: one bad line must
-    not cost the others. Raises DataError when the file as a whole cannot be read.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror}", field="file", hint="check the path", file=str(path)
-        ) from error
-    if path.suffix == ".jsonl":
-        yield from _lines(content)
-        return
-    try:
-        rows = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError) as error:
-        hint = "one JSON array of rows is expected; a file with one row a line must end in .jsonl"
-        raise DataError(f"not valid JSON: {error}", field="file", hint=hint, file=str(path)) from error
-    if not isinstance(rows, list):
-        hint = "one JSON array of rows is expected"
-        raise DataError(f"holds a {type(rows).__name__}", field="file", hint=hint, file=str(path))
-    yield from enumerate(rows)
-
-
-def _lines(content: bytes) -> Iterator[tuple[int, Any]]:
-    row = 0
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            yield row, json.loads(line)
-        except (ValueError, RecursionError):
-            yield row, line.decode("utf-8", "replace")
-        row += 1
 
 
 def sample_key(raw: Any, *, file: str, row: int) -> str:

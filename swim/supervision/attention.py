@@ -5,8 +5,8 @@ the probed layers only, recomputes the few rows we need from the same (post-RoPE
 no L × L matrix is kept. The probe travels as a keyword of `model(...)`, so gradient checkpointing (non-reentrant), DDP
 and concurrent models cannot mix it up.
 
-Dimensions: B samples, R noun rows per sample (padded), K visual tokens per sample (padded), S probed layers, H query
-heads, G key/value heads, L sequence length, D head width.
+Dimensions: B batch rows, N documents with nouns, R noun rows per document (padded), K visual tokens per document
+(padded), S probed layers, H query heads, G key/value heads, L sequence length, D head width.
 """
 
 from __future__ import annotations
@@ -19,66 +19,89 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from swim.recipe import Domain
+from swim import registry
 
 PREFIX = "swim_"
 BASES = ("sdpa", "eager")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """q·kᵀ·scaling of the noun rows, fp32. `visual_NHRK`: against the visual tokens, padding -inf; `frame_NK`: the
+    temporal patch of each; `row_NR`: the rows, counted from the document's start; `every_NHRL()`: against all tokens of
+    the document, computed only where a domain asks for it, padding -inf."""
+
+    visual_NHRK: Tensor
+    frame_NK: Tensor
+    row_NR: Tensor
+    every_NHRL: Callable[[], Tensor]
 
 
 @dataclass
 class AttentionProbe:
     """Which rows and columns to read at which layers, and what was read.
 
-    `rows_BR` positions of the query tokens, `columns_BK` positions of the visual tokens (padding repeats position 0),
-    `valid_BK` marks real columns, `frame_BK` numbers each column's temporal patch. `domain` is where the softmax runs:
-    the whole video (paper, eq. 5) or each temporal patch on its own.
+    `row_N` is the batch row of a document, `start_N` and `end_N` its tokens there; `rows_NR` are positions of the query
+    tokens, `columns_NK` of the visual tokens (padding repeats the start), `valid_NK` marks real columns. `domain` names
+    where the softmax runs, `heads` how heads become one, `chosen_heads` restricts them (empty: all).
     """
 
     layers: tuple[int, ...]
-    rows_BR: Tensor
-    columns_BK: Tensor
-    valid_BK: Tensor
-    frame_BK: Tensor
-    domain: Domain = "video"
+    row_N: Tensor
+    start_N: Tensor
+    end_N: Tensor
+    rows_NR: Tensor
+    columns_NK: Tensor
+    valid_NK: Tensor
+    frame_NK: Tensor
+    domain: str = "video"
+    heads: str = "mean"
+    chosen_heads: tuple[int, ...] = ()
     maps: dict[int, Tensor] = field(default_factory=dict)
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
-        """Keep softmax(q·kᵀ·scaling) of this layer, mean over heads, fp32. The first call of a layer wins: gradient
-        checkpointing runs the layer a second time, and only the first result is part of the loss. The second run still
-        computes it, because checkpointing refuses a recomputation that saves fewer tensors than the forward did."""
-        if layer not in self.layers:
-            return
-        B, H, _, D = query_BHLD.shape
+        """Keep this layer's map. The first call of a layer wins: gradient checkpointing runs the layer a second time,
+        and only the first result is part of the loss. The second run still computes it, because checkpointing refuses a
+        recomputation that saves fewer tensors than the forward did."""
+        if layer in self.layers:
+            query_NRHD = query_BHLD.transpose(1, 2)[self.row_N[:, None], self.rows_NR]
+            self.maps.setdefault(layer, _Read.apply(query_NRHD, key_BGLD, self, scaling))  # type: ignore[no-untyped-call]
+
+    def attention(self, query_NRHD: Tensor, key_BGLD: Tensor, scaling: float) -> Tensor:
+        """The map of one layer, [N, R, K] fp32: exp(score − log Z), Z being the domain's, then one map out of heads."""
+        key_BLGD = key_BGLD.transpose(1, 2)
+        N, R, H, D = query_NRHD.shape
         G = key_BGLD.shape[1]
-        rows = self.rows_BR[:, None, :, None].expand(B, H, -1, D)
-        columns = self.columns_BK[:, None, :, None].expand(B, G, -1, D)
         # fp32 whatever the model runs in: bf16 scores move the map by percents (8 bits of mantissa before the exp).
-        q_BGQD = query_BHLD.gather(2, rows).float().reshape(B, G, -1, D)
-        k_BGKD = key_BGLD.gather(2, columns).float()
-        with torch.autocast(query_BHLD.device.type, enabled=False):
-            score_BGQK = (q_BGQD @ k_BGKD.transpose(2, 3)) * scaling
-        score_BHRK = score_BGQK.reshape(B, H, -1, score_BGQK.shape[-1])
-        self.maps.setdefault(layer, self._softmax(score_BHRK).mean(1))
+        query_NGQD = query_NRHD.float().permute(0, 2, 1, 3).reshape(N, G, H // G * R, D)
 
-    def _softmax(self, score_BHRK: Tensor) -> Tensor:
-        valid_B11K = self.valid_BK[:, None, None]
-        score_BHRK = score_BHRK.masked_fill(~valid_B11K, -math.inf)
-        if self.domain == "video":
-            return torch.softmax(score_BHRK, dim=-1).masked_fill(~valid_B11K, 0.0)
-        n_frames = int(self.frame_BK.max()) + 1
-        frame_BHRK = self.frame_BK[:, None, None].expand_as(score_BHRK)
-        # Each patch's own maximum: under the row's, a patch that is attended e⁻⁸⁷ less than another underflows to 0.
-        peak_BHRT = score_BHRK.new_full((*score_BHRK.shape[:-1], n_frames), -math.inf)
-        peak_BHRT = peak_BHRT.scatter_reduce(-1, frame_BHRK, score_BHRK.detach(), "amax")
-        weight_BHRK = (score_BHRK - peak_BHRT.gather(-1, frame_BHRK)).exp()
-        total_BHRT = weight_BHRK.new_zeros(peak_BHRT.shape).scatter_add(-1, frame_BHRK, weight_BHRK)
-        return weight_BHRK / total_BHRT.gather(-1, frame_BHRK)
+        def score_NHRC(position_NC: Tensor, valid_NC: Tensor) -> Tensor:
+            key_NGDC = key_BLGD[self.row_N[:, None], position_NC].permute(0, 2, 3, 1).float()
+            score = (query_NGQD @ key_NGDC * scaling).reshape(N, H, R, -1)
+            return score.masked_fill(~valid_NC[:, None, None], -math.inf)
 
-    def stacked_SBRK(self) -> Tensor:
+        def every_NHRL() -> Tensor:
+            length_N1 = (self.end_N - self.start_N)[:, None]
+            offset_1L = torch.arange(int(length_N1.max()), device=length_N1.device)[None]
+            valid_NL = offset_1L < length_N1
+            return score_NHRC(torch.where(valid_NL, offset_1L, 0) + self.start_N[:, None], valid_NL)
+
+        with torch.autocast(query_NRHD.device.type, enabled=False):
+            visual_NHRK = score_NHRC(self.columns_NK, self.valid_NK)
+            scores = Scores(visual_NHRK, self.frame_NK, self.rows_NR - self.start_N[:, None], every_NHRL)
+            log_z = registry.load("swim.supervision.domain", self.domain)(scores)
+            a_NHRK = (visual_NHRK - log_z).exp()
+            if self.chosen_heads:
+                a_NHRK = a_NHRK[:, list(self.chosen_heads)]
+            a_NRK: Tensor = registry.load("swim.supervision.heads", self.heads)(a_NHRK)
+        return a_NRK
+
+    def stacked_SNRK(self) -> Tensor:
         """The maps in the order of `layers`. Raises RuntimeError when a layer was never reached."""
         if missing := [layer for layer in self.layers if layer not in self.maps]:
             raise RuntimeError(
@@ -86,6 +109,31 @@ class AttentionProbe:
                 f"the probe over as `model(..., probe=probe)`"
             )
         return torch.stack([self.maps[layer] for layer in self.layers])
+
+
+class _Read(torch.autograd.Function):
+    """`AttentionProbe.attention` that holds no scores for the backward pass: it saves a few query rows and the key
+    tensor, which the layer's own attention saves anyway, and computes the rows again (R of L rows: next to nothing)."""
+
+    @staticmethod
+    def forward(ctx: Any, query_NRHD: Tensor, key_BGLD: Tensor, probe: AttentionProbe, scaling: float) -> Tensor:
+        ctx.save_for_backward(query_NRHD, key_BGLD)
+        ctx.probe, ctx.scaling = probe, scaling
+        return probe.attention(query_NRHD, key_BGLD, scaling)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NRK: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        saved = [
+            tensor.detach().requires_grad_(needed)
+            for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        ]
+        with torch.enable_grad():
+            a_NRK = ctx.probe.attention(*saved, ctx.scaling)
+        wanted = [tensor for tensor in saved if tensor.requires_grad]
+        grads = iter(torch.autograd.grad(a_NRK, wanted, grad_NRK))
+        query, key = (next(grads) if tensor.requires_grad else None for tensor in saved)
+        return query, key, None, None
 
 
 def _probed(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:

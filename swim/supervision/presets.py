@@ -1,19 +1,39 @@
-"""Named objectives: what the paper says, and what its released code changes. One name, several overrides."""
+"""Named objectives: what the paper says, what its released code runs, and the variants between them.
+
+One name, several overrides; each is complete, so that a preset means the same whatever recipe it is applied to. Layers
+are the recipe's: six evenly spaced of 28 are other numbers on other depths.
+"""
 
 from typing import Any
 
+# Eqs. 5-7: softmax over the video's tokens, mean over heads and layers, map as it is, BCE at mask resolution.
+PAPER: dict[str, Any] = {
+    "objective.query": "noun",
+    "objective.domain": "video",
+    "objective.heads": "mean",
+    "objective.chosen_heads": (),
+    "objective.fusion": "mean",
+    "objective.normalise": "none",
+    "objective.resize": "map-to-mask",
+    "objective.patch_masks": "both",
+    "objective.mask_loss": "bce",
+    "objective.text_weight": 0.05,
+    "objective.mask_weight": 1.0,
+    "objective.mask_schedule": "constant",
+}
+
+# The formula of the release: product over layers, divided by its sum, each frame stretched to [0, 1].
+RELEASED_FORMULA = {"objective.fusion": "released-product", "objective.normalise": "minmax"}
+
 PRESETS: dict[str, dict[str, Any]] = {
-    # Eqs. 5-7: softmax over the video's tokens, mean over heads and layers, map as it is, BCE at mask resolution.
-    "paper": {
-        "objective.query": "noun",
-        "objective.domain": "video",
-        "objective.fusion": "mean",
-        "objective.normalise": "none",
-        "objective.resize": "map-to-mask",
-        "objective.mask_loss": "bce",
-        "objective.text_weight": 0.05,
-        "objective.mask_weight": 1.0,
-    },
+    "paper": PAPER,
+    # One passage of the paper speaks of a single frame's tokens.
+    "paper-frame": PAPER | {"objective.domain": "frame"},
+    "paper-minmax": PAPER | {"objective.normalise": "minmax", "objective.text_weight": 1.0},
     # Only the released fusion and normalisation; the rest as the paper says.
-    "released-fusion": {"objective.fusion": "released-product", "objective.normalise": "frame-minmax"},
+    "released-fusion": PAPER | RELEASED_FORMULA,
+    # What the released code runs, apart from its fault with frame 0.
+    "official-code": PAPER
+    | RELEASED_FORMULA
+    | {"objective.query": "each-before", "objective.domain": "all", "objective.patch_masks": "second"},
 }

@@ -14,7 +14,7 @@ from swim.data.samples import parse_row
 from swim.data.shapes_world import row
 from swim.data.types import Clip
 from swim.models import tiny
-from swim.recipe import Optim, Recipe, ShapesWorld, TinyModel
+from swim.recipe import Evaluation, Optim, Readout, Recipe, ShapesWorld, TinyModel
 
 SHAPE = TinyModel(hidden=32, layers=3, heads=4, kv_heads=2, intermediate=32, vision_hidden=16, vision_depth=1)
 DATA = ShapesWorld(objects=3, clips=6, held_out=2, seed=2)
@@ -84,4 +84,5 @@ def nano() -> Recipe:
         data=DATA,
         optim=Optim(steps=3, batch=4, warmup_steps=1),
         objective={"layers": (0, 2)},
+        evaluation=Evaluation(readout=Readout(layers=(0, 2))),
     )

@@ -1,14 +1,18 @@
-"""The probe reads what eager attention computes, changes nothing, and cannot fail silently."""
+"""The probe holds next to nothing and cannot fail silently. (That it reads what eager attention computes, for every
+model family, is in test_families.py.)"""
 
-import copy
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
-from swim.recipe import Objective
+from swim import registry
+from swim.recipe import Objective, Readout
 from swim.supervision.attention import AttentionProbe, attach
-from swim.supervision.objective import SupervisedModel, plan_probe
+from swim.supervision.documents import documents
+from swim.supervision.maps import plan_reading
+from swim.supervision.objective import SupervisedModel
 
 LAYERS = (0, 2)
 
@@ -18,78 +22,15 @@ def three(clips):
     return [replace(clip, turns=clip.turns[:n], masks=clip.masks[: 2 * n]) for n, clip in enumerate(clips[:3], start=1)]
 
 
-def padded_left(batch):
-    """The same batch with its padding in front, and how far each sample moved."""
-    shift_B = (batch.inputs["attention_mask"] == 0).sum(1)
-    rolled = {
-        name: torch.stack([row.roll(int(n)) for row, n in zip(batch.inputs[name], shift_B, strict=True)])
-        for name in ("input_ids", "attention_mask", "mm_token_type_ids")
-    }
-    return batch.inputs | rolled, shift_B[:, None]
+def read(model, batch, **readout):
+    """The maps of a batch, [S, N, R, K]."""
+    found = documents(model.config, batch.inputs)
+    reading = plan_reading(found, batch.nouns, Readout(layers=LAYERS, **readout), model, torch.device("cpu"))
+    model(**batch.inputs, use_cache=False, probe=reading.probe)
+    return reading.probe.stacked_SNRK()
 
 
-def planned(batch, domain, side):
-    probe = plan_probe(batch, LAYERS, "noun", domain, torch.device("cpu"))
-    if side == "right":
-        return probe, batch.inputs
-    inputs, shift_B1 = padded_left(batch)
-    return replace(probe, rows_BR=probe.rows_BR + shift_B1, columns_BK=probe.columns_BK + shift_B1), inputs
-
-
-def eager_SBRK(stock, inputs, probe):
-    """`output_attentions`, cut out and renormalised over the visual columns (of each patch), mean over heads."""
-    model = copy.deepcopy(stock)
-    model.get_decoder().config._attn_implementation = "eager"
-    attentions = model(**inputs, output_attentions=True, use_cache=False).attentions
-    maps = []
-    for layer in probe.layers:
-        rows = []
-        for b in range(len(probe.rows_BR)):
-            a_HRK = attentions[layer][b][:, probe.rows_BR[b]][..., probe.columns_BK[b]]
-            a_HRK = a_HRK * probe.valid_BK[b]
-            for patch in range(2 if probe.domain == "frame" else 1):
-                inside_K = (probe.frame_BK[b] == patch) | (probe.domain == "video")
-                a_HRK = torch.where(inside_K, a_HRK / (a_HRK * inside_K).sum(-1, keepdim=True), a_HRK)
-            rows.append(a_HRK.mean(0))
-        maps.append(torch.stack(rows))
-    return torch.stack(maps), model
-
-
-def real_rows(batch):
-    """Padded noun rows read position 0, where eager has no visual column to show."""
-    return torch.tensor([[r < len(s.nouns) for r in range(6)] for s in batch.samples])
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("domain", ["video", "frame"])
-def test_probe_is_eager_attention_renormalised_and_so_is_its_gradient(stock, clips, batch_of, domain, side):
-    batch = batch_of(*three(clips))
-    probe, inputs = planned(batch, domain, side)
-    real_BR = real_rows(batch)
-    with torch.no_grad():
-        plain_logits = stock(**inputs, use_cache=False).logits
-    expected_SBRK, eager = eager_SBRK(stock, inputs, probe)
-    attach(stock)
-    logits = stock(**inputs, use_cache=False, probe=probe).logits
-    assert torch.equal(logits, plain_logits)
-    assert torch.equal(stock(**inputs, use_cache=False).logits, plain_logits)
-    found_SBRK = probe.stacked_SBRK()
-    assert found_SBRK.shape == (2, 3, 6, 128)
-    assert (found_SBRK - expected_SBRK)[:, real_BR].abs().max() < 1e-6
-    mass = found_SBRK[:, real_BR].sum(-1)
-    torch.testing.assert_close(mass, torch.full_like(mass, 2.0 if domain == "frame" else 1.0))
-
-    weight_SBRK = torch.randn(found_SBRK.shape, generator=torch.Generator().manual_seed(0))
-    for attention_SBRK in (found_SBRK, expected_SBRK):
-        (attention_SBRK * weight_SBRK)[:, real_BR].sum().backward()
-    for name, parameter in stock.named_parameters():
-        wanted = dict(eager.named_parameters())[name].grad
-        assert (parameter.grad is None) == (wanted is None), name
-        if wanted is not None and wanted.norm() > 1e-6:
-            assert (parameter.grad - wanted).norm() < 1e-5 * wanted.norm(), name
-
-
-@pytest.mark.parametrize("domain", ["video", "frame"])
+@pytest.mark.parametrize("domain", registry.names("swim.supervision.domain"))
 def test_a_shorter_video_in_the_batch_leaves_its_padded_columns_empty(model, clips, batch_of, domain):
     short = replace(
         clips[1],
@@ -97,15 +38,11 @@ def test_a_shorter_video_in_the_batch_leaves_its_padded_columns_empty(model, cli
         frame_indices=(0, 1),
         masks=tuple({t: rle for t, rle in track.items() if t < 2} for track in clips[1].masks),
     )
-    batch = batch_of(clips[0], short)
-    probe = plan_probe(batch, LAYERS, "noun", domain, torch.device("cpu"))
-    alone = plan_probe(batch_of(short), LAYERS, "noun", domain, torch.device("cpu"))
     with torch.no_grad():
-        model(**batch.inputs, probe=probe)
-        model(**batch_of(short).inputs, probe=alone)
-    found_SRK = probe.stacked_SBRK()[:, 1]
+        found_SRK = read(model, batch_of(clips[0], short), domain=domain)[:, 1]
+        alone_SRK = read(model, batch_of(short), domain=domain)[:, 0]
     assert found_SRK[..., 64:].abs().max() == 0
-    torch.testing.assert_close(found_SRK[..., :64], alone.stacked_SBRK()[:, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found_SRK[..., :64], alone_SRK, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("domain", ["video", "frame"])
@@ -114,10 +51,13 @@ def test_scores_far_apart_neither_overflow_nor_vanish(domain):
     key_BGKD = torch.cat([torch.linspace(300, 303, 4), torch.linspace(0, 3, 4)]).reshape(1, 1, 8, 1)
     probe = AttentionProbe(
         layers=(0,),
-        rows_BR=torch.tensor([[7]]),
-        columns_BK=torch.arange(8)[None],
-        valid_BK=torch.ones(1, 8, dtype=torch.bool),
-        frame_BK=torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]),
+        row_N=torch.tensor([0]),
+        start_N=torch.tensor([0]),
+        end_N=torch.tensor([8]),
+        rows_NR=torch.tensor([[7]]),
+        columns_NK=torch.arange(8)[None],
+        valid_NK=torch.ones(1, 8, dtype=torch.bool),
+        frame_NK=torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]),
         domain=domain,
     )
     probe.read(0, torch.ones(1, 2, 8, 1), key_BGKD, 1.0)
@@ -126,10 +66,13 @@ def test_scores_far_apart_neither_overflow_nor_vanish(domain):
     torch.testing.assert_close(probe.maps[0][0, 0], wanted_K)
 
 
+def forward(model, batch):
+    return SupervisedModel(model, Objective(layers=LAYERS))(batch.inputs, batch.labels_BL, batch.nouns)
+
+
 def mask_gradients(model, batch):
     model.zero_grad()
-    losses = SupervisedModel(model, Objective(layers=LAYERS))(batch)
-    (losses.mask_sum / losses.mask_count).backward()
+    forward(model, batch).mask.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -151,15 +94,15 @@ def test_reentrant_checkpointing_is_refused_before_and_after_attaching(stock, cl
     with pytest.raises(ValueError, match="reentrant"):
         attach(stock)
     stock.gradient_checkpointing_disable()
-    attach(stock)
+    supervised, batch = SupervisedModel(stock, Objective(layers=LAYERS)), batch_of(clips[0])
     stock.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
     with pytest.raises(RuntimeError, match="no gradient"):
-        SupervisedModel(stock, Objective(layers=LAYERS))(batch_of(clips[0]))
+        supervised(batch.inputs, batch.labels_BL, batch.nouns)
 
 
 def test_a_model_without_the_probe_is_an_error(stock, clips, batch_of):
     with pytest.raises(RuntimeError, match=r"layers \[0, 2\].*attach\(model\)"):
-        SupervisedModel(stock, Objective(layers=LAYERS))(batch_of(clips[0]))
+        read(stock, batch_of(clips[0]))
 
 
 def test_an_implementation_without_a_twin_is_refused(stock):
@@ -174,7 +117,48 @@ def test_attaching_twice_and_to_eager(stock, clips, batch_of):
     attach(stock)
     attach(stock)
     assert stock.get_decoder().config._attn_implementation == "swim_eager"
-    probe = plan_probe(batch, LAYERS, "noun", "video", torch.device("cpu"))
     with torch.no_grad():
-        stock(**batch.inputs, use_cache=False, probe=probe)
-    assert probe.stacked_SBRK().isfinite().all()
+        assert read(stock, batch).isfinite().all()
+
+
+class Kept:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def held_bytes(model, batch, objective):
+    """Bytes a forward pass still keeps for the backward pass when it is over, every storage once."""
+    kept = []
+
+    def keep(tensor):
+        held = Kept(tensor)
+        kept.append(weakref.ref(held))
+        return held
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
+        losses = SupervisedModel(model, objective)(batch.inputs, batch.labels_BL, batch.nouns)
+    storages = [held().tensor.untyped_storage() for held in kept if held() is not None]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()), losses
+
+
+def test_supervision_holds_maps_and_keys_but_no_scores_and_nothing_at_mask_resolution(model, clips, batch_of):
+    batch = batch_of(*three(clips))
+    model.train()
+    held, losses = held_bytes(model, batch, Objective(layers=LAYERS))
+    plain, _ = held_bytes(model, batch, Objective(layers=LAYERS, mask_weight=0))
+    S, N, R, K, H = len(LAYERS), 3, 6, 128, 4
+    length = batch.labels_BL.shape[1]
+    keys = S * N * length * 2 * 8 * 4  # 2 key heads of width 8; where SDPA repeats them, ours are a copy of their own
+    maps = 4 * N * R * K
+    ours = held - plain - keys
+    assert 0 < ours < maps * (S + 2)
+    assert S * H * maps > 2 * ours  # a softmax over heads alone would have been more
+    assert losses.mask_count * 64 * 64 * 4 > 2 * ours  # and so would one tensor at mask resolution
+
+
+def test_the_head_runs_on_labelled_positions_only(model, clips, batch_of):
+    batch, seen = batch_of(*three(clips)), []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel()))
+    losses = forward(model, batch)
+    assert seen == [losses.text_count * model.config.text_config.vocab_size]
+    assert losses.text_count < batch.labels_BL.numel() / 4

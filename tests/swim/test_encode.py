@@ -50,7 +50,7 @@ def test_tokens_are_those_of_the_whole_template(clips, tokenizer, system):
         video = ""
     assert sample.input_ids_L.tolist() == tokenizer(text)["input_ids"]
     assert sample.is_video_L.sum() == 128
-    assert sample.token_grid == (2, 8, 8)
+    assert sample.grid == (2, 16, 16)
 
 
 def test_labels_are_the_answers_and_what_closes_them(clips, encoder, tokenizer):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from swim import models
+from swim.data.masks import decode
 from swim.data.shapes_words import ceiling, plain
 from swim.evaluate import evaluate, summarise
 from swim.evaluation import metrics
 from swim.evaluation.types import SampleScore
-from swim.supervision.objective import fused_maps, plan_probe, upsample
+from swim.supervision.documents import documents
+from swim.supervision.maps import noun_maps, plan_reading, upsample
 from swim.train import Trained, encoder_for
 
 
@@ -26,7 +28,7 @@ class Parrot(torch.nn.Module):
     def __init__(self, inner, mute=-1):
         super().__init__()
         self.inner, self.mute = inner, mute
-        self.lm_head = torch.nn.Identity()
+        self.lm_head, self.config = torch.nn.Identity(), inner.config
 
     def model(self, **inputs):
         result = self.inner.model(**inputs)
@@ -59,7 +61,7 @@ def test_rerun_is_equal_and_batches_do_not_matter(nano, trained, clips):
 def test_one_ruler_for_every_arm_and_the_arms_own_beside_it(nano, trained, clips):
     mean = evaluate(nano, trained, clips).metrics
     released = evaluate(
-        nano.override({"objective.fusion": "released-product", "objective.normalise": "frame-minmax"}), trained, clips
+        nano.override({"objective.fusion": "released-product", "objective.normalise": "minmax"}), trained, clips
     ).metrics
     before = evaluate(nano.override({"objective.query": "before", "objective.domain": "frame"}), trained, clips).metrics
     control = evaluate(nano.override({"objective.mask_weight": 0}), trained, clips).metrics
@@ -73,14 +75,17 @@ def test_attention_scores_are_the_metrics_of_the_questions_nouns(nano, trained, 
     found = evaluate(nano, trained, clips[:2])
     assert found.metrics["attention.nouns"] == 6
     batch = batch_of(*clips[:2])
-    probe = plan_probe(batch, nano.objective.layers, "noun", "video", torch.device("cpu"))
+    found_documents = documents(trained.model.config, batch.inputs)
+    reading = plan_reading(found_documents, batch.nouns, nano.evaluation.readout, trained.model, torch.device("cpu"))
     with torch.no_grad():
-        trained.model(**batch.inputs, probe=probe)
+        trained.model(**batch.inputs, probe=reading.probe)
+    maps = noun_maps(reading, reading.probe.stacked_SNRK(), "mean", "none")
     for b, sample in enumerate(batch.samples):
         noun = sample.nouns[2]  # the second question's
-        maps = fused_maps(batch, probe.stacked_SBRK(), "mean", "none", [[noun] if i == b else [] for i in range(2)])
-        map_N = upsample(torch.stack([m.map_HW for m in maps]), (64, 64)).double().numpy().ravel()
-        inside_N = sample.patch_masks(2, (64, 64), union=True)[0].ravel() >= 0.5
+        (item,) = (item for item in maps if (item.read.document, item.read.noun.tag) == (b, 2))
+        map_N = upsample(item.map_PHW, (64, 64)).double().numpy().ravel()
+        frames_T = [decode(rle) for rle in noun.masks.values()]
+        inside_N = np.stack([frames_T[0] | frames_T[1], frames_T[2] | frames_T[3]]).ravel() > 0
         wanted = metrics.scores(map_N, inside_N, threshold=0.5)
         rows = {s.metric: s for s in found.scores if (s.key, s.tag) == (sample.clip.key, 2)}
         assert {f"attention.{name}" for name in wanted} == {name for name in rows if "own" not in name}

@@ -147,7 +147,8 @@ def test_hermetic_fixes_everything_and_restores_it(fails):
 
 def test_vision_stays_frozen_and_the_mask_loss_moves_queries_and_keys(nano, clips, batch_of):
     model, _ = models.build(nano.model)
-    SupervisedModel(model, nano.objective)(batch_of(*clips[:2])).mask_sum.backward()
+    batch = batch_of(*clips[:2])
+    SupervisedModel(model, nano.objective)(batch.inputs, batch.labels_BL, batch.nouns).mask.backward()
     for number, layer in enumerate(model.get_decoder().layers):
         for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj):
             assert projection.weight.grad is not None, number
@@ -199,7 +200,8 @@ def test_adapters_get_the_attention_gradient_and_merge_on_saving(hub, clips, bat
     recipe = hub.override({"model.lora": lora, "objective.text_weight": 0, "optim.lr": 1e-2})
     model, _ = models.build(recipe.model)
     model.train()
-    SupervisedModel(model, recipe.objective)(batch_of(*clips[:2])).mask_sum.backward()
+    batch = batch_of(*clips[:2])
+    SupervisedModel(model, recipe.objective)(batch.inputs, batch.labels_BL, batch.nouns).mask.backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert trainable
     assert all("lora_" in name and "visual" not in name for name in trainable)

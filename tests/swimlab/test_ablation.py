@@ -27,7 +27,7 @@ def test_plan_is_arms_by_seeds_with_overrides_applied():
     assert [(t.arm, t.seed) for t in plan] == [(a, s) for a in ("mean", "pool", "released") for s in (7, 8)]
     assert [t.recipe.seed for t in plan] == [7, 8] * 3
     assert [t.recipe.objective.fusion for t in plan][::2] == ["mean", "max", "released-product"]
-    assert plan[-1].recipe.objective.normalise == "frame-minmax"
+    assert plan[-1].recipe.objective.normalise == "minmax"
     assert {t.recipe.name for t in plan} == {"tiny"}
     assert [t.seed for t in ablation().plan(recipes.named("tiny"))] == [0, 1] * 3
 

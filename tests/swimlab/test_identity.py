@@ -42,7 +42,12 @@ def test_canonical_recipe_is_frozen():
 def test_without_mask_loss_the_arm_is_forgotten():
     changes = {
         "objective.fusion": "product",
-        "objective.normalise": "frame-minmax",
+        "objective.normalise": "minmax",
+        "objective.heads": "max",
+        "objective.chosen_heads": (1,),
+        "objective.layers": (0,),
+        "objective.patch_masks": "second",
+        "objective.mask_schedule": "linear-up",
         "objective.mask_loss": "dice",
         "objective.query": "before",
         "objective.domain": "frame",
@@ -53,8 +58,15 @@ def test_without_mask_loss_the_arm_is_forgotten():
     assert identity.code_modules(control.override(changes)) == identity.code_modules(control)
     for path, value in [*changes.items(), ("objective.mask_weight", 2)]:
         assert identity.canonical(SMOKE.override({path: value})) != identity.canonical(SMOKE)
-    for path, value in {"objective.layers": (0,), "objective.text_weight": 1.0}.items():
+    for path, value in {"evaluation.readout.layers": (0,), "objective.text_weight": 1.0}.items():
         assert identity.canonical(control.override({path: value})) != identity.canonical(control)
+
+
+def test_layers_are_what_they_resolve_to():
+    by_name = SMOKE.override({"objective.layers": "even:2", "evaluation.readout.layers": "all"})
+    by_number = SMOKE.override({"objective.layers": (3, 1), "evaluation.readout.layers": (0, 1, 2, 3)})
+    assert identity.canonical(by_name) == identity.canonical(by_number)
+    assert identity.canonical(by_name) != identity.canonical(SMOKE.override({"objective.layers": "last:2"}))
 
 
 def test_the_recipe_it_starts_from_enters_as_a_trial(tmp_path):

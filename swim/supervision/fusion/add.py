@@ -1,6 +1,6 @@
 from torch import Tensor
 
 
-def fuse(a_SBRK: Tensor) -> Tensor:
+def fuse(a_SMK: Tensor) -> Tensor:
     """Sum over layers, not renormalised (Table 4, 3.57); where it exceeds 1 the loss clamps it."""
-    return a_SBRK.sum(0)
+    return a_SMK.sum(0)

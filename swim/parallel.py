@@ -1,0 +1,78 @@
+"""One training step over several processes: a copy of the model on each (DDP) or a share of it (FSDP2).
+
+Where there is no process group nothing is wrapped. Both average gradients over the ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from swim.supervision.objective import SupervisedModel, stock
+
+
+def ranks() -> tuple[int, int]:
+    """This process's rank and how many there are; (0, 1) without a process group."""
+    return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def spread(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Module:
+    """The module on its device, wrapped for the process group. To be called before an optimiser is made.
+
+    With `shard` each rank holds 1/world of every weight, gradient and optimiser state, and of the layers only the one
+    at work (and the next) whole. Every rank must come with equal weights. Raises ValueError without a process group.
+    """
+    if shard:
+        if not _grouped():
+            raise ValueError(
+                "a model is sharded over a process group, and there is none: train on workers, or unset it"
+            )
+        # Not moved to the device as a whole: fully_shard moves one layer at a time and keeps a share.
+        mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        model = stock(module.model)
+        for part in (model.model.visual, *model.get_decoder().layers):
+            fully_shard(part, mesh=mesh)
+        fully_shard(module, mesh=mesh)
+        return module
+    module.to(device)
+    if ranks()[1] == 1:
+        return module
+    return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def hold(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """Around a micro-batch: copies exchange gradients with the last one only. Shares do with each: a gradient held back
+    is a whole one (30 GB in fp32 for 7B), and to have no whole one is what they are for."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return nullcontext()
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients to at most `max_norm` together; their norm before that, the same on every rank."""
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def whole_state(module: nn.Module) -> dict[str, Any] | None:
+    """The weights of a sharded module, on the CPU of rank 0 (nothing on the others); None for a module that is not
+    sharded. Every rank must call."""
+    if not isinstance(module, FSDPModule):
+        return None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state: dict[str, Any] = get_model_state_dict(module, options=options)
+    return state

@@ -1,0 +1,46 @@
+"""Which layers are supervised, for any depth (paper, Table 3). One file, one function `select`.
+
+`select(depth, amount) -> layers`: how many layers the model has, and what the choice says, to layer numbers.
+
+Layers count from 0. A choice is written "name" or "name:amount" ("even:6", "first:0.5"); `amount` is the text after the
+colon: a whole number counts layers, a number with a point is a fraction of the depth.
+"""
+
+from swim import registry
+
+EXPORT = "select"
+
+
+def resolve(choice: str | tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """Ascending layer numbers. Raises ValueError for layers outside the model, repeated layers, unknown choices."""
+    if isinstance(choice, str):
+        name, _, amount = choice.partition(":")
+        try:
+            return tuple(registry.load(__name__, name)(depth, amount))
+        except (ValueError, ZeroDivisionError) as error:
+            raise ValueError(f"layers {choice!r} of {depth}: {error}") from error
+    if bad := [layer for layer in choice if not 0 <= layer < depth]:
+        raise ValueError(f"layers {bad} are outside the model's {depth} layers")
+    if not choice or len(set(choice)) != len(choice):
+        raise ValueError(f"layers {choice}: name at least one layer, and each once")
+    return tuple(sorted(choice))
+
+
+def number(amount: str) -> int | float:
+    """A whole number (of layers), or a fraction in [0, 1] (of the depth) where it has a point."""
+    try:
+        value = float(amount) if "." in amount else int(amount)
+    except ValueError:
+        raise ValueError(f"{amount!r} is no number; write layers as '6', a fraction of the depth as '0.5'") from None
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError(f"the fraction {amount} is not between 0.0 and 1.0")
+    return value
+
+
+def count(amount: str, depth: int) -> int:
+    """How many layers `amount` asks for: "6", or "0.5" of the depth, rounded, at least one."""
+    asked = number(amount)
+    wanted = asked if isinstance(asked, int) else max(1, round(asked * depth))
+    if not 1 <= wanted <= depth:
+        raise ValueError(f"asks for {wanted} layers; the model has {depth}")
+    return wanted

@@ -1,0 +1,208 @@
+"""From the attention of noun rows to maps on temporal patches, and from those to the mask loss.
+
+Dimensions: S layers, N documents with nouns, R noun rows (padded), K visual tokens (padded), M readings (a noun, or a
+sub-token where the query says so), P supervised maps (reading × annotated temporal patch), T' × H' × W' token grid.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from swim import registry
+from swim.data.types import Rle
+from swim.recipe import Objective, Readout
+from swim.supervision.attention import AttentionProbe
+from swim.supervision.documents import Document, Noun, Visual
+from swim.supervision.layers import resolve
+from swim.supervision.per_map import per_map
+from swim.supervision.targets import PatchMasks, area_share, patch_frames, render
+
+# Maps of one size are compared with their masks in chunks of this many pixels: 64 MB of fp32 with what a loss keeps.
+CHUNK_PIXELS = 2**21
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Read:
+    """One map of one noun: `rows` are its rows among document `n`'s, `document` counts all documents of the batch."""
+
+    document: int
+    n: int
+    noun: Noun
+    visual: Visual
+    rows: slice
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A probe to hand to the model, and whose rows it will hold."""
+
+    probe: AttentionProbe
+    reads: tuple[Read, ...]
+
+
+@dataclass(frozen=True)
+class NounMap:
+    """A read's fused map on the temporal patches where its noun is annotated, and the masks that speak for each."""
+
+    read: Read
+    frames: dict[int, tuple[Rle, ...]]
+    map_PHW: Tensor
+
+
+def query_rows(query: str, noun: Noun) -> tuple[tuple[int, ...], ...]:
+    """The positions whose attention is read for a noun, a group for each of its maps."""
+    groups: tuple[tuple[int, ...], ...] = registry.load("swim.supervision.query", query)(noun.tokens)
+    return groups
+
+
+def count_maps(noun: Noun, objective: Objective, frames_per_patch: int) -> int:
+    """How many maps of a noun are supervised: what a mask loss is divided by."""
+    patches = patch_frames(noun.masks, frames_per_patch, objective.patch_masks)
+    return len(query_rows(objective.query, noun)) * len(patches)
+
+
+def plan_reading(
+    found: Sequence[Document], nouns: Sequence[Sequence[Noun]], readout: Readout, model: Any, device: torch.device
+) -> Reading | None:
+    """What to read of a batch; None when it has no noun.
+
+    Raises ValueError when nouns do not fit the documents: too many or too few lists, a noun cut off by truncation, one
+    in front of the video's last token (it cannot have seen the video), a document with nouns and no video, heads or
+    layers that the model lacks.
+    """
+    if len(found) != len(nouns):
+        raise ValueError(f"{len(nouns)} lists of nouns for {len(found)} documents: give one each, empty where none")
+    config = model.config.get_text_config()
+    if bad := [head for head in readout.chosen_heads if not 0 <= head < config.num_attention_heads]:
+        raise ValueError(f"chosen_heads {bad} are outside the model's {config.num_attention_heads} query heads")
+    chosen = [(i, document) for i, document in enumerate(found) if nouns[i]]
+    if not chosen:
+        return None
+    rows: list[list[int]] = []
+    reads: list[Read] = []
+    for n, (i, document) in enumerate(chosen):
+        here: list[int] = []
+        for noun in nouns[i]:
+            visual = _checked(i, document, noun)
+            for group in query_rows(readout.query, noun):
+                reads.append(Read(i, n, noun, visual, slice(len(here), len(here) + len(group))))
+                here += group
+        rows.append(here)
+    visuals = [document.visual for _, document in chosen if document.visual is not None]
+    # Padded with a row that is read anyway: one in front of the video would see none of it, and under "all-causal" the
+    # exponential of what it is not shown overflows, and 0 · ∞ is its gradient.
+    most = max(len(here) for here in rows)
+    rows_NR = torch.tensor([here + here[-1:] * (most - len(here)) for here in rows])
+
+    def pad(items: list[Tensor]) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
+
+    probe = AttentionProbe(
+        layers=resolve(readout.layers, config.num_hidden_layers),
+        row_N=torch.tensor([document.row for _, document in chosen]).to(device),
+        start_N=torch.tensor([document.start for _, document in chosen]).to(device),
+        end_N=torch.tensor([document.end for _, document in chosen]).to(device),
+        rows_NR=rows_NR.to(device),
+        columns_NK=pad([v.columns_K for v in visuals]),
+        valid_NK=pad([torch.ones_like(v.columns_K, dtype=torch.bool) for v in visuals]),
+        frame_NK=pad([torch.arange(len(v.columns_K)) // (v.grid[1] * v.grid[2]) for v in visuals]),
+        domain=readout.domain,
+        heads=readout.heads,
+        chosen_heads=readout.chosen_heads,
+    )
+    return Reading(probe, tuple(reads))
+
+
+def _checked(number: int, document: Document, noun: Noun) -> Visual:
+    where, visual = f"document {number}, noun at tokens {list(noun.tokens)}", document.visual
+    if visual is None:
+        raise ValueError(f"{where}: the document has no visual token, so there is nothing to look at")
+    if not noun.tokens or not document.start <= noun.tokens[0] <= noun.tokens[-1] < document.end:
+        raise ValueError(
+            f"{where}: outside the document's tokens [{document.start}, {document.end}); was the text truncated? "
+            "Drop the noun, or keep the whole text"
+        )
+    # One before the noun is a row as well (query "before").
+    if noun.tokens[0] <= int(visual.columns_K[-1]):
+        raise ValueError(f"{where}: it stands in front of the video's last token; put the video first")
+    if late := [slot for slot in noun.masks if not 0 <= slot // visual.frames_per_patch < visual.grid[0]]:
+        raise ValueError(f"{where}: masks at frame slots {late}, the video has {visual.grid[0]} temporal patches")
+    return visual
+
+
+def noun_maps(
+    reading: Reading, a_SNRK: Tensor, fusion: str, normalise: str, patch_masks: PatchMasks = "both"
+) -> list[NounMap]:
+    """Fuse over layers, cut into temporal patches, normalise each; only annotated patches, nouns without one left out.
+
+    `a_SNRK` is the probe's `stacked_SNRK()`.
+    """
+    rows_X = [read.n * a_SNRK.shape[2] + row for read in reading.reads for row in _range(read.rows)]
+    read_X = [m for m, read in enumerate(reading.reads) for _ in _range(read.rows)]
+    share_X = [1 / len(_range(read.rows)) for read in reading.reads for _ in _range(read.rows)]
+    a_SXK = a_SNRK.flatten(1, 2)[:, rows_X] * a_SNRK.new_tensor(share_X)[:, None]
+    a_SMK = a_SXK.new_zeros(len(a_SXK), len(reading.reads), a_SXK.shape[-1])
+    a_SMK = a_SMK.index_add(1, torch.tensor(read_X, device=a_SXK.device), a_SXK)
+    a_MK = registry.load("swim.supervision.fusion", fusion)(a_SMK)
+    # 1e-26 counts as nothing: the gradient of a logarithm is 1 / a, which overflows on its way back from smaller ones
+    # (six layers of 1e-7 multiplied are 1e-42). Written so that NaN stays NaN.
+    a_MK = torch.where(a_MK < 1e-26, 0.0, a_MK)
+    normal = registry.load("swim.supervision.normalise", normalise)
+    found = []
+    for read, a_K in zip(reading.reads, a_MK, strict=True):
+        if frames := patch_frames(read.noun.masks, read.visual.frames_per_patch, patch_masks):
+            T, H, W = read.visual.grid
+            map_PHW = a_K[: T * H * W].reshape(T, H, W)[list(frames)]
+            area_P = a_K.new_tensor([area_share(frames[patch]) for patch in frames]) * (H * W)
+            found.append(NounMap(read, frames, normal(map_PHW, area_P)))
+    return found
+
+
+def _range(rows: slice) -> range:
+    return range(rows.start, rows.stop)
+
+
+def upsample(map_PHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, align_corners=False (paper, section 3.2)."""
+    return F.interpolate(map_PHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def mask_loss(reading: Reading, a_SNRK: Tensor, objective: Objective) -> tuple[Tensor, int]:
+    """The mask loss summed over supervised maps, and their count. fp32.
+
+    Maps are resized to their masks' own resolution (`map-to-mask`), or masks pooled to the token grid (`mask-to-grid`).
+    """
+    maps = noun_maps(reading, a_SNRK, objective.fusion, objective.normalise, objective.patch_masks)
+    groups: dict[tuple[Size, Size], list[tuple[Tensor, tuple[Rle, ...]]]] = defaultdict(list)
+    for item in maps:
+        for map_HW, frames in zip(item.map_PHW, item.frames.values(), strict=True):
+            grid: Size = (map_HW.shape[0], map_HW.shape[1])
+            size = (frames[0].height, frames[0].width) if objective.resize == "map-to-mask" else grid
+            groups[grid, size].append((map_HW, frames))
+    total = a_SNRK.new_zeros(())
+    for (_, size), pairs in groups.items():
+        score = partial(_score, objective, size, [frames for _, frames in pairs])
+        map_PHW = torch.stack([map_HW for map_HW, _ in pairs])
+        total = total + per_map(map_PHW, score, max(1, CHUNK_PIXELS // (size[0] * size[1]))).sum()
+    return total, sum(len(item.frames) for item in maps)
+
+
+def _score(objective: Objective, size: Size, frames: list[tuple[Rle, ...]], map_PHW: Tensor, first: int) -> Tensor:
+    chosen = frames[first : first + len(map_PHW)]
+    # Question and answer name one object with the same masks: each is rendered once.
+    mask_of = {key: torch.from_numpy(render(key, size)) for key in dict.fromkeys(chosen)}
+    mask_PHW = torch.stack([mask_of[key] for key in chosen]).to(map_PHW)
+    if objective.resize == "map-to-mask":
+        map_PHW = upsample(map_PHW, size)
+    loss_P: Tensor = registry.load("swim.supervision.losses", objective.mask_loss)(map_PHW.clamp(0, 1), mask_PHW)
+    return loss_P

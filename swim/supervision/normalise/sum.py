@@ -1,0 +1,7 @@
+from torch import Tensor
+
+
+def normalise(map_PHW: Tensor, area_P: Tensor) -> Tensor:
+    """Divided by its sum: what share of the patch's attention each cell gets."""
+    # 1e-30: a map that is zero everywhere stays so.
+    return map_PHW / map_PHW.sum((1, 2), keepdim=True).clamp_min(1e-30)

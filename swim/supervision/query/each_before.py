@@ -1,0 +1,3 @@
+def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The position that predicts each sub-token, each a sample of its own (what the released code runs)."""
+    return tuple((token - 1,) for token in tokens)

@@ -1,0 +1,3 @@
+def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The noun's last sub-token, the first that has seen the whole noun (preset `paper`)."""
+    return (tokens[-1:],)

@@ -1,0 +1,6 @@
+import math
+
+
+def factor(progress: float) -> float:
+    """From the full weight to nothing along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * progress))

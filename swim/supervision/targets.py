@@ -1,0 +1,47 @@
+"""What a map is compared with: the masks of a temporal patch's frames, rendered where and when they are needed.
+
+Dimensions: T' temporal patches, h × w pixels or cells of the requested size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swim.data import masks
+from swim.data.types import Rle
+
+PatchMasks = Literal["both", "second"]
+
+
+def patch_frames(
+    track: Mapping[int, Rle], frames_per_patch: int, which: PatchMasks = "both"
+) -> dict[int, tuple[Rle, ...]]:
+    """Temporal patch → the masks that speak for it: of all its annotated frames, or ("second", as the released code has
+    it) of its last frame alone. Patches without any are absent: neither supervised nor scored."""
+    found: dict[int, tuple[Rle, ...]] = {}
+    for slot in sorted(track):
+        patch, frame = divmod(slot, frames_per_patch)
+        if which == "both" or frame == frames_per_patch - 1:
+            found[patch] = (*found.get(patch, ()), track[slot])
+    return found
+
+
+def render(frames: Sequence[Rle], size: tuple[int, int], *, union: bool = False) -> NDArray[np.float32]:
+    """Masks as one [h, w] in [0, 1] by exact area: their mean (a loss's target) or their union (what a score calls
+    inside)."""
+    total_hw = np.zeros(size, dtype=np.float32)
+    for rle in frames:
+        mask_hw = masks.decode(rle) if (rle.height, rle.width) == size else masks.to_grid(rle, *size)
+        total_hw = np.maximum(total_hw, mask_hw) if union else total_hw + mask_hw
+    return total_hw if union else total_hw / np.float32(len(frames))
+
+
+@lru_cache(maxsize=4096)
+def area_share(frames: tuple[Rle, ...]) -> float:
+    """The share of the picture that the masks cover, mean over the frames."""
+    return sum(masks.area(rle) / (rle.height * rle.width) for rle in frames) / len(frames)
