@@ -1,5 +1,6 @@
 """Every choice between the paper and its released code, one at a time: which of them decides what the noun looks at?"""
 
+from swim.supervision.presets import PRESETS
 from swimlab import Ablation, Arm, Better, Metric, Paper
 
 STEPS = {"optim.steps": 100}
@@ -23,10 +24,7 @@ OPTIONS = Ablation(
     name="objective",
     question="Which choice of the objective matters, and which costs the released formula its sharpness?",
     arms=[
-        *(
-            Arm(name, STEPS, name)
-            for name in ("paper", "paper-frame", "paper-minmax", "released-fusion", "official-code")
-        ),
+        *(Arm(name, STEPS, name) for name in PRESETS),
         Arm("product, minmax", STEPS | {"objective.fusion": "product", "objective.normalise": "minmax"}),
         *(
             Arm(f"{field} {value}", STEPS | {f"objective.{field}": value}, "paper")
@@ -40,7 +38,6 @@ OPTIONS = Ablation(
         Metric("attention.ap", primary=True),
         Metric("attention.pointing"),
         Metric("attention.mass"),
-        Metric("attention.nss"),
         Metric("answer.accuracy"),
     ],
     paper=Paper(
@@ -52,9 +49,7 @@ OPTIONS = Ablation(
             Better("fusion released-product", "released-fusion"),
             Better("normalise minmax", "released-fusion"),
         ],
-        notes=[
-            "Maps are read by one ruler whatever the arm: mean over heads and the two middle layers, no normalisation."
-        ],
+        notes=["One ruler for all: the maps of the two middle layers, mean over heads and layers, not normalised."],
     ),
     recipe="tiny-hard-look",
     reference="control",

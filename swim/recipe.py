@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from swim import registry
 from swim.supervision.layers import resolve
@@ -142,6 +142,13 @@ class Readout(Frozen):
     heads: Heads = "mean"
     chosen_heads: tuple[int, ...] = ()
     fusion: Fusion = "mean"
+
+    @field_validator("chosen_heads")
+    @classmethod
+    def _each_once(cls, heads: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(heads)) != len(heads):
+            raise ValueError(f"chosen_heads {heads}: name each head once")
+        return tuple(sorted(heads))
 
 
 class Objective(Readout):

@@ -29,12 +29,14 @@ class PlanError(ValueError):
 @dataclass(frozen=True)
 class Slots:
     """What one trial asks for, and how many run at a time. `trial` is the Tune trial itself, `worker` one of its Train
-    workers (none in local mode, where the trial trains in its own process)."""
+    workers (none in local mode, where the trial trains in its own process); with `shard` each of them holds a share of
+    the model."""
 
     trial: dict[str, float]
     worker: dict[str, float]
     workers: int
     at_a_time: int
+    shard: bool = False
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def check_durable(store_uri: str) -> None:
         )
 
 
-def slots(*, workers: int, gpu: bool | None, concurrency: int | None) -> Slots:
+def slots(*, workers: int, gpu: bool | None, concurrency: int | None, shard: bool = False) -> Slots:
     """How trials fit the cluster. Raises PlanError for a plan that could never start (Ray would wait for ever)."""
     total = ray.cluster_resources()
     use_gpu = total.get("GPU", 0) > 0 if gpu is None else gpu
@@ -113,7 +115,7 @@ def slots(*, workers: int, gpu: bool | None, concurrency: int | None) -> Slots:
             advice = "leave --gpu out, or add nodes that have one"
         raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
-    return Slots(trial=WAITING if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time)
+    return Slots(trial=WAITING if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time, shard=shard)
 
 
 def whole(timeout_s: float = RELEASE_S) -> bool:

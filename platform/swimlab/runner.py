@@ -49,7 +49,9 @@ def _run(
     measured = plan.ablation.primary.measured(plan.recipe.name)
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
-        slots = cluster.slots(workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency)
+        slots = cluster.slots(
+            workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency, shard=settings.shard
+        )
         # Before the data, which may take long: the files must still be those that named the trials.
         for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))

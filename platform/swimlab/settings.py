@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     workers: int = Field(
         0, ge=0, description="processes a trial trains on; 0: inside the trial's own process (one machine, one device)"
     )
+    shard: CliImplicitFlag[bool] = Field(
+        False,
+        description="each worker holds a share of the model, not a copy (FSDP2): for models too large for one GPU",
+    )
     concurrency: int | None = Field(None, ge=1, description="trials at a time; default: as many as the cluster fits")
     micro_batch: int | None = Field(
         None, ge=1, description="conversations a forward pass; default: all of a rank's, one of a hub model's"
@@ -29,3 +33,10 @@ class Settings(BaseSettings):
     gpu: bool | None = Field(None, description="one GPU a worker; default: when the cluster has any")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
     cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+
+    @field_validator("shard")
+    @classmethod
+    def _needs_workers(cls, shard: bool, info: ValidationInfo) -> bool:
+        if shard and not info.data.get("workers", 1):
+            raise ValueError("a model is sharded over a trial's workers, and --workers is 0: give their number")
+        return shard

@@ -84,6 +84,7 @@ def _run_attempt(
         "attempt": attempt.number,
         "nonce": attempt.nonce,
         "micro_batch": micro_batch,
+        "shard": slots.shard,
     }
     with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
         if slots.workers == 0:
@@ -182,7 +183,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if spec.init_trial_id:
             init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
         started_s = time.monotonic()
-        host = Host(device=device, micro_batch=config["micro_batch"], on_step=on_step)
+        host = Host(device=device, micro_batch=config["micro_batch"], shard=config["shard"], on_step=on_step)
         trained = train(spec.recipe, load_clips(store, prepared, "train"), init_dir=init_dir, host=host)
         trained_s = time.monotonic()
         last = {point.name: point.value for point in trained.curve if point.step == steps}

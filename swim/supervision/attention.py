@@ -11,10 +11,11 @@ Dimensions: B batch rows, N documents with nouns, R noun rows per document (padd
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,27 +43,35 @@ class Scores:
     every_NHRL: Callable[[], Tensor]
 
 
-@dataclass
 class AttentionProbe:
     """Which rows and columns to read at which layers, and what was read.
 
     `row_N` is the batch row of a document, `start_N` and `end_N` its tokens there; `rows_NR` are positions of the query
-    tokens, `columns_NK` of the visual tokens (padding repeats the start), `valid_NK` marks real columns. `domain` names
-    where the softmax runs, `heads` how heads become one, `chosen_heads` restricts them (empty: all).
+    tokens (padding repeats one), `columns_NK` of the visual tokens, of which `valid_NK` marks the real ones. `domain`
+    names where the softmax runs, `heads` how heads become one, `chosen_heads` restricts them (empty: all).
     """
 
-    layers: tuple[int, ...]
-    row_N: Tensor
-    start_N: Tensor
-    end_N: Tensor
-    rows_NR: Tensor
-    columns_NK: Tensor
-    valid_NK: Tensor
-    frame_NK: Tensor
-    domain: str = "video"
-    heads: str = "mean"
-    chosen_heads: tuple[int, ...] = ()
-    maps: dict[int, Tensor] = field(default_factory=dict)
+    # No dataclass: FSDP2 looks into those among a layer's arguments, finds the maps of the layers before, and hands the
+    # layer a copy of the probe, so that what it reads is lost to the caller.
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        row_N: Tensor,
+        start_N: Tensor,
+        end_N: Tensor,
+        rows_NR: Tensor,
+        columns_NK: Tensor,
+        valid_NK: Tensor,
+        frame_NK: Tensor,
+        domain: str = "video",
+        heads: str = "mean",
+        chosen_heads: tuple[int, ...] = (),
+    ) -> None:
+        self.layers = layers
+        self.row_N, self.start_N, self.end_N = row_N, start_N, end_N
+        self.rows_NR, self.columns_NK, self.valid_NK, self.frame_NK = rows_NR, columns_NK, valid_NK, frame_NK
+        self.domain, self.heads, self.chosen_heads = domain, heads, chosen_heads
+        self.maps: dict[int, Tensor] = {}
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
         """Keep this layer's map. The first call of a layer wins: gradient checkpointing runs the layer a second time,
@@ -70,7 +79,11 @@ class AttentionProbe:
         recomputation that saves fewer tensors than the forward did."""
         if layer in self.layers:
             query_NRHD = query_BHLD.transpose(1, 2)[self.row_N[:, None], self.rows_NR]
-            self.maps.setdefault(layer, _Read.apply(query_NRHD, key_BGLD, self, scaling))  # type: ignore[no-untyped-call]
+            # A map's graph must not hold the map: such a cycle waits for the garbage collector, for two passes of it.
+            empty = copy.copy(self)
+            empty.maps = {}
+            a_NRK = _Read.apply(query_NRHD, key_BGLD, empty, scaling)  # type: ignore[no-untyped-call]
+            self.maps.setdefault(layer, a_NRK)
 
     def attention(self, query_NRHD: Tensor, key_BGLD: Tensor, scaling: float) -> Tensor:
         """The map of one layer, [N, R, K] fp32: exp(score − log Z), Z being the domain's, then one map out of heads."""

@@ -25,8 +25,9 @@ from swim.supervision.layers import resolve
 from swim.supervision.per_map import per_map
 from swim.supervision.targets import PatchMasks, area_share, patch_frames, render
 
-# Maps of one size are compared with their masks in chunks of this many pixels: 64 MB of fp32 with what a loss keeps.
-CHUNK_PIXELS = 2**21
+# Maps are compared with their masks in chunks of about this many pixels, at the moment when a step's memory peaks: a
+# loss works on some ten tensors of 1 MB. At 2**21 a small model's step took three times the memory, and was slower.
+CHUNK_PIXELS = 2**18
 
 Size = tuple[int, int]
 

@@ -13,7 +13,7 @@ from swimlab import Ablation, cli
 from swimlab.settings import Settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-FILES = sorted(EXPERIMENTS.glob("*.py"))
+FILES = [file for file in sorted(EXPERIMENTS.glob("*.py")) if "Ablation(" in file.read_text()]
 
 # Scripts and job specs name these: adding one is fine, renaming or removing one breaks somebody.
 FLAGS = {
@@ -21,6 +21,7 @@ FLAGS = {
     "recipe",
     "store",
     "workers",
+    "shard",
     "concurrency",
     "micro_batch",
     "gpu",

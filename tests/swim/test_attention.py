@@ -1,6 +1,7 @@
 """The probe holds next to nothing and cannot fail silently. (That it reads what eager attention computes, for every
 model family, is in test_families.py.)"""
 
+import gc
 import weakref
 from dataclasses import replace
 
@@ -123,7 +124,7 @@ def test_attaching_twice_and_to_eager(stock, clips, batch_of):
 
 class Kept:
     def __init__(self, tensor):
-        self.tensor = tensor
+        self.tensor = tensor.detach()  # with its graph, it would hold the node that saved it
 
 
 def held_bytes(model, batch, objective):
@@ -137,15 +138,18 @@ def held_bytes(model, batch, objective):
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
         losses = SupervisedModel(model, objective)(batch.inputs, batch.labels_BL, batch.nouns)
-    storages = [held().tensor.untyped_storage() for held in kept if held() is not None]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()), losses
+
+    def alive():
+        return [held().tensor.untyped_storage() for held in kept if held() is not None]
+
+    return sum({storage.data_ptr(): storage.nbytes() for storage in alive()}.values()), losses, alive
 
 
 def test_supervision_holds_maps_and_keys_but_no_scores_and_nothing_at_mask_resolution(model, clips, batch_of):
     batch = batch_of(*three(clips))
     model.train()
-    held, losses = held_bytes(model, batch, Objective(layers=LAYERS))
-    plain, _ = held_bytes(model, batch, Objective(layers=LAYERS, mask_weight=0))
+    held, losses, _ = held_bytes(model, batch, Objective(layers=LAYERS))
+    plain, *_ = held_bytes(model, batch, Objective(layers=LAYERS, mask_weight=0))
     S, N, R, K, H = len(LAYERS), 3, 6, 128, 4
     length = batch.labels_BL.shape[1]
     keys = S * N * length * 2 * 8 * 4  # 2 key heads of width 8; where SDPA repeats them, ours are a copy of their own
@@ -162,3 +166,15 @@ def test_the_head_runs_on_labelled_positions_only(model, clips, batch_of):
     losses = forward(model, batch)
     assert seen == [losses.text_count * model.config.text_config.vocab_size]
     assert losses.text_count < batch.labels_BL.numel() / 4
+
+
+def test_a_forward_pass_is_freed_when_its_losses_are(model, clips, batch_of):
+    """No reference cycle: what waits for a garbage collection piles up over steps."""
+    gc.disable()
+    try:
+        _, losses, alive = held_bytes(model.train(), batch_of(clips[0]), Objective(layers=LAYERS))
+        assert len(alive()) > 100
+        del losses
+        assert alive() == []
+    finally:
+        gc.enable()

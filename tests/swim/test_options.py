@@ -280,8 +280,8 @@ def test_every_option_trains_and_is_felt(nano, spoken, trained_paper, field, val
     for values in found.values():
         assert len(values) == nano.optim.steps
         assert all(math.isfinite(v) for v in values)
-    # The first step sees the same weights and text; the objective is felt at once (a schedule, at one of the steps), and
-    # in the weights after it.
+    # The first step sees the same weights and text; the objective is felt at once (a schedule, at some step), and then
+    # in the weights.
     assert found["text_loss"][0] == pytest.approx(trained_paper["text_loss"][0], rel=1e-6)
     felt, when = ("loss", slice(None)) if field == "mask_schedule" else ("mask_loss", slice(1))
     assert found[felt][when] != pytest.approx(trained_paper[felt][when], rel=1e-6)

@@ -23,6 +23,7 @@ from swim.recipe import HubModel, Lora, Recipe, TinyModel
         ("evaluation.readout.fusion", "meen", "did you mean 'mean'"),
         ("evaluation.precision_threshold", 1.0, "less than 1"),
         ("objective.layers", (1, 4), r"objective: layers \[4\] are outside the model's 4 layers"),
+        ("objective.chosen_heads", (1, 1), "name each head once"),
         ("objective.layers", (-1,), r"\[-1\] are outside"),
         ("objective.mask_weight", -1, "greater than or equal to 0"),
         ("data.frames.cell_px", 28, "visual tokens are 8 px wide"),
@@ -94,5 +95,9 @@ def test_entry_modules_hold_what_is_selected_and_nothing_else():
     assert "swim.supervision.losses.bce" in chosen
     assert "swim.supervision.losses.dice" not in chosen
     control = entry_modules(tiny.override({"objective.mask_weight": 0}))
-    assert set(chosen) - set(control) == {"swim.supervision.fusion.released_product", "swim.supervision.losses.bce"}
+    assert set(chosen) - set(control) == {
+        "swim.supervision.fusion.released_product",
+        "swim.supervision.losses.bce",
+        "swim.supervision.schedule.constant",
+    }
     assert "swim.data.shapes_world" not in entry_modules(recipes.tiny_files())

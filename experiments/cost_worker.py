@@ -1,0 +1,142 @@
+"""One fresh process of the cost measurement: build, warm up, time some steps, read the peak, count what is held.
+
+A step is zero_grad, forward, backward. No optimiser step: it is the same in every scheme, and would only hide the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from cost_schemes import SIZES, build
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+# Dense bf16 peaks out of NVIDIA's data sheets, for MFU.
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+
+
+def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.device, steps: int) -> dict[str, Any]:
+    """A `Measurement` without its round, and `machine`. Out of memory on the device is an outcome, not an error;
+    `steps` 0 counts what is held and times nothing."""
+    size = SIZES[size_name]
+    row: dict[str, Any] = {"scheme": scheme, "tokens": tokens, "text_tokens": text, "size": size_name}
+    row["machine"] = machine(device)
+    asked = dict(row)
+    try:
+        model, loss = build(scheme, size, tokens, text, device)
+        if steps:
+            row |= _timed(model, loss, device, steps)
+            row["tokens_per_s"] = tokens / row["time_s"]
+            peak = next((flops for name, flops in PEAK_FLOPS.items() if name in row["machine"]), None)
+            row["mfu"] = size.step_flops(tokens) / row["time_s"] / peak if peak else None
+        model.zero_grad(set_to_none=True)
+        gc.collect()
+        with head_bytes(model) as logits, LiveBytes() as live:
+            kept = loss()
+            row["held_bytes"] = live.total()
+        row["logits_bytes"] = sum(logits)
+        row["full_logits_bytes"] = tokens * size.vocabulary * size.dtype.itemsize
+        if not bool(torch.isfinite(kept)):
+            raise FloatingPointError(f"{scheme} at {tokens} tokens: the loss is {kept.item()}")
+    except torch.OutOfMemoryError:
+        return asked | {"outcome": "out of memory"}
+    return row
+
+
+def _timed(model: Any, loss: Callable[[], Tensor], device: torch.device, steps: int) -> dict[str, Any]:
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    gc.collect()
+    wait()
+    before = psutil.Process().memory_info().rss if device.type == "cpu" else torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    times_s = []
+    for _ in range(1 + steps):
+        start_s = time.perf_counter()
+        model.zero_grad(set_to_none=True)
+        loss().backward()
+        wait()
+        times_s.append(time.perf_counter() - start_s)
+    peak = peak_bytes(device)
+    measured = {"time_s": statistics.median(times_s[1:]), "times_s": times_s[1:]}
+    return measured | {"peak_bytes": peak, "step_bytes": peak - before}
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory so far: allocated by torch on a GPU, resident of this process on a CPU.
+
+    Linux: VmHWM, because `ru_maxrss` of a child starts at its parent's.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine(device: torch.device) -> str:
+    """The GPU's name, or the CPU's and its number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts, exactly, the tensor storages that were made under it and are still alive: whatever autograd saved, and
+    whatever Python holds, on any device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: Any = WeakIdKeyDictionary(ref_type=weakref.ref)
+        self._foreign: Any = WeakIdKeyDictionary(ref_type=weakref.ref)
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tree_map_only(Tensor, self._came, (args, kwargs))
+        result = function(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._left, result)
+        return result
+
+    def _came(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._made:
+            self._foreign[storage] = None
+
+    def _left(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._foreign:
+            self._made[storage] = storage.nbytes()
+
+    def total(self) -> int:
+        """Bytes alive now."""
+        return sum(self._made.values())
+
+
+@contextmanager
+def head_bytes(model: Any) -> Iterator[list[int]]:
+    """Bytes of every tensor that the head returns meanwhile."""
+    seen: list[int] = []
+    hook = model.lm_head.register_forward_hook(lambda _m, _i, out: seen.append(out.numel() * out.element_size()))
+    try:
+        yield seen
+    finally:
+        hook.remove()

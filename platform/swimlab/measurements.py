@@ -1,0 +1,178 @@
+"""Measurements of cost: rows of a run, kept in the store beside the trials, and what a pair of schemes says.
+
+    measurements/<experiment>/<run_id>.json     create-only, one a run: a measurement is never overwritten
+    tables/measurements/<experiment>.parquet    all runs as one flat table, rebuilt from those
+
+Schemes are compared within a round of one run, so that whatever drifts (clocks, neighbours) hits both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from pydantic import Field, FiniteFloat, ValidationError
+
+from swim.recipe import Frozen
+from swimlab.backends import StoreError
+from swimlab.names import checked_path
+from swimlab.records import Provenance, to_parquet
+from swimlab.store import SweepStore
+from swimlab.tables import rows_table
+from swimlab.verdict import Interval, interval
+
+SCHEMA_VERSION = 1
+
+
+class Measurement(Frozen):
+    """One fresh process. Where it did not survive, `outcome` says why and the numbers are None. `size` names the model,
+    `text_tokens` are those of `tokens` that follow the video.
+
+    `time_s`: median of a step; `peak_bytes`: the process's peak (resident on a CPU, allocated on a GPU); `step_bytes`:
+    the same above what was there before the first step; `held_bytes`: tensors alive between forward and backward;
+    `logits_bytes`: what the head returned, `full_logits_bytes`: what it returns for every token.
+    """
+
+    scheme: str
+    size: str
+    tokens: int
+    text_tokens: int
+    round: int
+    outcome: Literal["ok", "out of memory"] = "ok"
+    time_s: FiniteFloat | None = Field(None, gt=0)
+    times_s: tuple[FiniteFloat, ...] = ()
+    peak_bytes: int | None = None
+    step_bytes: int | None = None
+    held_bytes: int | None = None
+    logits_bytes: int | None = None
+    full_logits_bytes: int | None = None
+    tokens_per_s: FiniteFloat | None = None
+    mfu: FiniteFloat | None = None
+
+
+class Run(Frozen):
+    """Everything one invocation measured. `machine` is the name of the CPU or GPU."""
+
+    schema_version: int = SCHEMA_VERSION
+    experiment: str
+    run_id: str
+    machine: str
+    settings: dict[str, Any]
+    provenance: Provenance
+    rows: tuple[Measurement, ...]
+
+    def values(self, quantity: str, scheme: str, size: str, tokens: int) -> dict[int, float]:
+        """Round → value, of the rows that have one."""
+        mine = [row for row in self.rows if (row.scheme, row.size, row.tokens) == (scheme, size, tokens)]
+        return {row.round: float(v) for row in mine if (v := getattr(row, quantity)) is not None}
+
+    def ratio(self, quantity: str, scheme: str, over: str, size: str, tokens: int) -> Interval | None:
+        """`ratio` of two schemes' values."""
+        return ratio(self.values(quantity, scheme, size, tokens), self.values(quantity, over, size, tokens))
+
+
+def new_run_id() -> str:
+    """Sorts by time; two runs never share one."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+
+
+def commit(store: SweepStore, run: Run) -> None:
+    """Write a run and rebuild its experiment's table. Raises StoreError when the run is already there."""
+    path = checked_path(f"measurements/{run.experiment}/{run.run_id}.json")
+    if not store.put_create_only(path, run.model_dump_json(indent=1).encode()):
+        raise StoreError(f"{store.uri}/{path} exists: measurements are never overwritten; take a new run_id")
+    write_table(store, run.experiment)
+
+
+def runs(store: SweepStore, experiment: str) -> list[Run]:
+    """Every run of an experiment, oldest first. Raises StoreError naming a file that cannot be read."""
+    found = []
+    paths = store.list_files(f"measurements/{experiment}")
+    for path, data in sorted(store.backend.read_many(paths).items()):
+        try:
+            found.append(Run.model_validate_json(data))
+        except ValidationError as error:
+            raise StoreError(
+                f"{store.uri}/{path} is no run of schema {SCHEMA_VERSION}: {error}; read it with the code that wrote "
+                "it, or move it away"
+            ) from error
+    return found
+
+
+def write_table(store: SweepStore, experiment: str) -> str:
+    """tables/measurements/<experiment>.parquet, one row a measurement, with the run's provenance beside it."""
+    path = checked_path(f"tables/measurements/{experiment}.parquet")
+    rows = []
+    for run in runs(store, experiment):
+        came = run.provenance
+        about: dict[str, Any] = {"run_id": run.run_id, "machine": run.machine, "host": came.host}
+        about |= {"finished_at": came.finished_at, "git_sha": came.git_sha, "git_dirty": came.git_dirty}
+        about |= _dotted("numerics", came.numerics)
+        about |= _dotted("versions", came.versions)
+        rows += [{"experiment": experiment, **_flat(row), **about} for row in run.rows]
+    store.backend.replace(path, to_parquet(rows_table(rows)))
+    return path
+
+
+def _flat(row: Measurement) -> dict[str, Any]:
+    return row.model_dump() | {"times_s": json.dumps(row.times_s)}
+
+
+def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def ratio(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> Interval | None:
+    """Geometric mean of the paired ratios over the rounds both have, with the t interval of their logarithms (`sd` is
+    that of the logarithms). None without a common round."""
+    shared = sorted(set(numerator) & set(denominator))
+    if not shared:
+        return None
+    logs = interval([math.log(numerator[r] / denominator[r]) for r in shared])
+
+    def back(value: float | None) -> float | None:
+        return None if value is None else math.exp(value)
+
+    return Interval(logs.n, math.exp(logs.mean), logs.sd, back(logs.low), back(logs.high))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A promise about a paired ratio at one length: the whole 95 % interval on the right side of `limit`."""
+
+    quantity: str
+    scheme: str
+    over: str
+    size: str
+    tokens: int
+    limit: float
+    at_most: bool
+
+    @property
+    def text(self) -> str:
+        """`time_s swim ÷ sft ≤ 1.05 (small, 4096 tokens)`."""
+        sign = "≤" if self.at_most else "≥"
+        return f"{self.quantity} {self.scheme} ÷ {self.over} {sign} {self.limit:g} ({self.size}, {self.tokens} tokens)"
+
+    def judge(self, run: Run) -> tuple[str, Interval | None]:
+        """("met" | "not met" | "undecided" | "not measured", the ratio). Undecided: the interval holds the limit, or
+        there is one round only."""
+        seen = run.ratio(self.quantity, self.scheme, self.over, self.size, self.tokens)
+        if seen is None:
+            return "not measured", None
+        if seen.low is None or seen.high is None:
+            return "undecided", seen
+        inside, outside = (seen.high, seen.low) if self.at_most else (seen.low, seen.high)
+        holds: Callable[[float], bool] = (lambda v: v <= self.limit) if self.at_most else (lambda v: v >= self.limit)
+        return ("met" if holds(inside) else "undecided" if holds(outside) else "not met"), seen
+
+
+def rotated(items: Sequence[str], by: int) -> tuple[str, ...]:
+    """The items from the `by`-th on, then those before: each goes first equally often."""
+    start = by % len(items)
+    return (*items[start:], *items[:start])

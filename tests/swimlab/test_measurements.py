@@ -1,0 +1,127 @@
+"""Measurements: kept once, read by anyone, compared in pairs."""
+
+import json
+import math
+from pathlib import Path
+
+import duckdb
+import pytest
+from pydantic import ValidationError
+from scipy import stats
+
+from swimlab import cost_plot, cost_report, measurements, provenance
+from swimlab.backends import StoreError
+from swimlab.measurements import Bound, Measurement, Run
+from swimlab.store import SweepStore
+
+
+def row(scheme: str, number: int, time_s: float | None = 1.0, **fields: object) -> Measurement:
+    given = {"size": "small", "tokens": 64, "text_tokens": 16, "time_s": time_s, "step_bytes": 100} | fields
+    return Measurement(scheme=scheme, round=number, **given)
+
+
+def run(*rows: Measurement, run_id: str = "r1") -> Run:
+    came = provenance.gather(device="cpu", dtype="float32", world_size=1, started_at="s", finished_at="f")
+    return Run(experiment="cost", run_id=run_id, machine="m", settings={"size": "small"}, provenance=came, rows=rows)
+
+
+def test_a_run_is_written_once_and_its_table_holds_all_runs(tmp_path: Path) -> None:
+    store = SweepStore(str(tmp_path))
+    first = run(row("sft", 0, times_s=(1.0, 1.5)), row("swim", 0, None, outcome="out of memory"))
+    measurements.commit(store, first)
+    with pytest.raises(StoreError, match="never overwritten"):
+        measurements.commit(store, first)
+    measurements.commit(store, run(row("sft", 0, 2.0), run_id="r2"))
+    assert measurements.runs(store, "cost")[0] == first
+    table = tmp_path / "tables" / "measurements" / "cost.parquet"
+    found = duckdb.sql(
+        f"""select run_id, scheme, time_s, times_s, outcome, "versions.torch" from '{table}' order by all"""
+    ).fetchall()
+    torch = first.provenance.versions["torch"]
+    assert found == [
+        ("r1", "sft", 1.0, "[1.0, 1.5]", "ok", torch),
+        ("r1", "swim", None, "[]", "out of memory", torch),
+        ("r2", "sft", 2.0, "[]", "ok", torch),
+    ]
+
+
+def test_an_unreadable_run_is_named(tmp_path: Path) -> None:
+    store = SweepStore(str(tmp_path))
+    store.put_create_only("measurements/cost/bad.json", b"{}")
+    with pytest.raises(StoreError, match=r"measurements/cost/bad\.json is no run"):
+        measurements.runs(store, "cost")
+
+
+@pytest.mark.parametrize("time_s", [0.0, -1.0, math.inf, math.nan])
+def test_a_time_is_positive_and_finite(time_s: float) -> None:
+    with pytest.raises(ValidationError):
+        row("sft", 0, time_s)
+
+
+def test_run_ids_differ() -> None:
+    assert len({measurements.new_run_id() for _ in range(50)}) == 50
+
+
+def test_a_ratio_pairs_rounds_and_has_a_t_interval() -> None:
+    ours, plain = {0: 1.1, 1: 2.4, 2: 4.0, 7: 9.0}, {0: 1.0, 1: 2.0, 2: 4.0, 8: 1.0}
+    seen = measurements.ratio(ours, plain)
+    logs = [math.log(1.1), math.log(1.2), 0.0]
+    assert seen is not None
+    assert seen.mean == pytest.approx(math.exp(sum(logs) / 3))
+    low, high = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert (seen.low, seen.high) == pytest.approx((math.exp(low), math.exp(high)))
+    assert measurements.ratio({0: 1.0}, {1: 1.0}) is None
+    assert measurements.ratio({0: 2.0}, {0: 1.0}).low is None
+
+
+@pytest.mark.parametrize(
+    ("times_s", "limit", "at_most", "verdict"),
+    [
+        ([1.01, 1.02, 1.0], 1.05, True, "met"),
+        ([1.2, 1.21, 1.22], 1.05, True, "not met"),
+        ([0.9, 1.2, 1.0], 1.05, True, "undecided"),
+        ([1.0], 1.05, True, "undecided"),
+        ([3.0, 3.1, 3.2], 2, False, "met"),
+        ([1.1, 1.2, 1.0], 2, False, "not met"),
+        ([1.5, 2.5, 2.0], 2, False, "undecided"),
+        ([], 2, False, "not measured"),
+    ],
+)
+def test_a_bound_is_judged_by_the_whole_interval(
+    times_s: list[float], limit: float, at_most: bool, verdict: str
+) -> None:
+    rows = [row("sft", i) for i in range(5)] + [row("swim", i, time_s) for i, time_s in enumerate(times_s)]
+    # Another length and another size must not mix in.
+    rows += [row("swim", i, 50.0, tokens=128) for i in range(5)] + [row("swim", i, 50.0, size="7b") for i in range(5)]
+    bound = Bound("time_s", "swim", "sft", "small", 64, limit, at_most)
+    assert bound.judge(run(*rows))[0] == verdict
+
+
+def test_every_scheme_leads_equally_often() -> None:
+    orders = [measurements.rotated(("a", "b", "c"), i) for i in range(6)]
+    assert [order[0] for order in orders] == list("abcabc")
+    assert all(sorted(order) == list("abc") for order in orders)
+
+
+def test_the_report_shows_ratios_losses_and_nothing_from_outside(tmp_path: Path) -> None:
+    rows = [
+        row(scheme, i, t + 0.1 * i, tokens=n)
+        for n in (64, 128)
+        for scheme, t in (("sft", 1.0), ("swim", 2.0))
+        for i in range(3)
+    ]
+    rows += [row("eager", 0, None, step_bytes=None, outcome="out of memory")]
+    done = run(*rows)
+    grids = [cost_report.verdict_grid(done, []), cost_report.cost_grid(done, "sft")]
+    store = SweepStore(str(tmp_path))
+    address = cost_report.write_report(store, done, "small", "T", "Q <why>?", grids, ["note"])
+    page = Path(address).read_text()
+    assert "Q &lt;why&gt;?" in page
+    assert "http" not in page
+    lines = (Path(address).parent / "report.md").read_text().splitlines()
+    (swim,) = (line for line in lines if line.startswith("| small | 64 | swim |"))
+    assert "2.100 (2.000–2.200)" in swim
+    assert cost_report.ratio_text(done.ratio("time_s", "swim", "sft", "small", 64)) in swim
+    assert any("out of memory (1 of 1)" in line for line in lines)
+    assert cost_plot.ratio_figure(done, "small", "sft", {"time_s": "time"}).startswith(b"\x89PNG")
+    assert json.loads(done.model_dump_json())["rows"][0]["scheme"] == "sft"
