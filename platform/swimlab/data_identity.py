@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from swim.data.samples import read_rows
+from swim.data.rows import read_rows
 from swim.data.types import DataError
 from swim.data.video import resolve_video
 from swim.recipe import DataConfig, NLReferFiles
@@ -91,13 +91,13 @@ def data_content(data: DataConfig, cache_dir: Path, generator_code: Callable[[],
 def _annotation(path: Path, videos: Path, hashes: FileHashes) -> dict[str, Any]:
     try:
         digest = hashes.of(path)
-        rows = [row for _, row in read_rows(path)]
+        # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
+        rows = (row for _, row in read_rows(path) if isinstance(row, dict))
+        named = {video for row in rows if isinstance(video := row.get("video"), str)}
     except OSError as error:
         raise IdentityError(f"annotation file {path}: {error.strerror}; correct data.annotations") from error
     except DataError as error:
         raise IdentityError(str(error)) from error
-    # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
-    named = {row["video"] for row in rows if isinstance(row, dict) and isinstance(row.get("video"), str)}
     return {
         "name": path.name,
         "sha256": digest,

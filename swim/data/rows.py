@@ -119,14 +119,15 @@ def _broken(text: _Text, error: ValueError, row: int, max_row: int) -> DataError
     """Why the row at `text.at` did not decode, though all text it may have was there."""
     if not isinstance(error, json.JSONDecodeError):  # a whole number of more digits than Python converts
         return text.error(f"not readable: {error}", text.at, row=row, hint=_REPAIR_HINT)
-    cut = error.msg.startswith("Unterminated string") or _unfinished(text.ahead, error.pos)
+    what = error.msg.removesuffix(" at").removesuffix(" starting")
+    cut = what.startswith("Unterminated string") or _unfinished(text.ahead, error.pos)
     if not cut:
-        return text.error(f"not valid JSON: {error.msg}", error.pos, row=row, hint=_REPAIR_HINT)
+        return text.error(f"not valid JSON: {what}", error.pos, row=row, hint=_REPAIR_HINT)
     if text.fault:
         return text.not_unicode(row)
     if not text.ended:
         return _too_large(max_row, text.byte(text.at), file=text.name, row=row)
-    return text.error(f"the file ends inside its array: {error.msg}", len(text.ahead), row=row, hint=_CUT_HINT)
+    return text.error(f"the file ends inside its array: {what}", len(text.ahead), row=row, hint=_CUT_HINT)
 
 
 def _too_large(max_row: int, byte: int, *, file: str, row: int) -> DataError:
@@ -188,14 +189,15 @@ class _Text:
 
     def not_unicode(self, row: int = -1) -> DataError:
         why = self.fault.reason if self.fault else ""
-        hint = _CUT_HINT if why.startswith(("unexpected end", "truncated")) else "save it as UTF-8 text"
+        hint = "copy the file again if it is cut off there, else save it as UTF-8"
         return self.error(f"not valid {self.encoding}: {why}", len(self.ahead), row=row, hint=hint)
 
     def no_array(self) -> DataError:
         if self.fault and self.at == len(self.ahead):
             return self.not_unicode()
         first = self.ahead[self.at : self.at + 1]
-        reason = {"": "empty", "{": "holds one JSON object, no array"}.get(
-            first, f"no JSON array, starts with {first!r}"
-        )
+        try:
+            reason = f"holds a {type(_decode(self.ahead, self.at)[0]).__name__}" if first else "empty"
+        except (ValueError, RecursionError):
+            reason = f"starts with {first!r}: no array; not valid JSON, or one large value"
         return DataError(reason, field="file", hint=_ARRAY_HINT, file=self.name)

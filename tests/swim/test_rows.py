@@ -206,12 +206,18 @@ def test_rows_are_at_most_so_large(file: Callable[..., Path], name: str) -> None
         assert len(read(file(content, name), chunk_bytes=chunk, max_row_bytes=110)[0]) == 4
 
 
-def test_a_quote_that_is_never_closed_does_not_read_the_file_whole(file: Callable[..., Path]) -> None:
-    content = b'[{"id": 1}, {"id": "' + b"x" * 2_000_000
-    rows, error = read(file(content), chunk_bytes=100, max_row_bytes=10_000)
+@pytest.mark.parametrize(("name", "begin"), [("a.json", b'[{"id": 1}, '), ("a.jsonl", b'{"id": 1}\n')])
+def test_a_row_without_end_is_not_read_whole(file: Callable[..., Path], name: str, begin: bytes) -> None:
+    path = file(begin + b'{"id": "' + b"x" * 2_000_000, name)
+    tracemalloc.start()
+    try:
+        rows, error = read(path, chunk_bytes=100, max_row_bytes=10_000)
+        assert tracemalloc.get_traced_memory()[1] < 400_000
+    finally:
+        tracemalloc.stop()
     assert error is not None
     assert (len(rows), error.row) == (1, 1)
-    assert error.reason == "too large, begins at byte 12"
+    assert error.reason == f"too large, begins at byte {len(begin)}"
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
