@@ -98,8 +98,8 @@ def ask(chosen: CostSettings, scheme: str, size: str, tokens: int, steps: int, d
     variables = os.environ | {
         "OMP_NUM_THREADS": str(chosen.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
-        # glibc gives large blocks back when they are freed. Left to itself it keeps some of them, a different 20 to 60 MB
-        # in every process, and the peak says little about what was allocated.
+        # glibc gives large blocks back when they are freed. Left to itself it keeps some, a different 20 to 60 MB in
+        # every process, and the peak says little about what was allocated.
         "MALLOC_MMAP_THRESHOLD_": str(2**17),
     }
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=variables)
