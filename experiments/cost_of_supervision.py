@@ -60,7 +60,9 @@ class CostSettings(BaseSettings):
     tokens: tuple[int, ...] | None = Field(None, description="lengths, as 512,1024; default: 512 to 4096, GPU 16384")
     text: int = Field(300, ge=15, description="of them after the video, at most half")
     rounds: int = Field(5, ge=1, description="rounds in which every scheme runs once at every length")
-    steps: int = Field(3, ge=0, description="timed steps of a process, after one that warms up; 0: only count bytes")
+    steps: int = Field(
+        3, ge=0, description="timed steps of a process, after one for memory and one to warm up; 0: only count bytes"
+    )
     schemes: tuple[Literal["sft", "swim", "released", "eager"], ...] = Field(SCHEMES, description="which to measure")
     count: bool = Field(True, description="count the bytes held at 8k (minutes on a CPU)")
     threads: int = Field(1, ge=1, description="CPU threads of a process; one leaves the others to the neighbours")
@@ -98,8 +100,8 @@ def ask(chosen: CostSettings, scheme: str, size: str, tokens: int, steps: int, d
     variables = os.environ | {
         "OMP_NUM_THREADS": str(chosen.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
-        # glibc gives large blocks back when they are freed. Left to itself it keeps some, a different 20 to 60 MB in
-        # every process, and the peak says little about what was allocated.
+        # Memory is measured first, with a glibc that gives back what is freed: left to itself it keeps a different 20
+        # to 60 MB in every process, and the peak says little about what was allocated.
         "MALLOC_MMAP_THRESHOLD_": str(2**17),
     }
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=variables)

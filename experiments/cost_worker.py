@@ -1,10 +1,11 @@
-"""One fresh process of the cost measurement: build, warm up, time some steps, read the peak, count what is held.
+"""One fresh process of the cost measurement: build, read the peak of a step, time some more, count what is held.
 
 A step is zero_grad, forward, backward. No optimiser step: it is the same in every scheme, and would only hide the rest.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import platform
@@ -18,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from cost_schemes import SIZES, build
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 # Dense bf16 peaks out of NVIDIA's data sheets, for MFU.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
@@ -60,21 +61,36 @@ def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.d
 
 def _timed(model: Any, loss: Callable[[], Tensor], device: torch.device, steps: int) -> dict[str, Any]:
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    gc.collect()
-    wait()
-    before = psutil.Process().memory_info().rss if device.type == "cpu" else torch.cuda.memory_allocated()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    times_s = []
-    for _ in range(1 + steps):
-        start_s = time.perf_counter()
+
+    def step() -> float:
         model.zero_grad(set_to_none=True)
+        wait()
+        start_s = time.perf_counter()
         loss().backward()
         wait()
-        times_s.append(time.perf_counter() - start_s)
+        return time.perf_counter() - start_s
+
+    gc.collect()
+    before = peak_bytes(device) if device.type == "cpu" else torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    step()
     peak = peak_bytes(device)
-    measured = {"time_s": statistics.median(times_s[1:]), "times_s": times_s[1:]}
-    return measured | {"peak_bytes": peak, "step_bytes": peak - before}
+    _keep_freed_memory()
+    step()  # warms up
+    times_s = [step() for _ in range(steps)]
+    return {
+        "time_s": statistics.median(times_s), "times_s": times_s, "peak_bytes": peak, "step_bytes": peak - before
+    }  # fmt: skip
+
+
+def _keep_freed_memory() -> None:
+    """Glibc as it becomes by itself after a step: blocks up to 32 MiB stay with the process, which spares page faults.
+    (The parent has fixed its threshold, so that the peak means something.)"""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
 def peak_bytes(device: torch.device) -> int:
