@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -28,6 +28,7 @@ NAME = "cost_of_supervision"
 TITLE, QUESTION = "Cost of supervision", "What does supervising attention add to a training step?"
 SCHEMES = ("sft", "swim", "released", "eager")
 SHORT, LONG = (512, 1024, 2048, 4096), (512, 1024, 2048, 4096, 8192, 16384)
+LEAST = 64
 COUNTED = ("7b-narrow", 8192)  # bytes held at 8k, counted on a CPU: they do not depend on the head width
 
 BOUNDS = (
@@ -68,6 +69,17 @@ class CostSettings(BaseSettings):
     threads: int = Field(1, ge=1, description="CPU threads of a process; one leaves the others to the neighbours")
     scheme: Literal["sft", "swim", "released", "eager"] = Field("swim", description="worker: the one to measure")
     store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
+
+    run_id: str | None = Field(None, description="report: which run; default: the newest")
+
+    @field_validator("tokens", "schemes")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if values is not None and (not values or len(set(values)) != len(values)):
+            raise ValueError("name at least one, and each once")
+        if values and isinstance(values[0], int) and min(values) < LEAST:
+            raise ValueError(f"{min(values)} tokens are too few for a video and its text: give {LEAST} or more")
+        return values
 
     @property
     def model_size(self) -> str:
@@ -114,14 +126,15 @@ def ask(chosen: CostSettings, scheme: str, size: str, tokens: int, steps: int, d
 
 
 def plan(chosen: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
-    """(round, scheme, size, tokens, timed steps, device) of every process; each scheme goes first equally often."""
+    """(round, scheme, size, tokens, timed steps, device) of every process; the schemes take turns in going first."""
     for number in range(1 if chosen.command == "smoke" else chosen.rounds):
         for tokens in chosen.lengths:
             for scheme in rotated(chosen.schemes, number):
                 yield number, scheme, chosen.model_size, tokens, chosen.steps, chosen.device
     if chosen.count and chosen.command == "run" and chosen.device == "cpu":
         for scheme in ("sft", "swim", "released"):
-            yield 0, scheme, *COUNTED, 0, "cpu"
+            if scheme in chosen.schemes:
+                yield 0, scheme, *COUNTED, 0, "cpu"
 
 
 def run(chosen: CostSettings, console: Console) -> Run:
@@ -146,7 +159,7 @@ def run(chosen: CostSettings, console: Console) -> Run:
                 if not console.is_terminal:
                     seconds = f"{rows[-1].time_s:.3f} s" if rows[-1].time_s else rows[-1].outcome
                     console.print(f"{len(rows)} of {len(todo)}: {scheme}, {size}, {tokens} tokens: {seconds}")
-        except (KeyboardInterrupt, RuntimeError) as error:
+        except (KeyboardInterrupt, Exception) as error:  # hours of measurements must not go with it
             stopped = error
     dtype = "bfloat16" if chosen.model_size.startswith("7b") else "float32"
     came = provenance.gather(
@@ -163,9 +176,8 @@ def run(chosen: CostSettings, console: Console) -> Run:
     if rows:
         commit(store, done)
     if stopped:
-        console.print(
-            f"stopped after {len(rows)} of {len(todo)}; what is measured is in {store.uri}: `report` shows it"
-        )
+        kept = f"; they are in {store.uri}, run {done.run_id}" if rows else ""
+        console.print(f"stopped after {len(rows)} of {len(todo)} measurements{kept}", soft_wrap=True)
         raise stopped
     return done
 
@@ -223,10 +235,15 @@ def main(chosen: CostSettings) -> int:
         if chosen.command == "worker":
             work(chosen)
             return 0
+        if chosen.device == "cuda" and chosen.command != "report":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise ValueError("--device cuda: torch sees no GPU on this machine")
         store = SweepStore(chosen.store)
         if chosen.command == "report":
-            if not (known := runs(store, NAME)):
-                raise StoreError(f"store {store.uri} has no run of {NAME}; run it first")
+            if not (known := [r for r in runs(store, NAME) if chosen.run_id in (None, r.run_id)]):
+                raise StoreError(f"store {store.uri} has no run {chosen.run_id or ''} of {NAME}; run it first")
             show(known[-1], store, console)
         else:
             show(run(chosen, console), store, console)

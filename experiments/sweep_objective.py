@@ -5,7 +5,7 @@ from swimlab import Ablation, Arm, Better, Metric, Paper
 
 STEPS = {"optim.steps": 100}
 
-# One field changed from `paper`. The embedded nouns are single tokens: noun-first and noun-mean would be `paper` again.
+# One field changed from `paper`. Embedded nouns are one token: noun-first and noun-mean are noun, each-before is before.
 ONE_AT_A_TIME = {
     "query": ["before"],
     "domain": ["all-causal", "all"],
@@ -16,7 +16,7 @@ ONE_AT_A_TIME = {
     "resize": ["mask-to-grid"],
     "mask_loss": ["weighted-bce", "dice", "focal", "miou", "cross-entropy"],
     "patch_masks": ["second"],
-    "mask_schedule": ["linear-up", "linear-down"],
+    "mask_schedule": ["linear-up", "linear-down", "cosine-down"],
     "layers": ["all", "last:2", "single:0"],
 }
 
@@ -49,7 +49,7 @@ OPTIONS = Ablation(
             Better("fusion released-product", "released-fusion"),
             Better("normalise minmax", "released-fusion"),
         ],
-        notes=["One ruler for all: the maps of the two middle layers, mean over heads and layers, not normalised."],
+        notes=["One ruler for all arms: the recipe's `evaluation.readout`, the paper's mean over heads and layers."],
     ),
     recipe="tiny-hard-look",
     reference="control",

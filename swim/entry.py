@@ -13,6 +13,7 @@ def entry_modules(recipe: Recipe) -> tuple[str, ...]:
         f"swim.models.{recipe.model.kind}",
         "swim.models.families.qwen2_5_vl",
         "swim.data.video",
+        "swim.data.rows",
         "swim.data.samples",
     ]
     objective = recipe.objective
@@ -31,7 +32,5 @@ def entry_modules(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _readout(readout: Readout) -> set[tuple[str, str]]:
-    entries = {(package, getattr(readout, package)) for package in ("query", "domain", "heads", "fusion")}
-    if isinstance(readout.layers, str):
-        entries.add(("layers", readout.layers.partition(":")[0]))
-    return entries
+    # Not `layers`: the numbers a choice stands for are in the canonical recipe.
+    return {(package, getattr(readout, package)) for package in ("query", "domain", "heads", "fusion")}

@@ -44,9 +44,10 @@ def evaluate(
 ) -> Evaluated:
     """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time.
 
-    `attention.*` reads every arm by one ruler (`evaluation.readout_*`), `attention_own.*` by the arm's own fusion and
-    normalisation. `answer.accuracy` counts slot words (where rows have slots), `answer.ceiling` is what answering with
-    the clip's commonest value per slot would score, `answer.token_accuracy` counts every answer token.
+    `attention.*` reads every arm by one ruler (`evaluation.readout`), `attention_own.*` by the arm's own layers, query,
+    domain, heads, fusion and normalisation; both on every patch with a mask. `answer.accuracy` counts slot words (where
+    rows have slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
+    `answer.token_accuracy` counts every answer token.
     """
     scores: list[SampleScore] = []
     overlays: list[Overlay] = []

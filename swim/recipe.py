@@ -32,6 +32,7 @@ Fusion = Annotated[str, _entry_of("fusion")]
 Normalise = Annotated[str, _entry_of("normalise")]
 MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
+PatchMasks = Literal["both", "second"]
 
 
 class FramePolicy(Frozen):
@@ -146,8 +147,8 @@ class Readout(Frozen):
     @field_validator("chosen_heads")
     @classmethod
     def _each_once(cls, heads: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(heads)) != len(heads):
-            raise ValueError(f"chosen_heads {heads}: name each head once")
+        if len(set(heads)) != len(heads) or min(heads, default=0) < 0:
+            raise ValueError(f"chosen_heads {heads}: numbers from 0, each once")
         return tuple(sorted(heads))
 
 
@@ -161,7 +162,7 @@ class Objective(Readout):
 
     normalise: Normalise = "none"
     resize: Literal["map-to-mask", "mask-to-grid"] = "map-to-mask"
-    patch_masks: Literal["both", "second"] = "both"
+    patch_masks: PatchMasks = "both"
     mask_loss: MaskLoss = "bce"
     text_weight: float = Field(0.05, ge=0)
     mask_weight: float = Field(1.0, ge=0)
@@ -218,6 +219,9 @@ class Recipe(Frozen):
                 resolve(readout.layers, self.model.layers)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
+            heads = self.model.heads if isinstance(self.model, TinyModel) else None
+            if heads and max(readout.chosen_heads, default=0) >= heads:
+                raise ValueError(f"{where}.chosen_heads {readout.chosen_heads}: the model has {heads} heads")
         if self.init is not None and _weights(self.init.model) != _weights(self.model):
             raise ValueError(
                 f"model is not the model of init {self.init.name!r}, whose weights this recipe starts from: change "

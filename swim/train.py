@@ -19,14 +19,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
-from swim import models, parallel, registry
+from swim import models, parallel
 from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
 from swim.evaluation.types import MetricPoint
 from swim.hermetic import hermetic
 from swim.recipe import HubModel, Objective, Optim, Recipe
 from swim.supervision.maps import count_maps
-from swim.supervision.objective import SupervisedModel
+from swim.supervision.objective import SupervisedModel, mask_weight
 
 # Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
 SYSTEM = "You are a helpful assistant."
@@ -82,12 +82,6 @@ def learning_rate(step: int, optim: Optim) -> float:
     return optim.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def mask_weight(step: int, recipe: Recipe) -> float:
-    """λ_mask at a step (from 0): the objective's weight times its schedule."""
-    factor = registry.load("swim.supervision.schedule", recipe.objective.mask_schedule)
-    return recipe.objective.mask_weight * float(factor((step + 1) / recipe.optim.steps))
-
-
 def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None, host: Host | None = None) -> Trained:
     """Train a recipe on clips from `init_dir` (a folder written by `swim.models.save`) or from fresh weights.
 
@@ -138,7 +132,9 @@ def _fit(recipe: Recipe, clips: Sequence[Clip], module: nn.Module, encoder: Enco
             collate(samples[i : i + size], encoder.tokenizer.pad_token_id).to(host.device)
             for i in range(0, len(samples), size)
         ]
-        values = optimiser_step(module, optimizer, batches, recipe, mask_weight(step, recipe))
+        values = optimiser_step(
+            module, optimizer, batches, recipe, mask_weight(recipe.objective, (step + 1) / optim.steps)
+        )
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")

@@ -29,7 +29,8 @@ def ratio_figure(run: Run, size: str, reference: str, quantities: Mapping[str, s
             for scheme in schemes:
                 if scheme != reference:
                     seen = [(n, run.ratio(quantity, scheme, reference, size, n)) for n in lengths]
-                    _line(panel, scheme, [(n, found) for n, found in seen if found], colours[scheme])
+                    if drawn := [(n, found) for n, found in seen if found]:
+                        _line(panel, scheme, drawn, colours[scheme])
             panel.set_xscale("log", base=2)
             panel.set_yscale("log", base=2)
             for axis in (panel.xaxis, panel.yaxis):

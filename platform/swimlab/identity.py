@@ -107,7 +107,7 @@ def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOUR
 
 def clips_fingerprint(data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
     """Hash of a data set and of the code that reads and decodes it: the name of its prepared clips."""
-    code = fingerprint(module_hashes(["swim.data.samples", "swim.data.video"], source_root))
+    code = fingerprint(module_hashes(["swim.data.rows", "swim.data.samples", "swim.data.video"], source_root))
     return _digest(canonical_json({"data": data_fingerprint, "code": code}))
 
 

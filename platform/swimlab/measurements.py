@@ -129,8 +129,8 @@ def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def ratio(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> Interval | None:
     """Geometric mean of the paired ratios over the rounds both have, with the t interval of their logarithms (`sd` is
-    that of the logarithms). None without a common round."""
-    shared = sorted(set(numerator) & set(denominator))
+    that of the logarithms). None without a common round; 0 bytes (a step that needed no new memory) have no ratio."""
+    shared = sorted(r for r in set(numerator) & set(denominator) if numerator[r] > 0 and denominator[r] > 0)
     if not shared:
         return None
     logs = interval([math.log(numerator[r] / denominator[r]) for r in shared])

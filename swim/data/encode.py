@@ -1,4 +1,4 @@
-"""Clip → model inputs: the chat in tokens, labels on answers only, noun rows, visual columns, masks per temporal patch.
+"""Clip → model inputs: the chat in tokens, labels on answers only, patches, and where each tagged noun stands.
 
 Dimensions: T frames, T' = T/2 temporal patches, H × W pixels, H' × W' visual tokens, K = T'·H'·W', L tokens,
 B samples.

@@ -8,7 +8,6 @@ from typing import Any
 
 from swim.data import masks
 from swim.data.markup import MarkupError, strip_tags
-from swim.data.rows import read_rows as read_rows
 from swim.data.types import DataError, ReferSample, Rle, Slot, Turn
 
 _LEADING_VIDEO = re.compile(r"\A<(?:video|image)>\n?")
@@ -105,7 +104,7 @@ def _text(said: Any, *, human: bool, field: str) -> str:
         raise DataError("missing or no text", field=field, hint="give a string")
     value: str = _LEADING_VIDEO.sub("", said) if human else said
     if found := _PLACEHOLDER.search(value):
-        hint = "this is a VideoRefer row: rewrite it into NL-Refer first (swim.data.nl_refer)"
+        hint = "a VideoRefer row: put a referring expression in its place, with its noun in <ins>…</ins>"
         raise DataError(f"placeholder {found.group()} still in the text", field=field, hint=hint)
     if found := _MEDIA.search(value):
         raise DataError(

@@ -49,8 +49,8 @@ def documents(config: Any, inputs: Mapping[str, Tensor]) -> list[Document]:
     """The documents of a batch in reading order, from `attention_mask` (padding on either side) or, without one, from
     `position_ids` that restart at 0 (packing; [B, L], or [4, B, L] with the text positions first).
 
-    Raises ValueError for a model family without an adapter (swim/models/families/), for holes in `attention_mask` and
-    for visual tokens that do not fill their grid.
+    Raises ValueError for a model family without an adapter (swim/models/families/), for holes in `attention_mask` and,
+    from the adapter, for visual tokens that do not fill their grid: one video a sample, whether it has nouns or not.
     """
     locate = registry.load("swim.models.families", config.model_type.replace("_", "-"))
     ids_BL = inputs["input_ids"].cpu()
@@ -59,12 +59,6 @@ def documents(config: Any, inputs: Mapping[str, Tensor]) -> list[Document]:
     for row, start, end in _spans(inputs, tuple(ids_BL.shape)):
         visual: Visual | None = locate(config, inputs, ids_BL[row, start:end], videos)
         if visual is not None:
-            T, H, W = visual.grid
-            if len(visual.columns_K) != T * H * W:
-                raise ValueError(
-                    f"row {row}: {len(visual.columns_K)} visual tokens do not fill a grid of {T} × {H} × {W}; one "
-                    "video a sample, and no truncation inside it"
-                )
             videos += 1
             visual = replace(visual, columns_K=visual.columns_K + start)
         found.append(Document(row, start, end, visual))
@@ -91,13 +85,19 @@ def _spans(inputs: Mapping[str, Tensor], shape: tuple[int, ...]) -> list[tuple[i
 
 
 def tagged_nouns(
-    tokenizer: Any, text: str, tracks: Sequence[Mapping[int, Rle]], inputs: Mapping[str, Tensor], row: int = 0
+    tokenizer: Any,
+    text: str,
+    tracks: Sequence[Mapping[int, Rle]],
+    inputs: Mapping[str, Tensor],
+    row: int = 0,
+    end: int | None = None,
 ) -> list[Noun]:
     """The nouns tagged `<ins>…</ins>` in the chat text of one batch row, `tracks` giving the masks of each in order.
 
     For a trainer of your own: `inputs` are what a processor made of the text without its tags. Placeholders before the
     first noun may have been expanded (a video token into thousands); what follows must be the same tokens, at the end
-    of the row's real ones. Raises ValueError for misspelt tags, for tags without masks, and where the tokens differ.
+    of the row's real ones, or in front of `end` where samples are packed. Raises ValueError for misspelt tags, for tags
+    without masks, and where the tokens differ.
     """
     plain, spans = strip_tags(text)
     if len(spans) != len(tracks):
@@ -105,8 +105,9 @@ def tagged_nouns(
     encoded = tokenizer(plain, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     ids_L = inputs["input_ids"][row].cpu()
-    mask = inputs.get("attention_mask")
-    end = len(ids_L) if mask is None else int(mask[row].cpu().nonzero()[-1]) + 1
+    if end is None:
+        mask = inputs.get("attention_mask")
+        end = len(ids_L) if mask is None else int(mask[row].cpu().nonzero()[-1]) + 1
     found = [token_positions(offsets, span) for span in spans]
     first = min((tokens[0] for tokens in found), default=len(ids))
     if ids_L[end - len(ids) + first : end].tolist() != ids[first:]:

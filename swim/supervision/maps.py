@@ -18,15 +18,16 @@ from torch import Tensor
 
 from swim import registry
 from swim.data.types import Rle
-from swim.recipe import Objective, Readout
+from swim.recipe import Objective, PatchMasks, Readout
 from swim.supervision.attention import AttentionProbe
 from swim.supervision.documents import Document, Noun, Visual
 from swim.supervision.layers import resolve
 from swim.supervision.per_map import per_map
-from swim.supervision.targets import PatchMasks, area_share, patch_frames, render
+from swim.supervision.targets import area_share, patch_frames, render
 
 # Maps are compared with their masks in chunks of about this many pixels, at the moment when a step's memory peaks: a
-# loss works on some ten tensors of 1 MB. At 2**21 a small model's step took three times the memory, and was slower.
+# loss works on some ten tensors of 1 MB (a larger mask is a chunk of its own: 100 MB at 1080p). At 2**21 a small
+# model's step took three times the memory, and was slower.
 CHUNK_PIXELS = 2**18
 
 Size = tuple[int, int]
@@ -72,6 +73,14 @@ def count_maps(noun: Noun, objective: Objective, frames_per_patch: int) -> int:
     return len(query_rows(objective.query, noun)) * len(patches)
 
 
+def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
+    """The layers it reads, ascending. Raises ValueError for layers or heads that a model of this config lacks."""
+    text = config.get_text_config()
+    if bad := [head for head in readout.chosen_heads if not 0 <= head < text.num_attention_heads]:
+        raise ValueError(f"chosen_heads {bad} are outside the model's {text.num_attention_heads} query heads")
+    return resolve(readout.layers, text.num_hidden_layers)
+
+
 def plan_reading(
     found: Sequence[Document], nouns: Sequence[Sequence[Noun]], readout: Readout, model: Any, device: torch.device
 ) -> Reading | None:
@@ -83,9 +92,7 @@ def plan_reading(
     """
     if len(found) != len(nouns):
         raise ValueError(f"{len(nouns)} lists of nouns for {len(found)} documents: give one each, empty where none")
-    config = model.config.get_text_config()
-    if bad := [head for head in readout.chosen_heads if not 0 <= head < config.num_attention_heads]:
-        raise ValueError(f"chosen_heads {bad} are outside the model's {config.num_attention_heads} query heads")
+    layers = check_readout(readout, model.config)
     chosen = [(i, document) for i, document in enumerate(found) if nouns[i]]
     if not chosen:
         return None
@@ -109,7 +116,7 @@ def plan_reading(
         return torch.nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
 
     probe = AttentionProbe(
-        layers=resolve(readout.layers, config.num_hidden_layers),
+        layers=layers,
         row_N=torch.tensor([document.row for _, document in chosen]).to(device),
         start_N=torch.tensor([document.start for _, document in chosen]).to(device),
         end_N=torch.tensor([document.end for _, document in chosen]).to(device),
@@ -128,13 +135,15 @@ def _checked(number: int, document: Document, noun: Noun) -> Visual:
     where, visual = f"document {number}, noun at tokens {list(noun.tokens)}", document.visual
     if visual is None:
         raise ValueError(f"{where}: the document has no visual token, so there is nothing to look at")
-    if not noun.tokens or not document.start <= noun.tokens[0] <= noun.tokens[-1] < document.end:
+    if not all(isinstance(slot, int) and isinstance(rle, Rle) for slot, rle in noun.masks.items()):
+        raise ValueError(f"{where}: masks map whole frame slots to Rle; read segmentations with swim.data.masks.to_rle")
+    if not noun.tokens or not document.start <= min(noun.tokens) <= max(noun.tokens) < document.end:
         raise ValueError(
             f"{where}: outside the document's tokens [{document.start}, {document.end}); was the text truncated? "
             "Drop the noun, or keep the whole text"
         )
     # One before the noun is a row as well (query "before").
-    if noun.tokens[0] <= int(visual.columns_K[-1]):
+    if min(noun.tokens) <= int(visual.columns_K[-1]):
         raise ValueError(f"{where}: it stands in front of the video's last token; put the video first")
     if late := [slot for slot in noun.masks if not 0 <= slot // visual.frames_per_patch < visual.grid[0]]:
         raise ValueError(f"{where}: masks at frame slots {late}, the video has {visual.grid[0]} temporal patches")

@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swim import registry
 from swim.data.encode import IGNORE
 from swim.recipe import Objective
 from swim.supervision.attention import attach
 from swim.supervision.documents import Noun, documents
-from swim.supervision.maps import mask_loss, plan_reading
+from swim.supervision.maps import check_readout, mask_loss, plan_reading
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,33 @@ def stock(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def mask_weight(objective: Objective, progress: float) -> float:
+    """λ_mask at `progress` through the steps: the objective's weight times its schedule."""
+    factor = registry.load("swim.supervision.schedule", objective.mask_schedule)
+    return objective.mask_weight * float(factor(progress))
+
+
 class SupervisedModel(nn.Module):
     """A stock transformers model and its objective as one module, so that DDP and FSDP see a single forward.
 
-    Attaches the probe; raises ValueError for what cannot be probed (see `attach`).
+    Attaches the probe. Raises ValueError for what cannot be probed (see `attach`), and for layers or heads that the
+    model lacks.
     """
 
     def __init__(self, model: Any, objective: Objective) -> None:
         super().__init__()
         attach(stock(model))
+        check_readout(objective, stock(model).config)
         self.model = model
         self.objective = objective
+
+    def total(self, losses: Losses, progress: float = 1.0) -> Tensor:
+        """text_weight · text + mask_weight · schedule · mask of one batch; `progress` through the steps is in (0, 1].
+
+        Over several micro-batches or ranks divide sums by global counts instead, as `swim.train` does.
+        """
+        weight = mask_weight(self.objective, progress)
+        return self.objective.text_weight * losses.text + weight * losses.mask
 
     def forward(self, inputs: Mapping[str, Tensor], labels_BL: Tensor, nouns: Sequence[Sequence[Noun]]) -> Losses:
         """`inputs` as `model(...)` takes them; `labels_BL` are token ids, or -100 where nothing is learnt; `nouns` are
@@ -72,7 +89,8 @@ class SupervisedModel(nn.Module):
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
         if reading is not None:
             a_SNRK = reading.probe.stacked_SNRK()
-            if hidden_BLD.requires_grad and not a_SNRK.requires_grad:
+            trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+            if trained and not a_SNRK.requires_grad:
                 raise RuntimeError(
                     f"the attention at layers {reading.probe.layers} carries no gradient: gradient checkpointing is "
                     "reentrant, or q_proj and k_proj up to there are frozen"

@@ -6,6 +6,8 @@ are the recipe's: six evenly spaced of 28 are other numbers on other depths.
 
 from typing import Any
 
+from swim.recipe import Objective
+
 # Eqs. 5-7: softmax over the video's tokens, mean over heads and layers, map as it is, BCE at mask resolution.
 PAPER: dict[str, Any] = {
     "objective.query": "noun",
@@ -37,3 +39,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     | RELEASED_FORMULA
     | {"objective.query": "each-before", "objective.domain": "all", "objective.patch_masks": "second"},
 }
+
+
+def objective(preset: str, **changes: Any) -> Objective:
+    """A preset for a trainer of your own: `objective("official-code", layers="last:6")`.
+
+    Raises KeyError for a preset that does not exist, ValueError for fields or values that do not.
+    """
+    fields = {path.removeprefix("objective."): value for path, value in PRESETS[preset].items()}
+    return Objective.model_validate(fields | changes)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swim.data import masks
 from swim.data.types import Rle
-
-PatchMasks = Literal["both", "second"]
+from swim.recipe import PatchMasks
 
 
 def patch_frames(

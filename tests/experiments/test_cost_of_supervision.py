@@ -200,9 +200,10 @@ def settings(*arguments: str) -> cost_of_supervision.CostSettings:
 
 
 def test_a_worker_that_fails_says_why_and_leaves_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = settings("smoke", "--tokens", "20", "--schemes", "sft", "--store", str(tmp_path))
-    assert cost_of_supervision.main(chosen) == 1
-    assert "give the video" in capsys.readouterr().err
+    chosen = settings("smoke", "--schemes", "sft", "--store", str(tmp_path))
+    # The flag would be refused at once: here the worker refuses it.
+    assert cost_of_supervision.main(chosen.model_copy(update={"tokens": (20,)})) == 1
+    assert "too few for a video" in capsys.readouterr().err
     assert not (tmp_path / "measurements").exists()
     assert cost_of_supervision.main(settings("report", "--store", str(tmp_path))) == 1
     assert "run it first" in capsys.readouterr().err
@@ -229,10 +230,11 @@ def test_the_plan_interleaves_the_schemes_and_counts_at_8k_last() -> None:
         (0, "sft", 64), (0, "swim", 64), (0, "sft", 96), (0, "swim", 96),
         (1, "swim", 64), (1, "sft", 64), (1, "swim", 96), (1, "sft", 96),
     ]  # fmt: skip
-    assert steps[8:] == [(0, scheme, "7b-narrow", 8192, 0, "cpu") for scheme in ("sft", "swim", "released")]
+    assert steps[8:] == [(0, scheme, "7b-narrow", 8192, 0, "cpu") for scheme in ("sft", "swim")]
     assert {step[2] for step in cost_of_supervision.plan(settings("--device", "cuda"))} == {"7b"}
-    with pytest.raises(SystemExit):
-        settings("--schemes", "sftt")
+    for wrong in (("--schemes", "sftt"), ("--schemes", "sft,sft"), ("--tokens", "512,512"), ("--tokens", "512,10")):
+        with pytest.raises(SystemExit):
+            settings(*wrong)
 
 
 def test_counted_bytes_are_judged_against_their_limits() -> None:

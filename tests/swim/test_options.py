@@ -15,7 +15,8 @@ import torch
 from swim import registry
 from swim.recipe import Objective, Optim
 from swim.supervision.maps import mask_loss, noun_maps
-from swim.train import mask_weight, train
+from swim.supervision.objective import mask_weight
+from swim.train import train
 
 LAYERS = (0, 2, 3)
 PAPER = Objective(layers=LAYERS)
@@ -81,8 +82,8 @@ def test_heads_by_hand(heads, chosen):
 
 
 def test_heads_that_the_model_lacks_are_named():
-    with pytest.raises(ValueError, match=r"chosen_heads \[4, -1\] are outside the model's 4 query heads"):
-        by_hand(chosen_heads=(0, 4, -1))
+    with pytest.raises(ValueError, match=r"chosen_heads \[4, 7\] are outside the model's 4 query heads"):
+        by_hand(chosen_heads=(0, 7, 4))
 
 
 QUERY = {
@@ -192,7 +193,9 @@ def test_schedule_by_hand(nano, name):
     recipe = nano.override(
         {"objective.mask_schedule": name, "objective.mask_weight": 2, "optim": Optim(steps=4, warmup_steps=1)}
     )
-    assert [mask_weight(step, recipe) for step in range(4)] == pytest.approx(SCHEDULE[name], abs=1e-12)
+    assert [mask_weight(recipe.objective, (step + 1) / 4) for step in range(4)] == pytest.approx(
+        SCHEDULE[name], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", CHOICES["mask_schedule"])

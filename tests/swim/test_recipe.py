@@ -23,7 +23,7 @@ from swim.recipe import HubModel, Lora, Recipe, TinyModel
         ("evaluation.readout.fusion", "meen", "did you mean 'mean'"),
         ("evaluation.precision_threshold", 1.0, "less than 1"),
         ("objective.layers", (1, 4), r"objective: layers \[4\] are outside the model's 4 layers"),
-        ("objective.chosen_heads", (1, 1), "name each head once"),
+        ("objective.chosen_heads", (1, 1), "numbers from 0, each once"),
         ("objective.layers", (-1,), r"\[-1\] are outside"),
         ("objective.mask_weight", -1, "greater than or equal to 0"),
         ("data.frames.cell_px", 28, "visual tokens are 8 px wide"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from swim.data import masks
-from swim.data.samples import parse_row, read_rows
+from swim.data.rows import read_rows
+from swim.data.samples import parse_row
 from swim.data.types import DataError
 
 MASK = {"size": [2, 3], "counts": [1, 2, 3]}

@@ -66,6 +66,7 @@ def test_layers_are_what_they_resolve_to():
     by_name = SMOKE.override({"objective.layers": "even:2", "evaluation.readout.layers": "all"})
     by_number = SMOKE.override({"objective.layers": (3, 1), "evaluation.readout.layers": (0, 1, 2, 3)})
     assert identity.canonical(by_name) == identity.canonical(by_number)
+    assert identity.code_modules(by_name) == identity.code_modules(by_number)
     assert identity.canonical(by_name) != identity.canonical(SMOKE.override({"objective.layers": "last:2"}))
 
 

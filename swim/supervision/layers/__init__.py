@@ -17,7 +17,7 @@ def resolve(choice: str | tuple[int, ...], depth: int) -> tuple[int, ...]:
         name, _, amount = choice.partition(":")
         try:
             return tuple(registry.load(__name__, name)(depth, amount))
-        except (ValueError, ZeroDivisionError) as error:
+        except ValueError as error:
             raise ValueError(f"layers {choice!r} of {depth}: {error}") from error
     if bad := [layer for layer in choice if not 0 <= layer < depth]:
         raise ValueError(f"layers {bad} are outside the model's {depth} layers")
