@@ -5,7 +5,7 @@ from swimlab import Ablation, Arm, Better, Metric, Paper
 
 STEPS = {"optim.steps": 100}
 
-# One field changed from `paper`. Embedded nouns are one token: noun-first and noun-mean are noun, each-before is before.
+# One field changed from `paper`. Embedded nouns are one token: each-before is before, and the other rows are noun.
 ONE_AT_A_TIME = {
     "query": ["before"],
     "domain": ["all-causal", "all"],
