@@ -160,13 +160,13 @@ def check(cut: Any, parts: Sequence[tuple[str, str]], tail: str, strangers: Sequ
         assert {letter for letter in noun if plain[letter] not in WHITE} <= covered
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(parts=PARTS, tail=GAP)
 def test_no_noun_is_missed_cut_or_confused(cut: Any, parts: list[tuple[str, str]], tail: str) -> None:
     check(cut, parts, tail)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(parts=PARTS, tail=GAP, strangers=st.lists(st.tuples(st.integers(0, 200), st.booleans()), max_size=12))
 def test_tokens_for_no_character_are_never_part_of_a_noun(
     cut: Any, parts: list[tuple[str, str]], tail: str, strangers: list[tuple[int, bool]]
