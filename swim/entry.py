@@ -1,7 +1,7 @@
 """Which modules of `swim` a recipe runs: the roots of its code fingerprint."""
 
 from swim import registry
-from swim.recipe import Readout, Recipe, ShapesWorld
+from swim.recipe import DataConfig, Readout, Recipe, ShapesWorld
 
 
 def entry_modules(recipe: Recipe) -> tuple[str, ...]:
@@ -12,9 +12,7 @@ def entry_modules(recipe: Recipe) -> tuple[str, ...]:
         "swim.evaluate",
         f"swim.models.{recipe.model.kind}",
         "swim.models.families.qwen2_5_vl",
-        "swim.data.video",
-        "swim.data.rows",
-        "swim.data.samples",
+        *reading_modules(recipe.data),
     ]
     objective = recipe.objective
     entries = {("normalise", "none"), *_readout(recipe.evaluation.readout)}
@@ -29,6 +27,13 @@ def entry_modules(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe.data, ShapesWorld):
         roots.append("swim.data.shapes_world")
     return tuple(sorted(roots))
+
+
+def reading_modules(data: DataConfig) -> tuple[str, ...]:
+    """Root modules that turn the annotation files of a data set into clips."""
+    formats = ("nl-refer",) if isinstance(data, ShapesWorld) else data.formats
+    entries = (registry.module_name("swim.data.formats", name) for name in formats)
+    return ("swim.data.video", "swim.data.rows", "swim.data.samples", *sorted(entries))
 
 
 def _readout(readout: Readout) -> set[tuple[str, str]]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
+from swim.data.clips import Clips, as_clips
 from swim.data.encode import Batch, Encoded, NounRow, collate
 from swim.data.types import Clip, Rle
 from swim.evaluation import metrics
@@ -39,7 +41,7 @@ class Evaluated:
 def evaluate(
     recipe: Recipe,
     trained: Trained,
-    clips: Sequence[Clip],
+    clips: Clips | Sequence[Clip],
     micro_batch: int | None = None,
 ) -> Evaluated:
     """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time.
@@ -53,8 +55,10 @@ def evaluate(
     overlays: list[Overlay] = []
     with hermetic(recipe.seed), torch.inference_mode():
         size = forward_size(recipe, micro_batch, BATCH)
-        for start in range(0, len(clips), size):
-            samples = [trained.encoder(clip) for clip in clips[start : start + size]]
+        source = as_clips(clips)
+        feed = source.read(range(len(source.keys)))
+        while some := list(islice(feed, size)):
+            samples = [trained.encoder(clip) for clip in some]
             device = next(trained.model.parameters()).device
             batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
             room = recipe.evaluation.overlays - len(overlays)

@@ -16,9 +16,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _entry_of(package: str) -> AfterValidator:
+def _entry_of(package: str, parent: str = "swim.supervision") -> AfterValidator:
     def known(name: str) -> str:
-        registry.module_name(f"swim.supervision.{package}", name)
+        registry.module_name(f"{parent}.{package}", name)
         return name
 
     return AfterValidator(known)
@@ -32,6 +32,7 @@ Fusion = Annotated[str, _entry_of("fusion")]
 Normalise = Annotated[str, _entry_of("normalise")]
 MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
+Format = Annotated[str, _entry_of("formats", "swim.data")]
 PatchMasks = Literal["both", "second"]
 
 
@@ -50,7 +51,8 @@ class FramePolicy(Frozen):
 class ShapesWorld(Frozen):
     """The embedded data set: moving shapes drawn to mp4, masks as COCO RLE, rows as NL-Refer JSON.
 
-    Of a clip's `objects` a referring conversation asks about at most `turns`, in random order.
+    Of a clip's `objects` a referring conversation asks about at most `turns`, in random order. `fraction` of the
+    training clips is used: nested subsets, chosen by a hash of each clip's key, out of one and the same data set.
     """
 
     kind: Literal["shapes_world"] = "shapes_world"
@@ -60,20 +62,26 @@ class ShapesWorld(Frozen):
     turns: int = Field(3, ge=1)
     clips: int = Field(2000, ge=1)
     held_out: int = Field(250, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     frames: FramePolicy = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
 
 
 class NLReferFiles(Frozen):
-    """A user's own NL-Refer annotations; `videos` is the folder that the rows' video paths are relative to.
+    """A user's own annotations: .json arrays, .jsonl or .parquet; `videos` is the folder that the rows' video paths are
+    relative to. Both may be local or on s3://.
 
-    Without `held_out_annotations` the evaluation scores the training rows, and every report says so.
+    `formats` are the kinds of rows the data may consist of (entries of `swim.data.formats`); another kind is set aside.
+    Without `held_out_annotations` the evaluation scores the training rows, and every report says so. `fraction` is as
+    in ShapesWorld.
     """
 
     kind: Literal["nl_refer"] = "nl_refer"
     annotations: tuple[str, ...]
     videos: str
     held_out_annotations: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = ("nl-refer", "llava-video")
+    fraction: float = Field(1.0, gt=0, le=1)
     frames: FramePolicy = FramePolicy()
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from swim import models, parallel
+from swim.data.clips import Clips, as_clips, subset
 from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
 from swim.evaluation.types import MetricPoint
@@ -50,12 +53,14 @@ class Host:
 @dataclass
 class Trained:
     """A trained model in memory (plain, on the device; None on rank 1 and up of a sharded run), its tokenizer and
-    encoder, and the curve."""
+    encoder, and the curve. `clips`: how many there were to train on; `data_wait_s`: time this rank waited for them."""
 
     model: Any
     tokenizer: Any
     encoder: Encoder
     curve: list[MetricPoint]
+    clips: int = 0
+    data_wait_s: float = 0.0
 
 
 def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
@@ -73,6 +78,14 @@ def batch_plan(n_samples: int, optim: Optim, seed: int) -> NDArray[np.int64]:
     return np.concatenate(order)[:needed].reshape(optim.steps, optim.batch)
 
 
+def reading_plan(keys: Sequence[str], recipe: Recipe, rank: int, world: int) -> NDArray[np.int64]:
+    """Numbers of the clips that a rank reads at each step, [steps, batch ÷ world], out of the recipe's fraction."""
+    chosen = subset(keys, recipe.data.fraction)
+    if not len(chosen):
+        raise ValueError(f"no clips to train on: {len(keys)} clips, of which data.fraction is {recipe.data.fraction}")
+    return chosen[batch_plan(len(chosen), recipe.optim, recipe.seed)][:, rank::world]
+
+
 def learning_rate(step: int, optim: Optim) -> float:
     """Linear warm-up, then cosine to `final_lr_fraction`; `step` counts from 0."""
     if step < optim.warmup_steps:
@@ -82,23 +95,27 @@ def learning_rate(step: int, optim: Optim) -> float:
     return optim.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None, host: Host | None = None) -> Trained:
-    """Train a recipe on clips from `init_dir` (a folder written by `swim.models.save`) or from fresh weights.
+def train(
+    recipe: Recipe, clips: Clips | Sequence[Clip], *, init_dir: Path | None = None, host: Host | None = None
+) -> Trained:
+    """Train a recipe on clips (the fraction of them that its data states), from `init_dir` (a folder written by
+    `swim.models.save`) or from fresh weights.
 
     Raises ValueError when the batch does not divide over the ranks, there is nothing to train on or nothing to shard
     over, FloatingPointError when a loss or its gradient is no longer finite.
     """
     host = host or Host()
     rank, world = parallel.ranks()
-    if not clips:
-        raise ValueError("no clips to train on")
+    source = as_clips(clips)
     if recipe.optim.batch % world:
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over {world} workers")
+    plan = reading_plan(source.keys, recipe, rank, world)
     with hermetic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
         module = parallel.spread(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
-        curve = _fit(recipe, clips, module, encoder, host)
+        feed = _Feed(source.read(plan.ravel().tolist()))
+        curve = _fit(recipe, feed, plan.shape[1], module, encoder, host)
         if (state := parallel.whole_state(module)) is not None:
             # A device that held a share is about to hold the whole: the share and its cyclic references go first.
             del module, model
@@ -106,7 +123,24 @@ def train(recipe: Recipe, clips: Sequence[Clip], *, init_dir: Path | None = None
             model = _whole(recipe, init_dir, state, host.device) if rank == 0 else None
         if model is not None:
             model.eval()
-        return Trained(model, tokenizer, encoder, curve)
+        kept = len(subset(source.keys, recipe.data.fraction))
+        return Trained(model, tokenizer, encoder, curve, clips=kept, data_wait_s=feed.waited_s)
+
+
+class _Feed:
+    """Clips as they come, and how long this process stood waiting for them."""
+
+    def __init__(self, clips: Iterator[Clip]) -> None:
+        self._clips = clips
+        self.waited_s = 0.0
+
+    def take(self, n: int) -> list[Clip]:
+        began_s = time.perf_counter()
+        taken = list(islice(self._clips, n))
+        self.waited_s += time.perf_counter() - began_s
+        if len(taken) < n:
+            raise RuntimeError(f"the clips ended {n - len(taken)} short of the plan")
+        return taken
 
 
 def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device: torch.device) -> Any:
@@ -115,18 +149,18 @@ def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device:
     return model.to(device)
 
 
-def _fit(recipe: Recipe, clips: Sequence[Clip], module: nn.Module, encoder: Encoder, host: Host) -> list[MetricPoint]:
-    rank, world = parallel.ranks()
+def _fit(recipe: Recipe, feed: _Feed, share: int, module: nn.Module, encoder: Encoder, host: Host) -> list[MetricPoint]:
+    """`share` is a rank's part of the batch, in conversations."""
     optim = recipe.optim
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
     )
     curve: list[MetricPoint] = []
-    for step, indices in enumerate(batch_plan(len(clips), optim, recipe.seed)):
+    for step in range(optim.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim)
-        samples = [encoder(clips[i]) for i in indices[rank::world]]
+        samples = [encoder(clip) for clip in feed.take(share)]
         size = forward_size(recipe, host.micro_batch, len(samples))
         batches = [
             collate(samples[i : i + size], encoder.tokenizer.pad_token_id).to(host.device)

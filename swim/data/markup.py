@@ -61,7 +61,7 @@ def strip_tags(text: str) -> tuple[str, list[Span]]:
             spans.append(Span(start, start + len(noun), noun))
             opened = None
         else:
-            raise MarkupError(f"{match.group()!r} is neither '<ins>' nor '</ins>'", match.start())
+            raise MarkupError(f"{match.group()[:40]!r} is neither '<ins>' nor '</ins>'", match.start())
     if opened is not None:
         raise MarkupError("<ins> is never closed", opened)
     pieces.append(text[copied:])

@@ -7,33 +7,49 @@ Run lengths are column-major (down the first column, then the next), starting wi
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from swim.data.runs import FIELD, checked, pool, unpack
+from swim.data.limits import MAX_COUNTS, MAX_MASK_PX, MAX_OUTLINE_PX, MAX_POLYGONS, MAX_SIDE_PX, shown
+from swim.data.runs import FIELD, all_fill, checked, pool, unpack
 from swim.data.types import DataError, Rle
 
-MAX_SIDE_PX = 16_384
 
-
-def to_rle(segmentation: Any, height: int | None = None, width: int | None = None) -> Rle:
+def to_rle(segmentation: Any, height: Any = None, width: Any = None, *, proven: bool = False) -> Rle:
     """Compressed or uncompressed RLE, or polygons [[x1, y1, …], …], as compressed RLE of the size it was annotated at.
 
-    `height` and `width` (pixels) are the row's, and only polygons need them. Run lengths are checked before anything is
-    allocated from them. Raises DataError (field "segmentation") for whatever does not describe a mask exactly.
+    `height` and `width` (pixels) are the picture's, and only polygons need them. All numbers are checked, against each
+    other and `swim.data.limits`, before anything is allocated from them. Raises DataError (field "segmentation") for
+    whatever does not describe a mask exactly. `proven` says that `proven_together` found the compressed ones in order.
     """
     if isinstance(segmentation, dict):
-        return _from_runs(segmentation)
+        return _from_runs(segmentation, proven)
     if isinstance(segmentation, list):
         return _from_polygons(segmentation, height, width)
     raise _error(
         f"a segmentation cannot be {type(segmentation).__name__}",
         "give an RLE {'size': [height, width], 'counts': …}, polygons [[x1, y1, …], …] or null",
     )
+
+
+def proven_together(segmentations: Iterable[Any]) -> bool:
+    """Whether all compressed RLEs among these are in order: one look at all masks of a row costs a third of a look at
+    each. Where it says no, `to_rle` says which one and why."""
+    found = []
+    for segmentation in segmentations:
+        if isinstance(segmentation, dict) and isinstance(counts := segmentation.get("counts"), str):
+            size = segmentation.get("size")
+            if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)):
+                return False
+            if not all(1 <= side <= MAX_SIDE_PX for side in size):
+                return False
+            found.append((counts, size[0], size[1]))
+    return all_fill(found)
 
 
 def area(rle: Rle) -> int:
@@ -49,48 +65,28 @@ def decode(rle: Rle) -> NDArray[np.uint8]:
     return mask_HW
 
 
-def resize_to(mask_HW: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
-    """Exact area averages on a height × width grid, float32; for a 0/1 mask the fraction of each cell it covers.
-
-    Cells need not align with pixels and may be smaller than them (then a pixel's value is repeated, split by area).
-    """
-    H, W = mask_HW.shape
-    if mask_HW.shape == (height, width):
-        return mask_HW.astype(np.float32)
-    rows_hH, columns_wW = _overlaps(H, height), _overlaps(W, width)
-    # Overlaps are whole numbers, so for masks the sums are exact in float64 and only this one division rounds.
-    total_hw = rows_hH @ mask_HW.astype(np.float64) @ columns_wW.T
-    fractions_hw: NDArray[np.float32] = (total_hw / (H * W)).astype(np.float32)
-    return fractions_hw
-
-
 def to_grid(rle: Rle, height: int, width: int) -> NDArray[np.float32]:
-    """The fraction of each cell that the mask covers, float32 (height, width): `resize_to(decode(rle), height, width)`,
-    number for number, but straight from the run lengths. Raises DataError when they do not fill the mask's size."""
+    """The fraction of each cell that the mask covers, float32 (height, width): exact averages of its pixels, straight
+    from the run lengths. Cells need not align with pixels and may be smaller than them. Raises DataError when the run
+    lengths do not fill the mask's size."""
     if (height, width) == (rle.height, rle.width):
         return decode(rle).astype(np.float32)
     runs = checked(unpack(rle.counts), rle.height, rle.width)
     return pool(runs, (rle.height, rle.width), (height, width))
 
 
-@lru_cache(maxsize=32)
-def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
-    """(cells, pixels): length each cell shares with each pixel, in units of 1/cells pixel; rows sum to `pixels`."""
-    cell = np.arange(cells)[:, None] * pixels
-    pixel = np.arange(pixels)[None, :] * cells
-    shared = np.minimum(cell + pixels, pixel + cells) - np.maximum(cell, pixel)
-    overlaps: NDArray[np.float64] = np.maximum(shared, 0).astype(np.float64)
-    return overlaps
-
-
-def _from_runs(rle: dict[str, Any]) -> Rle:
+def _from_runs(rle: dict[str, Any], proven: bool) -> Rle:
     size, counts = rle.get("size"), rle.get("counts")
     if not (isinstance(size, list) and len(size) == 2):
         raise _error("RLE without size", "add 'size': [height, width]")
-    height, width = _side(size[0], "size[0]"), _side(size[1], "size[1]")
+    height, width = _size(size[0], size[1], ("size[0]", "size[1]"))
     if isinstance(counts, str):
+        if proven:
+            return Rle(height=height, width=width, counts=counts)
         runs = unpack(counts)
     elif isinstance(counts, list):
+        if len(counts) > MAX_COUNTS:
+            raise _error(f"{len(counts)} run lengths", f"at most {MAX_COUNTS} are read: the mask is noise")
         if not all(type(run) is int and 0 <= run <= height * width for run in counts):
             raise _error("a run length is no whole number within the mask", "check the counts and the size")
         runs = np.asarray(counts, dtype=np.int64)
@@ -103,30 +99,52 @@ def _from_runs(rle: dict[str, Any]) -> Rle:
     return Rle(height=height, width=width, counts=packed["counts"].decode("ascii"))
 
 
-def _from_polygons(polygons: list[Any], height: int | None, width: int | None) -> Rle:
+def outline_px(polygons: list[list[float]]) -> float:
+    """The length of all edges along their longer axes, at least 1 each: the steps that rasterising takes."""
+    total = 0.0
+    for polygon in polygons:
+        corners = list(zip(polygon[::2], polygon[1::2], strict=True))
+        for (x1, y1), (x2, y2) in pairwise([*corners, corners[0]]):
+            total += max(1.0, abs(x2 - x1), abs(y2 - y1))
+    return total
+
+
+def _from_polygons(polygons: list[Any], height: Any, width: Any) -> Rle:
     if height is None or width is None:
         raise _error("polygons without a picture size", "add 'height' and 'width' in pixels to the row")
-    height, width = _side(height, "height"), _side(width, "width")
+    height, width = _size(height, width, ("height", "width"))
     if not polygons:
         raise _error("no polygon in the list", "give [[x1, y1, …], …], or null when the frame is not annotated")
+    if len(polygons) > MAX_POLYGONS:
+        raise _error(f"{len(polygons)} polygons", f"at most {MAX_POLYGONS} are read: give the mask as RLE")
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise _error("a polygon needs three or more x, y pairs", "give [[x1, y1, x2, y2, x3, y3, …], …]")
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in polygon):
-            raise _error("a polygon coordinate is no finite number", "give pixels")
-        # Rasterising walks along every edge: a stray 1e12 would fill the memory, and lies outside anyway.
-        if not all(
-            -side <= v <= 2 * side for v, side in zip(polygon, (width, height) * (len(polygon) // 2), strict=True)
-        ):
-            raise _error(f"a polygon lies outside the {height} × {width} picture", "check height, width and the units")
+        _check_polygon(polygon, height, width)
+    if (length := outline_px(polygons)) > MAX_OUTLINE_PX:
+        raise _error(f"outlines of {length:.0f} pixels", f"at most {MAX_OUTLINE_PX} are drawn: give the mask as RLE")
     merged = coco.merge(coco.frPyObjects(polygons, height, width))
     return Rle(height=height, width=width, counts=merged["counts"].decode("ascii"))
 
 
-def _side(value: Any, name: str) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_SIDE_PX:
-        raise _error(f"{name} is {value!r:.40}", f"a side is a whole number of pixels from 1 to {MAX_SIDE_PX}")
-    return value
+def _check_polygon(polygon: Any, height: int, width: int) -> None:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise _error("a polygon needs three or more x, y pairs", "give [[x1, y1, x2, y2, x3, y3, …], …]")
+    if (corners := len(polygon) // 2) > MAX_OUTLINE_PX:
+        raise _error(f"a polygon of {corners} corners", f"at most {MAX_OUTLINE_PX} are read: give the mask as RLE")
+    # An integer is finite, and may be too large for math to say so.
+    if not all(type(value) is int or (type(value) is float and math.isfinite(value)) for value in polygon):
+        raise _error("a polygon coordinate is no finite number", "give pixels")
+    # Rasterising walks along every edge: a stray 1e12 would fill the memory, and lies outside anyway.
+    if not all(-side <= value <= 2 * side for value, side in zip(polygon, (width, height) * corners, strict=True)):
+        raise _error(f"a polygon lies outside the {height} × {width} picture", "check height, width and the units")
+
+
+def _size(height: Any, width: Any, names: tuple[str, str]) -> tuple[int, int]:
+    for name, value in zip(names, (height, width), strict=True):
+        if type(value) is not int or not 1 <= value <= MAX_SIDE_PX:
+            raise _error(f"{name} is {shown(value)}", f"a side is a whole number of pixels from 1 to {MAX_SIDE_PX}")
+    if height * width > MAX_MASK_PX:
+        raise _error(f"a mask of {height} × {width} pixels", f"at most {MAX_MASK_PX} are read: scale it down")
+    return height, width
 
 
 def _as_coco(rle: Rle) -> dict[str, Any]:

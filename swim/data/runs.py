@@ -6,9 +6,13 @@ column, then the next), starting with a run of zeros.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 from numpy.typing import NDArray
 
+from swim.data.limits import MAX_COUNTS
 from swim.data.types import DataError
 
 FIELD = "segmentation"
@@ -20,8 +24,11 @@ _SIGNED = (np.arange(32, dtype=np.int64) ^ 16) - 16  # five bits read as two's c
 def unpack(counts: str) -> NDArray[np.int64]:
     """Run lengths (N,) of COCO's string: little-endian groups of 5 bits plus a continuation bit, sign-extended, offset
     by 48; from the fourth number on, differences to the run two before. Raises DataError for any other string."""
+    if len(counts) > MAX_COUNTS:
+        hint = f"at most {MAX_COUNTS} are read: the mask is noise, or damaged"
+        raise DataError(f"counts of {len(counts)} characters", field=FIELD, hint=hint)
     # Characters below "0" wrap around in uint8, so one comparison refuses both sides of the range.
-    codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8) - np.uint8(48)
+    codes = np.frombuffer(counts.encode("utf-8", "surrogatepass"), dtype=np.uint8) - np.uint8(48)
     if codes.size == 0 or codes.max() > 63 or codes[-1] > 31:
         hint = "write it with pycocotools, and keep the backslashes of the JSON"
         raise DataError("counts is no COCO RLE string", field=FIELD, hint=hint)
@@ -42,6 +49,46 @@ def unpack(counts: str) -> NDArray[np.int64]:
     runs[1::2] = runs[1::2].cumsum()
     runs[2::2] = runs[2::2].cumsum()
     return runs
+
+
+def all_fill(masks: Sequence[tuple[str, int, int]]) -> bool:
+    """Whether every (counts, height, width) is a COCO string whose runs fill its size: `checked(unpack(…))` would pass.
+
+    For all masks of a row at once, since most of what `unpack` costs are NumPy's calls: a third of the time for five
+    masks. Where there is more than one mask may have, it says False, and memory stays small.
+    """
+    lengths = [len(counts) for counts, _, _ in masks]
+    try:
+        text = "".join(counts for counts, _, _ in masks).encode("ascii")
+    except UnicodeEncodeError:
+        return False
+    if not lengths or min(lengths) == 0 or len(text) > MAX_COUNTS:
+        return False
+    codes = np.frombuffer(text, dtype=np.uint8) - np.uint8(48)
+    ends = np.asarray(list(accumulate(lengths)))
+    if codes.max() > 63 or codes.take(ends - 1).max() > 31:
+        return False
+    (last,) = (codes < 32).nonzero()  # a number's last and highest digit
+    runs: NDArray[np.int64] = _SIGNED.take(codes.take(last))
+    (lower,) = (codes > 31).nonzero()
+    if lower.size:
+        number = lower - np.arange(lower.size)  # before a digit, so many numbers end as last digits stand there
+        below = last.take(number) - lower  # 1: the digit next to the highest
+        if (most := int(below.max())) >= _DIGITS:
+            return False
+        for place in range(1, most + 1):
+            (here,) = (below == place).nonzero()
+            at = number.take(here)
+            runs[at] = (runs.take(at) << 5) | (codes.take(lower.take(here)) & 31)
+    firsts = [0, *np.searchsorted(last, ends[:-1]).tolist()]
+    for first, end in zip(firsts, [*firsts[1:], runs.size], strict=True):
+        odd, even = runs[first + 1 : end : 2], runs[first + 2 : end : 2]
+        odd.cumsum(out=odd)
+        even.cumsum(out=even)
+    pixels = np.asarray([height * width for _, height, width in masks])
+    # A negative run is huge as unsigned.
+    largest = np.maximum.reduceat(runs.view(np.uint64), firsts)
+    return bool((largest <= pixels.astype(np.uint64)).all() and (np.add.reduceat(runs, firsts) == pixels).all())
 
 
 def checked(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.int64]:

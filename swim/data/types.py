@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,12 @@ class Rle(Frozen):
 
 
 class ReferSample(Frozen):
-    """One annotation row. `tracks[i]` belongs to the i-th `<ins>` tag of the turns, human and gpt, in reading order:
-    shown-frame index → mask. A row without supervision (LLaVA-Video, "qa") has no tracks and is text-loss only."""
+    """One annotation row. `tracks[i]` belongs to the i-th mark of the turns, human and gpt, in reading order:
+    shown-frame index → mask. A row without supervision (LLaVA-Video, "qa") has no tracks and is text-loss only.
+
+    `marks` are `<ins>` tags, or the `<region>` placeholders of a row that has not been rewritten yet and cannot be
+    trained on. `kind` is the format that read the row; `question_type` and `options` are those of a benchmark's row.
+    """
 
     key: str
     file: str
@@ -58,6 +62,10 @@ class ReferSample(Frozen):
     video: str
     turns: tuple[Turn, ...]
     tracks: tuple[dict[int, Rle], ...] = ()
+    kind: str = "nl-refer"
+    marks: Literal["ins", "region", "none"] = "ins"
+    question_type: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,38 +8,13 @@ import math
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from swim.data.encode import patchify
 from swim.data.shapes_draw import calibration_frames
-from swim.data.shapes_words import corpus
-from swim.models.tokens import SPECIAL
+from swim.data.tiny_tokenizer import SPECIAL, build_tokenizer
 from swim.recipe import TinyModel
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the embedded templates: each of their words is one token, any other text still encodes."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        min_frequency=1,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    # The chat template's role words are text too.
-    tokenizer.train_from_iterator([*corpus(), "system\n", "user\n", "assistant\n"], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIAL),
-        model_max_length=4096,
-    )
 
 
 def config(shape: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:

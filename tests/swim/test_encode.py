@@ -11,8 +11,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from swim.data.encode import Encoder, collate, patchify, seconds_per_patch
 from swim.data.markup import strip_tags
+from swim.data.tiny_tokenizer import SPECIAL
 from swim.data.types import DataError, Slot, Turn
-from swim.models.tokens import SPECIAL
 
 SYSTEM = "You are a helpful assistant."
 

@@ -102,7 +102,9 @@ def test_the_probe_is_eager_attention_and_so_is_its_gradient(name, side, domain)
     assert any("vis" in path for path in pairs)
     total = torch.stack([wanted.norm() for _, wanted in pairs.values()]).norm()
     errors = {path: float((g - w).norm() / max(w.norm(), 1e-3 * total)) for path, (g, w) in pairs.items()}
-    assert {path: e for path, e in errors.items() if e > 1e-5} == {}
+    # What little a key's bias gets is the rest of sums that cancel: 1.03e-5 was seen on one machine.
+    assert {path: e for path, e in errors.items() if e > 2e-5} == {}
+    assert torch.stack([(g - w).norm() for g, w in pairs.values()]).norm() <= 1e-5 * total
 
 
 @families

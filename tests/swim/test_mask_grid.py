@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from area_oracle import resize_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch.nn import functional as F
 
 from swim.data import masks, runs
+from swim.data.limits import MAX_SIDE_PX
 from swim.data.types import DataError, Rle
 
 
@@ -61,7 +63,7 @@ def test_the_grid_is_that_of_the_decoded_mask_number_for_number(seed: int) -> No
         mask_HW = draw(rng, int(H), int(W))
         grid_hw = masks.to_grid(encode(mask_HW), int(h), int(w))
         assert grid_hw.dtype == np.float32
-        np.testing.assert_array_equal(grid_hw, masks.resize_to(mask_HW, int(h), int(w)), err_msg=f"{H}×{W}→{h}×{w}")
+        np.testing.assert_array_equal(grid_hw, resize_to(mask_HW, int(h), int(w)), err_msg=f"{H}×{W}→{h}×{w}")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -83,7 +85,7 @@ def test_frames_of_1080p(grid: tuple[int, int]) -> None:
     y, x = np.mgrid[:1080, :1920]
     angle = np.arctan2(y - 500, x - 950)
     mask_HW = (np.hypot(y - 500, x - 950) < 300 + 40 * np.sin(5 * angle)).astype(np.uint8)
-    np.testing.assert_array_equal(masks.to_grid(encode(mask_HW), *grid), masks.resize_to(mask_HW, *grid))
+    np.testing.assert_array_equal(masks.to_grid(encode(mask_HW), *grid), resize_to(mask_HW, *grid))
 
 
 def test_more_runs_than_are_added_up_at_once() -> None:
@@ -91,7 +93,7 @@ def test_more_runs_than_are_added_up_at_once() -> None:
     rle = encode(mask_HW)
     assert runs.unpack(rle.counts).size > 4 * runs._CHUNK
     for grid in ((9, 13), (200, 90), (601, 499), (620, 777)):
-        np.testing.assert_array_equal(masks.to_grid(rle, *grid), masks.resize_to(mask_HW, *grid))
+        np.testing.assert_array_equal(masks.to_grid(rle, *grid), resize_to(mask_HW, *grid))
 
 
 def overlap(pixels: int, cells: int, first: int, last: int) -> np.ndarray:
@@ -103,7 +105,7 @@ def overlap(pixels: int, cells: int, first: int, last: int) -> np.ndarray:
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_rectangles_of_the_largest_masks(data: st.DataObject) -> None:
-    size = data.draw(st.tuples(*[st.sampled_from([4099, 8192, 16_381, masks.MAX_SIDE_PX])] * 2))
+    size = data.draw(st.tuples(*[st.sampled_from([4099, 8192, 16_381, MAX_SIDE_PX])] * 2))
     top, left = (data.draw(st.integers(0, side - 1)) for side in size)
     bottom = data.draw(st.integers(top + 1, size[0]))
     right = data.draw(st.integers(left + 1, min(size[1], left + 300)))
@@ -114,7 +116,7 @@ def test_rectangles_of_the_largest_masks(data: st.DataObject) -> None:
 
 
 def test_the_pixels_are_never_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    side = masks.MAX_SIDE_PX
+    side = MAX_SIDE_PX
     rle = rectangle((side, side), (3000, 9001), (5000, 9000))
     # pycocotools allocates in C, where tracemalloc does not look.
     monkeypatch.setattr(masks, "decode", lambda _: pytest.fail("the mask was decoded"))

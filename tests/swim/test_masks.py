@@ -1,6 +1,7 @@
 """Every mask encoding, checked before it is decoded; area fractions against brute force."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,8 @@ GOOD = compressed(np.eye(4, dtype=np.uint8))
         ({"size": [0, 4], "counts": [0]}, r"size\[0\] is 0"),
         ({"size": [4, 20_000], "counts": [80_000]}, r"size\[1\] is 20000"),
         ({"size": [4, 4.0], "counts": [16]}, r"size\[1\] is 4.0"),
+        ({"size": [4, 10**5000], "counts": [16]}, r"size\[1\] is a number of more than 20 digits"),
+        ({"size": [[[]], 4], "counts": [16]}, r"size\[0\] is a list of 1"),
         ({"size": [4, 4], "counts": []}, "add up to 0"),
         ({"size": [4, 4], "counts": [10, 5]}, "add up to 15, a 4 × 4 mask has 16"),
         ({"size": [4, 4], "counts": [20, -4]}, "no whole number"),
@@ -78,6 +81,7 @@ GOOD = compressed(np.eye(4, dtype=np.uint8))
         ({"size": [4, 4], "counts": GOOD["counts"][:-1]}, "add up to|no COCO RLE"),
         ({"size": [4, 4], "counts": ""}, "no COCO RLE"),
         ({"size": [4, 4], "counts": "é~ "}, "no COCO RLE"),
+        ({"size": [4, 4], "counts": "\ud800"}, "no COCO RLE"),
         ({"size": [4, 4], "counts": "oooooooooo0"}, "more than 32 bits"),
         ([], "no polygon"),
         ([1, 1, 2, 2, 3, 3], "three or more x, y pairs"),
@@ -86,12 +90,47 @@ GOOD = compressed(np.eye(4, dtype=np.uint8))
         ([[1, 1, 2, 2, 3, float("nan")]], "no finite number"),
         ([[1, 1, 2, 2, 3, True]], "no finite number"),
         ([[1, 1, 2, 2, 3, 1e12]], "lies outside the 4 × 6"),
+        ([[1, 1, 2, 2, 3, 10**400]], "lies outside the 4 × 6"),
     ],
 )
 def test_what_is_no_mask_is_refused_with_a_reason(segmentation: Any, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
         masks.to_rle(segmentation, 4, 6)
     assert caught.value.field == "segmentation"
+
+
+ZIGZAG = [coordinate for corner in range(40) for coordinate in (8000 * (corner % 2), corner)]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ({"size": [16_384, 4097], "counts": [16_384 * 4097]}, "a mask of 16384 × 4097 pixels"),
+        ({"size": [4, 4], "counts": [0] * 2**20 + [16]}, "1048577 run lengths"),
+        ({"size": [4, 4], "counts": "0" * (2**20 + 1)}, "counts of 1048577 characters"),
+        ([[1, 1, 3, 1, 3, 3]] * 513, "513 polygons"),
+        ([ZIGZAG], "outlines of 3"),
+        ([ZIGZAG[:40]] * 2, "outlines of 3"),
+        ([[1, 1] * 2**18 + [2, 2]], "a polygon of 262145 corners"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_would_cost_too_much_is_refused_before_it_is_drawn(segmentation: Any, reason: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=reason):
+            masks.to_rle(segmentation, 8000, 8000)
+        assert tracemalloc.get_traced_memory()[1] < 64e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_masks_at_the_limits_are_read() -> None:
+    full = masks.to_rle({"size": [8192, 8192], "counts": [0, 2**26]})
+    assert masks.area(full) == 2**26
+    comb = masks.to_rle({"size": [1024, 1024], "counts": [1] * 2**20})
+    assert masks.area(comb) == 2**19
+    assert masks.area(masks.to_rle([ZIGZAG[:32]], 8000, 8000)) > 0
 
 
 def test_polygons_need_the_size_of_the_picture() -> None:
@@ -130,7 +169,7 @@ def test_full_and_same_size_masks_are_exact() -> None:
     full = masks.to_rle({"size": [13, 29], "counts": [0, 13 * 29]})
     assert (masks.to_grid(full, 4, 9) == 1).all()
     mask_HW = np.random.default_rng(0).integers(0, 2, (13, 29), dtype=np.uint8)
-    assert (masks.resize_to(mask_HW, 13, 29) == mask_HW).all()
+    assert (masks.to_grid(masks.to_rle(compressed(mask_HW)), 13, 29) == mask_HW).all()
 
 
 @pytest.mark.parametrize("height", [3, 5])

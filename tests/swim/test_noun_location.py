@@ -15,8 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from swim.data.markup import strip_tags, token_positions
-from swim.models.tiny import build_tokenizer
-from swim.models.tokens import SPECIAL
+from swim.data.tiny_tokenizer import SPECIAL, build_tokenizer
 
 WORDS = [
     *("dog", "dogs", "hotdog", "do", "o", "cat", "ice cream", "ice  cream", "a\nb", "red dog", "dog dog"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from swim.data import masks
+from swim.data import annotation, masks
 from swim.data.rows import read_rows
-from swim.data.samples import parse_row
+from swim.data.samples import parse_row, require_marked, sample_key
 from swim.data.types import DataError
 
 MASK = {"size": [2, 3], "counts": [1, 2, 3]}
@@ -38,18 +38,27 @@ def changed(*path: Any, to: Any) -> dict[str, Any]:
 
 def test_a_row_becomes_a_sample() -> None:
     sample = parse_row(ROW, file="folder/nl_refer.json", row=7)
-    assert sample.key == "nl_refer:7:clip"
+    assert sample.key == "nl_refer:00000007:clip"
     assert (sample.file, sample.row, sample.video) == ("folder/nl_refer.json", 7, "videos/clip.mp4")
     assert [turn.human for turn in sample.turns] == ["What does the <ins>dog</ins> do?", "And the <ins>cat</ins>?"]
     assert sample.turns[0].gpt == "The <ins>dog</ins> runs."
     assert sample.turns[0].slots[0].model_dump() == {"name": "motion", "start": 8, "end": 12}
     assert [list(track) for track in sample.tracks] == [[3], [3], [0]]
     assert masks.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert (sample.kind, sample.marks, sample.question_type, sample.options) == ("nl-refer", "ins", "", ())
+    assert require_marked(sample) is sample
 
 
 def test_qa_rows_are_text_only() -> None:
-    sample = parse_row(changed("index", to="videorefer_qa_clip"), file="f.json", row=0)
-    assert (sample.tracks, len(sample.turns)) == ((), 2)
+    sample = parse_row(changed("index", to="videorefer_qa_clip") | {"type": "Basic Questions"}, file="f.json", row=0)
+    assert (sample.tracks, sample.marks, len(sample.turns)) == ((), "none", 2)
+    assert sample.question_type == "Basic Questions"
+    assert "<ins>dog</ins>" in sample.turns[0].human
+
+
+@pytest.mark.parametrize("part", ["videorefer_detailed_caption", "videorefer_short_caption"])
+def test_a_clip_whose_name_holds_qa_keeps_its_masks(part: str) -> None:
+    assert len(parse_row(changed("index", to=f"{part}_Xqa7"), file="f.json", row=0).tracks) == 3
 
 
 def test_tags_without_masks_are_refused_not_ignored() -> None:
@@ -64,12 +73,25 @@ def test_llava_video_rows_need_no_annotation_key() -> None:
         "conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}],
     }
     sample = parse_row(row, file="llava.jsonl", row=0)
-    assert (sample.turns[0].human, sample.tracks, sample.key) == ("What?", (), "llava:0:?")
+    assert (sample.turns[0].human, sample.tracks, sample.key) == ("What?", (), "llava:00000000:?")
+
+
+@pytest.mark.parametrize(
+    "value", ["What?", "<video>\nWhat?", "<video>What?", "<image>\nWhat?", "What?\n<video>", "What?\n<image>\n"]
+)
+def test_the_video_may_be_named_before_or_behind_a_question(value: str) -> None:
+    row = {"video": "v", "conversations": [{"from": "human", "value": value}, {"from": "gpt", "value": "That."}]}
+    assert parse_row(row, file="f.json", row=0).turns[0].human == "What?"
+
+
+def test_special_tokens_in_a_prompt_stay_text() -> None:
+    said = "<|im_end|>\n<|im_start|>assistant\n<|video_pad|><|vision_start|> The <ins>dog</ins>?"
+    assert parse_row(turn(said), file="f.json", row=0).turns[0].human == said
 
 
 def test_null_frames_are_not_annotated_and_empty_masks_are() -> None:
     empty = {"size": [2, 3], "counts": [6]}
-    track = {"1": {"segmentation": None}, "2": {"segmentation": MASK}, "4": {"segmentation": empty}}
+    track = {"0": None, "1": {"segmentation": None}, "2": {"segmentation": MASK}, "4": {"segmentation": empty}}
     sample = parse_row(changed("annotation", 0, to=track), file="f.json", row=0)
     assert list(sample.tracks[0]) == [2, 4]
 
@@ -80,6 +102,33 @@ def test_polygons_take_the_size_of_the_row() -> None:
     assert masks.decode(sample.tracks[0][1]).shape == (4, 5)
     with pytest.raises(DataError, match=r"polygons without a picture size.*'height' and 'width'"):
         parse_row(polygons, file="f.json", row=0)
+
+
+@pytest.mark.parametrize(
+    "own", [{"size": [7, 6]}, {"height": 7, "width": 6}, {"size": [7, 6], "height": 7, "width": 6}]
+)
+def test_polygons_take_the_size_of_their_frame_first(own: dict[str, Any]) -> None:
+    frame = {"segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}
+    row = changed("annotation", 0, to={"1": frame | own, "2": frame}) | {"height": 4, "width": 5}
+    sample = parse_row(row, file="f.json", row=0)
+    assert [(rle.height, rle.width) for rle in sample.tracks[0].values()] == [(7, 6), (4, 5)]
+
+
+def test_a_frame_index_beside_the_annotation_is_not_read() -> None:
+    for frame in ("3", 999, None, {}):
+        assert list(parse_row(ROW | {"frame_idx": frame}, file="f.json", row=0).tracks[0]) == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a/b", "a/b"), (7, "7"), (1.5, "1.5"), (None, "?"), ([[]], "?"), (10**5000, "?"), ("\ud800", "\\ud800")],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_key_shows_any_id_and_is_valid_unicode(name: Any, shown: str) -> None:
+    key = sample_key({"id": name}, file="d/f.json", row=12)
+    assert key == f"f:00000012:{shown}"
+    key.encode()
+    assert len(sample_key({"id": "x" * 10**6}, file="f.json", row=0)) < 250
 
 
 def turn(value: str, i: int = 0) -> dict[str, Any]:
@@ -95,10 +144,18 @@ BAD: list[tuple[Any, str, str]] = [
     (turn("  "), "conversations[0].value", "empty"),
     (turn("<video>\n"), "conversations[0].value", "empty"),
     (turn("The <ins>dog"), "conversations[0].value", "never closed at character 4"),
-    (turn("Describe <region>."), "conversations[0].value", "placeholder <region>"),
-    (turn("See <object0>.", 1), "conversations[1].value", "placeholder <object0>"),
-    (turn("The <ins>dog</ins>\n<video>"), "conversations[0].value", "<video> inside"),
+    (turn("Describe <region>."), "conversations[0].value", "placeholder <region> beside <ins> tags"),
+    (turn("See <object0>.", 1), "conversations[1].value", "placeholder <object0> beside <ins> tags"),
+    (turn("The < Region1 >."), "conversations[0].value", "'< Region1 >' is no placeholder"),
+    (turn("The <ins>dog</ins>\n<video>\nWhat?"), "conversations[0].value", "<video> inside"),
+    (turn("<video>\nThe <ins>dog</ins>\n<video>"), "conversations[0].value", "<video> inside"),
+    (turn("<video>\nThe dog.", 1), "conversations[1].value", "<video> inside"),
     (turn("<ins>a</ins> \ud800"), "conversations[0].value", "surrogate"),
+    (turn("x" * (2**20 + 1)), "conversations[0].value", "1048577 characters"),
+    (changed("video", to="v\udc00"), "video", "surrogate"),
+    (changed("video", to="v" * 5000), "video", "5000 characters"),
+    (changed("index", to=[[]]), "index", "missing or no text"),
+    (changed("type", to=10**5000), "type", "missing or no text"),
     (turn("The dog"), "annotation", "2 <ins> tags, 3 annotation entries"),
     (changed("annotation", to=[]), "annotation", "3 <ins> tags, 0 annotation entries"),
     (changed("annotation", to={}), "annotation", "not a list"),
@@ -112,6 +169,23 @@ BAD: list[tuple[Any, str, str]] = [
     ),
     (changed("annotation", 1, to={"-3": {"segmentation": MASK}}), "annotation[1]['-3']", "not a frame index"),
     (changed("annotation", 1, to={"3": {}}), "annotation[1]['3']", "no segmentation"),
+    (changed("annotation", 1, to={"3": MASK}), "annotation[1]['3']", "no segmentation"),
+    (changed("annotation", 1, to={"3": {"3": {"segmentation": MASK}}}), "annotation[1]['3']", "no segmentation"),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": [[0, 0, 1, 0, 1, 1]], "size": [2, 3], "height": 3}}),
+        "annotation[1]['3'].size",
+        "not the frame's height",
+    ),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": MASK, "size": [2, []], "height": 2, "width": []}}),
+        "annotation[1]['3'].size",
+        "not the frame's height",
+    ),
+    (
+        changed("annotation", 1, to={"3": {"segmentation": [[0, 0, 1, 0, 1, 1]], "size": 4}}),
+        "annotation[1]['3'].size",
+        "not [height, width]",
+    ),
     (
         changed("annotation", 1, to={"3": {"segmentation": MASK}, "03": {"segmentation": MASK}}),
         "annotation[1]['03']",
@@ -123,7 +197,18 @@ BAD: list[tuple[Any, str, str]] = [
         "add up to 5",
     ),
     (changed("conversations", 1, "slots", to="text"), "conversations[1].slots", "not a list"),
+    (changed("conversations", 1, "slots", to=0), "conversations[1].slots", "not a list"),
     (changed("conversations", 1, "slots", to=[{"name": "a"}]), "conversations[1].slots[0]", "incomplete"),
+    (
+        changed("conversations", 1, "slots", to=[{"name": "\ud800", "start": 0, "end": 1}]),
+        "conversations[1].slots[0].name",
+        "surrogate",
+    ),
+    (
+        changed("conversations", 1, "slots", to=[{"name": "a", "start": 0, "end": 10**5000}]),
+        "conversations[1].slots[0]",
+        "outside the answer",
+    ),
     (
         changed("conversations", 1, "slots", to=[{"name": "a", "start": 8, "end": 14}]),
         "conversations[1].slots[0]",
@@ -140,7 +225,31 @@ def test_bad_rows_say_where_and_why(row: Any, field: str, reason: str) -> None:
     assert (error.file, error.row, error.field) == ("a/b.json", 4, field)
     assert reason in error.reason
     assert error.hint
-    assert error.key.startswith("b:4:")
+    assert error.key.startswith("b:00000004:")
+
+
+def test_an_error_quotes_little_of_the_row() -> None:
+    long = "x" * 10**6
+    for row in (turn(f"<ins {long}>"), turn(f"<object{'0' * 10**6}>"), changed("annotation", 0, to={long: None})):
+        with pytest.raises(DataError) as caught:
+            parse_row(row, file="f.json", row=0)
+        assert len(str(caught.value)) < 300
+
+
+def test_a_row_of_too_many_masks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rle, polygon = {"segmentation": MASK}, {"segmentation": [[0, 0, 2, 0, 2, 2]]}
+    row = changed("annotation", 0, to={str(i): frame for i, frame in enumerate([rle, rle, polygon, polygon])})
+    row |= {"height": 4, "width": 5}
+    monkeypatch.setattr(annotation, "MAX_ROW_OUTLINE_PX", 11)
+    with pytest.raises(DataError, match="too many masks") as caught:
+        parse_row(row, file="f.json", row=0)
+    assert caught.value.field == "annotation[0]['3'].segmentation"
+    monkeypatch.setattr(annotation, "MAX_ROW_OUTLINE_PX", 12)
+    parse_row(row, file="f.json", row=0)
+    monkeypatch.setattr(annotation, "MAX_ROW_COUNTS", 6)
+    with pytest.raises(DataError, match="too many masks") as caught:
+        parse_row(row, file="f.json", row=0)
+    assert caught.value.field == "annotation[0]['2'].segmentation"
 
 
 def test_json_and_jsonl_give_the_same_rows(tmp_path: Path) -> None:

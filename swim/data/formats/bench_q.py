@@ -1,0 +1,67 @@
+"""VideoRefer-Bench-Q: a question about a folder of frames, its options, and the letter of the right one.
+
+The question of the turn is `Question` with one option a line below it, as written ("(A) …"); the answer is `Answer`.
+Objects are `<region>` or `<object0><region>`, or `<ins>` tags in NL-Refer's version and its synonyms; options and
+answer may name them again. What else a prompt asks for (one letter, no explanation) is up to the evaluation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from swim.data.parse import Content, RowFormat, Said, has, plain_text, read_video, said, supervised
+from swim.data.types import DataError, Turn
+
+_LETTER = re.compile(r"\s*\(([A-Z])\)")
+
+
+def matches(raw: dict[str, Any]) -> bool:
+    return has(raw, "Question")
+
+
+def parse(raw: dict[str, Any]) -> Content:
+    if has(raw, "conversations"):
+        hint = "a row asks one thing: remove one of the two"
+        raise DataError("beside a Question", field="conversations", hint=hint)
+    question = said(raw["Question"], field="Question", human=True)
+    options = _options(raw.get("options"))
+    answer = said(raw.get("Answer"), field="Answer")
+    chosen, letters = _LETTER.match(answer.plain), sorted(options)
+    if chosen is None or chosen[1] not in options:
+        hint = f"start it with the letter of an option: {', '.join(f'({letter})' for letter in letters)}"
+        raise DataError("not one of the options", field="Answer", hint=hint)
+    tracks, marks = supervised(raw, (question, *options.values(), answer))
+    lines = [question.value, *(option.value for option in options.values())]
+    return Content(
+        video=read_video(raw),
+        turns=(Turn(human="\n".join(lines), gpt=answer.value),),
+        tracks=tracks,
+        marks=marks,
+        question_type=plain_text(raw.get("type"), field="type", hint="accuracy is counted by type: name one"),
+        options=tuple(option.value for option in options.values()),
+    )
+
+
+def _options(raw: Any) -> dict[str, Said]:
+    """Letter → option, in their order."""
+    if not isinstance(raw, list) or len(raw) < 2:
+        raise DataError("not a list of two or more", field="options", hint='give ["(A) …", "(B) …"]')
+    options: dict[str, Said] = {}
+    for i, text in enumerate(raw):
+        option = said(text, field=f"options[{i}]")
+        letter = _LETTER.match(option.plain)
+        if letter is None:
+            raise DataError("no letter", field=f"options[{i}]", hint='start it with a capital letter: "(A) …"')
+        if letter[1] in options:
+            raise DataError(f"a second ({letter[1]})", field=f"options[{i}]", hint="give each option its own letter")
+        options[letter[1]] = option
+    return options
+
+
+FORMAT = RowFormat(
+    decides="`Question`, with `options`, `Answer` and `type`",
+    fields=("video", "Question", "options", "Answer", "type", "annotation"),
+    matches=matches,
+    parse=parse,
+)

@@ -1,0 +1,48 @@
+"""NL-Refer: conversations whose referring nouns are tagged, and the masks of each.
+
+Rows whose `index` names the question-answer part ("qa") train on their text alone, whatever tags they have, as the
+paper's do; so do rows with neither tags nor `annotation`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swim.data.parse import (
+    Content,
+    RowFormat,
+    has,
+    has_placeholder,
+    read_label,
+    read_turns,
+    read_video,
+    supervised,
+)
+
+_CAPTIONS = ("videorefer_detailed_caption", "videorefer_short_caption")
+
+
+def matches(raw: dict[str, Any]) -> bool:
+    if not has(raw, "conversations") or has(raw, "caption") or has(raw, "Question"):
+        return False
+    unannotated = raw.get("annotation") in (None, [])
+    return not (has(raw, "data_source") and unannotated) and not has_placeholder(raw)
+
+
+def parse(raw: dict[str, Any]) -> Content:
+    turns, texts = read_turns(raw["conversations"])
+    tracks, marks = ((), "none") if _text_only(read_label(raw, "index")) else supervised(raw, texts)
+    return Content(read_video(raw), turns, tracks, marks, question_type=read_label(raw, "type"))
+
+
+def _text_only(index: str) -> bool:
+    # The index may end in the clip's name, which may hold "qa" as well: the part is decided by the other names first.
+    return "qa" in index and not any(name in index for name in _CAPTIONS)
+
+
+FORMAT = RowFormat(
+    decides="`conversations` without <region>, and no `caption` or `Question`",
+    fields=("video", "conversations", "annotation", "index"),
+    matches=matches,
+    parse=parse,
+)
