@@ -1,0 +1,1 @@
+"""`swimlab doctor`: what is in annotation files and videos, before anybody pays for anything."""

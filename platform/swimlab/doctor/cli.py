@@ -1,0 +1,124 @@
+"""`swimlab doctor`: its flags, its screen and its exit codes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path, PurePosixPath
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from rich.console import Console
+
+from swim import recipes
+from swim.recipe import FramePolicy, NLReferFiles
+from swimlab.backends import StoreError
+from swimlab.doctor.rows import Exam
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_=@+-]+")
+MAX_NAME_CHARS = 60
+
+
+class Doctor(BaseSettings):
+    """What is in these annotation files and videos: rows by kind, what is broken and where, masks, tags, visual tokens,
+    and what decoding would cost. Exits with 1 when too many rows are broken or a file cannot be read to its end."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
+    )
+
+    annotations: CliPositionalArg[list[str]] = Field(
+        min_length=1, description=".json arrays, .jsonl or .parquet; local or s3://bucket/key"
+    )
+    videos: str | None = Field(None, description="what the rows' video paths are relative to: a folder or s3:// prefix")
+    recipe: str | None = Field(None, description="the recipe whose frames and formats count; default: the paper's")
+    max_frames: int | None = Field(None, ge=2, multiple_of=2, description="frames of a clip, instead of the recipe's")
+    max_pixels: int | None = Field(None, ge=1, description="pixels of a frame at most, instead of the recipe's")
+    decode: int = Field(16, ge=0, description="rows to decode, to estimate what all of them cost")
+    store: str = Field("swimlab-store", description="where the report goes: a folder or s3://bucket/prefix")
+    name: str | None = Field(None, description="the report's name; default: that of the annotation files")
+    concurrency: int | None = Field(None, ge=1, description="parts of files at a time; default: one a CPU")
+    max_quarantined_share: float = Field(0.5, ge=0, le=1, description="exit with 1 when more rows are broken")
+    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+
+    @field_validator("annotations")
+    @classmethod
+    def _named_once(cls, annotations: list[str]) -> list[str]:
+        stems: dict[str, str] = {}
+        for file in annotations:
+            if not file.isprintable():
+                raise ValueError(f"{file!r}: a name with control characters or of no valid Unicode; rename the file")
+            first = stems.setdefault(PurePosixPath(file).stem, file)
+            if first is not file:
+                raise ValueError(f"{first} and {file} would give rows the same keys: rename one, or examine it alone")
+        return annotations
+
+    @property
+    def report_name(self) -> str:
+        """The name, made of characters that every store takes."""
+        stems = "+".join(PurePosixPath(file).stem for file in self.annotations)
+        return (_NOT_A_NAME.sub("-", self.name or stems).strip("-") or "unnamed")[:MAX_NAME_CHARS]
+
+    def exam(self) -> tuple[Exam, str]:
+        """What to examine, and the recipe's name in words. Raises ValueError for a recipe that does not exist."""
+        data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
+        changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels}
+        frames = data.frames.model_dump() | {name: value for name, value in changed.items() if value is not None}
+        formats = data.formats if isinstance(data, NLReferFiles) else ("nl-refer",)
+        exam = Exam(
+            annotations=tuple(_absolute(file) for file in self.annotations),
+            videos=_absolute(self.videos) if self.videos else None,
+            frames=FramePolicy.model_validate(frames),
+            formats=formats,
+            decode=self.decode,
+        )
+        return exam, self.recipe or "the paper"
+
+    def cli_cmd(self) -> None:
+        """Runs it and exits: 0, 1 (see above), 130 on Ctrl-C."""
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        try:
+            code = examine(self, console)
+        except KeyboardInterrupt:
+            console.print("stopped; no report was written")
+            code = 130
+        except (StoreError, ValueError, OSError) as error:
+            known = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
+            console.print(
+                f"{type(known).__name__}: {known}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
+            code = 1
+        raise SystemExit(code)
+
+
+def _absolute(place: str) -> str:
+    # Workers may run in another folder.
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def examine(chosen: Doctor, console: Console) -> int:
+    """Examines, prints, writes the report. The exit code."""
+    # Ray, SciPy and matplotlib take seconds to import: not for --help or a mistyped flag.
+    import ray
+
+    from swimlab import cluster
+    from swimlab.doctor import findings, report, run, text
+    from swimlab.progress import SweepProgress
+    from swimlab.store import SweepStore
+
+    exam, recipe = chosen.exam()
+    name = chosen.report_name
+    store = SweepStore(chosen.store)
+    cluster.check_durable(store.uri)
+    store.check_writable()
+    with cluster.session(), SweepProgress(console) as progress:
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        cpus = min(cpus, chosen.concurrency or cpus)
+        folder = report.folder_of(name)
+        outcome = run.run(exam, store, folder, chosen.cache, cpus, progress.stage)
+    found = findings.findings(exam, outcome, name=name, recipe=recipe)
+    failed = findings.failed(found, chosen.max_quarantined_share)
+    uri = report.write_report(found, store, failed=failed)
+    console.print(text.terminal(found, failed=failed))
+    console.print(f"report {uri}", soft_wrap=True, highlight=False, markup=False)
+    return 1 if failed else 0

@@ -1,0 +1,201 @@
+"""What the doctor sees in the rows themselves, without their videos: one part of a file → a tally, the broken rows, and
+what each readable row asks of its video."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, cast
+
+import pyarrow as pa
+
+from swim import registry
+from swim.data.frames import needs, smart_resize
+from swim.data.parse import RowFormat
+from swim.data.rows import Part, read_part
+from swim.data.samples import FORMATS, parse_row, sample_key
+from swim.data.types import DataError, ReferSample
+from swim.recipe import FramePolicy, Frozen
+from swimlab.doctor.content import add_clip, count_encodings, count_masks, count_texts
+from swimlab.doctor.tally import Example, Pick, Tally, place_of
+
+State = Literal["usable", "to rewrite", "for evaluation", "broken"]
+STATES: tuple[State, ...] = ("usable", "to rewrite", "for evaluation", "broken")
+UNREADABLE = "unreadable"
+ROWS_IN = "rows in "
+MAX_TEXT_CHARS = 1000
+
+BROKEN_SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("key", pa.string()),
+        ("kind", pa.string()),
+        ("field", pa.string()),
+        ("reason", pa.string()),
+        ("hint", pa.string()),
+    ]
+)
+CLAIM_SCHEMA = pa.schema(
+    [
+        ("place", pa.uint64()),  # of the video's name
+        ("video", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("key", pa.string()),
+        ("kind", pa.string()),
+        ("state", pa.string()),
+        ("frames", pa.list_(pa.int64())),
+        ("sizes", pa.list_(pa.int64())),  # height, width, height, width, …
+        ("part", pa.string()),
+    ]
+)
+
+_ONE_OF_MANY = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+class Exam(Frozen):
+    """What is examined, and as what: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
+    those of the training set that the rows are to become, `decode` rows are decoded to estimate what all would cost."""
+
+    annotations: tuple[str, ...]
+    videos: str | None = None
+    frames: FramePolicy = FramePolicy()
+    formats: tuple[str, ...] = ("nl-refer", "llava-video")
+    decode: int = 16
+
+
+@dataclass
+class Found:
+    """Of one part. `problem` says why its reading stopped, empty when it did not."""
+
+    tally: Tally = field(default_factory=Tally)
+    broken: list[dict[str, Any]] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+
+def check_part(part: Part, exam: Exam) -> Found:
+    """Reads and checks the rows of a part. Claims are made where the exam has videos to hold them against."""
+    found = Found()
+    where = part.model_dump_json() if exam.videos else ""
+    try:
+        for row, raw in read_part(part):
+            _check_row(raw, part.file, row, exam, found, where)
+    except DataError as error:
+        found.problem = stopped(error)
+    return found
+
+
+def _check_row(raw: Any, file: str, row: int, exam: Exam, found: Found, part: str) -> None:
+    tally = found.tally
+    tally.add("rows", 1)
+    tally.add(f"{ROWS_IN}{file}", 1)
+    count_encodings(raw, tally)
+    try:
+        sample = parse_row(raw, file=file, row=row)
+    except (DataError, MemoryError) as known:
+        if isinstance(known, MemoryError):
+            raise  # the machine's fault, not the row's
+        kind = kind_of(raw)
+        tally.count("broken", kind)
+        note_broken(found, known, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
+        return
+    except Exception as unexpected:
+        hint = "unexpected: try the row alone with swim.data.samples.parse_row, and please report it"
+        error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
+        tally.count("broken", UNREADABLE)
+        note_broken(found, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
+        return
+    state = state_of(sample, exam.formats)
+    tally.count(state, sample.kind)
+    count_texts(sample, tally)
+    count_masks(sample, tally)
+    place = place_of(sample.video)
+    tally.video(place)
+    if part:
+        asked = needs(sample)
+        found.claims.append(
+            {
+                "place": place,
+                "video": sample.video,
+                "file": file,
+                "row": row,
+                "key": sample.key,
+                "kind": sample.kind,
+                "state": state,
+                "frames": list(asked.frames),
+                "sizes": [side for size in asked.mask_sizes for side in size],
+                "part": part,
+            }
+        )
+    elif sizes := {(rle.height, rle.width) for track in sample.tracks for rle in track.values()}:
+        _guess_tokens(max(sizes), exam.frames, tally)
+
+
+def _guess_tokens(size: tuple[int, int], policy: FramePolicy, tally: Tally) -> None:
+    """Without the video: it is taken to be as large as the mask, and long enough."""
+    try:
+        height, width = smart_resize(*size, policy)
+    except DataError:
+        return  # the video itself will say so
+    add_clip(policy.max_frames, height, width, policy, tally)
+
+
+def state_of(sample: ReferSample, formats: tuple[str, ...]) -> State:
+    """What a readable row is good for. `formats` are those that a training set may consist of."""
+    if sample.kind not in (*formats, "videorefer"):
+        return "for evaluation"
+    return "to rewrite" if sample.marks == "region" else "usable"
+
+
+def kind_of(raw: Any) -> str:
+    """The format that a broken row was meant to have, as far as that can be told."""
+    if not isinstance(raw, dict):
+        return UNREADABLE
+    claims = [name for name, entry in _formats().items() if entry.matches(raw)]
+    return claims[0] if len(claims) == 1 else UNREADABLE
+
+
+@cache
+def _formats() -> dict[str, RowFormat]:
+    return {name: cast(RowFormat, registry.load(FORMATS, name)) for name in registry.names(FORMATS)}
+
+
+def note_broken(found: Found, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
+    """Counts a broken row by its reason, and keeps it for the table of all of them."""
+    example = Example(
+        file=plain(file),
+        row=row,
+        key=plain(key),
+        kind=kind,
+        field=plain(error.field),
+        reason=plain(error.reason),
+        hint=plain(error.hint),
+    )
+    found.broken.append(example.model_dump())
+    found.tally.broken(group(example.field, example.reason), example)
+
+
+def stopped(error: DataError) -> str:
+    """Why a file could not be read further, without its name."""
+    where = f"row {error.row}: " if error.row >= 0 else ""
+    return plain(f"{where}{error.reason} ({error.hint})")
+
+
+def group(where: str, reason: str) -> str:
+    """Reasons that differ only in numbers or quoted names are one."""
+    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{where}: {reason}"))
+
+
+def plain(text: str) -> str:
+    """Valid UTF-8 of bounded length, which Parquet and readers want."""
+    cut = text[:MAX_TEXT_CHARS] + "…" * (len(text) > MAX_TEXT_CHARS)
+    return cut.encode("utf-8", "backslashreplace").decode()
+
+
+def picked(claim: dict[str, Any]) -> Pick:
+    """A row that stands for others when decoding is timed."""
+    return Pick(place=place_of(claim["key"]), key=claim["key"], row=claim["row"], part=claim["part"])

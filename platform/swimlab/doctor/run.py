@@ -1,0 +1,248 @@
+"""How an exam is run: Ray Data over the annotation files, then every video once, then a few rows decoded.
+
+One task finds where the parts of a file begin, others read and check them at the same time, and the driver merges what
+they send: a tally and the broken rows of a part. Nothing that is held grows with the number of rows but 8 bytes a
+distinct video; broken rows go to the store 20,000 at a time, and what rows ask of their videos waits on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swim.data.rows import Part, split
+from swim.data.rows_parquet import count_rows
+from swim.data.storage import open_range
+from swim.data.types import DataError
+from swim.recipe import FramePolicy
+from swimlab.doctor.rows import BROKEN_SCHEMA, CLAIM_SCHEMA, Exam, Found, check_part, stopped
+from swimlab.doctor.tally import Pick, Tally
+from swimlab.doctor.videos import Claims, Trial, check_videos, try_row
+from swimlab.store import SweepStore
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+ROWS_PER_PART = 4000  # some seconds of work; a tally of their rows is 100 kB
+BROKEN_ROWS_PER_FILE = 20_000
+
+
+@dataclass
+class Outcome:
+    """What an exam found. `problems` names the files that could not be read to their end, and why."""
+
+    tally: Tally
+    sizes: dict[str, int]
+    problems: dict[str, str]
+    trials: list[Trial] = field(default_factory=list)
+    broken_files: list[str] = field(default_factory=list)
+
+
+def run(exam: Exam, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: Progress) -> Outcome:
+    """Examines everything, on a Ray that is there. Broken rows go to `folder` of the store. Raises OSError when videos
+    on S3 cannot be reached, StoreError when the store cannot be written."""
+    sizes, problems = _sizes(exam.annotations)
+    outcome = Outcome(Tally(exam.decode), sizes, problems)
+    broken = _BrokenRows(store, folder)
+    with Claims(scratch) as claims:
+        _read(exam, outcome, broken, claims, cpus, progress)
+        if exam.videos and claims.rows:
+            _watch(exam, outcome, broken, claims, cpus, progress)
+    outcome.broken_files = broken.close()
+    return outcome
+
+
+def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Bytes of the files that can be opened, and why others cannot."""
+    sizes, problems = {}, {}
+    for name in files:
+        try:
+            with open_range(name) as file:
+                sizes[name] = file.seek(0, 2)
+        except DataError as error:
+            problems[name] = stopped(error)
+    return sizes, problems
+
+
+def _read(exam: Exam, outcome: Outcome, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress) -> None:
+    total, done = sum(outcome.sizes.values()), 0
+    unit, scale = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
+    for result in _parts_checked(exam, list(outcome.sizes), cpus):
+        if result["problem"]:
+            outcome.problems.setdefault(result["file"], result["problem"])
+        if not result["tally"]:
+            continue
+        outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
+        broken.add(_table(result["broken"]))
+        if exam.videos:
+            claims.add(_table(result["claims"]))
+        done += round(result["share"] * outcome.sizes[result["file"]])
+        progress(f"read annotations, {unit}", done // scale, total // scale)
+
+
+def _parts_checked(exam: Exam, files: list[str], cpus: int) -> Iterator[dict[str, Any]]:
+    """One result for each part, in the order of files and rows."""
+    if not files:
+        return
+    import ray.data
+    from ray.data import ExecutionOptions, ExecutionResources, TaskPoolStrategy
+
+    finders = min(len(files), max(1, cpus // 8))
+    items = ray.data.from_items([{"file": name} for name in files], override_num_blocks=len(files))
+    # Finding rows takes a small part of the time that checking them takes, so it reserves no CPU; operators of
+    # different needs are not fused, and checking begins with the first part found.
+    parts = items.map_batches(
+        _find_parts, batch_size=1, num_cpus=0, fn_args=(ROWS_PER_PART,), compute=TaskPoolStrategy(size=finders)
+    )
+    checked = parts.map_batches(
+        _check,
+        batch_size=1,
+        num_cpus=0.5,  # two a core: one works while Ray Data hands out the next part, which takes it 0.1 to 0.3 s
+        fn_args=(exam.model_dump_json(),),
+    )
+    context = checked.context
+    context.enable_progress_bars = False
+    context.execution_options = ExecutionOptions(
+        preserve_order=True, resource_limits=ExecutionResources.for_limits(cpu=cpus)
+    )
+    # Blocks of one part: else a file's parts are handed on together when its last one is found.
+    context.target_max_block_size = context.target_min_block_size = 1
+    for batch in checked.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from batch.to_pylist()
+
+
+def _find_parts(batch: dict[str, Any], rows_per_part: int) -> Iterator[dict[str, Any]]:
+    """Task: the parts of a file, one by one, and the error that ends them, if any."""
+    for name in batch["file"].tolist():
+        try:
+            with open_range(name) as file:
+                units = count_rows(file, name) if name.endswith(".parquet") else file.seek(0, 2)
+            for part in split(name, rows_per_part):
+                share = (part.end - part.start) / max(units, 1)
+                yield {"file": [name], "part": [part.model_dump_json()], "share": [share], "problem": [""]}
+        except DataError as error:
+            yield {"file": [name], "part": [""], "share": [0.0], "problem": [stopped(error)]}
+
+
+def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
+    """Task: a part → what was found in it."""
+    (name,), (text,), (problem,) = batch["file"], batch["part"], batch["problem"]
+    packed = {"tally": "", "broken": b"", "claims": b"", "problem": str(problem)}
+    if text:
+        packed = _packed(check_part(Part.model_validate_json(text), Exam.model_validate_json(exam)))
+    return {"file": [name], "share": batch["share"]} | {key: [value] for key, value in packed.items()}
+
+
+def _watch(exam: Exam, outcome: Outcome, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress) -> None:
+    """Every video once, then the trial."""
+    import ray
+
+    assert exam.videos is not None
+    watcher = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_Watcher)
+    total, done = len(outcome.tally.videos), 0
+    arguments = exam.videos, exam.frames.model_dump_json(), exam.decode
+    actors = [watcher.remote(*arguments) for _ in range(min(cpus, total))]
+    for found, videos in _in_turn(actors, "check", claims.chunks()):
+        outcome.tally.merge(Tally.from_json(json.loads(found["tally"])))
+        broken.add(_table(found["broken"]))
+        done += videos
+        progress("look at videos", done, total)
+    picks = outcome.tally.sample
+    for trial in _in_turn(actors, "decode", (pick.model_dump_json() for pick in picks)):
+        outcome.trials.append(Trial.model_validate_json(trial))
+        progress("decode some rows", len(outcome.trials), len(picks))
+    for actor in actors:
+        ray.kill(actor)
+
+
+def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[Any]:
+    """Results in the order of the items; two items an actor are under way, and no more are taken."""
+    import ray
+
+    under_way: deque[Any] = deque()
+    for number, item in enumerate(items):
+        under_way.append(getattr(actors[number % len(actors)], method).remote(item))
+        if len(under_way) >= 2 * len(actors):
+            yield ray.get(under_way.popleft())
+    while under_way:
+        yield ray.get(under_way.popleft())
+
+
+class _Watcher:
+    """Actor: looks at videos and decodes rows, through a process that may hang or die."""
+
+    def __init__(self, videos: str, frames: str, picks: int) -> None:
+        from swim.data.decoder import Decoder
+
+        self._policy = FramePolicy.model_validate_json(frames)
+        self._decoder = Decoder(videos, self._policy)
+        self._picks = picks
+
+    def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
+        """Of a chunk of claims: what was found, and the number of videos looked at."""
+        found = check_videos(claims, self._decoder, self._policy, self._picks)
+        return _packed(found), len(claims["video"].unique())
+
+    def decode(self, pick: str) -> str:
+        """A trial, as JSON."""
+        return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
+
+
+def _packed(found: Found) -> dict[str, Any]:
+    return {
+        "tally": json.dumps(found.tally.to_json()),
+        "broken": _bytes(pa.Table.from_pylist(found.broken, schema=BROKEN_SCHEMA)),
+        "claims": _bytes(pa.Table.from_pylist(found.claims, schema=CLAIM_SCHEMA)),
+        "problem": found.problem,
+    }
+
+
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _table(content: bytes) -> pa.Table:
+    return pa.ipc.open_stream(content).read_all()
+
+
+class _BrokenRows:
+    """All broken rows, in Parquet files of the store, written as they come."""
+
+    def __init__(self, store: SweepStore, folder: str) -> None:
+        self._store, self._folder = store, folder
+        self._waiting: list[pa.Table] = []
+        self._names: list[str] = []
+
+    def add(self, rows: pa.Table) -> None:
+        self._waiting.append(rows)
+        if sum(table.num_rows for table in self._waiting) >= BROKEN_ROWS_PER_FILE:
+            self._write()
+
+    def close(self) -> list[str]:
+        """The files' names. There is always one."""
+        if self._waiting or not self._names:
+            self._write()
+        return self._names
+
+    def _write(self) -> None:
+        table = pa.concat_tables([BROKEN_SCHEMA.empty_table(), *self._waiting])
+        self._waiting = []
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        content: bytes = sink.getvalue().to_pybytes()
+        # Named by what is in it: until the new report names its files, those of the old one stay.
+        name = f"broken-{len(self._names):05d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
+        self._store.backend.replace(f"{self._folder}/{name}", content)
+        self._names.append(name)

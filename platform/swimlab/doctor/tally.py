@@ -1,0 +1,227 @@
+"""What is counted while rows are read: small, and mergeable in any grouping and any order.
+
+Only whole numbers are added, labels are kept or let go by a hash of themselves alone, and examples are the first of
+their kind: so the same rows give the same tally whoever reads which of them, and its size does not grow with them.
+Exception: a set of videos takes 8 bytes for each distinct one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swim.recipe import Frozen
+
+MAX_LABELS = 20_000  # of one count; the nouns of VideoRefer-700K fit
+MAX_LABEL_CHARS = 80
+FIRST_EXAMPLES = 3
+
+# Lower edges of the bins; the last one is open.
+EDGES: dict[str, tuple[int, ...]] = {
+    "objects a row": (0, 1, 2, 3, 4, 6, 8, 16, 32),
+    "masks an object": (1, 2, 3, 4, 5, 6, 8, 16, 32, 64),
+    "frames annotated a row": (0, 1, 2, 3, 4, 5, 6, 8, 16, 32, 64),
+    "turns a row": (1, 2, 3, 4, 6, 8, 16),
+    "tags a row": (0, 1, 2, 3, 4, 6, 8, 16),
+    "question characters": (0, 25, 50, 100, 200, 400, 800, 1600, 6400, 25_600),
+    "answer characters": (0, 25, 50, 100, 200, 400, 800, 1600, 6400, 25_600),
+    # Share of the picture, in millionths.
+    "object area": (0, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000),
+    "frames a video": (0, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16_384),
+    "seconds a video": (0, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600),
+    "tokens a clip": (0, 256, 512, 1024, 2048, 4096, 6144, 8192, 10_240, 12_288, 16_384),
+}
+
+
+class Example(Frozen):
+    """A broken row, and what is wrong with it. Orders by place in the files."""
+
+    file: str
+    row: int
+    key: str
+    kind: str
+    field: str
+    reason: str
+    hint: str
+
+
+class Pick(Frozen):
+    """A row chosen by the hash of its key, and the part of its file that holds it."""
+
+    place: int
+    key: str
+    row: int
+    part: str
+
+
+def place_of(text: str) -> int:
+    """Where a text falls in [0, 2⁶⁴): the same on every machine."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def shown(text: str, most: int = MAX_LABEL_CHARS) -> str:
+    """A text of unknown origin as one short printable line: what would move the cursor or the reading direction, and
+    half surrogates, as escapes."""
+    cut = text[: most + 1]
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut[:most])
+    return plain + "…" * (len(cut) > most)
+
+
+class Places:
+    """A set of places, in a sorted array. Additions wait until they are worth a sort."""
+
+    def __init__(self, places: Iterable[int] = ()) -> None:
+        self._sorted = np.unique(np.fromiter(places, dtype=np.uint64))
+        self._waiting: list[NDArray[np.uint64]] = []
+        self._new: set[int] = set()
+
+    def add(self, place: int) -> None:
+        """Adds one place."""
+        self._new.add(place)
+
+    def update(self, other: Places) -> None:
+        """Adds the places of another set."""
+        self._waiting.append(other.array())
+        if sum(map(len, self._waiting)) > len(self._sorted):
+            self.array()
+
+    def array(self) -> NDArray[np.uint64]:
+        """The places, ascending."""
+        if self._new:
+            self._waiting.append(np.fromiter(self._new, dtype=np.uint64))
+            self._new = set()
+        if self._waiting:
+            self._sorted = np.unique(np.concatenate([self._sorted, *self._waiting]))
+            self._waiting = []
+        return self._sorted
+
+    def __len__(self) -> int:
+        return len(self.array())
+
+
+class Tally:
+    """Counts by subject and label, totals, the first examples by reason, the set of videos, and a sample of rows.
+
+    `picks` is how many rows the sample holds.
+    """
+
+    def __init__(self, picks: int = 0) -> None:
+        self.picks = picks
+        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self.totals: Counter[str] = Counter()
+        self.examples: dict[str, list[Example]] = {}
+        self.videos = Places()
+        self.sample: list[Pick] = []
+
+    def count(self, subject: str, label: str, n: int = 1) -> None:
+        """One more of a label. Labels are free text: they are shown short and escaped."""
+        known = self.counts[subject]
+        known[label if label in known else shown(label)] += n
+
+    def bin(self, subject: str, value: int) -> None:
+        """One more value of a histogram with the edges `EDGES[subject]`."""
+        edges = EDGES[subject]
+        self.counts[subject][str(edges[max(bisect_right(edges, value) - 1, 0)])] += 1
+
+    def add(self, subject: str, n: int) -> None:
+        """To a total. Whole numbers only: sums of fractions depend on their order."""
+        self.totals[subject] += n
+
+    def video(self, place: int) -> None:
+        """One video, by the place of its name; how often it is named makes no difference."""
+        self.videos.add(place)
+
+    def broken(self, reason: str, example: Example) -> None:
+        """One more row of a reason."""
+        reason = shown(reason, 2 * MAX_LABEL_CHARS)
+        self.counts["reason"][reason] += 1
+        self._first(reason, [example])
+
+    def pick(self, pick: Pick) -> None:
+        """Offers a row to the sample: the rows of the lowest places are kept."""
+        if self.picks and (len(self.sample) < self.picks or pick.place < self.sample[-1].place):
+            self._sampled([pick])
+
+    def merge(self, other: Tally) -> None:
+        """Adds what another tally has seen, of other rows."""
+        for subject, labels in other.counts.items():
+            known = self.counts[subject]
+            for label, n in labels.items():
+                known[label] += n
+            if len(known) > 2 * MAX_LABELS:
+                self.counts[subject] = _lowest(known)
+        self.totals.update(other.totals)
+        for reason, examples in other.examples.items():
+            self._first(reason, examples)
+        self.videos.update(other.videos)
+        self.picks = max(self.picks, other.picks)
+        self._sampled(other.sample)
+
+    def most(self, subject: str, n: int) -> dict[str, int]:
+        """The n commonest labels, ties in the order of the alphabet."""
+        ranked = sorted(self.counts.get(subject, Counter()).items(), key=lambda item: (-item[1], item[0]))
+        return dict(ranked[:n])
+
+    def histogram(self, subject: str) -> dict[int, int]:
+        """Lower edge → number of values, for every bin."""
+        seen = self.counts.get(subject, Counter())
+        return {edge: seen.get(str(edge), 0) for edge in EDGES[subject]}
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads; equal for equal rows. Of a count with too many labels a sample is left."""
+        counts = {
+            subject: {k: n for k, n in sorted(_lowest(labels).items()) if n}
+            for subject, labels in sorted(self.counts.items())
+        }
+        reasons = counts.get("reason", {})
+        return {
+            "picks": self.picks,
+            "counts": {subject: labels for subject, labels in counts.items() if labels},
+            "totals": {subject: n for subject, n in sorted(self.totals.items()) if n},
+            "examples": {
+                reason: [e.model_dump() for e in examples]
+                for reason, examples in sorted(self.examples.items())
+                if reason in reasons
+            },
+            "videos": self.videos.array().tolist(),
+            "sample": [pick.model_dump() for pick in self.sample],
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Tally:
+        """A tally as `to_json` gave it."""
+        tally = cls(found["picks"])
+        for subject, labels in found["counts"].items():
+            tally.counts[subject] = Counter(labels)
+        tally.totals = Counter(found["totals"])
+        for reason, examples in found["examples"].items():
+            tally.examples[reason] = [Example.model_validate(e) for e in examples]
+        tally.videos = Places(found["videos"])
+        tally.sample = [Pick.model_validate(p) for p in found["sample"]]
+        return tally
+
+    def _first(self, reason: str, examples: list[Example]) -> None:
+        known = [*self.examples.get(reason, []), *examples]
+        known.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
+        self.examples[reason] = known[:FIRST_EXAMPLES]
+        if len(self.examples) > 2 * MAX_LABELS:
+            kept = _lowest(self.counts["reason"])
+            self.examples = {r: e for r, e in self.examples.items() if r in kept}
+
+    def _sampled(self, picks: list[Pick]) -> None:
+        self.sample = sorted([*self.sample, *picks], key=lambda p: (p.place, p.key))[: self.picks]
+
+
+def _lowest(labels: Counter[str]) -> Counter[str]:
+    """The labels that may stay: those of the lowest places. Who stays in the end was never let go before, so its count
+    is whole."""
+    if len(labels) <= MAX_LABELS:
+        return labels
+    return Counter({label: labels[label] for label in sorted(labels, key=place_of)[:MAX_LABELS]})

@@ -1,0 +1,179 @@
+"""What the doctor sees in the videos: each distinct one is looked at once, whoever names it, and every row is held
+against it. Some rows are decoded, to know what all of them would cost."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from swim.data.frames import Needs, VideoInfo, plan
+from swim.data.rows import Part, read_part
+from swim.data.samples import parse_row
+from swim.data.types import DataError
+from swim.recipe import FramePolicy, Frozen
+from swimlab.doctor.content import add_clip
+from swimlab.doctor.rows import CLAIM_SCHEMA, Found, note_broken, picked
+from swimlab.doctor.tally import Pick, Tally
+
+if TYPE_CHECKING:
+    from swim.data.decoder import Decoder
+
+_BUCKETS = 64
+_BUFFERED_ROWS = 100_000
+_CHUNK_VIDEOS = 64
+_MISSING = ("no such file", "no such object")
+
+
+class Claims:
+    """What rows ask of their videos, on this machine's disk until all rows were read; then video by video.
+
+    A video's rows lie in one bucket, by the place of its name; one bucket at a time is in memory.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="doctor-", dir=scratch, ignore_cleanup_errors=True)
+        self._writers = [self._writer(bucket) for bucket in range(_BUCKETS)]
+        self._buffer: list[pa.Table] = []
+        self._buffered = 0
+        self.rows = 0
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._folder.cleanup()
+
+    def add(self, claims: pa.Table) -> None:
+        """Keeps a table of CLAIM_SCHEMA."""
+        self._buffer.append(claims)
+        self._buffered += claims.num_rows
+        self.rows += claims.num_rows
+        if self._buffered >= _BUFFERED_ROWS:
+            self._flush()
+
+    def chunks(self) -> Iterator[pa.Table]:
+        """All claims, sorted by video and then by row: a number of videos at a time, none of them in two chunks."""
+        self._flush()
+        for writer in self._writers:
+            writer.close()
+        for bucket in range(_BUCKETS):
+            with pa.OSFile(str(self._path(bucket)), "rb") as file:
+                claims = pa.ipc.open_stream(file).read_all()
+            order = [("place", "ascending"), ("video", "ascending"), ("file", "ascending"), ("row", "ascending")]
+            yield from _by_videos(claims.sort_by(order))
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        claims = pa.concat_tables(self._buffer)
+        self._buffer, self._buffered = [], 0
+        # The highest bits: each bucket is a range of places, so that videos come in the order of theirs.
+        bucket_of = pa.compute.shift_right(claims["place"], pa.scalar(64 - _BUCKETS.bit_length() + 1, pa.uint64()))
+        for bucket, writer in enumerate(self._writers):
+            if (mine := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
+                writer.write_table(mine)
+
+    def _path(self, bucket: int) -> Path:
+        return Path(self._folder.name) / f"{bucket:03d}.arrow"
+
+    def _writer(self, bucket: int) -> Any:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        return pa.ipc.new_stream(str(self._path(bucket)), CLAIM_SCHEMA, options=options)
+
+
+def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
+    names = claims["video"].to_pylist()
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    cuts = [*starts[::_CHUNK_VIDEOS], len(names)]
+    for start, end in pairwise(cuts):
+        if end > start:
+            yield claims.slice(start, end - start)
+
+
+def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Found:
+    """Looks at the videos of a chunk, once each, and holds their rows against them. `picks` rows are put forward for
+    the decoding trial."""
+    found = Found(tally=Tally(picks))
+    for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
+        info = _look(video, decoder, found.tally)
+        for claim in rows:
+            _hold(claim, info, policy, found)
+    return found
+
+
+def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
+    try:
+        info: VideoInfo = decoder.probe(video)
+    except DataError as error:
+        tally.count("video", "missing" if error.reason in _MISSING else "unreadable")
+        return error
+    tally.count("video", "readable")
+    tally.count("access", "by seeking" if info.seekable else "from the start only")
+    tally.count("frame rate", f"{info.fps:.4g}")
+    tally.count("video size", f"{info.height} × {info.width}")
+    tally.bin("frames a video", info.frames)
+    tally.bin("seconds a video", int(info.frames / info.fps))
+    tally.add("video milliseconds", round(1000 * info.frames / info.fps))
+    tally.add("video frames", info.frames)
+    return info
+
+
+def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, found: Found) -> None:
+    tally = found.tally
+    sizes = tuple(zip(claim["sizes"][::2], claim["sizes"][1::2], strict=True))
+    try:
+        if isinstance(info, DataError):
+            raise info
+        indices, (height, width) = plan(info, Needs(frames=tuple(claim["frames"]), mask_sizes=sizes), policy)
+    except DataError as error:
+        # The row was counted as what it looked like without its video.
+        tally.count(claim["state"], claim["kind"], -1)
+        tally.count("broken", claim["kind"])
+        note_broken(found, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
+        return
+    if any(size != (info.height, info.width) for size in sizes):
+        tally.count("caution", "masks of another size than the video (they are scaled)")
+    add_clip(len(indices), height, width, policy, tally)
+    tally.pick(picked(claim))
+
+
+class Trial(Frozen):
+    """One row's clip, decoded alone on one core. `bytes_stored` is its size compressed as the store compresses it."""
+
+    key: str
+    frames: int = 0
+    seconds: float = 0.0
+    bytes_raw: int = 0
+    bytes_stored: int = 0
+    error: str = ""
+
+
+def try_row(pick: Pick, decoder: Decoder) -> Trial:
+    """Decodes one row's clip and takes the time, the fetching of its video included."""
+    part = Part.model_validate_json(pick.part)
+    try:
+        raw = next(raw for row, raw in read_part(part) if row == pick.row)
+        sample = parse_row(raw, file=part.file, row=pick.row)
+        started_s = time.perf_counter()
+        clip = decoder.clip(sample)
+        seconds = time.perf_counter() - started_s
+    except DataError as error:
+        return Trial(key=pick.key, error=str(error))
+    frames = clip.frames_THWC
+    return Trial(
+        key=pick.key,
+        frames=len(frames),
+        seconds=seconds,
+        bytes_raw=frames.nbytes,
+        bytes_stored=len(pa.Codec("zstd").compress(frames.tobytes(), asbytes=True)),
+    )

@@ -1,0 +1,94 @@
+"""How large the decoded clips of a data set will be: said, and compared with the room there is, before any decoding."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from swim.data.decoder import shared_decoder
+from swim.data.rows import read_part
+from swim.data.samples import parse_row
+from swim.data.types import DataError
+from swim.data.video import smart_resize
+from swim.recipe import FramePolicy
+from swimlab.clips import PipelineError
+from swimlab.decoding import Job
+from swimlab.drawing import Progress
+
+SAMPLED_PARTS = 16
+ROWS_TRIED = 4
+# Below this the upper bound that the frame policy gives is precise enough.
+SMALL_BYTES = 2**30
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`total_bytes` of raw frames, from the videos of `sampled` rows; 0 means the policy's upper bound was small."""
+
+    rows: int
+    sampled: int
+    total_bytes: float
+
+    @property
+    def text(self) -> str:
+        """In plain words."""
+        how = f"estimated from {self.sampled} of them" if self.sampled else "at most"
+        return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({how})"
+
+
+def estimate(jobs: Sequence[Job], progress: Progress) -> Estimate:
+    """Looks at the videos of some rows spread over all parts; a row that cannot be used counts for nothing."""
+    frames, rows = jobs[0].frames, sum(job.part.rows for job in jobs)
+    most = float(rows * frames.max_frames * frames.max_pixels * 3)
+    if most <= SMALL_BYTES:
+        return Estimate(rows, 0, most)
+    chosen = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
+    sizes = []
+    for done, job in enumerate(chosen, start=1):
+        sizes += _clip_bytes(job)
+        progress("estimate size", done, len(chosen))
+    return Estimate(rows, len(sizes), statistics.fmean(sizes) * rows if sizes else 0.0)
+
+
+def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int:
+    """Bytes of a decoded clip of a video of that many frames and that size in pixels."""
+    kept = min(policy.max_frames, frames + frames % 2)
+    resized = smart_resize(height, width, policy)
+    return kept * resized[0] * resized[1] * 3
+
+
+def check_room(expected: Estimate, store_uri: str, max_bytes: float) -> None:
+    """Raises PipelineError when the clips would take more than is allowed, or than a local store's disk has free."""
+    way_out = (
+        "use a part of the data, fewer or smaller frames (data.frames), or --clips stream with --decode-cpus, which "
+        "decodes while training and keeps nothing"
+    )
+    if expected.total_bytes > max_bytes:
+        raise PipelineError(f"{expected.text}, more than --max-clips-gb {max_bytes / _GB:g}: raise it, or {way_out}")
+    if "://" not in store_uri:
+        place = Path(store_uri)
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        if expected.total_bytes > free:
+            raise PipelineError(
+                f"{expected.text}, and the disk of {store_uri} has {free / _GB:.3g} GB free: choose another --store, "
+                f"or {way_out}"
+            )
+
+
+def _clip_bytes(job: Job) -> list[int]:
+    sizes: list[int] = []
+    for row, raw in islice(read_part(job.part), ROWS_TRIED):
+        try:
+            sample = parse_row(raw, file=job.part.file, row=row, formats=job.formats)
+            info = shared_decoder(job.videos, job.frames).probe(sample.video)
+            sizes.append(clip_bytes(info.frames, info.height, info.width, job.frames))
+        except DataError:  # quarantined with its reason when its turn comes
+            continue
+    return sizes
