@@ -1,0 +1,84 @@
+"""Answers of language models, kept for good: what was paid for once is never asked again.
+
+    answers/<2 hex>/<sha256 of the canonical request>.json     create-only, written right after the answer arrives
+
+A request is named by all that decides its answer (model, messages, schema, parameters), and by neither server nor key:
+whoever asks the same, in any run of any experiment, reads what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from swim.recipe import Frozen
+from swimlab.backends import StoreError
+from swimlab.store import SweepStore
+
+SCHEMA_VERSION = 1
+
+
+class Usage(Frozen):
+    """Tokens as the server counted them; None when it did not say."""
+
+    prompt_tokens: int | None = Field(None, ge=0)
+    completion_tokens: int | None = Field(None, ge=0)
+
+
+class Answer(Frozen):
+    """What a model said to a request. `text` is empty when it said nothing; `refusal` is its own, if any; `finish` is
+    the server's reason for the end ("stop", "length", …); `model` is the one that the server names."""
+
+    text: str
+    refusal: str = ""
+    finish: str = ""
+    usage: Usage = Usage()
+    model: str = ""
+    server: str = ""
+    answered_at: str = ""
+    cached: bool = Field(False, exclude=True)
+
+
+def canonical(request: dict[str, Any]) -> bytes:
+    """The bytes that a request is named by."""
+    return json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+class Answers:
+    """The answers in a store."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self._store = store
+
+    def find(self, request: dict[str, Any]) -> Answer | None:
+        """The answer to a request, or None. Raises StoreError for a file that holds something else."""
+        path = _path(request)
+        try:
+            content = self._store.read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            found = json.loads(content)
+            if found["schema_version"] != SCHEMA_VERSION or found["request"] != request:
+                raise ValueError("it answers another request, or is of another version")
+            return Answer.model_validate(found["answer"]).model_copy(update={"cached": True})
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).split())
+            raise StoreError(
+                f"{self._store.uri}/{path} is no answer ({why}); delete it to ask (and pay) again"
+            ) from error
+
+    def keep(self, request: dict[str, Any], answer: Answer) -> Answer:
+        """Writes an answer; returns the one that is there afterwards: another process may have been first."""
+        content = {"schema_version": SCHEMA_VERSION, "request": request, "answer": answer.model_dump(mode="json")}
+        if self._store.put_create_only(_path(request), json.dumps(content, ensure_ascii=True, indent=1).encode()):
+            return answer
+        return self.find(request) or answer
+
+
+def _path(request: dict[str, Any]) -> str:
+    name = hashlib.sha256(canonical(request)).hexdigest()
+    return f"answers/{name[:2]}/{name}.json"

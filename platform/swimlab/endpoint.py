@@ -1,0 +1,254 @@
+"""Questions to a language model behind any OpenAI-compatible server: `Endpoint.ask(request) -> Answer`, cached.
+
+HTTP, retries with backoff (Retry-After honoured) and timeouts are the openai package's. Ours are the cache (`answers`),
+the budget and the pace (`spending`), and who is to blame: an error of the endpoint stops the run, an error of the
+request costs one row. The key comes from OPENAI_API_KEY and goes into the request's header, nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from swim.recipe import Frozen
+from swimlab.answers import Answer, Answers, Usage, canonical
+from swimlab.provenance import utc_now
+from swimlab.spending import Budget, Ledger, Pace, Prices
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_NO_KEY = "none"  # local servers want no key, the client wants some text
+# Failures that no retry helped, one after another and without a success between them: the endpoint is down.
+GIVE_UP_AFTER = 20
+_LOCKS = 4096
+_LOOK_AGAIN_S = 0.05
+_AGAIN = "run the same command again: what is answered is kept"
+
+
+class EndpointError(Exception):
+    """Nobody's request can succeed, or none may be sent any more. Says what to do; what was answered is kept."""
+
+
+class RequestError(Exception):
+    """This request has no answer; others may. `reason` and `hint` as in DataError. `charged`: the server may have done
+    its work, though nothing usable came of it."""
+
+    def __init__(self, reason: str, hint: str, charged: bool) -> None:
+        super().__init__(f"{reason} ({hint})")
+        self.reason, self.hint, self.charged = reason, hint, charged
+
+
+class EndpointConfig(Frozen):
+    """Which server and model, and how they are asked.
+
+    `params` go into the request as they are; beside them only model, messages and the response format do. `structured`
+    json-schema holds the model to the schema, json-object only to JSON, for servers that know no schema.
+    """
+
+    base_url: str = "https://api.openai.com/v1"
+    model: str
+    structured: Literal["json-schema", "json-object"] = "json-schema"
+    params: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0, "seed": 0, "max_tokens": 500})
+    timeout_s: float = Field(60.0, gt=0)
+    retries: int = Field(6, ge=0)
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    prices: Prices = Prices()
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("give http(s)://host/…, up to and with the version (/v1)")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                f"nothing secret belongs into a URL: give the plain address, and the key in {KEY_VARIABLE}"
+            )
+        return url.rstrip("/")
+
+    @field_validator("params")
+    @classmethod
+    def _parameters(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted({"model", "messages", "response_format", "stream", "n"} & set(params)):
+            raise ValueError(f"{', '.join(taken)} cannot be set here")
+        canonical(params)
+        return params
+
+    @property
+    def max_answer_tokens(self) -> int | None:
+        """The most tokens an answer may have, or None when `params` do not say."""
+        limits = [self.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        return next((limit for limit in limits if isinstance(limit, int)), None)
+
+    def request(self, messages: list[dict[str, str]], schema: dict[str, Any], name: str) -> dict[str, Any]:
+        """The body that is sent, and that the answer is filed under. `name` of the schema: letters and underscores."""
+        held: dict[str, Any] = {"type": "json_object"}
+        if self.structured == "json-schema":
+            held = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+        return {"model": self.model, "messages": messages, "response_format": held, **self.params}
+
+
+def key_for(base_url: str) -> str:
+    """The key for a server. Raises EndpointError when there is none and the server is not on this machine."""
+    if key := os.environ.get(KEY_VARIABLE, "").strip():
+        return key
+    host = urlsplit(base_url).hostname or ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost" or host.endswith(".localhost")
+    if not local:
+        raise EndpointError(
+            f"no key for {base_url}: set {KEY_VARIABLE} in the environment of the process that asks (on a cluster, of "
+            "its nodes; a key on a command line or in a runtime environment can be read by others)"
+        )
+    return _NO_KEY
+
+
+class Endpoint:
+    """A server, its answers so far, and one process's share of the limits. Safe to use from many threads.
+
+    `count` estimates the tokens of a text, for the pace. Raises EndpointError when there is no key.
+    """
+
+    def __init__(
+        self,
+        config: EndpointConfig,
+        answers: Answers,
+        *,
+        budget: Budget | None = None,
+        share: float = 1.0,
+        count: Callable[[str], int] = lambda text: len(text) // 4,
+    ) -> None:
+        import openai
+
+        self.config, self._answers, self._count = config, answers, count
+        self._budget = budget or Ledger()
+        self._pace = Pace(config.requests_per_minute, config.tokens_per_minute, share)
+        self._key = key_for(config.base_url)
+        self._here = threading.local()
+        self._lock = threading.Lock()
+        # Equal requests share one: the second waits, and finds the first one's answer.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._failed_in_a_row = 0
+        self.sent = 0
+        self._client = openai.OpenAI(
+            base_url=config.base_url,
+            api_key=self._key,
+            max_retries=config.retries,
+            timeout=config.timeout_s,
+            # Every attempt passes here, the client's own retries too.
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._leaving]}),
+        )
+
+    def ask(self, request: dict[str, Any]) -> Answer:
+        """The answer to a request of `EndpointConfig.request`, from the store where it has been asked before.
+
+        An answer is written to the store before it is returned. Raises RequestError when this request has none,
+        EndpointError when no request may or can be answered, StoreError.
+        """
+        with self._locks[hash(canonical(request)) % _LOCKS]:
+            return self._answers.find(request) or self._ask(request)
+
+    def _ask(self, request: dict[str, Any]) -> Answer:
+        most = self.most(request)
+        while (refused := self._budget.reserve(most)) is None:
+            time.sleep(_LOOK_AGAIN_S)
+        if refused:
+            raise EndpointError(refused)
+        cost = 0.0
+        try:
+            answer = self._answers.keep(request, self._sent(request))
+            usage = answer.usage
+            counted = usage.prompt_tokens is not None and usage.completion_tokens is not None
+            cost = self.config.prices.cost(usage) if counted else most
+        except RequestError as error:
+            cost = most if error.charged else 0.0
+            raise
+        finally:
+            self._budget.settle(most, cost)
+        return answer
+
+    def most(self, request: dict[str, Any]) -> float:
+        """The most that a request can cost: a token is a byte at least. Without a limit on the answer's tokens, only
+        its prompt counts."""
+        prompt_tokens = len(canonical(request))
+        return self.config.prices.cost(
+            Usage(prompt_tokens=prompt_tokens, completion_tokens=self.config.max_answer_tokens)
+        )
+
+    def _sent(self, request: dict[str, Any]) -> Answer:
+        import openai
+
+        text = sum(self._count(message["content"]) for message in request["messages"])
+        self._here.tokens = text + (self.config.max_answer_tokens or 0)
+        try:
+            create: Any = self._client.chat.completions.create
+            given = {name: request[name] for name in ("model", "messages", "response_format")}
+            answer = self._read(create(**given, extra_body=self.config.params))
+        except openai.APIStatusError as error:
+            raise self._status(error) from None  # the cause holds the request, and with it the key
+        except openai.APITimeoutError:
+            why = f"the endpoint gave no answer within {self.config.timeout_s:g} s, {self.config.retries + 1} times"
+            raise self._failed(why, charged=True) from None
+        except openai.APIConnectionError as error:
+            why = f"no connection to the endpoint, {self.config.retries + 1} times ({type(error.__cause__).__name__})"
+            raise self._failed(why, charged=True) from None
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError) as error:
+            why = f"the endpoint's answer is no chat completion ({type(error).__name__})"
+            raise self._failed(why, charged=True) from None
+        self._failed_in_a_row = 0
+        return answer
+
+    def _leaving(self, _: Any) -> None:
+        self._pace.wait(self._here.tokens)
+        with self._lock:
+            self.sent += 1
+
+    def _read(self, completion: Any) -> Answer:
+        choice, counted = completion.choices[0], completion.usage
+        return Answer(
+            text=self._clean(choice.message.content or ""),
+            refusal=self._clean(choice.message.refusal or ""),
+            finish=choice.finish_reason or "",
+            usage=Usage(
+                prompt_tokens=counted.prompt_tokens if counted else None,
+                completion_tokens=counted.completion_tokens if counted else None,
+            ),
+            model=completion.model or "",
+            server=self.config.base_url,
+            answered_at=utc_now(),
+        )
+
+    def _status(self, error: Any) -> Exception:
+        code = error.status_code
+        said = self._clean(" ".join(str(error.message).removeprefix(f"Error code: {code} - ").split()))[:300]
+        if code in (401, 403):
+            return EndpointError(f"{self.config.base_url} does not accept the key in {KEY_VARIABLE} ({code}): {said}")
+        if code == 404:
+            return EndpointError(f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {said}")
+        if code == 429 and error.code == "insufficient_quota":
+            return EndpointError(f"{self.config.base_url}: the account has nothing left: {said}")
+        if code in (408, 409, 429) or code >= 500:
+            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {said}")
+        hint = "the server refuses this request: shorten the row, or correct --params and --structured"
+        return self._failed(f"the endpoint refuses with status {code}: {said}", hint)
+
+    def _failed(self, reason: str, hint: str = _AGAIN, charged: bool = False) -> Exception:
+        with self._lock:
+            self._failed_in_a_row += 1
+            over = self._failed_in_a_row >= GIVE_UP_AFTER
+        if over:
+            return EndpointError(f"{GIVE_UP_AFTER} requests in a row failed; the last one, {reason} ({hint})")
+        return RequestError(reason, hint, charged)
+
+    def _clean(self, text: str) -> str:
+        """Servers have been seen to repeat the key in their error messages."""
+        return text if self._key == _NO_KEY else text.replace(self._key, "…")

@@ -1,0 +1,322 @@
+"""Annotation files of any size through a rewriter, as a Ray Data job: parts in, rows in order and rejects out.
+
+Nothing but the answers (`answers`) outlives a run that is stopped, and nothing else is worth keeping: the next run
+reads them, so it pays for no row twice and writes what an undisturbed run would have written.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+import ray.data
+from ray.data import TaskPoolStrategy
+
+from swim.data.rows import Part, read_part, split
+from swim.data.types import DataError
+from swim.recipe import Frozen
+from swimlab.cluster import PlanError
+from swimlab.endpoint import EndpointError
+from swimlab.rewriting.files import RowFile
+from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
+from swimlab.spending import Ledger
+from swimlab.store import SweepStore
+
+Progress = Callable[[str, int, int], None]
+EXAMPLES, _EXAMPLES_OF_A_PART = 12, 3
+# After a stop: how long requests under way may take to come home, since they are paid for.
+_COME_HOME_S = 90.0
+
+
+class Job(Frozen):
+    """What a worker is told. `threads`: rows at a time in each of `workers` processes."""
+
+    how: Rewriting
+    store: str
+    workers: int = 1
+    threads: int = 1
+    estimate: bool = False
+
+
+@dataclass
+class Tally:
+    """Counts over rows; adds up. `rejected` and `no_synonym` are by reason, `kinds` by part of NL-Refer; `words` sums
+    the share of each expression's content words that its answers say."""
+
+    rows: int = 0
+    rewritten: int = 0
+    synonyms: int = 0
+    expressions: int = 0
+    words: float = 0.0
+    sent: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    no_synonym: dict[str, int] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
+    examples: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, raw: Any, outcome: Outcome) -> None:
+        """One row."""
+        self.rows += 1
+        self.asked = _sum(self.asked, outcome.asked)
+        for reject in outcome.rejects:
+            count(self.no_synonym if reject.output == "synonym" else self.rejected, reject.summary)
+        self.synonyms += outcome.synonym is not None
+        if outcome.done is None or outcome.kind is None:
+            return
+        self.rewritten += 1
+        count(self.kinds, outcome.kind)
+        self.expressions += len(outcome.done.shares)
+        self.words += sum(outcome.done.shares)
+        if len(self.examples) < _EXAMPLES_OF_A_PART:
+            before, after = (row["conversations"][0]["value"] for row in (raw, outcome.done.row))
+            self.examples.append((before, after))
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Of two equal dataclasses of numbers, counts by name, lists and such dataclasses, field by field."""
+    if hasattr(a, "__dataclass_fields__"):
+        return type(a)(**{f.name: _sum(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)})
+    if isinstance(a, dict):
+        return dict(Counter(a) + Counter(b))
+    return a + b
+
+
+class SharedLedger:
+    """The budget of all workers: a `Ledger` in an actor. Its copies in other processes are equal to it."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._name = uuid4().hex
+        self._actor = ray.remote(num_cpus=0)(Ledger).remote(limit)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SharedLedger) and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def reserve(self, cost: float) -> str | None:
+        refused: str | None = ray.get(self._actor.reserve.remote(cost))
+        return refused
+
+    def settle(self, reserved: float, cost: float) -> None:
+        ray.get(self._actor.settle.remote(reserved, cost))
+
+    def stop(self, reason: str) -> None:
+        ray.get(self._actor.stop.remote(reason))
+
+    def state(self) -> tuple[float, int]:
+        spent, under_way = ray.get(self._actor.state.remote())
+        return float(spent), int(under_way)
+
+
+@lru_cache(maxsize=1)
+def _rewriter(job_json: str, ledger: SharedLedger) -> tuple[Rewriter, ThreadPoolExecutor]:
+    """This process's rewriter: connections, tokenizer and pace outlive a part."""
+    job = Job.model_validate_json(job_json)
+    store, asks, share = SweepStore(job.store), not job.estimate, 1 / job.workers
+    return Rewriter(job.how, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
+
+
+def _work(item: dict[str, Any], job_json: str, ledger: SharedLedger) -> dict[str, Any]:
+    """Task: a part of a file → its rows, rewritten. `stopped` says why it is not done; an error that is raised here Ray
+    would try again."""
+    result = {"number": item["number"], "stopped": "", "tally": "", "rows": b"", "synonyms": b"", "rejected": b""}
+    part = Part.model_validate_json(item["part"])
+    try:
+        rewriter, pool = _rewriter(job_json, ledger)
+        if Job.model_validate_json(job_json).estimate:
+            return result | _estimate_part(part, rewriter)
+        return result | _rewrite_part(part, rewriter, pool)
+    except (EndpointError, DataError) as error:
+        return result | {"stopped": str(error)}
+    except Exception as error:
+        return result | {"stopped": f"{type(error).__name__}: {error}"}
+
+
+def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    stop = threading.Event()
+    sent = rewriter.endpoint.sent if rewriter.endpoint else 0
+
+    def one(row: int, raw: Any) -> Outcome | None:
+        if stop.is_set():
+            return None
+        try:
+            return rewriter(raw, part.file, row)
+        except BaseException:
+            stop.set()  # rows that have not begun need not; those under way are paid for, and end
+            raise
+
+    rows = list(read_part(part))
+    futures = [pool.submit(one, row, raw) for row, raw in rows]
+    wait(futures)
+    tally = Tally()
+    lines: dict[str, list[str]] = {"rows": [], "synonyms": [], "rejected": []}
+    if stop.is_set():
+        raise next(error for future in futures if (error := future.exception()))
+    for (_, raw), future in zip(rows, futures, strict=True):
+        done = future.result()
+        assert done is not None
+        tally.add(raw, done)
+        if done.done is not None:
+            lines["rows"].append(json.dumps(done.done.row))
+        if done.synonym is not None:
+            lines["synonyms"].append(json.dumps(done.synonym))
+        lines["rejected"] += [json.dumps(asdict(reject)) for reject in done.rejects]
+    tally.sent = rewriter.endpoint.sent - sent if rewriter.endpoint else 0
+    return {name: "\n".join(text).encode() for name, text in lines.items()} | {"tally": json.dumps(asdict(tally))}
+
+
+def _estimate_part(part: Part, rewriter: Rewriter) -> dict[str, Any]:
+    found = Estimate()
+    for row, raw in read_part(part):
+        rewriter.estimate(raw, part.file, row, found)
+    return {"tally": json.dumps(asdict(found))}
+
+
+def parts_of(annotations: str, rows_per_part: int) -> list[Part]:
+    """The parts of a file. Raises PlanError for one that cannot be read to its end, or holds no row."""
+    try:
+        parts = list(split(annotations, rows_per_part))
+    except DataError as error:
+        raise PlanError(str(error)) from error
+    if not parts:
+        raise PlanError(f"{annotations} holds no row")
+    return parts
+
+
+def workers_for(wanted: int | None, at_a_time: int | None, parts: int) -> int:
+    """How many worker processes for so many parts: what is wanted, else one a CPU for work that computes, one for 16
+    requests `at_a_time` for work that waits; never more than there are requests, or parts.
+
+    Raises PlanError for more than the cluster has CPUs, since Ray would wait for ever.
+    """
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if cpus < (wanted or 1):
+        what = f"{wanted or 1} workers need a CPU each and the cluster has {cpus}"
+        raise PlanError(f"{what}: lower --workers, or add nodes")
+    default = cpus if at_a_time is None else min(cpus, -(-at_a_time // 16))
+    return min(wanted or default, parts, at_a_time or parts)
+
+
+def estimate(job: Job, parts: list[Part], progress: Progress) -> Estimate:
+    """What rewriting these parts would ask for. Asks nobody."""
+    total = Estimate()
+    for result in _results(job.model_copy(update={"estimate": True}), parts, SharedLedger(None), progress, "estimate"):
+        total = _sum(total, Estimate(**json.loads(result["tally"])))
+    return total
+
+
+def rewrite(job: Job, parts: list[Part], out: Path, max_cost: float | None, progress: Progress) -> tuple[Tally, float]:
+    """Rewrites the parts to `out`, its rejects beside it, with synonyms to a second file; the counts, and what was
+    spent. Raises StoppedError when it ended early: then no file is there, and all answers are in the store."""
+    total, ledger = Tally(), SharedLedger(max_cost)
+    with ExitStack() as stack:
+        paths = {"rows": out, "rejected": rejected_of(out)}
+        if job.how.synonyms:
+            paths["synonyms"] = synonyms_of(out)
+        files = {name: stack.enter_context(RowFile(path)) for name, path in paths.items()}
+        # Closed here, whatever happens: an exception keeps its frames, and a generator in them, alive.
+        results = stack.enter_context(closing(_results(job, parts, ledger, progress, "rewrite")))
+        for result in results:
+            for name, file in files.items():
+                file.put(result["number"], result[name])
+            total = _added(total, json.loads(result["tally"]))
+    return total, ledger.state()[0]
+
+
+def rejected_of(out: Path) -> Path:
+    """Where the rejects of an output lie."""
+    return out.with_name(f"{out.name}.rejected.jsonl")
+
+
+def synonyms_of(out: Path) -> Path:
+    """Where the synonym variant of an output lies."""
+    return out.with_name(f"{out.stem}-synonym{out.suffix}")
+
+
+def _added(total: Tally, found: dict[str, Any]) -> Tally:
+    added = _sum(total, Tally(**found | {"asked": Asked(**found["asked"])}))
+    assert isinstance(added, Tally)
+    added.examples = [(before, after) for before, after in added.examples[:EXAMPLES]]
+    return added
+
+
+def _results(
+    job: Job, parts: list[Part], ledger: SharedLedger, progress: Progress, stage: str
+) -> Generator[dict[str, Any], None, None]:
+    """What the workers made of the parts, in any order. Raises StoppedError; whatever ends it, requests under way come
+    home first."""
+    rows = sum(part.rows for part in parts)
+    items = [{"number": number, "part": part.model_dump_json()} for number, part in enumerate(parts)]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        _work, fn_args=(job.model_dump_json(), ledger), compute=TaskPoolStrategy(size=job.workers), num_cpus=1
+    )
+    dataset.context.enable_progress_bars = False
+    dataset.context.execution_no_progress_timeout_s = -1  # a part may wait long for a slow rate; requests time out
+    done = 0
+    progress(stage, 0, rows)
+    # Named: a loop lets go of its iterator before an exception is handled, and Ray then kills what still runs.
+    results = iter(dataset.iter_rows())
+    with _gentle_interrupt(ledger) as interrupted:
+        try:
+            for result in results:
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                if result["stopped"]:
+                    raise StoppedError(result["stopped"])
+                yield result
+                done += parts[result["number"]].rows
+                progress(stage, done, rows)
+        except BaseException as error:
+            ledger.stop(f"the run was stopped ({type(error).__name__})")
+            _come_home(ledger)
+            raise
+
+
+@contextmanager
+def _gentle_interrupt(ledger: SharedLedger) -> Iterator[threading.Event]:
+    """Ctrl-C, once, only lets no further request leave, so that the workers end what they have in hand and say that
+    they stopped; twice, it interrupts. Raised in the middle of Ray Data it would kill them with it."""
+    interrupted, over = threading.Event(), threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def first(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        interrupted.set()
+        over.set()
+
+    def tell() -> None:  # not from the handler: it may interrupt Ray holding a lock
+        over.wait()
+        if interrupted.is_set():
+            ledger.stop("Ctrl-C")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+        over.set()
+        teller.join()
+
+
+def _come_home(ledger: SharedLedger) -> None:
+    deadline_s = time.monotonic() + _COME_HOME_S
+    while ledger.state()[1] > 0 and time.monotonic() < deadline_s:
+        time.sleep(0.1)

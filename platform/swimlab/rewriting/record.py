@@ -1,0 +1,111 @@
+"""What one run of the builder found, kept in the store: counts, cost before and after, errors where truth is known.
+
+reports/build_nl_refer/<run_id>/{summary.json, rejected.jsonl, report.md, index.html}
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from scipy import stats
+
+from swim.data.nl_refer import known
+from swim.data.rows import read_rows
+from swim.recipe import Frozen
+from swimlab.backends import StoreError
+from swimlab.records import Provenance
+from swimlab.store import SweepStore
+
+EXPERIMENT = "build_nl_refer"
+SCHEMA_VERSION = 1
+
+
+class Errors(Frozen):
+    """How the expressions of one group of known rows did, by `known.Outcome`."""
+
+    group: str
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def rewritten(self) -> int:
+        return self.total - self.counts.get("rejected", 0)
+
+    @property
+    def wrong(self) -> int:
+        return self.rewritten - self.counts.get("right", 0)
+
+
+class Built(Frozen):
+    """One run. `tally` is a `job.Tally`, `estimate` a `rewriters.Estimate`; costs are in the prices' currency:
+    `spent` in this run, `expected` before it."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    command: str
+    settings: dict[str, Any]
+    provenance: Provenance
+    wall_s: float
+    outputs: dict[str, str]
+    tally: dict[str, Any]
+    estimate: dict[str, Any] | None = None
+    expected: float | None = None
+    spent: float = 0.0
+    errors: tuple[Errors, ...] = ()
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson's score: right for 0 of n too. (0, 1) for nothing seen."""
+    if not total:
+        return 0.0, 1.0
+    seen = stats.binomtest(count, total).proportion_ci(method="wilson")
+    return float(seen.low), float(seen.high)
+
+
+def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
+    """Judges a rewritten file against the rows it was made from: the n-th of them is row n of the file it was read
+    from, which the rewritten row's `index` says."""
+    written = {int(row["index"].rpartition("_")[2]): row for _, row in read_rows(out)}
+    counts: dict[str, Counter[str]] = {group: Counter() for group in known.GROUPS}
+    for number, one in enumerate(rows):
+        if number not in written:
+            counts[one.group]["rejected"] += len(one.asked)
+            continue
+        for which, referent in enumerate(known.read_back(one, written[number])):
+            counts[one.group][known.judge(one, which, referent)] += 1
+    return tuple(Errors(group=group, counts=dict(count)) for group, count in counts.items())
+
+
+def commit(store: SweepStore, built: Built, rejected: Path) -> None:
+    """Writes a run and its rejects. Raises StoreError when the run is already there."""
+    folder = f"reports/{EXPERIMENT}/{built.run_id}"
+    store.backend.create(f"{folder}/rejected.jsonl", rejected)
+    if not store.put_create_only(f"{folder}/summary.json", built.model_dump_json(indent=1).encode()):
+        raise StoreError(f"{store.uri}/{folder} exists: a run is never overwritten")
+
+
+def load(store: SweepStore, run_id: str | None) -> Built:
+    """A run, or the newest. Raises StoreError when there is none."""
+    found = [path for path in store.list_files(f"reports/{EXPERIMENT}") if path.endswith("/summary.json")]
+    wanted = [path for path in found if run_id is None or path.split("/")[2] == run_id]
+    if not wanted:
+        raise StoreError(f"store {store.uri} has no run {run_id or ''} of {EXPERIMENT}; run it first")
+    try:
+        return Built.model_validate_json(store.read(wanted[-1]))
+    except ValidationError as error:
+        raise StoreError(f"{store.uri}/{wanted[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
+
+
+def first_rejects(store: SweepStore, run_id: str, count: int) -> list[dict[str, Any]]:
+    """The first rejects of a run, in the order of the rows."""
+    with store.open(f"reports/{EXPERIMENT}/{run_id}/rejected.jsonl") as file:
+        lines = [file.readline() for _ in range(count)]
+    return [json.loads(line) for line in lines if line.strip()]

@@ -1,0 +1,176 @@
+"""The report of a run of the builder: terminal, Markdown and one self-contained page, from the same grids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from swim.data.nl_refer.known import GROUPS, OUTCOMES
+from swimlab.cost_report import Grid
+from swimlab.rewriting.record import EXPERIMENT, Built, first_rejects, wilson
+from swimlab.rewriting.rewriters import Estimate
+from swimlab.spending import Prices
+from swimlab.store import SweepStore
+from swimlab.wording import duration
+
+TITLE = "NL-Refer from VideoRefer"
+QUESTION = "How many rows can be rewritten, at what cost, and how often is the expression wrong?"
+KNOWN_NOTE = (
+    "Errors are counted on the embedded data, whose expressions are known and whose sentences are simple: the least to "
+    "expect on real annotations. An expression is ambiguous when it also fits another object of its clip. Intervals "
+    "are Wilson's, each object counted as one trial."
+)
+_REJECTS = 20
+
+
+def expected_cost(estimate: Estimate, prices: Prices) -> tuple[float, int]:
+    """(what the requests to come should cost, completion tokens expected). Answers that are there tell how long one is;
+    without any, a stated guess."""
+    tokens = estimate.expected_completion_tokens
+    if estimate.cached:
+        tokens = round(estimate.requests * estimate.known_completion_tokens / estimate.cached)
+    return (estimate.prompt_tokens * prices.prompt + tokens * prices.completion) / 1e6, tokens
+
+
+def estimate_grid(estimate: Estimate, prices: Prices, minutes: float, tokenizer: str | None) -> Grid:
+    """What `plan` prints."""
+    counted = f"counted by {tokenizer}" if tokenizer else "an upper estimate: the tiny tokenizer cuts unknown words up"
+    cost, tokens = expected_cost(estimate, prices)
+    rejected = sum(estimate.rejected.values())
+    rows = [
+        ["rows", f"{estimate.rows:,}"],
+        ["rejected before anything is asked", f"{rejected:,}"],
+        ["answers in the store", f"{estimate.cached:,}"],
+        ["requests to send", f"{estimate.requests:,}"],
+        ["prompt tokens", f"{estimate.prompt_tokens:,} ({counted})"],
+        ["completion tokens", f"{tokens:,}"],
+        ["cost", money(cost)],
+        ["least duration at the rate limit", duration(60 * minutes) if minutes else "no limit set"],
+    ]
+    return "Plan", ["what", "expected"], rows
+
+
+def grids(built: Built) -> list[Grid]:
+    """All tables of a run."""
+    tally = built.tally
+    made = [
+        ["rows", tally["rows"]],
+        ["rewritten", tally["rewritten"]],
+        *([f"rewritten as {kind}", count] for kind, count in sorted(tally["kinds"].items())),
+        ["rejected", tally["rows"] - tally["rewritten"]],
+    ]
+    if built.settings.get("synonyms"):
+        made.append(["with a synonym variant", tally["synonyms"]])
+    share = [[name, f"{count:,}", _percent(count, tally["rows"])] for name, count in made]
+    found: list[Grid] = [("Rows", ["rows", "count", "of all"], share)]
+    if built.errors:
+        found.append(_errors_grid(built))
+    reasons = tally["rejected"] | {f"{reason}": count for reason, count in tally["no_synonym"].items()}
+    if reasons:
+        ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        found.append(("Rejected", ["reason", "count"], [[reason, f"{count:,}"] for reason, count in ranked]))
+    if built.estimate is not None:
+        found.append(_cost_grid(built))
+    said = tally["words"] / tally["expressions"] if tally["expressions"] else 0.0
+    checked = [
+        ["expressions", f"{tally['expressions']:,}"],
+        ["content words that the answers say, mean", f"{said:.1%}"],
+        ["least share asked for", f"{built.settings['least_share']:.0%}"],
+    ]
+    return [*found, ("Expressions", ["what", "value"], checked)]
+
+
+def money(amount: float) -> str:
+    """In the currency of the prices: small amounts keep their digits."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else "–"
+
+
+def _errors_grid(built: Built) -> Grid:
+    heads = ["known rows", "what they ask", "objects", *OUTCOMES, "wrong, of those rewritten [95 % CI]"]
+    rows = []
+    for group in built.errors:
+        low, high = wilson(group.wrong, group.rewritten)
+        error = f"{group.wrong / group.rewritten:.1%} [{low:.1%}, {high:.1%}]" if group.rewritten else "none rewritten"
+        counts = [f"{group.counts.get(outcome, 0):,}" for outcome in OUTCOMES]
+        rows.append([group.group, GROUPS.get(group.group, ""), f"{group.total:,}", *counts, error])
+    return "Errors against known expressions", heads, rows
+
+
+def _cost_grid(built: Built) -> Grid:
+    estimate, asked = built.estimate or {}, built.tally["asked"]
+    rows = [
+        ["answers paid for", f"{estimate['requests']:,}", f"{asked['paid']:,}"],
+        ["answers from the store", f"{estimate['cached']:,}", f"{asked['cached']:,}"],
+        ["prompt tokens", f"{estimate['prompt_tokens']:,}", f"{asked['paid_prompt_tokens']:,}"],
+        ["completion tokens", f"{estimate['completion_tokens']:,}", f"{asked['paid_completion_tokens']:,}"],
+        ["cost of this run", money(built.expected or 0), money(built.spent)],
+        ["cost of all answers used", "", money(_cost_of_all(built))],
+        ["requests sent, tries again included", "", f"{built.tally['sent']:,}"],
+        ["answers whose tokens the server did not count", "", f"{asked['uncounted']:,}"],
+    ]
+    return "Cost", ["what", "expected before", "counted after"], rows
+
+
+def _cost_of_all(built: Built) -> float:
+    asked, prices = built.tally["asked"], built.settings
+    prompt = asked["paid_prompt_tokens"] + asked["cached_prompt_tokens"]
+    completion = asked["paid_completion_tokens"] + asked["cached_completion_tokens"]
+    return float(prompt * prices["price_in"] + completion * prices["price_out"]) / 1e6
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """A question in pieces; True for a tagged noun or a placeholder."""
+    parts = re.split(
+        r"(<ins>.*?</ins>|<object[0-9]+>(?:<region>)?|<region>)", re.sub(r"\A<(?:video|image)>\n?", "", text)
+    )
+    return [(re.sub(r"</?ins>", "", part), i % 2 == 1) for i, part in enumerate(parts) if part]
+
+
+def notes_of(built: Built) -> list[str]:
+    """What a reader must know beside the numbers."""
+    how = built.settings
+    by = f"the model {how['model']} at {how['base_url']}" if how["rewriter"] == "endpoint" else "rules, without a model"
+    notes = [f"Expressions by {by}. Placeholders are replaced, nothing else of a row changes; every row was checked."]
+    return notes + ([KNOWN_NOTE] if built.errors else [])
+
+
+def markdown(built: Built, tables: Sequence[Grid]) -> str:
+    """The same for a README or a pull request."""
+    lines = [f"# {TITLE}", "", f"Run {built.run_id}, {built.provenance.finished_at}.", ""]
+    lines += [f"_{note}_\n" for note in notes_of(built)]
+    for heading, heads, rows in tables:
+        lines += [f"## {heading}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows] + [""]
+    return "\n".join(lines)
+
+
+def write_report(store: SweepStore, built: Built) -> str:
+    """reports/build_nl_refer/<run_id>/{report.md, index.html}; the page's address."""
+    folder, tables = f"reports/{EXPERIMENT}/{built.run_id}", grids(built)
+    environment = Environment(
+        loader=PackageLoader("swimlab", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    came, rows = built.provenance, built.tally["rows"]
+    facts: dict[str, Any] = {"run": built.run_id, "rows": f"{rows:,}", "took": duration(built.wall_s)}
+    facts |= {"rewriter": built.settings["rewriter"], "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
+    page = environment.get_template("rewriting.html.j2").render(
+        title=TITLE,
+        question=QUESTION,
+        built=built,
+        facts=facts,
+        notes=notes_of(built),
+        grids=tables,
+        examples=[(_pieces(before), _pieces(after)) for before, after in built.tally["examples"]],
+        rejects=first_rejects(store, built.run_id, _REJECTS),
+        rejected=sum(built.tally["rejected"].values()) + sum(built.tally["no_synonym"].values()),
+    )
+    store.backend.replace(f"{folder}/report.md", markdown(built, tables).encode())
+    store.backend.replace(f"{folder}/index.html", page.encode())
+    return f"{store.uri}/{folder}/index.html"

@@ -1,0 +1,291 @@
+"""One row: rewritten, or rejected with a reason. By the rules, or by a model behind an endpoint, and checked alike."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from swim.data.nl_refer import instructions, rules, synonyms
+from swim.data.nl_refer.checks import LEAST_SHARE, Checks, Rewritten, check_video
+from swim.data.nl_refer.tasks import Kind, Task, read_task
+from swim.data.types import DataError
+from swim.recipe import Frozen
+from swimlab.answers import Answer, Answers
+from swimlab.endpoint import Endpoint, EndpointConfig, RequestError
+from swimlab.spending import Budget
+from swimlab.store import SweepStore
+
+# Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.
+EXPECTED_TOKENS, EXPECTED_TOKENS_EACH = 15, 30
+_Read = TypeVar("_Read")
+_Result = TypeVar("_Result")
+
+
+class StoppedError(Exception):
+    """A run ended early, and why. Running it again goes on from the answers in the store."""
+
+
+class Rewriting(Frozen):
+    """How rows are rewritten. `tokenizer`: a folder or hub id, None for the tiny one; `reasks`: how often a reply that
+    cannot be used is asked for again; `videos`: their folder, to check that masks fit, or None."""
+
+    endpoint: EndpointConfig | None = None
+    kind: Kind | None = None
+    tokenizer: str | None = None
+    least_share: float = Field(LEAST_SHARE, ge=0, le=1)
+    reasks: int = Field(2, ge=0)
+    synonyms: bool = False
+    videos: str | None = None
+
+
+@dataclass
+class Asked:
+    """Answers behind some rows: `paid` came in this run, the others were in the store. Tokens as the server counted."""
+
+    paid: int = 0
+    cached: int = 0
+    paid_prompt_tokens: int = 0
+    paid_completion_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    cached_completion_tokens: int = 0
+    uncounted: int = 0
+
+    def add(self, answer: Answer) -> None:
+        state: Literal["cached", "paid"] = "cached" if answer.cached else "paid"
+        prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        self.uncounted += prompt is None or completion is None
+        for name, amount in (
+            (state, 1),
+            (f"{state}_prompt_tokens", prompt),
+            (f"{state}_completion_tokens", completion),
+        ):
+            setattr(self, name, getattr(self, name) + (amount or 0))
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row, or a row's synonym variant, that is left out, and why."""
+
+    file: str
+    row: int
+    key: str
+    field: str
+    reason: str
+    hint: str
+    output: Literal["rewritten", "synonym"] = "rewritten"
+
+    @classmethod
+    def of(cls, error: DataError, output: Literal["rewritten", "synonym"] = "rewritten") -> Reject:
+        # Whatever a row says, the record is valid UTF-8.
+        key, where, why, hint = (
+            text.encode("utf-8", "backslashreplace").decode()
+            for text in (error.key, error.field, error.reason, error.hint)
+        )
+        return cls(error.file, error.row, key, where, why, hint, output)
+
+    @property
+    def summary(self) -> str:
+        """The reason without what is particular to the row: these are counted."""
+        text = re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", re.split(r" [(]|: ", self.reason)[0]))
+        return f"synonym: {text}" if self.output == "synonym" else text
+
+
+@dataclass
+class Outcome:
+    """What became of a row."""
+
+    done: Rewritten | None = None
+    kind: Kind | None = None
+    synonym: dict[str, Any] | None = None
+    rejects: list[Reject] = field(default_factory=list)
+    asked: Asked = field(default_factory=Asked)
+
+
+@dataclass
+class Estimate:
+    """What rows will ask for, before they do. `known_completion_tokens` are those of the answers in the store."""
+
+    rows: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    expected_completion_tokens: int = 0
+    known_completion_tokens: int = 0
+
+
+def count(counts: dict[str, int], name: str) -> None:
+    """One more. (A Counter does not survive `dataclasses.asdict`.)"""
+    counts[name] = counts.get(name, 0) + 1
+
+
+class Rewriter:
+    """For one process; with `asks` False it can only estimate. Raises EndpointError when there is no key, OSError for a
+    tokenizer that cannot be read."""
+
+    def __init__(
+        self, how: Rewriting, store: SweepStore, *, asks: bool = True, budget: Budget | None = None, share: float = 1.0
+    ) -> None:
+        self.how = how
+        self.tokenizer = load_tokenizer(how.tokenizer)
+        self._checks = Checks(self.tokenizer, how.least_share)
+        self._answers = Answers(store)
+        self.endpoint: Endpoint | None = None
+        if how.endpoint and asks:
+            self.endpoint = Endpoint(how.endpoint, self._answers, budget=budget, share=share, count=self._tokens)
+
+    def __call__(self, raw: Any, file: str, row: int) -> Outcome:
+        """One row. Raises EndpointError, StoreError: they are not the row's fault."""
+        outcome = Outcome()
+        try:
+            task = self._task(raw, file, row)
+            outcome.kind = task.kind
+            outcome.done = self._by_endpoint(task, outcome.asked) if self.how.endpoint else self._by_rules(task)
+        except DataError as error:
+            outcome.rejects.append(Reject.of(error))
+            return outcome
+        if self.how.synonyms:
+            try:
+                outcome.synonym = self._synonym(outcome.done.row, file, row, outcome.asked)
+            except DataError as error:
+                outcome.rejects.append(Reject.of(_at(error, task), "synonym"))
+        return outcome
+
+    def estimate(self, raw: Any, file: str, row: int, into: Estimate) -> None:
+        """Adds what a row would ask for. Asks nobody."""
+        into.rows += 1
+        try:
+            task = self._task(raw, file, row)
+        except DataError as error:
+            count(into.rejected, Reject.of(error).summary)
+            return
+        if not self.how.endpoint:
+            return
+        messages = instructions.rewrite_messages(task)
+        # The synonyms' request shows the questions only, but they are not known before the first answer.
+        asks = [messages] + [instructions.synonym_messages([messages[1]["content"]])] * self.how.synonyms
+        for number, these in enumerate(asks):
+            request = self.how.endpoint.request(these, *(_REWRITE if number == 0 else _SYNONYMS))
+            if number == 0 and (found := self._answers.find(request)):
+                into.cached += 1
+                into.known_completion_tokens += found.usage.completion_tokens or 0
+                continue
+            into.requests += 1
+            into.prompt_tokens += sum(self._tokens(message["content"]) for message in these)
+            into.expected_completion_tokens += EXPECTED_TOKENS + EXPECTED_TOKENS_EACH * task.objects
+
+    def _task(self, raw: Any, file: str, row: int) -> Task:
+        """Whatever can be found wrong with a row before anybody is paid is found here."""
+        task = read_task(raw, file=file, row=row, kind=self.how.kind)
+        if self.how.videos is not None:
+            from swim.data.decoder import shared_decoder
+            from swim.recipe import FramePolicy
+
+            check_video(task.sample, shared_decoder(self.how.videos, FramePolicy()).probe)
+        return task
+
+    def _by_rules(self, task: Task) -> Rewritten:
+        try:
+            return self._checks(task, rules.referents(task))
+        except DataError as error:
+            raise _at(error, task) from error
+
+    def _by_endpoint(self, task: Task, asked: Asked) -> Rewritten:
+        messages = instructions.rewrite_messages(task)
+        try:
+            return self._conversation(
+                messages,
+                _REWRITE,
+                lambda text: instructions.read_referents(text, task.objects),
+                lambda found: self._checks(task, found),
+                asked,
+            )
+        except DataError as error:
+            raise _at(error, task) from error
+
+    def _synonym(self, row: dict[str, Any], file: str, number: int, asked: Asked) -> dict[str, Any]:
+        if not self.how.endpoint:
+            return synonyms.replace(row, synonyms.from_table(row, file=file, number=number), file=file, number=number)
+        count = len(synonyms.nouns(row))
+        return self._conversation(
+            instructions.synonym_messages([entry["value"] for entry in row["conversations"][::2]]),
+            _SYNONYMS,
+            lambda text: instructions.read_synonyms(text, count),
+            lambda found: synonyms.replace(row, found, file=file, number=number),
+            asked,
+        )
+
+    def _conversation(
+        self,
+        messages: instructions.Messages,
+        form: tuple[dict[str, Any], str],
+        read: Callable[[str], _Read],
+        check: Callable[[_Read], _Result],
+        asked: Asked,
+    ) -> _Result:
+        """Asks, and asks again with the reason while the reply cannot be used. Raises DataError with the last one."""
+        assert self.endpoint is not None
+        replies = self.how.reasks + 1
+        for number in range(1, replies + 1):
+            try:
+                answer = self.endpoint.ask(self.endpoint.config.request(messages, *form))
+            except RequestError as error:
+                raise DataError(error.reason, field="endpoint", hint=error.hint) from error
+            asked.add(answer)
+            if answer.refusal or answer.finish == "content_filter":
+                said = answer.refusal[:200] or "the server's filter stopped it"
+                raise instructions.RefusedError(f"the model refuses: {said}", field="conversations", hint=_BY_HAND)
+            try:
+                return check(read(answer.text))
+            except instructions.RefusedError:
+                raise
+            except DataError as error:
+                reason = error.reason
+                if answer.finish == "length":
+                    reason = f"the reply was cut off at its limit of tokens; {reason}"
+                if number == replies:
+                    reason = f"{reason}, in the last of {replies} replies"
+                    raise DataError(reason, field=error.field, hint=error.hint) from error
+                messages = instructions.again(messages, answer.text, reason)
+        raise AssertionError("the last reply returns or raises")
+
+    def _tokens(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+_BY_HAND = "write it by hand, or leave the row out"
+_REWRITE = (instructions.REWRITE_SCHEMA, "referring_expressions")
+_SYNONYMS = (instructions.SYNONYMS_SCHEMA, "synonyms")
+
+
+def load_tokenizer(name: str | None) -> Callable[..., Any]:
+    """A fast tokenizer from a folder or the hub; the tiny one, built on the spot, for None. May be called from many
+    threads. Raises OSError, ValueError."""
+    if name is None:
+        from swim.data.tiny_tokenizer import build_tokenizer
+
+        tokenizer: Any = build_tokenizer()
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer {name} gives no offsets: a fast one (tokenizer.json) is needed")
+    lock = threading.Lock()
+
+    def encode(text: str, **how: Any) -> Any:
+        with lock:  # a call sets options of the shared tokenizer, which another one must not find half set
+            return tokenizer(text, **how)
+
+    return encode
+
+
+def _at(error: DataError, task: Task) -> DataError:
+    sample = task.sample
+    kind = type(error)
+    return kind(error.reason, field=error.field, hint=error.hint, file=sample.file, row=sample.row, key=sample.key)
