@@ -6,22 +6,17 @@ needs no Ray. Every number comes from a fresh process; the schemes take turns wi
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from swimlab import cli, cost_report, provenance
-from swimlab.backends import StoreError
-from swimlab.measurements import Bound, Measurement, Run, commit, new_run_id, rotated, runs
+from swimlab import cli, cost_plot, cost_report, measuring
+from swimlab.cost_report import MIB, Column
+from swimlab.measurements import Bound, Measurement, Run, rotated
+from swimlab.measuring import MeasuringSettings, Task
 from swimlab.store import SweepStore
 
 NAME = "cost_of_supervision"
@@ -31,36 +26,64 @@ SHORT, LONG = (512, 1024, 2048, 4096), (512, 1024, 2048, 4096, 8192, 16384)
 LEAST = 64
 COUNTED = ("7b-narrow", 8192)  # bytes held at 8k, counted on a CPU: they do not depend on the head width
 
+SMALL, LARGE = {"size": "small", "tokens": 4096}, {"size": "7b", "tokens": 8192}
 BOUNDS = (
-    Bound("time_s", "swim", "sft", "small", 4096, 1.05, at_most=True),
-    Bound("step_bytes", "swim", "sft", "small", 4096, 1.03, at_most=True),
-    Bound("time_s", "released", "swim", "small", 4096, 2, at_most=False),
-    Bound("step_bytes", "released", "swim", "small", 4096, 3, at_most=False),
-    Bound("time_s", "eager", "swim", "small", 4096, 4, at_most=False),
-    Bound("step_bytes", "eager", "swim", "small", 4096, 6, at_most=False),
-    Bound("time_s", "swim", "sft", "7b", 8192, 1.02, at_most=True),
-    Bound("peak_bytes", "swim", "sft", "7b", 8192, 1.02, at_most=True),
+    Bound("time_s", "swim", "sft", 1.05, True, SMALL),
+    Bound("step_bytes", "swim", "sft", 1.03, True, SMALL),
+    Bound("time_s", "released", "swim", 2, False, SMALL),
+    Bound("step_bytes", "released", "swim", 3, False, SMALL),
+    Bound("time_s", "eager", "swim", 4, False, SMALL),
+    Bound("step_bytes", "eager", "swim", 6, False, SMALL),
+    Bound("time_s", "swim", "sft", 1.02, True, LARGE),
+    Bound("peak_bytes", "swim", "sft", 1.02, True, LARGE),
 )
 HELD_TIMES, LOGITS_TIMES = 100, 10
+COLUMNS = (
+    Column("step (s)", "time_s"),
+    Column("tokens/s", "tokens_per_s", "{:.0f}"),
+    Column("MFU (%)", "mfu", "{:.1f}", 0.01),
+    Column("step memory (MiB)", "step_bytes", "{:.1f}", MIB),
+    Column("peak (MiB)", "peak_bytes", "{:.1f}", MIB),
+    Column("held (MiB)", "held_bytes", "{:.2f}", MIB),
+    Column("time ÷ sft", "time_s", over="sft"),
+    Column("memory ÷ sft", "step_bytes", over="sft"),
+)
 
 
-class CostSettings(BaseSettings):
+class StepCost(Measurement):
+    """`size` names the model, `text_tokens` are those of `tokens` that follow the video.
+
+    `time_s`: median of a step; `peak_bytes`: the process's peak (resident on a CPU, allocated on a GPU); `step_bytes`:
+    the same above what was there before the first step; `held_bytes`: tensors alive between forward and backward;
+    `logits_bytes`: what the head returned, `full_logits_bytes`: what it returns for every token.
+    """
+
+    tokens: int
+    text_tokens: int
+    times_s: tuple[FiniteFloat, ...] = ()
+    step_bytes: int | None = None
+    held_bytes: int | None = None
+    logits_bytes: int | None = None
+    full_logits_bytes: int | None = None
+    tokens_per_s: FiniteFloat | None = None
+    mfu: FiniteFloat | None = None
+
+
+class CostRun(Run):
+    """What one invocation measured."""
+
+    rows: tuple[StepCost, ...]
+
+
+class CostSettings(MeasuringSettings):
     """Measure, and report what was measured. `worker` is one fresh process and prints one line of JSON."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
-    )
-
-    command: CliPositionalArg[Literal["run", "smoke", "report", "worker"]] = Field(
-        "run", description="run: measure, then report; smoke: one short round; report: the latest run again"
-    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: one GPU, the 7B configuration")
     size: Literal["nano", "small", "7b", "7b-narrow"] | None = Field(
         None, description="model; default: small on a CPU, 7b on a GPU"
     )
     tokens: tuple[int, ...] | None = Field(None, description="lengths, as 512,1024; default: 512 to 4096, GPU 16384")
     text: int = Field(300, ge=15, description="of them after the video, at most half")
-    rounds: int = Field(5, ge=1, description="rounds in which every scheme runs once at every length")
     steps: int = Field(
         3, ge=0, description="timed steps of a process, after one for memory and one to warm up; 0: only count bytes"
     )
@@ -68,9 +91,6 @@ class CostSettings(BaseSettings):
     count: bool = Field(True, description="count the bytes held at 8k (minutes on a CPU)")
     threads: int = Field(1, ge=1, description="CPU threads of a process; one leaves the others to the neighbours")
     scheme: Literal["sft", "swim", "released", "eager"] = Field("swim", description="worker: the one to measure")
-    store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
-
-    run_id: str | None = Field(None, description="report: which run; default: the newest")
 
     @field_validator("tokens", "schemes")
     @classmethod
@@ -92,37 +112,30 @@ class CostSettings(BaseSettings):
         return self.tokens or ((128,) if self.command == "smoke" else LONG if self.device == "cuda" else SHORT)
 
 
-def work(chosen: CostSettings) -> None:
-    """One fresh process: print what was measured."""
+def work(chosen: CostSettings) -> dict[str, Any]:
+    """What a fresh process measured."""
     import torch
     from cost_worker import measure
 
     torch.set_num_threads(chosen.threads)
     (tokens,) = chosen.lengths
     device, text = torch.device(chosen.device), min(chosen.text, tokens // 2)
-    print(json.dumps(measure(chosen.scheme, chosen.model_size, tokens, text, device, chosen.steps)))
+    return measure(chosen.scheme, chosen.model_size, tokens, text, device, chosen.steps)
 
 
 def ask(chosen: CostSettings, scheme: str, size: str, tokens: int, steps: int, device: str) -> dict[str, Any]:
-    """A worker's answer. Raises RuntimeError with the end of its log when it failed; killed for its memory is an
-    answer."""
+    """A worker's answer; killed for its memory is one, too. Raises RuntimeError when it failed."""
     asked = {"scheme": scheme, "size": size, "tokens": tokens}
     flags = asked | {"text": chosen.text, "steps": steps, "device": device, "threads": chosen.threads}
-    line = [sys.executable, __file__, "worker", *(f"--{name}={value}" for name, value in flags.items())]
-    variables = os.environ | {
+    variables = {
         "OMP_NUM_THREADS": str(chosen.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         # Memory is measured first, with a glibc that gives back what is freed: left to itself it keeps a different 20
         # to 60 MB in every process, and the peak says little about what was allocated.
         "MALLOC_MMAP_THRESHOLD_": str(2**17),
     }
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env=variables)
-    if done.returncode == -9:
-        return asked | {"text_tokens": min(chosen.text, tokens // 2), "outcome": "out of memory"}
-    if done.returncode:
-        raise RuntimeError(f"{scheme} at {tokens} tokens failed ({done.returncode}): …{done.stderr[-2000:]}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    answer: dict[str, Any] | None = measuring.fresh_process(__file__, flags, variables)
+    return answer or asked | {"text_tokens": min(chosen.text, tokens // 2), "outcome": "out of memory"}
 
 
 def plan(chosen: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
@@ -137,52 +150,38 @@ def plan(chosen: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
                 yield 0, scheme, *COUNTED, 0, "cpu"
 
 
-def run(chosen: CostSettings, console: Console) -> Run:
-    """Measure what is planned and commit it as a new run; what stops it (Ctrl-C, a worker that failed) is raised after
-    what was measured by then is committed."""
-    store = SweepStore(chosen.store)
-    store.check_writable()
-    started = provenance.utc_now()
-    rows: list[Measurement] = []
-    machine, stopped = "?", None
-    todo = list(plan(chosen))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("cost of supervision", total=len(todo))
-        try:
-            for number, scheme, size, tokens, steps, device in todo:
-                bars.update(bar, description=f"round {number + 1}: {scheme}, {size}, {tokens} tokens")
-                answer = ask(chosen, scheme, size, tokens, steps, device)
-                machine = answer.pop("machine", machine)
-                rows.append(Measurement(round=number, **answer))
-                bars.advance(bar)
-                if not console.is_terminal:
-                    seconds = f"{rows[-1].time_s:.3f} s" if rows[-1].time_s else rows[-1].outcome
-                    console.print(f"{len(rows)} of {len(todo)}: {scheme}, {size}, {tokens} tokens: {seconds}")
-        except (KeyboardInterrupt, Exception) as error:  # hours of measurements must not go with it
-            stopped = error
+def run(chosen: CostSettings, store: SweepStore, console: Console) -> CostRun:
+    """Measure what is planned and commit it as a new run."""
+    if chosen.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("--device cuda: torch sees no GPU on this machine")
+
+    def answers(number: int, *asked: Any) -> list[dict[str, Any]]:
+        return [ask(chosen, *asked) | {"round": number}]
+
+    tasks = [
+        Task(
+            f"round {number + 1}: {scheme}, {size}, {tokens} tokens",
+            partial(answers, number, scheme, size, tokens, *rest),
+        )
+        for number, scheme, size, tokens, *rest in plan(chosen)
+    ]
     dtype = "bfloat16" if chosen.model_size.startswith("7b") else "float32"
-    came = provenance.gather(
-        device=chosen.device, dtype=dtype, world_size=1, started_at=started, finished_at=provenance.utc_now()
-    )
-    done = Run(
+    return measuring.measure(
+        CostRun,
+        StepCost,
+        tasks,
         experiment=NAME,
-        run_id=new_run_id(),
-        machine=machine,
+        store=store,
         settings=chosen.model_dump(mode="json") | {"size": chosen.model_size, "tokens": chosen.lengths},
-        provenance=came,
-        rows=tuple(rows),
+        numerics={"device": chosen.device, "dtype": dtype, "world_size": 1},
+        console=console,
     )
-    if rows:
-        commit(store, done)
-    if stopped:
-        kept = f"; they are in {store.uri}, run {done.run_id}" if rows else ""
-        console.print(f"stopped after {len(rows)} of {len(todo)} measurements{kept}", soft_wrap=True)
-        raise stopped
-    return done
 
 
-def counted_grid(done: Run) -> cost_report.Grid:
+def counted_grid(done: CostRun) -> cost_report.Grid:
     """Bytes, which have no spread: what the forward pass holds for supervision, and what the head returns."""
     rows = []
     for size, tokens in dict.fromkeys((row.size, row.tokens) for row in done.rows if row.outcome == "ok"):
@@ -207,52 +206,31 @@ def _times(what: str, theirs: int, ours: int, judged: bool, limit: int) -> list[
     return [what, f"{theirs:,}", f"{ours:,}", f"{theirs / ours:.1f}", verdict]
 
 
-def show(done: Run, store: SweepStore, console: Console) -> None:
+def show(done: CostRun, store: SweepStore, console: Console) -> None:
     """Print the grids and write the report."""
-    bounds = [b for b in BOUNDS if b.size == done.settings["size"]]
-    grids = [cost_report.verdict_grid(done, bounds), cost_report.cost_grid(done, "sft"), counted_grid(done)]
+    size = done.settings["size"]
+    bounds = [bound for bound in BOUNDS if bound.where["size"] == size]
+    grids = [
+        cost_report.verdict_grid(done, bounds),
+        cost_report.values_grid(done, "Cost", ("size", "tokens"), COLUMNS, SCHEMES),
+        counted_grid(done),
+    ]
     notes = [
         "A step is forward and backward of one sample with given vision features; no optimiser step. Step memory is "
         "the peak above what was there before the first step (CPU: resident, GPU: allocated).",
         f"Of the tokens, the last {done.settings['text']} (at most half) are text after the video: the released scheme "
         "pays for each of them.",
     ]
-    for heading, heads, rows in grids:
-        table = Table(title=heading, title_justify="left")
-        for head in heads:
-            table.add_column(head, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    where = cost_report.write_report(store, done, done.settings["size"], TITLE, QUESTION, grids, notes)
+    drawn = {"time_s": "time of a step", "step_bytes": "memory of a step"}
+    picture = cost_plot.ratio_figure(done, "tokens", "sft", drawn, size=size)
+    cost_report.print_grids(grids, console)
+    where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 
 
 def main(chosen: CostSettings) -> int:
-    """The exit code: 1 when the store or a worker fails, 130 on Ctrl-C. A bound that is not met is a result."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        if chosen.command == "worker":
-            work(chosen)
-            return 0
-        if chosen.device == "cuda" and chosen.command != "report":
-            import torch
-
-            if not torch.cuda.is_available():
-                raise ValueError("--device cuda: torch sees no GPU on this machine")
-        store = SweepStore(chosen.store)
-        if chosen.command == "report":
-            if not (known := [r for r in runs(store, NAME) if chosen.run_id in (None, r.run_id)]):
-                raise StoreError(f"store {store.uri} has no run {chosen.run_id or ''} of {NAME}; run it first")
-            show(known[-1], store, console)
-        else:
-            show(run(chosen, console), store, console)
-    except KeyboardInterrupt:
-        return 130
-    except (StoreError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """The exit code: see `measuring.main`."""
+    return measuring.main(chosen, NAME, CostRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
 
 
 if __name__ == "__main__":

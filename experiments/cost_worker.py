@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -26,13 +25,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from swimlab.measuring import cpu_name
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 # Dense bf16 peaks out of NVIDIA's data sheets, for MFU.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 
 def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.device, steps: int) -> dict[str, Any]:
-    """A `Measurement` without its round, and `machine`. Out of memory on the device is an outcome, not an error;
+    """A `StepCost` without its round, and `machine`. Out of memory on the device is an outcome, not an error;
     `steps` 0 counts what is held and times nothing."""
     size = SIZES[size_name]
     row: dict[str, Any] = {"scheme": scheme, "tokens": tokens, "text_tokens": text, "size": size_name}
@@ -111,10 +112,7 @@ def machine(device: torch.device) -> str:
     """The GPU's name, or the CPU's and its number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{cpu_name()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
 
 
 class LiveBytes(TorchDispatchMode):

@@ -1,6 +1,7 @@
-"""One recipe on your own NL-Refer annotations and videos: what is unusable and why, then attention overlays."""
+"""One recipe on your own annotations and videos: what is unusable and why, then attention overlays."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -26,16 +27,26 @@ TRAIN = Ablation(
 class TrainSettings(Settings):
     """Train on your own data. `--recipe qwen2.5-vl-7b` for the paper's model; default: the tiny one."""
 
-    annotations: str = Field(description="NL-Refer annotations: a .json array or .jsonl")
+    annotations: tuple[str, ...] = Field(description="files with your rows: .json arrays, .jsonl, .parquet; or s3://…")
     videos: str | None = Field(None, description="folder of the video paths; default: the annotations' own folder")
-    held_out: str | None = Field(None, description="annotations to score; default: the training rows, and it says so")
+    held_out: tuple[str, ...] = Field((), description="annotations to score; default: the training rows; it says so")
+    formats: tuple[str, ...] = Field((), description="kinds of rows to use; default: nl-refer,llava-video")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5")
+
+
+def changes(settings: TrainSettings) -> dict[str, Any]:
+    """What the command line changes in the recipe."""
+    first = settings.annotations[0]
+    beside = first.rpartition("/")[0] if "://" in first else str(Path(first).absolute().parent)
+    own: dict[str, Any] = {
+        "data.annotations": settings.annotations,
+        "data.videos": settings.videos or beside,
+        "data.held_out_annotations": settings.held_out,
+        "data.fraction": settings.fraction,
+    }
+    return own | ({"data.formats": settings.formats} if settings.formats else {})
 
 
 if __name__ == "__main__":
     settings = cli.settings(TrainSettings)
-    own = {
-        "data.annotations": (settings.annotations,),
-        "data.videos": settings.videos or str(Path(settings.annotations).absolute().parent),
-        "data.held_out_annotations": (settings.held_out,) if settings.held_out else (),
-    }
-    cli.run(TRAIN, settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(own))
+    cli.run(TRAIN, settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(changes(settings)))

@@ -30,7 +30,7 @@ def imported(path):
 
 @pytest.mark.parametrize(
     ("floor", "above"),
-    [("swim", {"ray", "swimlab", "experiments", "optuna", "pyarrow"}), ("platform", {"experiments"})],
+    [("swim", {"ray", "swimlab", "experiments", "optuna"}), ("platform", {"experiments"})],
 )
 def test_imports_point_down_only(floor, above):
     assert [(str(p.relative_to(ROOT)), name) for p in sources(floor) for name in imported(p) if name in above] == []

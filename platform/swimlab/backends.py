@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -35,6 +35,9 @@ class Backend(Protocol):
         """Write atomically, whatever was there."""
 
     def read(self, path: str) -> bytes: ...
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to seek and read in: only what is asked for is fetched."""
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         """Read existing files, concurrently where that pays."""
@@ -118,6 +121,10 @@ class LocalBackend:
     def read(self, path: str) -> bytes:
         with self._explained():
             return (self.root / path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        with self._explained():
+            return (self.root / path).open("rb")
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         return {path: self.read(path) for path in paths}
@@ -204,6 +211,11 @@ class S3Backend:
         with self._explained():
             data: bytes = self.fs.cat_file(self._path(path))
             return data
+
+    def open(self, path: str) -> BinaryIO:
+        with self._explained():
+            file: BinaryIO = self.fs.open(self._path(path), "rb", block_size=2**20)
+            return file
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         if not paths:

@@ -2,15 +2,24 @@
 
     clips/<fingerprint>/manifest.json                  create-only; writing it IS the commit, and it names all the rest
     clips/<fingerprint>/<split>/part-<n>-<sha>.parquet decoded clips
+    clips/<fingerprint>/<split>/done-<n>-<sha>.json    a part that is done: whoever comes again goes on from there
+    clips/<fingerprint>/<split>-index-<sha>.parquet    key, file and place of every usable row, sorted by key
     clips/<fingerprint>/quarantine-<sha>.parquet       the rows left out: file, row, key, field, reason, hint
 
+Under `checked/` the same without the clips themselves: which rows can be used, for trials that decode as they go.
 Files are named by their content: drivers that do the same work twice, even with different versions, never mix.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, Protocol
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, BinaryIO, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +38,18 @@ CLIP_SCHEMA = pa.schema(
         ("frame_indices", pa.list_(pa.int64())),
         ("fps", pa.float64()),
         ("masks", pa.string()),
+    ]
+)
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("first", pa.int64()),
+        ("rows", pa.int64()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("encoding", pa.string()),
     ]
 )
 QUARANTINE_SCHEMA = pa.schema(
@@ -56,84 +77,186 @@ class Store(Protocol):
     def put_create_only(self, path: str, data: bytes) -> bool: ...
     def exists(self, path: str) -> bool: ...
     def read(self, path: str) -> bytes: ...
+    def open(self, path: str) -> BinaryIO: ...
 
 
 class StoredTable(Frozen):
-    """A Parquet file of the store: its path under clips/<fingerprint>/, and what it must contain."""
+    """A Parquet file of the store: its path under the data set's folder, and what it must contain. `memory_bytes` is
+    its size once read."""
 
     name: str
     rows: int
     size_bytes: int
+    memory_bytes: int
     sha256: str
 
 
 class PreparedData(Frozen):
     """A committed data set, as its manifest says. `held_out` names the split that evaluation scores: "train" when the
-    user gave no held-out annotations. `quarantined` counts rows by reason, numbers and quoted names left out."""
+    user gave no held-out annotations. `quarantined` counts rows by reason, numbers and quoted names left out. Where
+    the clips were only checked, not `stored`, `splits` is empty."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     fingerprint: str
+    stored: bool
     splits: dict[Split, tuple[StoredTable, ...]]
+    index: dict[Split, StoredTable]
     held_out: Split
     quarantine: StoredTable
     quarantined: dict[str, int]
 
-    def rows(self, split: Split) -> int:
-        """Number of clips that `load_clips` returns for a split."""
-        return sum(table.rows for table in self.splits[self._source(split)])
+    @property
+    def folder(self) -> str:
+        """Where it lies in the store."""
+        return folder(self.fingerprint, stored=self.stored)
 
-    def _source(self, split: Split) -> Split:
+    def rows(self, split: Split) -> int:
+        """Number of clips of a split."""
+        return self.index[self.source(split)].rows
+
+    def source(self, split: Split) -> Split:
+        """The split whose clips these are."""
         return self.held_out if split == "held_out" else split
 
 
-def load_prepared(store: Store, fingerprint: str) -> PreparedData | None:
+def folder(fingerprint: str, *, stored: bool = True) -> str:
+    """Where a data set lies in the store."""
+    return f"clips/{fingerprint}" if stored else f"clips/{fingerprint}/checked"
+
+
+def load_prepared(store: Store, fingerprint: str, *, stored: bool = True) -> PreparedData | None:
     """The committed data set, or None when it is still to be prepared."""
-    path = f"{folder(fingerprint)}/manifest.json"
+    path = f"{folder(fingerprint, stored=stored)}/manifest.json"
     return PreparedData.model_validate_json(store.read(path)) if store.exists(path) else None
 
 
-def load_clips(store: Store, prepared: PreparedData, split: Split) -> list[Clip]:
-    """All clips of a split, sorted by key. Raises PipelineError when a file is not what was committed."""
-    found = []
-    for stored in prepared.splits[prepared._source(split)]:
-        table = _read_table(store, prepared.fingerprint, stored)
-        # Frames stay views of Arrow's few large buffers: thousands of copies would fragment the heap.
-        rows = table.drop_columns(["frames"]).to_pylist()
-        found += [
-            Clip.from_row(row | {"frames": frames.as_buffer()})
-            for row, frames in zip(rows, table["frames"], strict=True)
-        ]
-    return found
+class StoredClips:
+    """The clips of a split (`swim.data.clips.Clips`): in memory where all fit into `HELD_BYTES`, else read from the
+    store as the order asks for them, a few ahead.
+
+    Raises PipelineError when a file is not what was committed: by its hash where it is read whole, else by its size and
+    Parquet's own checksum of each page.
+    """
+
+    HELD_BYTES = 2 * 2**30
+    AHEAD = 4
+    _OPEN_FILES = 64
+
+    def __init__(self, store: Store, prepared: PreparedData, split: Split) -> None:
+        self._store, self._prepared = store, prepared
+        source = prepared.source(split)
+        self._tables = prepared.splits[source]
+        self.keys: list[str] = load_index(store, prepared, split)["key"].to_pylist()
+        self._ends = list(accumulate(table.rows for table in self._tables))
+        self._held: list[Clip] | None = None
+        self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
+
+    def read(self, order: Iterable[int]) -> Iterator[Clip]:
+        """See `swim.data.clips.Clips`."""
+        if sum(table.memory_bytes for table in self._tables) > self.HELD_BYTES:
+            return self._ahead(order)
+        if self._held is None:
+            self._held = [clip for table in self._tables for clip in self._whole(table)]
+        held = self._held
+        return (held[i] for i in order)
+
+    def _ahead(self, order: Iterable[int]) -> Iterator[Clip]:
+        waiting: deque[Future[Clip]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="clips") as reader:  # one: the open files are not for two
+            try:
+                for number in order:
+                    waiting.append(reader.submit(self._one, number))
+                    if len(waiting) > self.AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _one(self, number: int) -> Clip:
+        if not 0 <= number < len(self.keys):
+            raise IndexError(f"clip {number} of {len(self.keys)}")
+        at = bisect_right(self._ends, number)
+        stored = self._tables[at]
+        row = number - (self._ends[at] - stored.rows)
+        try:
+            file: pq.ParquetFile = self._opened(at)
+            group = 0
+            while row >= (rows := file.metadata.row_group(group).num_rows):
+                row, group = row - rows, group + 1
+            return _clips(file.read_row_group(group).slice(row, 1))[0]
+        except (OSError, pa.ArrowException) as error:  # a checksum that does not hold is an OSError
+            raise damaged(self._store, self._prepared, stored) from error
+
+    def _open(self, at: int) -> pq.ParquetFile:
+        stored = self._tables[at]
+        source = self._store.open(f"{self._prepared.folder}/{stored.name}")
+        if source.seek(0, 2) != stored.size_bytes:
+            raise damaged(self._store, self._prepared, stored)
+        return pq.ParquetFile(source, page_checksum_verification=True)
+
+    def _whole(self, stored: StoredTable) -> list[Clip]:
+        return _clips(read_table(self._store, self._prepared, stored))
+
+
+def _clips(table: pa.Table) -> list[Clip]:
+    # Frames stay views of Arrow's few large buffers: thousands of copies would fragment the heap.
+    rows: list[dict[str, Any]] = table.drop_columns(["frames"]).to_pylist()
+    return [
+        Clip.from_row(row | {"frames": frames.as_buffer()}) for row, frames in zip(rows, table["frames"], strict=True)
+    ]
+
+
+def load_index(store: Store, prepared: PreparedData, split: Split) -> pa.Table:
+    """The usable rows of a split, sorted by key (`INDEX_SCHEMA`): `file` is the annotation file's name, `first` to
+    `encoding` describe the part of it that holds the row (`swim.data.rows.Part`)."""
+    return read_table(store, prepared, prepared.index[prepared.source(split)])
 
 
 def load_quarantine(store: Store, prepared: PreparedData) -> pa.Table:
     """The rows left out, with split, file, row, key, field, reason and hint."""
-    return _read_table(store, prepared.fingerprint, prepared.quarantine)
+    return read_table(store, prepared, prepared.quarantine)
 
 
-def folder(fingerprint: str) -> str:
-    """Where a data set lies in the store."""
-    return f"clips/{fingerprint}"
+_ROW_GROUP_BYTES = 2**20  # what one clip costs to read, at least; a clip of the paper's size is 20 to 58 MB
 
 
 def written(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
     """Parquet bytes and their description: no time, no host, so that equal rows give equal bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=max(1, _ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1)),
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
     content: bytes = sink.getvalue().to_pybytes()
     digest = hashlib.sha256(content).hexdigest()
     name = f"{stem}-{digest[:12]}.parquet"
-    return StoredTable(name=name, rows=table.num_rows, size_bytes=len(content), sha256=digest), content
+    described = StoredTable(
+        name=name, rows=table.num_rows, size_bytes=len(content), memory_bytes=table.nbytes, sha256=digest
+    )
+    return described, content
 
 
-def _read_table(store: Store, fingerprint: str, table: StoredTable) -> pa.Table:
-    path = f"{folder(fingerprint)}/{table.name}"
+def damaged(store: Store, prepared: PreparedData, table: StoredTable) -> PipelineError:
+    """A file that is not what was committed."""
+    path = f"{prepared.folder}/{table.name}"
+    return PipelineError(
+        f"{path} is missing or not what was committed: delete {prepared.folder}/ in {store.uri} and run again"
+    )
+
+
+def read_table(store: Store, prepared: PreparedData, table: StoredTable) -> pa.Table:
+    """A file of the data set. Raises PipelineError when it is not what was committed."""
     try:
-        content = store.read(path)
+        content = store.read(f"{prepared.folder}/{table.name}")
     except FileNotFoundError:
         content = b""
     if hashlib.sha256(content).hexdigest() != table.sha256:
-        raise PipelineError(
-            f"{path} is missing or not what was committed: delete {folder(fingerprint)}/ in {store.uri} and run again"
-        )
+        raise damaged(store, prepared, table)
     return pq.read_table(pa.BufferReader(content))

@@ -30,13 +30,14 @@ class PlanError(ValueError):
 class Slots:
     """What one trial asks for, and how many run at a time. `trial` is the Tune trial itself, `worker` one of its Train
     workers (none in local mode, where the trial trains in its own process); with `shard` each of them holds a share of
-    the model."""
+    the model. `decode_cpus` are left free for each trial, to decode its clips on while it trains."""
 
     trial: dict[str, float]
     worker: dict[str, float]
     workers: int
     at_a_time: int
     shard: bool = False
+    decode_cpus: int = 0
 
 
 @contextmanager
@@ -100,22 +101,34 @@ def check_durable(store_uri: str) -> None:
         )
 
 
-def slots(*, workers: int, gpu: bool | None, concurrency: int | None, shard: bool = False) -> Slots:
+def slots(
+    *, workers: int, gpu: bool | None, concurrency: int | None, shard: bool = False, decode_cpus: int = 0
+) -> Slots:
     """How trials fit the cluster. Raises PlanError for a plan that could never start (Ray would wait for ever)."""
     total = ray.cluster_resources()
     use_gpu = total.get("GPU", 0) > 0 if gpu is None else gpu
     unit = {"GPU": 1.0, "CPU": 1.0} if use_gpu else {"CPU": 1.0}
     need = {name: amount * max(1, workers) for name, amount in unit.items()}
+    need["CPU"] += decode_cpus
     fit = min(int(total.get(name, 0) // amount) for name, amount in need.items())
     if fit < 1:
         have = ", ".join(f"{total.get(name, 0):g} {name}" for name in need)
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
         advice = "lower --workers or add nodes" if workers > 1 else "add nodes"
+        if decode_cpus:
+            advice = f"{advice}, or lower --decode-cpus ({decode_cpus} of the CPUs are for decoding)"
         if use_gpu and not total.get("GPU"):
             advice = "leave --gpu out, or add nodes that have one"
         raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
-    return Slots(trial=WAITING if workers else unit, worker=unit, workers=workers, at_a_time=at_a_time, shard=shard)
+    return Slots(
+        trial=WAITING if workers else unit,
+        worker=unit,
+        workers=workers,
+        at_a_time=at_a_time,
+        shard=shard,
+        decode_cpus=decode_cpus,
+    )
 
 
 def whole(timeout_s: float = RELEASE_S) -> bool:

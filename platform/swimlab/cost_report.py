@@ -5,24 +5,37 @@ from __future__ import annotations
 import base64
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
 
-from swimlab.cost_plot import ratio_figure
 from swimlab.measurements import Bound, Run
 from swimlab.store import SweepStore
 from swimlab.verdict import Interval
 
 Grid = tuple[str, list[str], list[list[str]]]
-QUANTITIES = {"time_s": "time of a step", "step_bytes": "memory of a step"}
-MEASURED = {
-    "time_s": ("{:.3f}", 1),
-    "tokens_per_s": ("{:.0f}", 1),
-    "mfu": ("{:.1f}", 0.01),
-    "step_bytes": ("{:.1f}", 2**20),
-    "peak_bytes": ("{:.1f}", 2**20),
-    "held_bytes": ("{:.2f}", 2**20),
-}
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Column:
+    """A quantity as a grid shows it: its values in units of `scale`, or the paired ratio to those of scheme `over`."""
+
+    heading: str
+    quantity: str
+    form: str = "{:.3f}"
+    scale: float = 1
+    over: str | None = None
+
+    def cell(self, run: Run, scheme: str, **where: str | int) -> str:
+        """Median and spread over the rounds, or the ratio with its interval."""
+        if self.over == scheme:
+            return "1"
+        if self.over is not None:
+            return ratio_text(run.ratio(self.quantity, scheme, self.over, **where))
+        return _spread(list(run.values(self.quantity, scheme, **where).values()), self.form, self.scale)
 
 
 def ratio_text(seen: Interval | None) -> str:
@@ -41,22 +54,31 @@ def verdict_grid(run: Run, bounds: Sequence[Bound]) -> Grid:
     return "Bounds", ["bound", "measured [95 % CI]", "rounds", "verdict"], rows
 
 
-def cost_grid(run: Run, reference: str) -> Grid:
-    """Medians and spread of every scheme and length, and the paired ratios to `reference`."""
-    heads = ["size", "tokens", "scheme", "step (s)", "tokens/s", "MFU (%)", "step memory (MiB)", "peak (MiB)"]
-    heads += ["held (MiB)", f"time ÷ {reference}", f"memory ÷ {reference}"]
+def values_grid(run: Run, heading: str, by: Sequence[str], columns: Sequence[Column], schemes: Sequence[str]) -> Grid:
+    """A line for each of these schemes in each combination of the fields `by` that was measured."""
     rows = []
-    for size, tokens, scheme in dict.fromkeys((row.size, row.tokens, row.scheme) for row in run.rows):
-        mine = [row for row in run.rows if (row.size, row.tokens, row.scheme) == (size, tokens, scheme)]
-        head = [size, str(tokens), scheme]
-        if lost := [row.outcome for row in mine if row.outcome != "ok"]:
-            rows.append([*head, f"{lost[0]} ({len(lost)} of {len(mine)})", *["–"] * 7])
+    for *place, scheme in dict.fromkeys((*(getattr(row, name) for name in by), row.scheme) for row in run.rows):
+        if scheme not in schemes:
             continue
-        seen = {name: list(run.values(name, scheme, size, tokens).values()) for name in MEASURED}
-        cells = [_spread(seen[name], form, scale) for name, (form, scale) in MEASURED.items()]
-        ratios = [ratio_text(run.ratio(name, scheme, reference, size, tokens)) for name in QUANTITIES]
-        rows.append([*head, *cells, *ratios])
-    return "Cost", heads, rows
+        where = dict(zip(by, place, strict=True))
+        mine = run.of(scheme, **where)
+        head = [*map(str, place), scheme]
+        if lost := [row.outcome for row in mine if row.outcome != "ok"]:
+            rows.append([*head, f"{lost[0]} ({len(lost)} of {len(mine)})", *["–"] * (len(columns) - 1)])
+        else:
+            rows.append([*head, *(column.cell(run, scheme, **where) for column in columns)])
+    return heading, [*by, "scheme", *(column.heading for column in columns)], rows
+
+
+def print_grids(grids: Sequence[Grid], console: Console) -> None:
+    """The same on a terminal."""
+    for heading, heads, rows in grids:
+        table = Table(title=heading, title_justify="left")
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
 
 
 def _spread(values: Sequence[float], form: str, scale: float) -> str:
@@ -70,7 +92,7 @@ def _spread(values: Sequence[float], form: str, scale: float) -> str:
 def markdown(title: str, run: Run, grids: Sequence[Grid], notes: Sequence[str]) -> str:
     """The same for a README or a pull request."""
     lines = [f"# {title}", "", f"Run {run.run_id} on {run.machine}, {run.provenance.finished_at}.", ""]
-    lines += [f"_{note}_\n" for note in notes] + ["![ratios](ratios.png)", ""]
+    lines += [f"_{note}_\n" for note in notes] + ["![measured](measured.png)", ""]
     for heading, heads, rows in grids:
         lines += [f"## {heading}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
@@ -78,17 +100,16 @@ def markdown(title: str, run: Run, grids: Sequence[Grid], notes: Sequence[str]) 
 
 
 def write_report(
-    store: SweepStore, run: Run, size: str, title: str, question: str, grids: Sequence[Grid], notes: Sequence[str]
+    store: SweepStore, run: Run, title: str, question: str, grids: Sequence[Grid], notes: Sequence[str], picture: bytes
 ) -> str:
-    """reports/<experiment>/<run_id>/{ratios.png, report.md, index.html}; the page's address."""
+    """reports/<experiment>/<run_id>/{measured.png, report.md, index.html}; the page's address."""
     folder = f"reports/{run.experiment}/{run.run_id}"
-    picture = ratio_figure(run, size, "sft", QUANTITIES)
     environment = Environment(
         loader=PackageLoader("swimlab", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     came = run.provenance
     facts = {"run": run.run_id, "machine": run.machine, "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
-    facts |= {name: came.versions[name] for name in ("torch", "transformers") if name in came.versions}
+    facts |= {name: came.versions[name] for name in ("torch", "transformers", "ray") if name in came.versions}
     page = environment.get_template("cost.html.j2").render(
         title=title,
         question=question,
@@ -99,7 +120,7 @@ def write_report(
         picture=base64.b64encode(picture).decode(),
     )
     files = {
-        "ratios.png": picture,
+        "measured.png": picture,
         "report.md": markdown(title, run, grids, notes).encode(),
         "index.html": page.encode(),
     }

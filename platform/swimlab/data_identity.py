@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from swim.data import media
 from swim.data.rows import read_rows
 from swim.data.types import DataError
 from swim.data.video import resolve_video
@@ -71,42 +72,58 @@ class FileHashes:
 def data_content(data: DataConfig, cache_dir: Path, generator_code: Callable[[], str]) -> dict[str, Any]:
     """What the data is, as plain values to be hashed. For the embedded data set: its config and its generator's code.
 
-    For a user's files: the frame policy, and per annotation file its name, its content and the contents of the videos
-    its rows name (a missing one counts as "missing"). Raises IdentityError for an annotation file that cannot be read.
+    For a user's files: the frame policy, the formats, and per annotation file its name, its content and the contents of
+    the videos its rows name (a missing one counts as "missing"). Objects on S3 are known by their entity tag and size.
+    `fraction` is no part of it: every fraction reads the same clips. Raises IdentityError for an annotation file that
+    cannot be read.
     """
     if not isinstance(data, NLReferFiles):
-        return {"config": data.model_dump(), "code": generator_code()}
+        return {"config": data.model_dump(exclude={"fraction"}), "code": generator_code()}
     with FileHashes(cache_dir) as hashes:
         parts = {"train": data.annotations, "held_out": data.held_out_annotations}
         return {
             "kind": data.kind,
             "frames": data.frames.model_dump(),
+            "formats": sorted(data.formats),
             **{
-                part: [_annotation(Path(name), Path(data.videos), hashes) for name in names]
+                part: [_annotation(name, data.videos, hashes, cache_dir) for name in names]
                 for part, names in parts.items()
             },
         }
 
 
-def _annotation(path: Path, videos: Path, hashes: FileHashes) -> dict[str, Any]:
+def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
+    folder, _, name = file.rpartition("/")
     try:
-        digest = hashes.of(path)
-        # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
-        rows = (row for _, row in read_rows(path) if isinstance(row, dict))
-        named = {video for row in rows if isinstance(video := row.get("video"), str)}
+        digest = media.version(folder, name) or hashes.of(Path(file))
+        named = _named_videos(file, digest, cache_dir)
     except OSError as error:
-        raise IdentityError(f"annotation file {path}: {error.strerror}; correct data.annotations") from error
+        raise IdentityError(f"annotation file {file}: {error.strerror}; correct data.annotations") from error
     except DataError as error:
         raise IdentityError(str(error)) from error
-    return {
-        "name": path.name,
-        "sha256": digest,
-        "videos": {name: _video(videos, name, hashes) for name in sorted(named)},
-    }
+    return {"name": name, "sha256": digest, "videos": {video: _video(videos, video, hashes) for video in named}}
 
 
-def _video(videos: Path, name: str, hashes: FileHashes) -> str:
+def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
+    """The videos that a file's rows name, remembered by its content: reading gigabytes at every start would not do."""
+    remembered = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     try:
-        return hashes.of(resolve_video(videos, name))
+        known: list[str] = json.loads(remembered.read_text())
+        return known
+    except (FileNotFoundError, json.JSONDecodeError):
+        pass
+    # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
+    rows = (row for _, row in read_rows(file) if isinstance(row, dict))
+    named = sorted({video for row in rows if isinstance(video := row.get("video"), str)})
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    temporary = remembered.with_name(f".{remembered.name}-{uuid4().hex}")
+    temporary.write_text(json.dumps(named))
+    os.replace(temporary, remembered)
+    return named
+
+
+def _video(videos: str, name: str, hashes: FileHashes) -> str:
+    try:
+        return media.version(videos, name) or hashes.of(resolve_video(Path(videos), name))
     except (DataError, OSError) as error:  # its row will be quarantined; once it is mended the data is other data
         return f"unreadable: {type(error).__name__}"

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from swim.entry import entry_modules
+from swim.entry import entry_modules, reading_modules
 from swim.recipe import DataConfig, HubModel, Recipe
 from swim.supervision.layers import resolve
 from swimlab.closure import SOURCE_ROOT, IdentityError, archive, fingerprint, module_hashes
@@ -105,9 +105,9 @@ def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOUR
     return _digest(canonical_json(content))
 
 
-def clips_fingerprint(data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
+def clips_fingerprint(data: DataConfig, data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
     """Hash of a data set and of the code that reads and decodes it: the name of its prepared clips."""
-    code = fingerprint(module_hashes(["swim.data.rows", "swim.data.samples", "swim.data.video"], source_root))
+    code = fingerprint(module_hashes(reading_modules(data), source_root))
     return _digest(canonical_json({"data": data_fingerprint, "code": code}))
 
 

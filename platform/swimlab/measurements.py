@@ -1,4 +1,4 @@
-"""Measurements of cost: rows of a run, kept in the store beside the trials, and what a pair of schemes says.
+"""Measurements: rows of a run, kept in the store beside the trials, and what a pair of schemes says.
 
     measurements/<experiment>/<run_id>.json     create-only, one a run: a measurement is never overwritten
     tables/measurements/<experiment>.parquet    all runs as one flat table, rebuilt from those
@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat, SerializeAsAny, ValidationError
 
 from swim.recipe import Frozen
 from swimlab.backends import StoreError
@@ -30,33 +30,24 @@ SCHEMA_VERSION = 1
 
 
 class Measurement(Frozen):
-    """One fresh process. Where it did not survive, `outcome` says why and the numbers are None. `size` names the model,
-    `text_tokens` are those of `tokens` that follow the video.
+    """What a fresh process measured of one scheme. Where it did not survive, `outcome` says why and the numbers are
+    None. An experiment adds what it measures and what it varies: each combination of `size` (the model, or the
+    pictures) and what else is named when asking is compared on its own.
 
-    `time_s`: median of a step; `peak_bytes`: the process's peak (resident on a CPU, allocated on a GPU); `step_bytes`:
-    the same above what was there before the first step; `held_bytes`: tensors alive between forward and backward;
-    `logits_bytes`: what the head returned, `full_logits_bytes`: what it returns for every token.
+    `time_s`: as the experiment says; `peak_bytes`: most memory at a time.
     """
 
     scheme: str
     size: str
-    tokens: int
-    text_tokens: int
     round: int
     outcome: Literal["ok", "out of memory"] = "ok"
     time_s: FiniteFloat | None = Field(None, gt=0)
-    times_s: tuple[FiniteFloat, ...] = ()
     peak_bytes: int | None = None
-    step_bytes: int | None = None
-    held_bytes: int | None = None
-    logits_bytes: int | None = None
-    full_logits_bytes: int | None = None
-    tokens_per_s: FiniteFloat | None = None
-    mfu: FiniteFloat | None = None
 
 
 class Run(Frozen):
-    """Everything one invocation measured. `machine` is the name of the CPU or GPU."""
+    """Everything one invocation measured. `machine` is the name of the CPU or GPU. An experiment derives its own, with
+    the type of its rows."""
 
     schema_version: int = SCHEMA_VERSION
     experiment: str
@@ -64,16 +55,24 @@ class Run(Frozen):
     machine: str
     settings: dict[str, Any]
     provenance: Provenance
-    rows: tuple[Measurement, ...]
+    rows: tuple[SerializeAsAny[Measurement], ...]
 
-    def values(self, quantity: str, scheme: str, size: str, tokens: int) -> dict[int, float]:
-        """Round → value, of the rows that have one."""
-        mine = [row for row in self.rows if (row.scheme, row.size, row.tokens) == (scheme, size, tokens)]
-        return {row.round: float(v) for row in mine if (v := getattr(row, quantity)) is not None}
+    def of(self, scheme: str, **where: Any) -> list[Measurement]:
+        """The rows of a scheme whose fields have these values."""
+        rows = (row for row in self.rows if row.scheme == scheme)
+        return [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
 
-    def ratio(self, quantity: str, scheme: str, over: str, size: str, tokens: int) -> Interval | None:
-        """`ratio` of two schemes' values."""
-        return ratio(self.values(quantity, scheme, size, tokens), self.values(quantity, over, size, tokens))
+    def values(self, quantity: str, scheme: str, **where: Any) -> dict[int, float]:
+        """Round → value, of those rows that have one."""
+        return {row.round: float(v) for row in self.of(scheme, **where) if (v := getattr(row, quantity)) is not None}
+
+    def ratio(self, quantity: str, scheme: str, over: str | None, **where: Any) -> Interval | None:
+        """`ratio` of two schemes' values; `over` None: the scheme's own values, over 1."""
+        mine = self.values(quantity, scheme, **where)
+        return ratio(mine, dict.fromkeys(mine, 1.0) if over is None else self.values(quantity, over, **where))
+
+
+RunT = TypeVar("RunT", bound=Run)
 
 
 def new_run_id() -> str:
@@ -86,16 +85,16 @@ def commit(store: SweepStore, run: Run) -> None:
     path = checked_path(f"measurements/{run.experiment}/{run.run_id}.json")
     if not store.put_create_only(path, run.model_dump_json(indent=1).encode()):
         raise StoreError(f"{store.uri}/{path} exists: measurements are never overwritten; take a new run_id")
-    write_table(store, run.experiment)
+    write_table(store, run.experiment, type(run))
 
 
-def runs(store: SweepStore, experiment: str) -> list[Run]:
+def runs(store: SweepStore, experiment: str, kind: type[RunT]) -> list[RunT]:
     """Every run of an experiment, oldest first. Raises StoreError naming a file that cannot be read."""
     found = []
     paths = store.list_files(f"measurements/{experiment}")
     for path, data in sorted(store.backend.read_many(paths).items()):
         try:
-            found.append(Run.model_validate_json(data))
+            found.append(kind.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(
                 f"{store.uri}/{path} is no run of schema {SCHEMA_VERSION}: {error}; read it with the code that wrote "
@@ -104,11 +103,11 @@ def runs(store: SweepStore, experiment: str) -> list[Run]:
     return found
 
 
-def write_table(store: SweepStore, experiment: str) -> str:
+def write_table(store: SweepStore, experiment: str, kind: type[Run]) -> str:
     """tables/measurements/<experiment>.parquet, one row a measurement, with the run's provenance beside it."""
     path = checked_path(f"tables/measurements/{experiment}.parquet")
     rows = []
-    for run in runs(store, experiment):
+    for run in runs(store, experiment, kind):
         came = run.provenance
         about: dict[str, Any] = {"run_id": run.run_id, "machine": run.machine, "host": came.host}
         about |= {"finished_at": came.finished_at, "git_sha": came.git_sha, "git_dirty": came.git_dirty}
@@ -120,7 +119,7 @@ def write_table(store: SweepStore, experiment: str) -> str:
 
 
 def _flat(row: Measurement) -> dict[str, Any]:
-    return row.model_dump() | {"times_s": json.dumps(row.times_s)}
+    return {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.model_dump(mode="json").items()}
 
 
 def _dotted(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,26 +142,27 @@ def ratio(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> I
 
 @dataclass(frozen=True)
 class Bound:
-    """A promise about a paired ratio at one length: the whole 95 % interval on the right side of `limit`."""
+    """A promise about a paired ratio, or about a quantity itself (`over` None), where the fields `where` have those
+    values: the whole 95 % interval lies on the right side of `limit`."""
 
     quantity: str
     scheme: str
-    over: str
-    size: str
-    tokens: int
+    over: str | None
     limit: float
     at_most: bool
+    where: Mapping[str, str | int]
 
     @property
     def text(self) -> str:
         """`time_s swim ÷ sft ≤ 1.05 (small, 4096 tokens)`."""
-        sign = "≤" if self.at_most else "≥"
-        return f"{self.quantity} {self.scheme} ÷ {self.over} {sign} {self.limit:g} ({self.size}, {self.tokens} tokens)"
+        compared = self.scheme if self.over is None else f"{self.scheme} ÷ {self.over}"
+        at = ", ".join(value if isinstance(value, str) else f"{value} {name}" for name, value in self.where.items())
+        return f"{self.quantity} {compared} {'≤' if self.at_most else '≥'} {self.limit:g} ({at})"
 
     def judge(self, run: Run) -> tuple[str, Interval | None]:
-        """("met" | "not met" | "undecided" | "not measured", the ratio). Undecided: the interval holds the limit, or
-        there is one round only."""
-        seen = run.ratio(self.quantity, self.scheme, self.over, self.size, self.tokens)
+        """("met" | "not met" | "undecided" | "not measured", what was measured). Undecided: the interval holds the
+        limit, or there is one round only."""
+        seen = run.ratio(self.quantity, self.scheme, self.over, **self.where)
         if seen is None:
             return "not measured", None
         if seen.low is None or seen.high is None:

@@ -1,52 +1,53 @@
 """From annotation files to decoded clips in the store: once per data set, shared by every trial.
 
-Ray Data runs the work, one task per shard. What a shard holds is decided before any task starts (rows sorted by sample
-key, a fixed number to a shard), so that neither the workers' number nor their order can change a byte. What results,
-and how trials read it: `clips.py`.
+Ray Data runs the work, one task per part of an annotation file. What a part holds is decided before any task starts
+(rows in the order of their keys, a fixed number to a part), so that neither the workers' number nor their order can
+change a byte. What a task does: `decoding.py`. What results, and how trials read it: `clips.py`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from operator import itemgetter
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from swim.data.rows import read_rows
-from swim.data.samples import parse_row, sample_key
+from swim.data.rows import Part, split
 from swim.data.types import DataError
-from swim.data.video import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import clips
-from swimlab.clips import PipelineError, PreparedData, Split, Store, load_clips, load_prepared, load_quarantine
+from swimlab import clips, decoding
+from swimlab.clips import (
+    PipelineError,
+    PreparedData,
+    Split,
+    Store,
+    StoredClips,
+    StoredTable,
+    load_prepared,
+    load_quarantine,
+)
+from swimlab.decoding import Done, Job
+from swimlab.drawing import Progress, drawn, quiet
+from swimlab.estimate import check_room, estimate
 
 __all__ = [
     "PipelineError",
     "PreparedData",
     "Split",
     "Store",
-    "load_clips",
+    "StoredClips",
     "load_prepared",
     "load_quarantine",
     "prepare",
 ]
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-SHARD_BYTES = 256 * 2**20
-MAX_ROWS_PER_SHARD = 256
-_DRAWN_PER_TASK = 64
+PART_BYTES = 256 * 2**20
+MAX_ROWS_PER_PART = 256
 _TOP_REASONS = 5
 
 
@@ -58,162 +59,138 @@ def prepare(
     progress: Progress = lambda stage, done, total: None,
     *,
     max_quarantined_share: float = 0.5,
+    store_clips: bool = True,
+    max_clips_bytes: float = float("inf"),
 ) -> PreparedData:
     """Decodes a data set into the store, or finds it there. Needs a Ray that the caller started, unless it is there.
 
     `scratch` must be visible to every worker when clips are drawn (ShapesWorld); it is left as it was. Rows that cannot
-    be used are quarantined with a reason. Raises PipelineError when more than `max_quarantined_share` of the rows are,
-    or when a split has no row left; the quarantine is in the store then, the manifest is not.
-    """
-    if (done := load_prepared(store, fingerprint)) is not None:
-        return done
-    scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
-    try:
-        files = _drawn(data, folder, progress) if isinstance(data, ShapesWorld) else data
-        rows = {"train": _rows(files.annotations), "held_out": _rows(files.held_out_annotations)}
-        total = sum(len(split) for split in rows.values())
-        shards = list(_shards(rows, _rows_per_shard(data.frames)))
-        results = list(_decoded(shards, files, fingerprint, store, progress))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    be used are quarantined with a reason. With `store_clips` False every row is decoded to see whether it can be used,
+    and no clip is kept.
 
-    results.sort(key=lambda result: (result["split"], result["part"]))
-    left_out = [entry for result in results for entry in json.loads(result["quarantine"])]
-    quarantine, content = clips.written(pa.Table.from_pylist(left_out, schema=clips.QUARANTINE_SCHEMA), "quarantine")
-    store.put_create_only(f"{clips.folder(fingerprint)}/{quarantine.name}", content)
-    splits: dict[Split, tuple[clips.StoredTable, ...]] = {"train": ()}
-    if files.held_out_annotations:
-        splits["held_out"] = ()
-    for result in results:
-        if result["table"]:
-            splits[result["split"]] += (clips.StoredTable.model_validate_json(result["table"]),)
-    prepared = PreparedData(
-        fingerprint=fingerprint,
-        splits=splits,
-        held_out="held_out" if files.held_out_annotations else "train",
-        quarantine=quarantine,
-        quarantined=_by_reason(left_out),
-    )
+    Raises PipelineError before decoding when the clips would take more than `max_clips_bytes` or the disk has; and
+    afterwards when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left: the
+    quarantine is in the store then, the manifest is not.
+    """
+    if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
+        return done
+    folder = clips.folder(fingerprint, stored=store_clips)
+    scratch.mkdir(parents=True, exist_ok=True)
+    own = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
+    try:
+        files = drawn(data, own, progress) if isinstance(data, ShapesWorld) else data
+        jobs = [
+            Job(
+                split=name,
+                number=number,
+                part=part,
+                videos=absolute(files.videos),
+                formats=files.formats,
+                frames=files.frames,
+                folder=folder,
+                store_clips=store_clips,
+            )
+            for name, annotations in (("train", files.annotations), ("held_out", files.held_out_annotations))
+            for number, part in enumerate(_parts(annotations, _rows_per_part(files.frames), progress))
+        ]
+        if not jobs:
+            raise PipelineError("the annotation files hold no row")
+        if store_clips:
+            check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
+        results = sorted(_decoded(jobs, store, progress), key=lambda result: (result.split, result.number))
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    parts = {(job.split, job.number): job.part for job in jobs}
+    total = sum(part.rows for part in parts.values())
+    prepared = _described(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
     _enough(prepared, total, max_quarantined_share, store)
-    manifest = f"{clips.folder(fingerprint)}/manifest.json"
+    manifest = f"{folder}/manifest.json"
     if not store.put_create_only(manifest, prepared.model_dump_json(indent=1).encode()):
         return PreparedData.model_validate_json(store.read(manifest))  # another driver was first: its word counts
     return prepared
 
 
-def _rows(annotations: Sequence[str]) -> list[str]:
-    """[file, row number, row] of all files, sorted by sample key. As JSON: parsed rows take 2 to 6 times as much."""
-    stems = Counter(Path(file).stem for file in annotations)
+def in_order(annotations: Iterable[str]) -> list[str]:
+    """Annotation files in the order of their samples' keys. Raises PipelineError when two would share keys."""
+    stems = Counter(PurePosixPath(file).stem for file in annotations)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise PipelineError(f"two annotation files are called {twice[0]!r}: sample keys would collide; rename one")
+    return sorted(annotations, key=lambda file: f"{PurePosixPath(file).stem}:")
+
+
+def absolute(place: str) -> str:
+    """A folder or file as workers that run in another folder find it."""
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def _parts(annotations: Sequence[str], rows: int, progress: Progress) -> Iterator[Part]:
+    found = 0
     try:
-        rows = [
-            (sample_key(raw, file=file, row=row), json.dumps([file, row, raw]))
-            for file in annotations
-            for row, raw in read_rows(file)
-        ]
+        for file in in_order(annotations):
+            for part in split(absolute(file), rows):
+                found += part.rows
+                progress("find rows", found, 0)
+                yield part
     except DataError as error:
         raise PipelineError(str(error)) from error
-    rows.sort(key=itemgetter(0))
-    return [text for _, text in rows]
 
 
-def _rows_per_shard(frames: FramePolicy) -> int:
+def _rows_per_part(frames: FramePolicy) -> int:
     clip_bytes = frames.max_frames * frames.max_pixels * 3
-    return min(max(SHARD_BYTES // clip_bytes, 1), MAX_ROWS_PER_SHARD)
+    return min(max(PART_BYTES // clip_bytes, 1), MAX_ROWS_PER_PART)
 
 
-def _shards(rows: dict[str, list[str]], size: int) -> Iterator[dict[str, Any]]:
-    for split, entries in rows.items():
-        for part, start in enumerate(range(0, len(entries), size)):
-            yield {"split": split, "part": part, "rows": f"[{', '.join(entries[start : start + size])}]"}
-
-
-def _drawn(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
-    """Draws the embedded data set into `folder`, as files of the kind a user would bring."""
+def _decoded(jobs: Sequence[Job], store: Store, progress: Progress) -> Iterator[Done]:
+    """One result per part, in any order (Ray Data promises none)."""
     import ray.data
 
-    total = config.clips + config.held_out
-    drawn: list[tuple[int, Any]] = []
-    with _quiet():
-        numbers = ray.data.range(total, override_num_blocks=math.ceil(total / _DRAWN_PER_TASK))
-        dataset = numbers.map_batches(
-            _draw, batch_size=None, batch_format="numpy", num_cpus=1, fn_args=(config, str(folder))
-        )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            drawn += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
-            progress("draw clips", len(drawn), total)
-    rows = [row for _, row in sorted(drawn, key=lambda entry: entry[0])]
-    for name, part in (("train", rows[: config.clips]), ("held_out", rows[config.clips :])):
-        (folder / f"{name}.json").write_text(json.dumps(part))
-    return NLReferFiles(
-        annotations=(str(folder / "train.json"),),
-        held_out_annotations=(str(folder / "held_out.json"),),
-        videos=str(folder),
-        frames=config.frames,
-    )
-
-
-def _draw(batch: dict[str, Any], config: ShapesWorld, folder: str) -> dict[str, Any]:
-    """Task: clips numbered from 0, the held-out ones after those for training."""
-    from swim.data import shapes_world
-
-    numbers = batch["id"].tolist()
-    train = [n for n in numbers if n < config.clips]
-    held_out = [n - config.clips for n in numbers if n >= config.clips]
-    rows = shapes_world.write(config, "train", train, Path(folder))
-    rows += shapes_world.write(config, "held_out", held_out, Path(folder))
-    in_order = [n for n in numbers if n < config.clips] + [n for n in numbers if n >= config.clips]
-    return {"id": np.asarray(in_order), "row": np.asarray([json.dumps(row) for row in rows], dtype=object)}
-
-
-def _decoded(
-    shards: list[dict[str, Any]], files: NLReferFiles, fingerprint: str, store: Store, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """One result per shard, in any order (Ray Data promises none)."""
-    if not shards:
-        raise PipelineError("the annotation files hold no row")
-    import ray.data
-
-    videos = str(Path(files.videos).absolute())  # workers may run in another folder
-    with _quiet():
-        dataset = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
-            _decode_shard,
-            num_cpus=1,
-            fn_args=(videos, files.frames, clips.folder(fingerprint), store),
-        )
-        for done, result in enumerate(dataset.iter_rows(), start=1):
-            progress("decode clips", done, len(shards))
+    total, done = sum(job.part.rows for job in jobs), 0
+    with quiet():
+        items = [{"job": job.model_dump_json()} for job in jobs]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_run, num_cpus=1, fn_args=(store,))
+        for row in dataset.iter_rows():
+            result = Done.model_validate_json(row["done"])
+            done += len(result.usable) + len(result.left_out)
+            progress("decode clips", done, total)
             yield result
 
 
-def _decode_shard(shard: dict[str, Any], videos: str, frames: FramePolicy, folder: str, store: Store) -> dict[str, Any]:
-    """Task: rows → quarantine or clip → one Parquet file in the store."""
-    decoded: list[dict[str, Any]] = []
-    left_out: list[dict[str, Any]] = []
-    for file, row, raw in json.loads(shard["rows"]):
-        try:
-            decoded.append(decode_sample(parse_row(raw, file=file, row=row), Path(videos), frames).to_row())
-            continue
-        except DataError as known:
-            error = known
-        except MemoryError:
-            raise  # the machine's fault, not the row's
-        except Exception as unexpected:
-            hint = "unexpected: try the row alone with swim.data.video.decode_sample, and please report it"
-            error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
-        text = {"field": error.field, "reason": error.reason, "hint": error.hint, "file": file}
-        key = sample_key(raw, file=file, row=row)
-        left_out.append({"split": shard["split"], "row": row, "key": key} | {k: _plain(v) for k, v in text.items()})
-    result = {"split": shard["split"], "part": shard["part"], "table": "", "quarantine": json.dumps(left_out)}
-    if decoded:
-        table, content = clips.written(
-            pa.Table.from_pylist(decoded, schema=clips.CLIP_SCHEMA), f"{shard['split']}/part-{shard['part']:05d}"
-        )
+def _run(row: dict[str, Any], store: Store) -> dict[str, Any]:
+    return {"done": decoding.run(Job.model_validate_json(row["job"]), store).model_dump_json()}
+
+
+def _described(
+    results: list[Done],
+    parts: dict[tuple[Split, int], Part],
+    fingerprint: str,
+    store: Store,
+    held_out: bool,
+    stored: bool,
+) -> PreparedData:
+    """Writes index and quarantine, and says what the data set consists of."""
+    names: tuple[Split, ...] = ("train", "held_out") if held_out else ("train",)
+    folder = clips.folder(fingerprint, stored=stored)
+
+    def put(rows: list[dict[str, Any]], schema: pa.Schema, stem: str) -> StoredTable:
+        table, content = clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
         store.put_create_only(f"{folder}/{table.name}", content)
-        result["table"] = table.model_dump_json()
-    return result
+        return table
+
+    index: dict[Split, list[dict[str, Any]]] = {name: [] for name in names}
+    for result in results:
+        part = parts[result.split, result.number]
+        where = part.model_dump() | {"file": PurePosixPath(part.file).name}
+        index[result.split] += [{"key": key, "row": row} | where for key, row in result.usable]
+    left_out = [entry for result in results for entry in result.left_out]
+    return PreparedData(
+        fingerprint=fingerprint,
+        stored=stored,
+        splits={n: tuple(r.table for r in results if r.split == n and r.table) for n in names if stored},
+        index={name: put(rows, clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
+        held_out="held_out" if held_out else "train",
+        quarantine=put(left_out, clips.QUARANTINE_SCHEMA, "quarantine"),
+        quarantined=_by_reason(left_out),
+    )
 
 
 def _by_reason(left_out: list[dict[str, Any]]) -> dict[str, int]:
@@ -225,29 +202,10 @@ def _by_reason(left_out: list[dict[str, Any]]) -> dict[str, int]:
 
 def _enough(prepared: PreparedData, total: int, max_share: float, store: Store) -> None:
     out = prepared.quarantine.rows
-    empty = [split for split in prepared.splits if not prepared.rows(split)]
+    empty = [split for split in prepared.index if not prepared.rows(split)]
     if not empty and out <= max_share * total:
         return
     top = "; ".join(f"{count} × {reason}" for reason, count in list(prepared.quarantined.items())[:_TOP_REASONS])
     why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
-    where = f"{store.uri}/{clips.folder(prepared.fingerprint)}/{prepared.quarantine.name}"
+    where = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
     raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {where}")
-
-
-def _plain(text: str) -> str:
-    """Valid UTF-8, which Parquet insists on."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray Data draws no progress bars of its own inside; the caller's setting comes back."""
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    before = context.enable_progress_bars
-    context.enable_progress_bars = False
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = before

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swim.evaluation.types import METRIC_FAMILIES
-from swim.recipe import Frozen, Recipe
+from swim.recipe import Frozen, Recipe, ShapesWorld
 from swimlab import identity
 from swimlab.ablation import Ablation, PlannedTrial
 from swimlab.settings import Settings
@@ -51,6 +51,8 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
             f"{measured!r}, the primary metric of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
             f"declare a stand-in, Metric({ablation.primary.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
         )
+    if settings.clips == "stream" and isinstance(recipe.data, ShapesWorld):
+        raise ValueError("--clips stream is for your own files; the embedded data is small: leave it out")
     if recipe.optim.batch % max(1, settings.workers):
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
 
@@ -70,7 +72,7 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
                 init_trial_id=init.trial_id if init else None,
                 code_fingerprint=identity.code_fingerprint(chosen),
                 data_fingerprint=data,
-                clips_fingerprint=identity.clips_fingerprint(data),
+                clips_fingerprint=identity.clips_fingerprint(chosen.data, data),
             )
         return names[key]
 

@@ -44,11 +44,11 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._bars.stop()
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """Progress of a preparation stage."""
+        """Progress of a preparation stage; a `total` of 0 is not known yet."""
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total, note="")
-        self._bars.update(self._tasks[name], completed=done, total=total)
-        self._line(f"{name}: {done} of {total}", now=done >= total)
+            self._tasks[name] = self._bars.add_task(name, total=total or None, note="")
+        self._bars.update(self._tasks[name], completed=done, total=total or None)
+        self._line(f"{name}: {done}" + (f" of {total}" if total else ""), now=0 < total <= done)
 
     def wave(self, name: str, total: int) -> None:
         """A wave of trials begins."""

@@ -28,13 +28,14 @@ class FileEntry(Frozen):
 
 
 class Cost(Frozen):
-    """What a trial took, for its driver process."""
+    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips."""
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
     train_s: FiniteFloat
     eval_s: FiniteFloat
     peak_rss_bytes: int
+    data_wait_s: FiniteFloat = 0.0
 
 
 class Provenance(Frozen):

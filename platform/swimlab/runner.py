@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from swim.recipe import DataConfig
+from swim.recipe import DataConfig, ShapesWorld
 from swimlab import clips, identity
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
@@ -50,7 +50,11 @@ def _run(
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(
-            workers=settings.workers, gpu=settings.gpu, concurrency=settings.concurrency, shard=settings.shard
+            workers=settings.workers,
+            gpu=settings.gpu,
+            concurrency=settings.concurrency,
+            shard=settings.shard,
+            decode_cpus=settings.decode_cpus,
         )
         # Before the data, which may take long: the files must still be those that named the trials.
         for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
@@ -64,6 +68,8 @@ def _run(
                 settings.cache,
                 progress.stage,
                 max_quarantined_share=settings.max_quarantined_share,
+                store_clips=settings.clips == "store" or isinstance(data, ShapesWorld),
+                max_clips_bytes=settings.max_clips_gb * 1e9,
             )
         for wave in waves:
             done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
@@ -111,7 +117,8 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     quarantined: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for fingerprint in sorted({spec.clips_fingerprint for wave in plan.waves for spec in wave}):
-        if prepared := clips.load_prepared(store, fingerprint):
+        kinds = (clips.load_prepared(store, fingerprint, stored=stored) for stored in (True, False))
+        if prepared := next((found for found in kinds if found), None):
             counts.update(prepared.quarantined)
             quarantined += clips.load_quarantine(store, prepared).to_pylist()
     return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined))

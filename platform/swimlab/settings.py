@@ -31,8 +31,31 @@ class Settings(BaseSettings):
         None, ge=1, description="conversations a forward pass; default: all of a rank's, one of a hub model's"
     )
     gpu: bool | None = Field(None, description="one GPU a worker; default: when the cluster has any")
+    clips: Literal["store", "stream"] = Field(
+        "store",
+        description="store: decode the data set once, for every trial; stream: decode while training, keep nothing",
+    )
+    decode_cpus: int = Field(
+        0, ge=0, validate_default=True, description="CPUs a trial decodes on beside its workers, with --clips stream"
+    )
+    max_clips_gb: float = Field(200.0, gt=0, description="refuse to store more than this of decoded clips")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
     cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+
+    @field_validator("decode_cpus")
+    @classmethod
+    def _reserved(cls, cpus: int, info: ValidationInfo) -> int:
+        streams = info.data.get("clips") == "stream"
+        if streams and not cpus:
+            raise ValueError("--clips stream decodes while training: reserve CPUs for it, at least one a worker")
+        if streams and cpus < info.data.get("workers", 0):
+            raise ValueError(f"{cpus} for {info.data['workers']} workers: each needs one of its own")
+        if streams and not info.data.get("workers", 1):
+            # Ray Data inside a trial's own process waits for CPUs that such trials hold: it hangs.
+            raise ValueError("--clips stream needs --workers: a trial inside one process leaves nothing to decode on")
+        if cpus and not streams:
+            raise ValueError("only --clips stream uses them: stored clips are decoded before any trial starts")
+        return cpus
 
     @field_validator("shard")
     @classmethod

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import pyarrow as pa
@@ -179,6 +179,10 @@ class SweepStore:
     def read(self, path: str) -> bytes:
         """Any file of the store. Raises FileNotFoundError."""
         return self.backend.read(checked_path(path))
+
+    def open(self, path: str) -> BinaryIO:
+        """Any file of the store, to seek and read in. Raises FileNotFoundError."""
+        return self.backend.open(checked_path(path))
 
     def list_files(self, path: str) -> list[str]:
         """Every file below a folder, sorted, relative to the store."""

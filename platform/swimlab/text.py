@@ -69,10 +69,10 @@ def render_terminal(table: Table, width: int = 120) -> str:
 def render_markdown(table: Table) -> str:
     """The table for a README or a pull request."""
     lines = [
-        f"# {_md(table.title)}",
+        f"# {md(table.title)}",
         "",
-        *([_md(table.question), ""] if table.question else []),
-        f"_{_md(table.caveat)}_",
+        *([md(table.question), ""] if table.question else []),
+        f"_{md(table.caveat)}_",
     ]
     heads = ["arm", "paper", *(column_title(c) for c in table.columns)]
     heads += [f"Δ vs {table.reference}"] if table.reference else []
@@ -87,24 +87,24 @@ def render_markdown(table: Table) -> str:
         ]
         for row in table.rows
     ]
-    lines += ["", *_md_grid([*heads, "seeds", "cost"], body)]
+    lines += ["", *md_grid([*heads, "seeds", "cost"], body)]
     if table.claims:
         heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
-        lines += ["", "## Claims", "", *_md_grid(heads, [_claim_cells(claim) for claim in table.claims])]
+        lines += ["", "## Claims", "", *md_grid(heads, [_claim_cells(claim) for claim in table.claims])]
     if table.self_test:
         test = table.self_test
-        lines += ["", f"A/A: {_md(test.arm)} against itself: {mean_ci(test.interval, signed=True)}, {test.text}."]
+        lines += ["", f"A/A: {md(test.arm)} against itself: {mean_ci(test.interval, signed=True)}, {test.text}."]
     if table.mixed:
         lines += ["", "**MIXED**: trials of several numerics classes; no verdicts."]
     if table.problems:
         lines += ["", "## Failed or missing trials", ""]
-        lines += [f"- {_md(t.arm)}, seed {t.seed} ({t.state}): {_md(t.problem)}" for t in table.problems]
+        lines += [f"- {md(t.arm)}, seed {t.seed} ({t.state}): {md(t.problem)}" for t in table.problems]
     if table.quarantine:
-        lines += ["", "## Quarantined rows", "", *(f"- {n} × {_md(reason)}" for reason, n in table.quarantine.items())]
+        lines += ["", "## Quarantined rows", "", *(f"- {n} × {md(reason)}" for reason, n in table.quarantine.items())]
     if table.notes:
-        lines += ["", "## Known inconsistencies of the paper", "", *(f"- {_md(note)}" for note in table.notes)]
+        lines += ["", "## Known inconsistencies of the paper", "", *(f"- {md(note)}" for note in table.notes)]
     ids = [[t.arm, str(t.seed), t.trial_id, t.state] for t in table.trials]
-    lines += ["", "## Trials", "", *_md_grid(["arm", "seed", "trial", "state"], ids)]
+    lines += ["", "## Trials", "", *md_grid(["arm", "seed", "trial", "state"], ids)]
     return "\n".join(lines) + "\n"
 
 
@@ -154,7 +154,7 @@ def _claims_grid(table: Table) -> Grid:
     return grid
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     """Text that Markdown and the HTML inside it leave alone."""
     text = " ".join(text.split())
     for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
@@ -162,6 +162,7 @@ def _md(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _md_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def md_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; its cells are text."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return [f"| {' | '.join(cell if cell == '---' else _md(cell) for cell in line)} |" for line in lines]
+    return [f"| {' | '.join(cell if cell == '---' else md(cell) for cell in line)} |" for line in lines]

@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from swim import models
+from swim.data.clips import Clips
 from swim.evaluate import evaluate
-from swim.recipe import Frozen, HubModel
+from swim.recipe import Frozen, HubModel, NLReferFiles
 from swim.train import Host, train
 from swimlab import identity, provenance, records
 from swimlab.attempts import Attempt
-from swimlab.clips import load_clips, load_prepared
+from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.store import SweepStore
+from swimlab.streaming import StreamedClips
 
 REPORT_EVERY_STEPS = 10
 POLL_S = 2.0
@@ -44,6 +47,7 @@ class Outcome(Frozen):
     files: dict[str, FileEntry]
     train_s: float
     eval_s: float
+    data_wait_s: float
     device: str
     world_size: int
     peak_rss_bytes: int
@@ -85,6 +89,7 @@ def _run_attempt(
         "nonce": attempt.nonce,
         "micro_batch": micro_batch,
         "shard": slots.shard,
+        "decode_cpus": slots.decode_cpus,
     }
     with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
         if slots.workers == 0:
@@ -117,6 +122,7 @@ def _run_attempt(
             cpu_s=time.process_time() - cpu_s,
             train_s=outcome.train_s,
             eval_s=outcome.eval_s,
+            data_wait_s=outcome.data_wait_s,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         provenance=provenance.gather(
@@ -148,6 +154,18 @@ def _check_code(spec: TrialSpec) -> None:
         )
 
 
+def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
+    """Where a trial finds the clips of a split: in the store, or decoded on CPUs of its own as it goes."""
+    data = spec.recipe.data
+    streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
+    prepared = load_prepared(store, spec.clips_fingerprint, stored=not streams)
+    if prepared is None:
+        raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
+    if isinstance(data, NLReferFiles) and streams:
+        return partial(StreamedClips, store, prepared, data=data, cpus=decode_cpus)
+    return partial(StoredClips, store, prepared)
+
+
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     """What every worker runs. Rank 0 returns an `Outcome`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -164,9 +182,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         # `ray.train.report` is a barrier: every rank calls it, at the same steps.
         rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
         device = get_device()
-    prepared = load_prepared(store, spec.clips_fingerprint)
-    if prepared is None:
-        raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
+    clips = _reader(spec, store, config["decode_cpus"] / world)
     steps = spec.recipe.optim.steps
 
     process, peak_rss_bytes = psutil.Process(), 0
@@ -184,13 +200,13 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
         started_s = time.monotonic()
         host = Host(device=device, micro_batch=config["micro_batch"], shard=config["shard"], on_step=on_step)
-        trained = train(spec.recipe, load_clips(store, prepared, "train"), init_dir=init_dir, host=host)
+        trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
         trained_s = time.monotonic()
         last = {point.name: point.value for point in trained.curve if point.step == steps}
         report({"stage": "evaluate", "step": steps, "steps": steps, "loss": last["loss"]})
         if rank != 0:
             return None
-        result = evaluate(spec.recipe, trained, load_clips(store, prepared, "held_out"), config["micro_batch"])
+        result = evaluate(spec.recipe, trained, clips("held_out"), config["micro_batch"])
         evaluated_s = time.monotonic()
         attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
@@ -202,11 +218,13 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     ):
         attempt.put(name, records.to_parquet(table))
     final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss")}
+    final["train.clips"] = float(trained.clips)
     return Outcome(
         metrics=final,
         files=attempt.files,
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,
+        data_wait_s=trained.data_wait_s,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         world_size=world,
         peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),

@@ -15,7 +15,6 @@ import torch
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
 from swimlab import cli, measurements, provenance
-from swimlab.measurements import Measurement, Run
 from swimlab.store import SweepStore
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -191,7 +190,7 @@ def test_a_smoke_measures_and_reports_without_ray(tmp_path: Path, without_ray: d
     table = pq.read_table(tmp_path / "tables" / "measurements" / "cost_of_supervision.parquet")
     assert table.num_rows == 2
     (report,) = (tmp_path / "reports" / "cost_of_supervision").iterdir()
-    assert {path.name for path in report.iterdir()} == {"index.html", "ratios.png", "report.md"}
+    assert {path.name for path in report.iterdir()} == {"index.html", "measured.png", "report.md"}
     assert "swim" in (report / "report.md").read_text()
 
 
@@ -219,7 +218,7 @@ def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(cost_of_supervision, "ask", ask)
     assert cost_of_supervision.main(settings("smoke", "--store", str(tmp_path))) == 1
-    (kept,) = measurements.runs(SweepStore(str(tmp_path)), "cost_of_supervision")
+    (kept,) = measurements.runs(SweepStore(str(tmp_path)), "cost_of_supervision", cost_of_supervision.CostRun)
     assert [row.scheme for row in kept.rows] == ["sft"]
     assert cost_of_supervision.main(settings("report", "--store", str(tmp_path))) == 0
 
@@ -238,15 +237,19 @@ def test_the_plan_interleaves_the_schemes_and_counts_at_8k_last() -> None:
 
 
 def test_counted_bytes_are_judged_against_their_limits() -> None:
-    def counted(scheme: str, held_bytes: int) -> Measurement:
+    def counted(scheme: str, held_bytes: int) -> cost_of_supervision.StepCost:
         fields = {"round": 0, "text_tokens": 300, "logits_bytes": 10, "full_logits_bytes": 99}
-        return Measurement(scheme=scheme, size="7b-narrow", tokens=8192, held_bytes=held_bytes, **fields)
+        return cost_of_supervision.StepCost(
+            scheme=scheme, size="7b-narrow", tokens=8192, held_bytes=held_bytes, **fields
+        )
 
     came = provenance.gather(device="cpu", dtype="float32", world_size=1, started_at="s", finished_at="f")
 
     def verdict(released: int) -> str:
         rows = (counted("sft", 50), counted("swim", 60), counted("released", released))
-        run = Run(experiment="e", run_id="r", machine="m", settings={}, provenance=came, rows=rows)
+        run = cost_of_supervision.CostRun(
+            experiment="e", run_id="r", machine="m", settings={}, provenance=came, rows=rows
+        )
         return cost_of_supervision.counted_grid(run)[2][0][-1]
 
     assert verdict(50 + 1000) == "met (≥ 100)"

@@ -1,6 +1,7 @@
 """Experiment files import, plan, and take the flags that users' scripts rely on."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from swimlab import Ablation, cli
 from swimlab.settings import Settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-FILES = [file for file in sorted(EXPERIMENTS.glob("*.py")) if "Ablation(" in file.read_text()]
+FILES = [
+    file for file in sorted(EXPERIMENTS.glob("*.py")) if re.search(r"^[A-Z]\w* = Ablation\(", file.read_text(), re.M)
+]
 
 # Scripts and job specs name these: adding one is fine, renaming or removing one breaks somebody.
 FLAGS = {
@@ -25,6 +28,9 @@ FLAGS = {
     "concurrency",
     "micro_batch",
     "gpu",
+    "clips",
+    "decode_cpus",
+    "max_clips_gb",
     "max_quarantined_share",
     "cache",
 }

@@ -34,6 +34,11 @@ def test_slots_fill_the_cluster_and_no_more(two_cpus: None) -> None:
     assert cluster.slots(workers=0, gpu=None, concurrency=9).at_a_time == 2
     # A trial that waits for two workers must leave them both CPUs.
     assert cluster.slots(workers=2, gpu=False, concurrency=None) == Slots(cluster.WAITING, {"CPU": 1.0}, 2, 1)
+    # What decodes while a trial trains needs CPUs of its own.
+    streaming = cluster.slots(workers=1, gpu=False, concurrency=None, decode_cpus=1)
+    assert streaming == Slots(cluster.WAITING, {"CPU": 1.0}, 1, 1, decode_cpus=1)
+    with pytest.raises(PlanError, match=r"needs 3 CPU at once and the cluster has 2 CPU.*lower --decode-cpus \(2 of"):
+        cluster.slots(workers=1, gpu=False, concurrency=None, decode_cpus=2)
 
 
 @pytest.mark.ray

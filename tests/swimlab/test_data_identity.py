@@ -42,6 +42,7 @@ def test_content_is_the_files_and_the_videos_they_name(tmp_path: Path, name: str
     assert content == {
         "kind": data.kind,
         "frames": data.frames.model_dump(),
+        "formats": ["llava-video", "nl-refer"],
         "train": [
             {
                 "name": name,

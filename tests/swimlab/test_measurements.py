@@ -11,18 +11,31 @@ from scipy import stats
 
 from swimlab import cost_plot, cost_report, measurements, provenance
 from swimlab.backends import StoreError
+from swimlab.cost_report import Column
 from swimlab.measurements import Bound, Measurement, Run
 from swimlab.store import SweepStore
 
 
-def row(scheme: str, number: int, time_s: float | None = 1.0, **fields: object) -> Measurement:
-    given = {"size": "small", "tokens": 64, "text_tokens": 16, "time_s": time_s, "step_bytes": 100} | fields
-    return Measurement(scheme=scheme, round=number, **given)
+class Step(Measurement):
+    tokens: int
+    times_s: tuple[float, ...] = ()
+    step_bytes: int | None = None
 
 
-def run(*rows: Measurement, run_id: str = "r1") -> Run:
+class StepRun(Run):
+    rows: tuple[Step, ...]
+
+
+def row(scheme: str, number: int, time_s: float | None = 1.0, **fields: object) -> Step:
+    given = {"size": "small", "tokens": 64, "time_s": time_s, "step_bytes": 100} | fields
+    return Step(scheme=scheme, round=number, **given)
+
+
+def run(*rows: Step, run_id: str = "r1") -> StepRun:
     came = provenance.gather(device="cpu", dtype="float32", world_size=1, started_at="s", finished_at="f")
-    return Run(experiment="cost", run_id=run_id, machine="m", settings={"size": "small"}, provenance=came, rows=rows)
+    return StepRun(
+        experiment="cost", run_id=run_id, machine="m", settings={"size": "small"}, provenance=came, rows=rows
+    )
 
 
 def test_a_run_is_written_once_and_its_table_holds_all_runs(tmp_path: Path) -> None:
@@ -32,7 +45,7 @@ def test_a_run_is_written_once_and_its_table_holds_all_runs(tmp_path: Path) -> N
     with pytest.raises(StoreError, match="never overwritten"):
         measurements.commit(store, first)
     measurements.commit(store, run(row("sft", 0, 2.0), run_id="r2"))
-    assert measurements.runs(store, "cost")[0] == first
+    assert measurements.runs(store, "cost", StepRun)[0] == first
     table = tmp_path / "tables" / "measurements" / "cost.parquet"
     found = duckdb.sql(
         f"""select run_id, scheme, time_s, times_s, outcome, "versions.torch" from '{table}' order by all"""
@@ -49,7 +62,7 @@ def test_an_unreadable_run_is_named(tmp_path: Path) -> None:
     store = SweepStore(str(tmp_path))
     store.put_create_only("measurements/cost/bad.json", b"{}")
     with pytest.raises(StoreError, match=r"measurements/cost/bad\.json is no run"):
-        measurements.runs(store, "cost")
+        measurements.runs(store, "cost", StepRun)
 
 
 @pytest.mark.parametrize("time_s", [0.0, -1.0, math.inf, math.nan])
@@ -93,8 +106,12 @@ def test_a_bound_is_judged_by_the_whole_interval(
     rows = [row("sft", i) for i in range(5)] + [row("swim", i, time_s) for i, time_s in enumerate(times_s)]
     # Another length and another size must not mix in.
     rows += [row("swim", i, 50.0, tokens=128) for i in range(5)] + [row("swim", i, 50.0, size="7b") for i in range(5)]
-    bound = Bound("time_s", "swim", "sft", "small", 64, limit, at_most)
-    assert bound.judge(run(*rows))[0] == verdict
+    where = {"size": "small", "tokens": 64}
+    assert Bound("time_s", "swim", "sft", limit, at_most, where).judge(run(*rows))[0] == verdict
+    # The rows of "sft" took 1 s each: over nothing it is the same.
+    alone = Bound("time_s", "swim", None, limit, at_most, where)
+    assert alone.judge(run(*rows))[0] == verdict
+    assert alone.text == f"time_s swim {'≤' if at_most else '≥'} {limit:g} (small, 64 tokens)"
 
 
 def test_every_scheme_leads_equally_often() -> None:
@@ -112,16 +129,22 @@ def test_the_report_shows_ratios_losses_and_nothing_from_outside(tmp_path: Path)
     ]
     rows += [row("eager", 0, None, step_bytes=None, outcome="out of memory")]
     done = run(*rows)
-    grids = [cost_report.verdict_grid(done, []), cost_report.cost_grid(done, "sft")]
+    columns = (Column("step (s)", "time_s"), Column("time ÷ sft", "time_s", over="sft"))
+    grids = [
+        cost_report.verdict_grid(done, []),
+        cost_report.values_grid(done, "Cost", ("size", "tokens"), columns, ("sft", "swim", "eager")),
+    ]
     store = SweepStore(str(tmp_path))
-    address = cost_report.write_report(store, done, "small", "T", "Q <why>?", grids, ["note"])
+    picture = cost_plot.ratio_figure(done, "tokens", "sft", {"time_s": "time"}, size="small")
+    address = cost_report.write_report(store, done, "T", "Q <why>?", grids, ["note"], picture)
     page = Path(address).read_text()
     assert "Q &lt;why&gt;?" in page
     assert "http" not in page
     lines = (Path(address).parent / "report.md").read_text().splitlines()
     (swim,) = (line for line in lines if line.startswith("| small | 64 | swim |"))
     assert "2.100 (2.000–2.200)" in swim
-    assert cost_report.ratio_text(done.ratio("time_s", "swim", "sft", "small", 64)) in swim
+    assert cost_report.ratio_text(done.ratio("time_s", "swim", "sft", size="small", tokens=64)) in swim
     assert any("out of memory (1 of 1)" in line for line in lines)
-    assert cost_plot.ratio_figure(done, "small", "sft", {"time_s": "time"}).startswith(b"\x89PNG")
+    assert picture.startswith(b"\x89PNG")
+    assert (Path(address).parent / "measured.png").read_bytes() == picture
     assert json.loads(done.model_dump_json())["rows"][0]["scheme"] == "sft"

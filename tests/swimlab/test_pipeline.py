@@ -10,16 +10,51 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nano
 from swim.data import shapes_world
 from swim.data.samples import parse_row
 from swim.data.video import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import pipeline
-from swimlab.pipeline import PipelineError, load_clips, load_prepared, load_quarantine, prepare
+from swimlab import Arm, decoding, pipeline
+from swimlab.decoding import Done, Job
+from swimlab.pipeline import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
+from swimlab.plan import make_plan
+from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
 FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
 MASK = {"size": [64, 64], "counts": [100, 50, 64 * 64 - 150]}
+
+
+KILLING = """
+import os, signal, threading, time
+from pathlib import Path, PosixPath
+import psutil, ray
+from swim.recipe import NLReferFiles, FramePolicy
+from swimlab import pipeline
+from swimlab.store import SweepStore
+
+pipeline.MAX_ROWS_PER_PART = 2
+ray.init(address="local", num_cpus={cpus}, object_store_memory=100 * 2**20, include_dashboard=False)
+
+def kill_one_that_decodes():
+    me = psutil.Process()
+    while True:
+        for process in me.children(recursive=True):
+            try:
+                if "swim.data.decoder" in " ".join(process.cmdline()) and "ray::" in process.parent().name():
+                    process.parent().send_signal(signal.SIGKILL)
+                    print("killed", flush=True)
+                    return
+            except (psutil.Error, AttributeError):
+                continue
+        time.sleep(0.01)
+
+if {kill}:
+    threading.Thread(target=kill_one_that_decodes, daemon=True).start()
+prepared = pipeline.prepare({data!r}, "f", SweepStore({store!r}), Path({store!r} + "-scratch"))
+assert prepared.rows("train") == 24, prepared
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +95,28 @@ def written(folder: Path, name: str, rows: list[Any]) -> str:
     return str(path)
 
 
+def read(store: SweepStore, prepared: Any, split: Any) -> list[Any]:
+    clips = StoredClips(store, prepared, split)
+    found = list(clips.read(range(len(clips.keys))))
+    assert [clip.key for clip in found] == clips.keys
+    return found
+
+
 def contents(store: SweepStore) -> dict[str, bytes]:
     return {path: store.read(path) for path in store.list_files("clips")}
 
 
-def in_process(shards: list[Any], files: NLReferFiles, fingerprint: str, store: Any, _: Any) -> Iterator[Any]:
-    """What Ray Data does, one shard after the other; the last one first."""
-    for shard in reversed(shards):
-        yield pipeline._decode_shard(shard, files.videos, files.frames, f"clips/{fingerprint}", store)
+def in_process(jobs: list[Job], store: Any, _: Any) -> Iterator[Done]:
+    """What Ray Data does, one part after the other; the last one first."""
+    for job in reversed(jobs):
+        yield decoding.run(job, store)
 
 
 @pytest.mark.ray
 def test_good_rows_are_decoded_and_bad_ones_explained(
     ray_2_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_SHARD", 4)
+    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_PART", 4)
     good = [row(f"r{i}", f"{i % 3}.mp4") for i in range(11)]
     (videos / "noise.mp4").write_bytes(b"no video")
     noise, up = row("noise", "noise.mp4"), row("up", "../x.mp4")
@@ -87,9 +129,9 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
     store, seen = SweepStore(str(tmp_path / "store")), []
     prepared = prepare(data, "f1", store, tmp_path / "scratch", lambda *step: seen.append(step))
 
-    clips = load_clips(store, prepared, "train")
+    clips = read(store, prepared, "train")
     assert [clip.key for clip in clips] == sorted(
-        [f"b:{i}:r{i}" for i in range(6)] + [f"a:{i}:r{i + 6}" for i in range(5)]
+        [f"b:{i:08d}:r{i}" for i in range(6)] + [f"a:{i:08d}:r{i + 6}" for i in range(5)]
     )
     for clip in clips:
         i = int(clip.key.rsplit("r", 1)[1])
@@ -106,15 +148,15 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
         10: "video",
     }
     assert all(entry["file"] == data.annotations[0] and entry["hint"] for entry in left_out.values())
-    assert left_out[8]["key"] == "b:8:two"
+    assert left_out[8]["key"] == "b:00000008:two"
     assert prepared.quarantined["annotation: N <ins> tags, N annotation entries"] == 1
     assert sum(prepared.quarantined.values()) == 5
 
     assert prepared.held_out == "train"
     assert prepared.rows("held_out") == prepared.rows("train") == 11
-    assert load_clips(store, prepared, "held_out")[0].key == clips[0].key
-    assert len(prepared.splits["train"]) == 3  # 16 rows in shards of 4, one of which (b:6 … b:9) lost all
-    assert seen[-1] == ("decode clips", 4, 4)
+    assert read(store, prepared, "held_out")[0].key == clips[0].key
+    assert len(prepared.splits["train"]) == 4  # parts of 4 rows, a's and b's apart: of 2 + 3 one (6 to 9 of b) lost all
+    assert seen[-1] == ("decode clips", 16, 16)
     assert list((tmp_path / "scratch").iterdir()) == []
 
     one_process = SweepStore(str(tmp_path / "one-process"))
@@ -130,7 +172,8 @@ def test_too_little_left_is_an_error_that_shows_the_reasons(ray_2_cpus: None, vi
     store = SweepStore(str(tmp_path / "store"))
     with pytest.raises(PipelineError, match=r"2 of 3 rows cannot be used, more than 50%.*2 × video: no such file"):
         prepare(data, "f", store, tmp_path / "scratch")
-    assert [path.split("/")[-1].split("-")[0] for path in store.list_files("clips")] == ["quarantine", "part"]
+    kinds = {path.split("/")[-1].rpartition("-")[0] for path in store.list_files("clips")}
+    assert kinds == {"quarantine", "train-index", "part-000000", "done-000000"}
     held_out = data.model_copy(update={"held_out_annotations": (written(tmp_path, "h.jsonl", rows[1:2]),)})
     with pytest.raises(PipelineError, match="no row of 'held_out' is left"):
         prepare(held_out, "f", store, tmp_path / "scratch", max_quarantined_share=1.0)
@@ -150,7 +193,7 @@ def test_the_embedded_data_takes_the_same_way(ray_2_cpus: None, tmp_path: Path) 
         rows = shapes_world.write(config, split, range(prepared.rows(split)), tmp_path / "direct")
         direct = [parse_row(raw, file=f"{split}.json", row=i) for i, raw in enumerate(rows)]
         expected = sorted((decode_sample(s, tmp_path / "direct", config.frames) for s in direct), key=lambda c: c.key)
-        found = load_clips(store, prepared, split)
+        found = read(store, prepared, split)
         assert [clip.to_row() for clip in found] == [clip.to_row() for clip in expected]
 
 
@@ -175,10 +218,11 @@ def test_what_is_committed_needs_no_ray(
         "from swim.recipe import NLReferFiles\n"
         f"store = SweepStore({store.uri!r}); data = NLReferFiles(annotations=('gone.json',), videos='gone')\n"
         "prepared = prepare(data, 'f', store, Path('nowhere'))\n"
-        "print(len(load_clips(store, prepared, 'train')), 'ray' in sys.modules, Path('nowhere').exists())"
+        "(clip,) = StoredClips(store, prepared, 'train').read([0])\n"
+        "print(clip.key, 'ray' in sys.modules, Path('nowhere').exists())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout.split() == ["1", "False", "False"]
+    assert done.stdout.split() == ["a:00000000:r", "False", "False"]
 
 
 def test_the_first_manifest_counts(
@@ -207,33 +251,108 @@ def test_a_damaged_or_missing_shard_is_noticed(
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(PipelineError, match=r"not what was committed: delete clips/f/"):
-        load_clips(store, prepared, "train")
+        read(store, prepared, "train")
     path.unlink()
     with pytest.raises(PipelineError, match="missing"):
-        load_clips(store, prepared, "train")
+        read(store, prepared, "train")
+
+
+def job(data: NLReferFiles, store_clips: bool = True) -> Job:
+    (part,) = pipeline._parts(data.annotations, 10, lambda *_: None)
+    return Job(
+        split="train",
+        number=0,
+        part=part,
+        videos=data.videos,
+        formats=data.formats,
+        frames=FRAMES,
+        folder="clips/f",
+        store_clips=store_clips,
+    )
 
 
 def test_what_crashes_on_a_row_is_quarantined_by_name(
     finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, data = finished
-    shard = next(pipeline._shards({"train": pipeline._rows(data.annotations)}, 10))
 
-    def crash(*args: Any) -> None:
-        raise RuntimeError("decoder \udc80 crashed")
+    def crash(*args: Any, **_: Any) -> None:
+        raise RuntimeError("parser \udc80 crashed")
 
-    monkeypatch.setattr(pipeline, "decode_sample", crash)
-    result = pipeline._decode_shard(shard, data.videos, FRAMES, "clips/f", store)
-    (entry,) = json.loads(result["quarantine"])
-    assert entry["reason"] == "RuntimeError: decoder \\udc80 crashed"
-    assert (entry["key"], result["table"]) == ("a:0:r", "")
+    for fault in (MemoryError, OSError):  # the machine's, not the row's
 
-    def exhausted(*args: Any) -> None:
-        raise MemoryError
+        def fail(*args: Any, fault: type[Exception] = fault, **_: Any) -> None:
+            raise fault
 
-    monkeypatch.setattr(pipeline, "decode_sample", exhausted)
-    with pytest.raises(MemoryError):
-        pipeline._decode_shard(shard, data.videos, FRAMES, "clips/f", store)
+        monkeypatch.setattr(decoding, "parse_row", fail)
+        with pytest.raises(fault):
+            decoding.run(job(data), store)
+    monkeypatch.setattr(decoding, "parse_row", crash)
+    result = decoding.run(job(data), store)
+    (entry,) = result.left_out
+    assert entry["reason"] == "RuntimeError: parser \\udc80 crashed"
+    assert (entry["key"], result.table, result.usable) == ("a:00000000:r", None, ())
+
+
+def test_a_part_that_is_done_is_not_done_again(
+    finished: tuple[SweepStore, NLReferFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = finished
+    first = decoding.run(job(data), store)
+    before = contents(store)
+
+    def decoded(*args: Any) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(decoding, "decode_row", decoded)
+    assert decoding.run(job(data), store) == first
+    assert contents(store) == before
+    # The same part of the same file is known wherever it lies; another part is not.
+    moved = job(data).model_copy(update={"part": job(data).part.model_copy(update={"file": "/elsewhere/a.jsonl"})})
+    assert decoding.run(moved, store) == first
+    with pytest.raises(AssertionError, match="decoded again"):
+        decoding.run(job(data, store_clips=False).model_copy(update={"folder": "clips/f/checked"}), store)
+
+
+def test_sixteen_arms_decode_each_clip_once(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(f"r{i}", f"{i % 3}.mp4") for i in range(8)]
+    data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
+    fractions = [Arm(f"fraction {n}", {"data.fraction": n / 8}) for n in range(1, 9)]
+    arms = (*fractions, *(Arm(f"lr {n}", {"optim.lr": n * 1e-4}) for n in range(1, 9)))
+    plan = make_plan(nano.ablation(arms=arms), nano.recipe(data=data, base=False), Settings(cache=tmp_path / "cache"))
+    decoded: list[str] = []
+    really = decoding.decode_row
+
+    def count(raw: Any, number: int, job: Job) -> Any:
+        decoded.append(f"{job.part.file}:{number}")
+        return really(raw, number, job)
+
+    monkeypatch.setattr(decoding, "decode_row", count)
+    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    store = SweepStore(str(tmp_path / "store"))
+    specs = [spec for wave in plan.waves for spec in wave]
+    assert len({spec.trial_id for spec in specs}) == len(specs) == 32
+    for spec in specs:
+        assert isinstance(spec.recipe.data, NLReferFiles)
+        prepare(spec.recipe.data, spec.clips_fingerprint, store, tmp_path / "scratch")
+    assert sorted(decoded) == sorted({f"{data.annotations[0]}:{i}" for i in range(8)})
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_killed_workers_and_their_number_change_nothing(videos: Path, tmp_path: Path) -> None:
+    rows = [row(f"r{i}", f"{i % 3}.mp4") for i in range(24)] + [row("gone", "gone.mp4")]
+    data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
+    found = {}
+    for name, cpus in (("one", 1), ("four", 4), ("killed", 2)):
+        script = tmp_path / f"{name}.py"
+        script.write_text(KILLING.format(data=data, cpus=cpus, store=str(tmp_path / name), kill=name == "killed"))
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("killed" in done.stdout) == (name == "killed")
+        found[name] = contents(SweepStore(str(tmp_path / name)))
+    assert found["one"] == found["four"] == found["killed"]
+    assert len(found["one"]) > 10
 
 
 def test_files_that_cannot_be_one_data_set_are_refused(tmp_path: Path) -> None:
@@ -247,4 +366,4 @@ def test_files_that_cannot_be_one_data_set_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("max_frames", "max_pixels", "rows"), [(4, 64 * 64, 256), (32, 602_112, 4), (512, 10**7, 1)])
 def test_shards_stay_small_in_memory(max_frames: int, max_pixels: int, rows: int) -> None:
-    assert pipeline._rows_per_shard(FramePolicy(max_frames=max_frames, max_pixels=max_pixels)) == rows
+    assert pipeline._rows_per_part(FramePolicy(max_frames=max_frames, max_pixels=max_pixels)) == rows

@@ -12,7 +12,7 @@ from swim import models
 from swim.evaluate import evaluate
 from swim.train import Trained, encoder_for, train
 from swimlab import Arm, cli, identity, records
-from swimlab.clips import load_clips, load_prepared
+from swimlab.clips import StoredClips, load_prepared
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
@@ -48,9 +48,9 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     ((trial_id, record),) = store.records().items()
     assert trial_id == identity.trial_id(recipe, cache)
     assert record.provenance.numerics["world_size"] == 2
-    prepared = load_prepared(store, identity.clips_fingerprint(record.data_fingerprint))
+    prepared = load_prepared(store, identity.clips_fingerprint(recipe.data, record.data_fingerprint))
     assert prepared is not None
-    alone = {(p.step, p.name): p.value for p in train(recipe, load_clips(store, prepared, "train")).curve}
+    alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
     table = records.from_parquet(store.open_file(trial_id, "metrics.parquet"))
     shared = {(p.step, p.name): p.value for p in records.metrics_from_table(table)}
     assert shared[1, "grad_norm"] == pytest.approx(alone[1, "grad_norm"], rel=1e-5)
@@ -60,7 +60,7 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     # The group's checkpoint scored here gives the samples that its rank 0 stored.
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
-    scores = evaluate(recipe, trained, load_clips(store, prepared, "held_out")).scores
+    scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
     assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 

@@ -130,11 +130,10 @@ def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
 
 def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> None:
     from swim import models
-    from swim.data.types import Clip
     from swim.evaluate import evaluate
     from swim.train import Trained, encoder_for
     from swimlab import records
-    from swimlab.clips import load_clips, load_prepared
+    from swimlab.clips import StoredClips, load_prepared
     from swimlab.identity import clips_fingerprint, data_fingerprint
 
     recipe = nano.recipe(steps=12, base=False)  # past the tenth, where the ranks of a group meet to report
@@ -155,10 +154,9 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     (trial_id,) = store.records()
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
-    prepared = load_prepared(store, clips_fingerprint(data_fingerprint(recipe.data, tmp_path / "cache")))
+    prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
     assert prepared is not None
-    clips: list[Clip] = load_clips(store, prepared, "held_out")
-    scores = evaluate(recipe, trained, clips).scores
+    scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
     assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 
@@ -167,12 +165,12 @@ def _first_gradient(config: dict[str, Any]) -> list[float] | None:
     import torch
 
     from swim.train import train
-    from swimlab.clips import load_clips, load_prepared
+    from swimlab.clips import StoredClips, load_prepared
 
     store = SweepStore(config["store"])
     prepared = load_prepared(store, config["clips"])
     assert prepared is not None
-    trained = train(Recipe.model_validate_json(config["recipe"]), load_clips(store, prepared, "train"))
+    trained = train(Recipe.model_validate_json(config["recipe"]), StoredClips(store, prepared, "train"))
     gradients = [p.grad.flatten() for p in trained.model.parameters() if p.grad is not None]
     return torch.cat(gradients).tolist()
 

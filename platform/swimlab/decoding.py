@@ -1,0 +1,102 @@
+"""What a worker does with a part of an annotation file: its rows → clips, or a reason why not, each accounted for.
+
+A part that is done leaves a receipt in the store. A worker that is killed, or a whole run, loses the parts it had in
+hand; whoever comes next reads the receipts and does the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from swim.data.decoder import shared_decoder
+from swim.data.rows import Part, read_part
+from swim.data.samples import parse_row, require_marked, sample_key
+from swim.data.types import Clip, DataError
+from swim.recipe import FramePolicy, Frozen
+from swimlab import clips
+from swimlab.clips import Split, Store, StoredTable
+
+
+class Job(Frozen):
+    """One part of one split, and where its result goes. `store_clips` False only finds out which rows can be used."""
+
+    split: Split
+    number: int
+    part: Part
+    videos: str
+    formats: tuple[str, ...]
+    frames: FramePolicy
+    folder: str
+    store_clips: bool
+
+    @property
+    def receipt(self) -> str:
+        """The path of this part's receipt: the same part of the same file, wherever that lies."""
+        what = self.part.model_dump_json(exclude={"file"}) + PurePosixPath(self.part.file).name
+        digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        return f"{self.folder}/{self.split}/done-{self.number:06d}-{digest}.json"
+
+
+class Done(Frozen):
+    """A part's result: the key and number of each usable row, the rows left out (as QUARANTINE_SCHEMA), and the clips'
+    file where any were stored."""
+
+    split: Split
+    number: int
+    usable: tuple[tuple[str, int], ...]
+    left_out: tuple[dict[str, Any], ...]
+    table: StoredTable | None
+
+
+def run(job: Job, store: Store) -> Done:
+    """Task: decode a part, unless its receipt is there."""
+    if store.exists(job.receipt):
+        return Done.model_validate_json(store.read(job.receipt))
+    decoded: list[dict[str, Any]] = []
+    usable: list[tuple[str, int]] = []
+    left_out: list[dict[str, Any]] = []
+    for row, raw in read_part(job.part):
+        try:
+            clip = decode_row(raw, row, job)
+        except DataError as error:
+            left_out.append(_reason(error, job.split, job.part.file, row, sample_key(raw, file=job.part.file, row=row)))
+            continue
+        usable.append((clip.key, row))
+        if job.store_clips:
+            decoded.append(clip.to_row())
+    table = None
+    if decoded:
+        table, content = clips.written(
+            pa.Table.from_pylist(decoded, schema=clips.CLIP_SCHEMA), f"{job.split}/part-{job.number:06d}"
+        )
+        store.put_create_only(f"{job.folder}/{table.name}", content)
+    done = Done(split=job.split, number=job.number, usable=tuple(usable), left_out=tuple(left_out), table=table)
+    store.put_create_only(job.receipt, done.model_dump_json().encode())
+    return done
+
+
+def decode_row(raw: Any, row: int, job: Job) -> Clip:
+    """One row's clip, decoded in a process that may hang or die. Raises DataError for whatever in the row stands in the
+    way; MemoryError and OSError (S3 cannot be reached, no process can be started) for what is the machine's fault."""
+    try:
+        sample = require_marked(parse_row(raw, file=job.part.file, row=row, formats=job.formats))
+        return shared_decoder(job.videos, job.frames).clip(sample)
+    except (DataError, MemoryError, OSError):
+        raise
+    except Exception as unexpected:
+        hint = "unexpected: try the row alone with swim.data.video.decode_sample, and please report it"
+        raise DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint) from unexpected
+
+
+def _reason(error: DataError, split: str, file: str, row: int, key: str) -> dict[str, Any]:
+    text = {"field": error.field, "reason": error.reason, "hint": error.hint, "file": file, "key": key}
+    return {"split": split, "row": row} | {name: _plain(value) for name, value in text.items()}
+
+
+def _plain(text: str) -> str:
+    """Valid UTF-8, which Parquet insists on."""
+    return text.encode("utf-8", "backslashreplace").decode()

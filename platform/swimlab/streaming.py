@@ -1,0 +1,113 @@
+"""Clips decoded while a trial trains, for data too large to keep: Ray Data, on CPUs the plan reserves for it.
+
+Every rank asks for its own rows in the order of its batch plan, so what it trains on is what it would have read from
+stored clips, bit for bit; Ray Data decodes ahead as far as the object store allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from swim.data.rows import Part, read_part
+from swim.data.types import Clip
+from swim.recipe import NLReferFiles
+from swimlab import clips
+from swimlab.clips import PipelineError, PreparedData, Split, Store, load_index
+from swimlab.decoding import Job, decode_row
+from swimlab.pipeline import absolute
+
+_TASK_BYTES = 64 * 2**20
+_PARTS_HELD = 8
+
+
+class StreamedClips:
+    """The usable rows of a split (`swim.data.clips.Clips`), decoded by at most `cpus` tasks at a time.
+
+    Raises PipelineError when a row that could be used when the data was checked no longer can.
+    """
+
+    def __init__(self, store: Store, prepared: PreparedData, split: Split, data: NLReferFiles, cpus: float) -> None:
+        self._index = load_index(store, prepared, split)
+        self.keys: list[str] = self._index["key"].to_pylist()
+        annotations = data.held_out_annotations if prepared.source(split) == "held_out" else data.annotations
+        places = {PurePosixPath(file).name: absolute(file) for file in annotations}
+        self._template = Job(
+            split=prepared.source(split),
+            number=0,
+            part=Part(file="", first=0, rows=0, start=0, end=0),
+            videos=absolute(data.videos),
+            formats=data.formats,
+            frames=data.frames,
+            folder=prepared.folder,
+            store_clips=False,
+        )
+        self._places, self._cpus = places, cpus
+
+    def read(self, order: Iterable[int]) -> Iterator[Clip]:
+        """See `swim.data.clips.Clips`."""
+        import ray
+        import ray.data
+        from ray.data import ExecutionOptions, ExecutionResources
+
+        numbers = np.fromiter(order, dtype=np.int64)
+        if not len(numbers):
+            return
+        plan = ray.put(self._index.take(pa.array(numbers)))
+        frames = self._template.frames
+        per_task = max(1, _TASK_BYTES // (frames.max_frames * frames.max_pixels * 3))
+        dataset = ray.data.range(len(numbers), override_num_blocks=math.ceil(len(numbers) / per_task)).map_batches(
+            _decode,
+            batch_size=None,
+            batch_format="numpy",
+            num_cpus=1,
+            zero_copy_batch=True,
+            fn_args=([plan], self._template.model_dump_json(), self._places),
+        )
+        dataset.context.enable_progress_bars = False
+        dataset.context.execution_options = ExecutionOptions(
+            preserve_order=True, resource_limits=ExecutionResources.for_limits(cpu=self._cpus)
+        )
+        expected = 0
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            rows = batch.drop_columns(["frames", "problem"]).to_pylist()
+            for row, frames_bytes, problem in zip(rows, batch["frames"], batch["problem"].to_pylist(), strict=True):
+                if problem:
+                    raise PipelineError(f"{problem}; it could be used when the data was checked: has a file changed?")
+                if row["at"] != expected:
+                    raise RuntimeError(f"clip {row['at']} of the plan came where {expected} was due")
+                expected += 1
+                yield Clip.from_row(row | {"frames": frames_bytes.as_buffer()})
+
+
+_SCHEMA = clips.CLIP_SCHEMA.append(pa.field("at", pa.int64())).append(pa.field("problem", pa.string()))
+
+
+def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[str, str]) -> pa.Table:
+    """Task: places in the plan → clips."""
+    import ray
+
+    job, chosen = Job.model_validate_json(template), ray.get(plan[0])
+    found = []
+    for at in batch["id"].tolist():
+        place = {name: column[0] for name, column in chosen.slice(at, 1).to_pydict().items()}
+        where = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
+        part = Part(file=places[place["file"]], **where)
+        raw = _part_rows(part)[place["row"] - part.first]
+        try:
+            clip = decode_row(raw, place["row"], job.model_copy(update={"part": part}))
+            found.append(clip.to_row() | {"at": at, "problem": ""})
+        except Exception as error:
+            found.append({"at": at, "problem": f"{place['key']}: {error}"})
+    return pa.Table.from_pylist(found, schema=_SCHEMA)
+
+
+@lru_cache(maxsize=_PARTS_HELD)
+def _part_rows(part: Part) -> list[Any]:
+    return [raw for _, raw in read_part(part)]

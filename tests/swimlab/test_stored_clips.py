@@ -1,0 +1,104 @@
+"""Stored clips: the same clip whatever the way it is read, and no damaged one ever."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from swim.data.types import Clip, Rle, Turn
+from swimlab import clips
+from swimlab.clips import PipelineError, PreparedData, StoredClips, load_index
+from swimlab.store import SweepStore
+
+SIZES = (3, 1, 5)
+
+
+def clip(i: int, side: int) -> Clip:
+    frames_THWC = np.random.default_rng(i).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    turn = Turn(human=f"The <ins>dog</ins> {i}?", gpt="Runs.")
+    return Clip(f"a:{i:08d}:x", (turn,), frames_THWC, (i, i + 1), 4.0, ({0: Rle(height=4, width=4, counts="05;")},))
+
+
+def build(store: SweepStore, side: int) -> tuple[PreparedData, list[Clip]]:
+    made = [clip(i, side) for i in range(sum(SIZES))]
+
+    def put(rows, schema, stem):
+        table, content = clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
+        store.put_create_only(f"{clips.folder('f')}/{table.name}", content)
+        return table
+
+    ends = np.cumsum(SIZES)
+    tables = tuple(
+        put([c.to_row() for c in made[end - n : end]], clips.CLIP_SCHEMA, f"train/part-{i}")
+        for i, (end, n) in enumerate(zip(ends, SIZES, strict=True))
+    )
+    where = {"file": "a.json", "row": 0, "first": 0, "rows": 9, "start": 0, "end": 9, "encoding": "utf-8"}
+    index = put([{"key": c.key} | where for c in made], clips.INDEX_SCHEMA, "train-index")
+    prepared = PreparedData(
+        fingerprint="f",
+        stored=True,
+        splits={"train": tables},
+        index={"train": index},
+        held_out="train",
+        quarantine=put([], clips.QUARANTINE_SCHEMA, "quarantine"),
+        quarantined={},
+    )
+    return prepared, made
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> SweepStore:
+    return SweepStore(str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3_store_uri"))
+
+
+@pytest.mark.parametrize("side", [8, 640])  # several clips in a row group; one clip a row group
+def test_in_memory_or_from_the_store_it_is_the_same_clip(
+    store: SweepStore, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, made = build(store, side)
+    order = [8, 0, 3, 3, 1, 7, 2, 8]
+    held = list(StoredClips(store, prepared, "train").read(order))
+    monkeypatch.setattr(StoredClips, "HELD_BYTES", 1)
+    lazy = StoredClips(store, prepared, "held_out")
+    for reading in (held, list(lazy.read(order)), list(lazy.read(iter(order)))):
+        assert [c.to_row() for c in reading] == [made[i].to_row() for i in order]
+    assert lazy.keys == [c.key for c in made]
+    assert prepared.rows("held_out") == load_index(store, prepared, "held_out").num_rows == len(made)
+    with pytest.raises(IndexError):
+        list(lazy.read([9]))
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    store = SweepStore(str(tmp_path / "store"))
+    prepared, made = build(store, 8)
+    monkeypatch.setattr(StoredClips, "HELD_BYTES", 1)
+    reading = StoredClips(store, prepared, "train").read(range(9))
+    assert next(reading).key == made[0].key
+    reading.close()
+    assert [t.name for t in threading.enumerate() if t.name.startswith("clips")] == []
+
+
+@pytest.mark.parametrize("held_bytes", [0, 2**30])
+def test_damage_is_noticed_however_clips_are_read(
+    tmp_path: Path, held_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SweepStore(str(tmp_path / "store"))
+    prepared, made = build(store, 640)
+    monkeypatch.setattr(StoredClips, "HELD_BYTES", held_bytes)
+    path = tmp_path / "store" / "clips" / "f" / prepared.splits["train"][2].name
+    good = path.read_bytes()
+    path.chmod(0o644)
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1  # inside the pixels of the third of five clips
+    for bad in (bytes(flipped), good[:-1], good + b"x"):
+        path.write_bytes(bad)
+        with pytest.raises(PipelineError, match=r"not what was committed: delete clips/f/"):
+            list(StoredClips(store, prepared, "train").read(range(9)))
+    path.unlink()
+    with pytest.raises((PipelineError, FileNotFoundError)):
+        list(StoredClips(store, prepared, "train").read(range(9)))
+    path.write_bytes(good)
+    assert [c.key for c in StoredClips(store, prepared, "train").read([8])] == [made[8].key]
