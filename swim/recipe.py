@@ -193,11 +193,13 @@ class Optim(Frozen):
 
 
 class Evaluation(Frozen):
-    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own."""
+    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own. With
+    `attributes` also those of the word in front of a noun, beside the noun's."""
 
     readout: Readout = Readout(layers="all")
     precision_threshold: float = Field(0.5, ge=0, lt=1)
     overlays: int = Field(4, ge=0)
+    attributes: bool = False
 
 
 def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
