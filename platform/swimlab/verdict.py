@@ -40,13 +40,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only)."""
+    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
+    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test."""
 
     differences: tuple[float, ...]
     margin: float = 0.0
     non_inferiority: bool = False
     paper_gap: float | None = None
     direction_only: bool = False
+    same_trials: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = Fal
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
     EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
-    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all.
+    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all. A claim between
+    arms that are the same trials is NOT_RUN and does not count in Holm's family.
     """
-    tested = [index for index, claim in enumerate(claims) if len(claim.differences) > 1]
+    tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
     direction = dict(zip(tested, holm([_p_direction(claims[i]) for i in tested]), strict=True))
     sameness = dict(zip(tested, holm([_p_sameness(claims[i]) for i in tested]), strict=True))
     return tuple(
@@ -198,11 +201,13 @@ def _power(shift: float, n: int, critical: float) -> float:
 def _outcome(
     evidence: Evidence, p_direction: float | None, p_same: float | None, alpha: float, claims: int, mixed: bool
 ) -> Outcome:
-    seen = interval(evidence.differences) if evidence.differences else None
+    seen = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
 
     def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> Outcome:
         return Outcome(verdict, reason, seen, None if mixed else p_direction, seeds_needed, evidence)
 
+    if evidence.same_trials:
+        return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
     if seen is None:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
     if mixed:
