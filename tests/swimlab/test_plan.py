@@ -187,7 +187,7 @@ def test_moved_data_and_bases_are_told_from_moved_code(tmp_path, commit):
     assert "1 results in the store are of recipes that this code cannot read" in said(look(plan, commit.store))
 
 
-LAYERS = Axis("objective.layers", {"six": "even:6", "all": "all", "last": "last:1"})
+LAYERS = Axis("objective.layers", {"six": "first:1.0", "all": "all", "last": "last:1"})
 
 
 def layers(**changes):
