@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -146,13 +145,13 @@ def _declare(folder, margin):
 
 def test_drivers_at_once_write_one_first_protocol(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(_declare, [str(tmp_path)] * 16, [0.0] * 16))
+        list(pool.map(_declare, [str(tmp_path)] * 8, [0.0] * 8))
     assert SweepStore(str(tmp_path)).list_files("protocols") == ["protocols/nano/nano/0001.json"]
 
 
 def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.starmap(_declare, [(str(tmp_path), margin / 100) for margin in range(4)])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_declare, [str(tmp_path)] * 4, [margin / 100 for margin in range(4)]))
     entries = protocol.history(SweepStore(str(tmp_path)), "nano", "nano")
     assert [entry.number for entry in entries] == [1, 2, 3, 4]
     assert len({entry.hash for entry in entries}) == 4
