@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
 
+from swimlab.commands.ls import Ls
+from swimlab.commands.replay import ReplayTrial
+from swimlab.commands.show import Show
+from swimlab.commands.why import Why
 from swimlab.doctor.cli import Doctor
 
 
@@ -17,6 +21,10 @@ class Swimlab(BaseSettings):
     model_config = SettingsConfigDict(cli_prog_name="swimlab", cli_kebab_case=True, cli_hide_none_type=True)
 
     doctor: CliSubCommand[Doctor]
+    ls: CliSubCommand[Ls]
+    show: CliSubCommand[Show]
+    why: CliSubCommand[Why]
+    replay: CliSubCommand[ReplayTrial]
 
     def cli_cmd(self) -> None:
         """Runs the command that was named; without one, says which there are."""
