@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
 
+from swimlab.commands.export import Export
 from swimlab.commands.ls import Ls
 from swimlab.commands.replay import ReplayTrial
 from swimlab.commands.show import Show
@@ -24,6 +25,7 @@ class Swimlab(BaseSettings):
     ls: CliSubCommand[Ls]
     show: CliSubCommand[Show]
     why: CliSubCommand[Why]
+    export: CliSubCommand[Export]
     replay: CliSubCommand[ReplayTrial]
 
     def cli_cmd(self) -> None:

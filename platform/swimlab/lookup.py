@@ -11,8 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from swimlab.backends import StoreError
 from swimlab.records import from_parquet
 from swimlab.store import SweepStore
@@ -201,10 +199,3 @@ def in_order(rows: Sequence[Mapping[str, Any]], column: str, *, ascending: bool)
 
 def _absent(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The rows as Arrow (`swimlab.tables.rows_table`)."""
-    from swimlab.tables import rows_table
-
-    return rows_table([dict(row) for row in rows])
