@@ -2,6 +2,7 @@
 
     records/<trial_id>.json        create-only; writing it IS the commit
     attempts/<trial_id>/<n>/…      claim, heartbeat, files; write-once, invisible until a record names them
+    recent/…                       a cache: all records as one table, and which are newer (`swimlab.leaderboard`)
     tables/…                       a cache for readers without our code, rebuilt from records
 
 One rule for every backend: create-only, no compare-and-swap. Where a create-only write is refused we read back, since
@@ -13,13 +14,14 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from swimlab import leaderboard
 from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
 from swimlab.backends import StoreError, backend_for
 from swimlab.liveness import Observer, Owner, released
@@ -82,10 +84,22 @@ class SweepStore:
 
     def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
         """The committed results, all or those among `trial_ids`, by one flat listing."""
-        wanted = None if trial_ids is None else {_record_path(trial_id) for trial_id in trial_ids}
-        found = [p for p in self.backend.files("records") if p.endswith(".json") and (wanted is None or p in wanted)]
-        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in self.backend.read_many(found).items()]
+        wanted = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
+        return self.read_records(trial_id for trial_id in self.trial_ids() if wanted is None or trial_id in wanted)
+
+    def trial_ids(self) -> set[str]:
+        """Whose records there are, by one flat listing."""
+        return {PurePosixPath(path).stem for path in self.backend.files("records") if path.endswith(".json")}
+
+    def read_records(self, trial_ids: Iterable[str]) -> dict[str, TrialRecord]:
+        """The records of these trials, without a listing: those that are not there are left out."""
+        found = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
+        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in found.items()]
         return {record.trial_id: record for record in parsed}
+
+    def leaderboard(self) -> pa.Table:
+        """Every committed trial, a row each, in two or three requests; see `swimlab.leaderboard.leaderboard`."""
+        return leaderboard.leaderboard(self)
 
     def claim(self, trial_id: str) -> Attempt | None:
         """The right to run a trial, or None at once: it has a record, or somebody alive holds it (ask again later)."""
@@ -112,10 +126,14 @@ class SweepStore:
             raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
         if unknown := sorted(name for name, entry in record.files.items() if attempt.files.get(name) != entry):
             raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
+        mark = leaderboard.mark(self.backend, attempt.trial_id, attempt.nonce)
         if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
             return True
         winner = self.record(attempt.trial_id)
-        return winner is not None and winner.nonce == attempt.nonce
+        if winner is not None and winner.nonce == attempt.nonce:
+            return True
+        self.backend.delete(mark)
+        return False
 
     def failures(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Why the latest attempt failed (`error`, `kind`, `attempt`, `failed_at`), for trials without a record."""
@@ -139,11 +157,19 @@ class SweepStore:
         try:
             data = self.backend.read(path)
         except FileNotFoundError as error:
-            raise StoreError(
-                f"{self.uri}/{path} was committed and is gone; restore it or {_forget(trial_id)}"
-            ) from error
+            raise self._lost(trial_id, path) from error
         self._check(path, record.files[name], data)
         return data
+
+    def files_of(self, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
+        """trial_id → a file that all these records name, read together. Raises StoreError like `open_file`."""
+        paths = {f"{folder_of(r.trial_id, r.attempt)}/{name}": r for r in records}
+        found = self.backend.read_many(list(paths))
+        for path, record in paths.items():
+            if path not in found:
+                raise self._lost(record.trial_id, path)
+            self._check(path, record.files[name], found[path])
+        return {record.trial_id: found[path] for path, record in paths.items()}
 
     def download(self, trial_id: str, prefix: str, dest: Path) -> Path:
         """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`."""
@@ -159,7 +185,7 @@ class SweepStore:
             try:
                 self.backend.fetch(path, part)
             except FileNotFoundError as error:
-                raise StoreError(f"{self.uri}/{path} was committed and is gone; {_forget(trial_id)}") from error
+                raise self._lost(trial_id, path) from error
             self._check(path, record.files[name], part)
             os.replace(part, target)
         return dest
@@ -198,6 +224,9 @@ class SweepStore:
         if (record := self.record(trial_id)) is None:
             raise StoreError(f"trial {trial_id} has no record in {self.uri}; run it first")
         return record
+
+    def _lost(self, trial_id: str, path: str) -> StoreError:
+        return StoreError(f"{self.uri}/{path} was committed and is gone; restore it or {_forget(trial_id)}")
 
     def _check(self, path: str, entry: FileEntry, data: bytes | Path) -> None:
         if (found := entry_of(data)) != entry:
