@@ -12,6 +12,7 @@ from swimlab.commands.export import Export
 from swimlab.commands.ls import Ls
 from swimlab.commands.replay import ReplayTrial
 from swimlab.commands.show import Show
+from swimlab.commands.watch import Watch
 from swimlab.commands.why import Why
 from swimlab.doctor.cli import Doctor
 
@@ -25,6 +26,7 @@ class Swimlab(BaseSettings):
     ls: CliSubCommand[Ls]
     show: CliSubCommand[Show]
     why: CliSubCommand[Why]
+    watch: CliSubCommand[Watch]
     export: CliSubCommand[Export]
     replay: CliSubCommand[ReplayTrial]
 

@@ -14,7 +14,6 @@ from typing import Any
 from swimlab.backends import StoreError
 from swimlab.records import from_parquet
 from swimlab.store import SweepStore
-from swimlab.tables import trial_row
 
 CONTENTS = ("records", "attempts", "tables", "clips", "protocols", "plans", "code", "reports")
 MOST_CANDIDATES = 8
@@ -79,11 +78,6 @@ def shown_in(store: SweepStore) -> dict[str, list[Shown]]:
                 Shown(row["experiment"], row["recipe"], row["arm"], row["seed"])
             )
     return found
-
-
-def leaderboard(store: SweepStore) -> list[dict[str, Any]]:
-    """One flat row a trial (`swimlab.tables.trial_row`), in the order of their names."""
-    return [trial_row(record) for _, record in sorted(store.records().items())]
 
 
 def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
@@ -174,11 +168,10 @@ def _plain(value: Any) -> str:
     return "".join(text.split()).lower() if text[:1] in "[{" or isinstance(value, bool) else text
 
 
-def check_columns(rows: Sequence[Mapping[str, Any]], wanted: Iterable[tuple[str, str]]) -> None:
-    """`wanted`: flag and column. Raises ValueError for a column that no row has, naming the nearest."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def check_columns(columns: Sequence[str], wanted: Iterable[tuple[str, str]]) -> None:
+    """`wanted`: flag and column. Raises ValueError for a column that there is not, naming the nearest."""
     for flag, name in wanted:
-        if rows and name not in columns:
+        if name not in columns:
             raise ValueError(f"{flag} {name}: no trial has such a column{_near(name, columns)}")
 
 

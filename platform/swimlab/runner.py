@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import clips, identity
+from swimlab import announce, clips, identity
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.settings import Settings
@@ -34,6 +34,8 @@ def execute(plan: Plan, settings: Settings, console: Console) -> Results:
     )
     if waves:
         store.check_writable()
+    announce.announce(plan, store)
+    if waves:
         _run(plan, waves, store, settings, console)
     results = gather(plan, store, time.monotonic() - started_s)
     store.write_tables(_arms_table(results))

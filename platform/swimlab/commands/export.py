@@ -13,7 +13,7 @@ from rich.console import Console
 from swimlab import lookup, tracking
 from swimlab.commands.base import StoreCommand, say
 from swimlab.records import to_parquet
-from swimlab.tables import rows_table
+from swimlab.rows import rows_table
 
 FORMATS = (".csv", ".parquet", ".json")
 
@@ -31,7 +31,7 @@ class Export(StoreCommand):
         """See `StoreCommand`."""
         self._check()
         store = lookup.open_store(self.store)
-        rows = lookup.of_experiment(store, lookup.leaderboard(store), self.experiment)
+        rows = lookup.of_experiment(store, store.leaderboard().to_pylist(), self.experiment)
         if not rows:
             raise ValueError(f"{store.uri} holds no trial that is done: nothing to export")
         if self.to == "file":

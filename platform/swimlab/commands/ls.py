@@ -21,6 +21,9 @@ SHORT_ID = 8
 METRICS = ("attention.ap", "answer.accuracy", "train.loss")
 
 
+_HEADS = {"recipe_name": "recipe", "finished_at": "finished", "cost.wall_s": "wall"}
+
+
 class Ls(StoreCommand):
     """The trials of a store, as a leaderboard."""
 
@@ -48,31 +51,46 @@ class Ls(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = lookup.open_store(self.store)
-        rows = lookup.of_experiment(store, lookup.leaderboard(store), self.experiment)
+        board = store.leaderboard()
         conditions = [Condition.parsed(text) for text in self.where]
+        asked = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
         wanted = [("--where", c.column) for c in conditions] + [("--columns", name) for name in self.columns]
-        lookup.check_columns(rows, [*wanted, *([("--sort", self.sort)] if self.sort else [])])
+        wanted += [("--sort", self.sort)] if self.sort else []
+        there = [name for name in board.column_names if board[name].null_count < len(board)]
+        lookup.check_columns(["experiment", "arm", *there], wanted)
+        columns = self.columns or _columns(there, asked)
+        needed = {"trial_id", "finished_at", *columns, *(name for _, name in wanted)}
+        rows = board.select([name for name in board.column_names if name in needed]).to_pylist()
+        rows = lookup.of_experiment(store, rows, self.experiment)
         found = [row for row in rows if all(c.holds(row.get(c.column)) for c in conditions)]
         ordered = lookup.in_order(found, self.sort or "finished_at", ascending=self.ascending)
+        same = {} if self.columns else _same(rows)
         if ordered:
-            asked = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
-            columns = self.columns or _columns(rows, asked)
-            console.print(_grid(ordered[: self.limit], columns))
+            console.print(_grid(ordered[: self.limit], [name for name in columns if name not in same]))
         said = f"{len(found)} of {len(rows)} trials" if conditions else f"{len(rows)} trials"
+        all_of = ", ".join(f"{_HEADS.get(name, name)} {value}" for name, value in same.items() if value is not None)
         more = f", the first {self.limit} shown (--limit)" if len(found) > self.limit else ""
-        say(console, f"{said} in {store.uri}{more}")
+        say(console, f"{said} in {store.uri}{f' ({all_of})' if all_of else ''}{more}")
         return 0
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> list[str]:
-    having = {name for row in rows for name, value in row.items() if value is not None}
-    shown = ["experiment", "arm"] if {"experiment", "arm"} <= having else []
-    if len({row["experiment"] for row in rows}) == 1:
-        shown = shown[1:]
+def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What needs no column because all trials have it in common."""
+    common = {}
+    for name in ("experiment", "recipe_name", "arm"):
+        values = {row[name] for row in rows if name in row}
+        if len(values) == 1 and (name != "arm" or values == {None}):
+            common[name] = values.pop()
+    return common
+
+
+def _columns(there: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The usual columns, those that were asked about among them."""
+    shown = ["experiment", "arm", "recipe_name", "seed"]
+    extra = [name for name in asked if name not in (*shown, "finished_at", "trial_id")]
     # Three numbers beside the others: what fits 100 columns.
-    metrics = [name for name in METRICS if name in having and name not in asked][: max(0, 3 - len(asked))]
-    extra = [name for name in asked if name not in ("recipe_name", "seed", "finished_at", "trial_id", *shown)]
-    return [*shown, "recipe_name", "seed", *dict.fromkeys(extra), *metrics, "cost.wall_s", "finished_at"]
+    metrics = [name for name in METRICS if name in there and name not in asked][: max(0, 3 - len(extra))]
+    return [*shown, *dict.fromkeys(extra), *metrics, "cost.wall_s", "finished_at"]
 
 
 def _grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
@@ -81,7 +99,7 @@ def _grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
     for name in columns:
         # Two lines a head: six metrics fit 100 columns.
-        head = {"recipe_name": "recipe", "finished_at": "finished", "cost.wall_s": "wall"}.get(name, name)
+        head = _HEADS.get(name, name)
         right = name in numeric
         title = Text(head.replace(".", "\n", 1), justify="right" if right else "left")
         grid.add_column(

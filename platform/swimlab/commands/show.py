@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
+import pyarrow.compute as pc
 from pydantic import Field
 from pydantic_settings import CliImplicitFlag, CliPositionalArg
 from rich.console import Console, Group
@@ -139,7 +140,8 @@ def _lines(
     yield "data", record.data_fingerprint
     yield "files", _files(record)
     yield from _attempt_lines(attempts)
-    below = sorted(r.trial_id for r in store.records().values() if r.init_trial_id == trial_id)
+    board = store.leaderboard()
+    below = board.filter(pc.equal(board["init_trial_id"], trial_id))["trial_id"].to_pylist()
     more = f" and {len(below) - MOST_DESCENDANTS} more" if len(below) > MOST_DESCENDANTS else ""
     yield "starts", f"{', '.join(t[:12] for t in below[:MOST_DESCENDANTS])}{more}" if below else "nothing from it"
     yield "again", f"swimlab replay {trial_id[:12]}"
@@ -163,7 +165,8 @@ def _recipe(record: TrialRecord) -> str:
         text = ", ".join(f"{path} {value(seen)}" for path, seen in own.items() if path.startswith(chosen))
         return f"{name}: {text}"
     named = recipes.named(name).model_dump(mode="json")
-    changed = [d for d in recipe_differences(named, record.recipe) if d.path != "seed"]
+    stored = flat(record.recipe)  # a field that came later is none of its own
+    changed = [d for d in recipe_differences(named, record.recipe) if d.path != "seed" and d.path in stored]
     if not changed:
         return f"{name}, as it is named"
     return f"{name} with " + ", ".join(f"{d.path} {value(d.right)} (not {value(d.left)})" for d in changed)
