@@ -75,7 +75,7 @@ def _open(one: Experiment) -> list[RenderableType]:
     parts += [_failure(t) for t in failed[:MOST_FAILED]]
     if (more := len(failed) - MOST_FAILED) > 0:
         parts.append(Text(f"  and {more} more failed", style="red"))
-    if one.claims:
+    if any(mean is not None for _, _, mean, _ in one.claims):
         parts.append(_claims(one))
     return parts
 
@@ -88,7 +88,7 @@ def _title(one: Experiment) -> Text:
     return Text.assemble(
         (f"{one.announced.experiment} on {one.announced.recipe}  ", "bold"),
         ("━" * filled, "green"),
-        ("━" * (BAR - filled), "dim"),
+        ("─" * (BAR - filled), "dim"),
         f"  {', '.join([f'{done} of {total} done', *states])}{left}",
     )
 
@@ -119,7 +119,8 @@ def _beat(trial: Standing) -> Text:
     if trial.beat_age_s is None:
         return Text("no beat", style="dim")
     late = trial.beat_age_s > DEAD_AFTER_S
-    return Text(f"beat {duration(max(0.0, round(trial.beat_age_s)))} ago", style="red" if late else "dim")
+    age = f"{max(trial.beat_age_s, 0):.0f} s" if trial.beat_age_s < 60 else duration(trial.beat_age_s)
+    return Text(f"beat {age} ago", style="red" if late else "dim")
 
 
 def _failure(trial: Standing) -> Text:
