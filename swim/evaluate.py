@@ -49,10 +49,10 @@ def evaluate(
     """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time.
 
     `attention.*` reads every arm by one ruler (`evaluation.readout`), `attention_own.*` by the arm's own layers, query,
-    domain, heads, fusion and normalisation; both on every patch with a mask. Where the evaluation asks for `attributes`,
+    domain, heads, fusion and normalisation; both on every patch with a mask. With `evaluation.attributes`,
     `attention_attribute.*` reads the word in front of a noun ("the small lemon"), `attention_its_noun.*` the nouns that
-    have one, and `attention_gap.*` is noun minus attribute. `answer.accuracy` counts slot words (where
-    rows have slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
+    have one, and `attention_gap.*` is noun minus attribute. `answer.accuracy` counts slot words (where rows have
+    slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
     `answer.token_accuracy` counts every answer token.
     """
     scores: list[SampleScore] = []

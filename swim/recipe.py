@@ -178,8 +178,8 @@ class Objective(Readout):
 
 
 class Optim(Frozen):
-    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches. Without
-    `steps` the weights it starts from are evaluated as they are."""
+    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches.
+    Without `steps` the weights a recipe starts from are evaluated as they are."""
 
     steps: int = Field(120, ge=0)
     batch: int = Field(16, ge=1)

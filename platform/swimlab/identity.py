@@ -37,8 +37,9 @@ def canonical(recipe: Recipe, init_id: str | None = None) -> str:
     """Canonical JSON of what decides a result.
 
     Dropped: the recipe's name, objective fields that mask_weight 0 makes inactive, what no step reads when there is
-    none, and where a user's files lie (the data fingerprint has their contents). The recipe it starts from appears as `init_id` when given, as `trial_id` does,
-    else inline. Raises IdentityError for a value that cannot be written stably.
+    none, and where a user's files lie (the data fingerprint has their contents). The recipe it starts from appears as
+    `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be written
+    stably.
     """
     # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
     recipe = Recipe.model_validate(recipe.model_dump())

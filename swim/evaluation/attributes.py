@@ -9,43 +9,9 @@ from swim.data.encode import NounRow
 
 # Words that stand in front of a noun and say nothing of how it looks.
 _FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "my",
-        "your",
-        "his",
-        "her",
-        "its",
-        "our",
-        "their",
-        "some",
-        "any",
-        "each",
-        "every",
-        "no",
-        "one",
-        "another",
-        "other",
-        "both",
-        "all",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "with",
-        "and",
-        "or",
-        "to",
-        "for",
-        "from",
-    ]
+    {"a", "an", "the", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "some"}
+    | {"any", "each", "every", "no", "one", "another", "other", "both", "all", "of", "in", "on", "at", "by", "with"}
+    | {"and", "or", "to", "for", "from"}
 )
 
 
