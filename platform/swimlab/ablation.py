@@ -20,6 +20,7 @@ from swim.supervision.presets import PRESETS
 from swimlab.claims import Claim, Trend, contrast
 
 if TYPE_CHECKING:
+    from swimlab.protocol import Standing
     from swimlab.records import TrialRecord
     from swimlab.store import SweepStore
 
@@ -220,7 +221,8 @@ class ArmResult:
 @dataclass(frozen=True)
 class Results:
     """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
-    field, reason and hint; `wall_s`: this invocation, cached trials included."""
+    field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
+    nobody looked."""
 
     ablation: Ablation
     recipe: Recipe
@@ -229,3 +231,4 @@ class Results:
     quarantine: dict[str, int]
     wall_s: float
     quarantined: tuple[Mapping[str, Any], ...] = ()
+    protocol: Standing | None = None

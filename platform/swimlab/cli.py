@@ -9,12 +9,11 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 from rich.console import Console
-from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab import plan as plans
-from swimlab import report, runner, text
+from swimlab import plan_view, report, runner, text
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
@@ -73,7 +72,7 @@ def _command(ablation: Ablation, chosen: Settings, own: Callable[[], Recipe] | N
     recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
     plan = plans.make_plan(ablation, recipe, chosen, seeds=(0,) if smoke else None)
     if chosen.command == "plan":
-        console.print(_plan_table(plan, SweepStore(chosen.store)))
+        console.print(plan_view.render(plan_view.look(plan, SweepStore(chosen.store), chosen)))
         return 0
     if chosen.command == "report":
         results = runner.gather(plan, SweepStore(chosen.store), 0.0)
@@ -121,20 +120,3 @@ def _smoke_verdict(results: Results, console: Console) -> int:
         if not passed:
             return 1
     return 0
-
-
-def _plan_table(plan: plans.Plan, store: SweepStore) -> Table:
-    done = store.records(plan.trial_ids)
-    todo = {spec.trial_id for wave in plans.missing(plan, store) for spec in wave}
-    table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(todo)} to run")
-    for column in ("trial", "arm", "seed", "recipe", "steps", "state", "cpu s"):
-        table.add_column(column)
-    arm_ids = {spec.trial_id for _, spec in plan.arms}
-    bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
-    for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
-        record = done.get(spec.trial_id)
-        state = "cached" if record else "new" if spec.trial_id in todo else "not needed"
-        cost = f"{record.cost.cpu_s:.0f}" if record else ""
-        recipe = spec.recipe
-        table.add_row(spec.trial_id, arm, str(spec.seed), recipe.name, str(recipe.optim.steps), state, cost)
-    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swim.evaluation.types import METRIC_FAMILIES
@@ -40,6 +40,20 @@ class Plan:
     def trial_ids(self) -> tuple[str, ...]:
         """Every trial, what arms start from included, each once."""
         return tuple(spec.trial_id for wave in self.waves for spec in wave)
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Arm → the first arm that means the same trials under this recipe, most often itself."""
+        return same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
+
+
+def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """(arm, trial id) in the order of the plan → arm → the first arm with the very same trials."""
+    trials: dict[str, list[str]] = {}
+    for arm, trial_id in pairs:
+        trials.setdefault(arm, []).append(trial_id)
+    first: dict[tuple[str, ...], str] = {}
+    return {arm: first.setdefault(tuple(ids), arm) for arm, ids in trials.items()}
 
 
 def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:

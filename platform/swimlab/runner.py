@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import announce, clips, identity
+from swimlab import announce, clips, identity, protocol
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.settings import Settings
@@ -34,6 +34,7 @@ def execute(plan: Plan, settings: Settings, console: Console) -> Results:
     )
     if waves:
         store.check_writable()
+    protocol.declare(plan, store)
     announce.announce(plan, store)
     if waves:
         _run(plan, waves, store, settings, console)
@@ -123,7 +124,8 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         if prepared := next((found for found in kinds if found), None):
             counts.update(prepared.quarantined)
             quarantined += clips.load_quarantine(store, prepared).to_pylist()
-    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined))
+    standing = protocol.standing(plan, store)
+    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined), standing)
 
 
 def _arms_table(results: Results) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, field_validator
-from pydantic_settings import CliImplicitFlag
+from pydantic_settings import CliToggleFlag
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -31,8 +31,8 @@ class Ls(StoreCommand):
     where: list[str] = Field(
         [], description="conditions that all must hold: objective.fusion=mean, attention.ap>0.5, data.fraction!=1"
     )
-    sort: str | None = Field(None, description="a column, best first; default: when they finished, latest first")
-    ascending: CliImplicitFlag[bool] = Field(False, description="smallest first")
+    sort: str | None = Field(None, description="a column, largest first; default: when they finished, latest first")
+    ascending: CliToggleFlag[bool] = Field(False, description="smallest first")
     columns: list[str] = Field([], description="columns to show, instead of the usual ones")
     limit: int = Field(30, ge=1, description="rows at most")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 from pydantic import Field
-from pydantic_settings import CliImplicitFlag, CliPositionalArg
+from pydantic_settings import CliPositionalArg, CliToggleFlag
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -34,8 +34,8 @@ class Show(StoreCommand):
     """Everything about a trial: recipe, state, metrics, cost, provenance, files, attempts, what starts from it."""
 
     trial: CliPositionalArg[str] = Field(description="its id, or the beginning of it")
-    recipe: CliImplicitFlag[bool] = Field(False, description="print the whole recipe as JSON, and nothing else")
-    errors: CliImplicitFlag[bool] = Field(False, description="print the whole error of every failed attempt")
+    recipe: CliToggleFlag[bool] = Field(False, description="print the whole recipe as JSON, and nothing else")
+    errors: CliToggleFlag[bool] = Field(False, description="print the whole error of every failed attempt")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field
-from pydantic_settings import CliImplicitFlag
+from pydantic_settings import CliToggleFlag
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -30,7 +30,7 @@ class Watch(StoreCommand):
 
     experiment: str | None = Field(None, description="only this experiment")
     every: float = Field(2.0, gt=0, description="seconds between looks")
-    once: CliImplicitFlag[bool] = Field(False, description="print one look and end, for logs")
+    once: CliToggleFlag[bool] = Field(False, description="print one look and end, for logs")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""

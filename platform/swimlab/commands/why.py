@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
-from pydantic_settings import CliImplicitFlag, CliPositionalArg
+from pydantic_settings import CliPositionalArg, CliToggleFlag
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +32,7 @@ class Why(StoreCommand):
 
     a: CliPositionalArg[str] = Field(description="a trial id, or the beginning of one")
     b: CliPositionalArg[str] = Field(description="the other")
-    diff: CliImplicitFlag[bool] = Field(False, description="print what changed in each module")
+    diff: CliToggleFlag[bool] = Field(False, description="print what changed in each module")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
