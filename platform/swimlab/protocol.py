@@ -21,7 +21,7 @@ from swim.recipe import Frozen
 from swimlab import verdict
 from swimlab.amendments import changes
 from swimlab.backends import StoreError
-from swimlab.claims import Better, Claim, NotWorse
+from swimlab.claims import Above, Better, Claim, NotWorse
 from swimlab.identity import canonical, canonical_json
 from swimlab.names import checked_path
 from swimlab.plan import Plan
@@ -177,6 +177,7 @@ def _claims(plan: Plan) -> dict[str, Any]:
             "kind": type(claim).__name__,
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
+            **({"above": float(claim.value)} if isinstance(claim, Above) else {}),
         }
     return found
 

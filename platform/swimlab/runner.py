@@ -14,7 +14,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import clips, identity, protocol
+from swimlab import announce, clips, identity, protocol
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.settings import Settings
@@ -42,6 +42,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         store.check_writable()
     for plan in plans:
         protocol.declare(plan, store)
+        announce.announce(plan, store)
     if waves:
         _run(plans, waves, store, settings, console)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]

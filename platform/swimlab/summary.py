@@ -283,7 +283,9 @@ def _claims(
 ) -> tuple[ClaimRow, ...]:
     weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
     paired = [
-        _differences(claim, ablation.primary, w, scores, ids)
+        verdict.weigh(w, scores, ids, claim.value)
+        if isinstance(claim, Above)
+        else verdict.weigh(_oriented(w, ablation.primary), scores, ids)
         for claim, w in zip(ablation.paper.claims, weights, strict=True)
     ]
     evidence = [
@@ -303,25 +305,6 @@ def _claims(
             ablation.paper.claims, weights, paired, verdict.judge(evidence, mixed=mixed), strict=True
         )
     )
-
-
-def _differences(
-    claim: Claim,
-    metric: Metric,
-    weights: dict[str, float],
-    scores: Mapping[str, Mapping[int, float]],
-    ids: Mapping[str, Mapping[int, str]],
-) -> dict[int, float]:
-    """Seed → the claim's contrast, positive as claimed. Seeds that stand for the very same trials (weights that nobody
-    trained have no seed) are one replicate, not several that agree."""
-    if isinstance(claim, Above):
-        found = {seed: value - claim.value for seed, value in verdict.weigh(weights, scores).items()}
-    else:
-        found = verdict.weigh(_oriented(weights, metric), scores)
-    first: dict[tuple[str, ...], int] = {}
-    for seed in found:
-        first.setdefault(tuple(ids[arm][seed] for arm in weights), seed)
-    return {seed: found[seed] for seed in first.values()}
 
 
 def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:

@@ -32,6 +32,7 @@ from swimlab import identity, provenance, records, steps
 from swimlab.attempts import Attempt, folder_of
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.live import Report, both
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.store import SweepStore
@@ -56,9 +57,6 @@ class Outcome(Frozen):
     peak_rss_bytes: int
 
 
-Report = Callable[[dict[str, Any]], None]
-
-
 def run_trial(
     spec: TrialSpec, store_uri: str, slots: Slots, micro_batch: int | None, report: Report
 ) -> dict[str, float]:
@@ -71,8 +69,8 @@ def run_trial(
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
     try:
-        with attempt.heartbeat():
-            record = _run_attempt(spec, attempt, store, slots, micro_batch, report)
+        with attempt.heartbeat() as beat:
+            record = _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report))
             if not store.commit(attempt, record):
                 record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
             for number in range(1, attempt.number + 1):
@@ -195,6 +193,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     numerics = provenance.numerics(device=device_name, dtype=_dtype(spec.recipe), world_size=world)
     attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
+    if not local and rank == 0:
+        report = both(attempt.progress_file().tell, report)
     clips = _reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps

@@ -88,10 +88,22 @@ def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     return Interval(n, mean, sd, mean - half, mean + half)
 
 
-def weigh(weights: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
-    """Per-seed contrast Σ weight · value, over the seeds that every named arm has (`values`: arm → seed → value)."""
-    seeds = set.intersection(*(set(values.get(arm, {})) for arm in weights))
-    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) for seed in sorted(seeds)}
+def weigh(
+    weights: Mapping[str, float],
+    values: Mapping[str, Mapping[int, float]],
+    trials: Mapping[str, Mapping[int, str]] | None = None,
+    above: float = 0.0,
+) -> dict[int, float]:
+    """Seed → weighted sum over arms minus `above`, for the seeds that every arm of `weights` has (arm → seed → value).
+
+    Seeds that stand for the very same `trials` (arm → seed → trial id; weights that nobody trained have no seed) are
+    one replicate, not several that agree.
+    """
+    seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in weights)))
+    if trials is not None:
+        first = {tuple(trials[arm][seed] for arm in weights): seed for seed in reversed(seeds)}
+        seeds = sorted(first.values())
+    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) - above for seed in seeds}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
