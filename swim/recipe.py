@@ -178,9 +178,10 @@ class Objective(Readout):
 
 
 class Optim(Frozen):
-    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches."""
+    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches. Without
+    `steps` the weights it starts from are evaluated as they are."""
 
-    steps: int = Field(120, ge=1)
+    steps: int = Field(120, ge=0)
     batch: int = Field(16, ge=1)
     lr: float = Field(2e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
