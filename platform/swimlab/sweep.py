@@ -1,7 +1,7 @@
 """Ray Tune and Optuna over a plan (every point enqueued) or a search, as many trials at a time as the machine fits.
 
-Tune schedules; the store is the truth. Of a plan Optuna and Tune see two categoricals, `arm` and `seed`; what they stand
-for is resolved inside the trial.
+Tune schedules; the store is the truth. Of a plan Optuna and Tune see two categoricals, `arm` and `seed`; what
+they stand for is resolved inside the trial.
 """
 
 import os

@@ -1,7 +1,8 @@
 """One trial through Ray Train: claim, train, evaluate, store, commit.
 
 The same loop runs inside the trial's process (`workers` 0, Ray Train's local mode) and in a worker group (gloo, NCCL).
-Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits.
+Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits. A trial of a search
+may end at a rung: then all ranks leave the loop at the same step, and the attempt ends without a record.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from swim import models
 from swim.data.clips import Clips
 from swim.evaluate import evaluate
 from swim.recipe import Frozen, HubModel, NLReferFiles
-from swim.train import Host, train
+from swim.train import Host, Moment, train
 from swimlab import identity, provenance, records
 from swimlab.attempts import Attempt
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
+from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
+from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.store import SweepStore
 from swimlab.streaming import StreamedClips
 
@@ -41,7 +44,8 @@ POLL_S = 2.0
 
 
 class Outcome(Frozen):
-    """What rank 0 hands back to the trial's process."""
+    """What rank 0 hands back to the trial's process. `pruned_at` is the step of the rung where a search ended the trial
+    (None: it ran to its end), `rungs` what it had reached by then, and `metrics` are then those of the rung."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -51,16 +55,26 @@ class Outcome(Frozen):
     device: str
     world_size: int
     peak_rss_bytes: int
+    pruned_at: int | None = None
+    rungs: dict[int, float] | None = None
 
 
 Report = Callable[[dict[str, Any]], None]
 
 
 def run_trial(
-    spec: TrialSpec, store_uri: str, slots: Slots, micro_batch: int | None, report: Report
+    spec: TrialSpec,
+    store_uri: str,
+    slots: Slots,
+    micro_batch: int | None,
+    report: Report,
+    gate: Gate | None = None,
+    pruner: Any = None,
 ) -> dict[str, float]:
     """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
-    then this waits). A failure is written into the attempt and raised."""
+    then this waits). A failure is written into the attempt and raised.
+
+    With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
     store = SweepStore(store_uri)
     while (attempt := store.claim(spec.trial_id)) is None:
         if record := store.record(spec.trial_id):
@@ -69,17 +83,28 @@ def run_trial(
         time.sleep(POLL_S)
     try:
         with attempt.heartbeat():
-            record = _run_attempt(spec, attempt, store, slots, micro_batch, report)
+            if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
+                raise TrialPruned(pruned)  # by another driver, while we waited
+            record = _run_attempt(spec, attempt, store, slots, micro_batch, report, gate, pruner)
             if not store.commit(attempt, record):
                 record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
             return record.metrics
+    except TrialPruned:
+        raise
     except Exception as error:
         attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
         raise
 
 
 def _run_attempt(
-    spec: TrialSpec, attempt: Attempt, store: SweepStore, slots: Slots, micro_batch: int | None, report: Report
+    spec: TrialSpec,
+    attempt: Attempt,
+    store: SweepStore,
+    slots: Slots,
+    micro_batch: int | None,
+    report: Report,
+    gate: Gate | None,
+    pruner: Any,
 ) -> TrialRecord:
     started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
     config = {
@@ -90,6 +115,8 @@ def _run_attempt(
         "micro_batch": micro_batch,
         "shard": slots.shard,
         "decode_cpus": slots.decode_cpus,
+        "gate": gate.model_dump_json() if gate else None,
+        "pruner": pruner,
     }
     with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
         if slots.workers == 0:
@@ -104,20 +131,17 @@ def _run_attempt(
             run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
         ).fit()
     outcome: Outcome = Outcome.model_validate(result.return_value)
-    attempt.files.update(outcome.files)
-    return TrialRecord(
-        trial_id=spec.trial_id,
-        attempt=attempt.number,
-        nonce=attempt.nonce,
-        recipe=spec.recipe.model_dump(mode="json"),
-        recipe_name=spec.recipe.name,
-        seed=spec.recipe.seed,
-        init_trial_id=spec.init_trial_id,
-        code_fingerprint=spec.code_fingerprint,
-        data_fingerprint=spec.data_fingerprint,
-        metrics=outcome.metrics,
-        files=outcome.files,
-        cost=Cost(
+    about: dict[str, Any] = {
+        "trial_id": spec.trial_id,
+        "attempt": attempt.number,
+        "recipe": spec.recipe.model_dump(mode="json"),
+        "recipe_name": spec.recipe.name,
+        "seed": spec.recipe.seed,
+        "init_trial_id": spec.init_trial_id,
+        "code_fingerprint": spec.code_fingerprint,
+        "data_fingerprint": spec.data_fingerprint,
+        "metrics": outcome.metrics,
+        "cost": Cost(
             wall_s=time.monotonic() - started_s,
             cpu_s=time.process_time() - cpu_s,
             train_s=outcome.train_s,
@@ -125,14 +149,21 @@ def _run_attempt(
             data_wait_s=outcome.data_wait_s,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
-        provenance=provenance.gather(
+        "provenance": provenance.gather(
             device=outcome.device,
             dtype=spec.recipe.model.dtype if isinstance(spec.recipe.model, HubModel) else "float32",
             world_size=outcome.world_size,
             started_at=started_at,
             finished_at=provenance.utc_now(),
         ),
-    )
+    }
+    if gate and outcome.pruned_at is not None:
+        of = gate.model_dump(include={"search", "objective", "clips"})
+        pruned = PrunedRecord(**about, **of, step=outcome.pruned_at, rungs=outcome.rungs or {})
+        put_pruned(store, pruned)
+        raise TrialPruned(pruned)
+    attempt.files.update(outcome.files)
+    return TrialRecord(**about, nonce=attempt.nonce, files=outcome.files)
 
 
 def _trim_heap() -> None:
@@ -187,12 +218,20 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
 
     process, peak_rss_bytes = psutil.Process(), 0
 
-    def on_step(step: int, values: dict[str, float]) -> None:
+    held_out = clips("held_out")
+    watch = None
+    if config["gate"]:
+        gate = Gate.model_validate_json(config["gate"])
+        watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
+
+    def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes
         if step % REPORT_EVERY_STEPS == 0 and step < steps:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
             report({"stage": "train", "step": step, "steps": steps, "loss": values["loss"]})
+        if watch:
+            watch(step, now)
 
     with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
         init_dir = None
@@ -200,13 +239,31 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
         started_s = time.monotonic()
         host = Host(device=device, micro_batch=config["micro_batch"], shard=config["shard"], on_step=on_step)
-        trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
+        try:
+            trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
+        except PrunedAt as pruned:
+            return (
+                None
+                if pruned.rung is None
+                else Outcome(
+                    metrics=pruned.rung.metrics,
+                    files={},
+                    train_s=time.monotonic() - started_s,
+                    eval_s=0.0,
+                    data_wait_s=0.0,
+                    device=_named(device),
+                    world_size=world,
+                    peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
+                    pruned_at=pruned.rung.step,
+                    rungs=pruned.values,
+                ).model_dump()
+            )
         trained_s = time.monotonic()
         last = {point.name: point.value for point in trained.curve if point.step == steps}
         report({"stage": "evaluate", "step": steps, "steps": steps, "loss": last["loss"]})
         if rank != 0:
             return None
-        result = evaluate(spec.recipe, trained, clips("held_out"), config["micro_batch"])
+        result = evaluate(spec.recipe, trained, held_out, config["micro_batch"])
         evaluated_s = time.monotonic()
         attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
@@ -225,7 +282,11 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,
         data_wait_s=trained.data_wait_s,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=_named(device),
         world_size=world,
         peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
     ).model_dump()
+
+
+def _named(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -70,8 +70,8 @@ def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
 
 
 class Course:
-    """Proposals and answers, in the order of proposal. With `retry`, a trial that failed in an earlier run is run again;
-    without, its failure is the answer. Raises ValueError or IdentityError for what cannot run."""
+    """Proposals and answers, in the order of proposal. With `retry`, a trial that failed in an earlier run is run
+    again; without, its failure is the answer. Raises ValueError or IdentityError for what cannot run."""
 
     def __init__(self, search: Search, recipe: Recipe, store: SweepStore, cache: Path, *, retry: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -186,13 +186,16 @@ class Course:
                 return Answer(TrialState.FAIL, record=record, problem=f"its record has no {', '.join(missing)}")
             values = tuple(numbers[name] for name in self._names)
             return Answer(TrialState.COMPLETE, values, self._reached(spec), record)
-        if (pruning := self.search.pruning) and (gate := self.gate):
-            if pruned := rungs.ended(gate, pruning.rule(), self._store, spec.trial_id):
-                passed = {step: value for step, value in self._reached(spec).items() if step <= pruned.step}
-                return Answer(TrialState.PRUNED, rungs=passed, record=pruned)
+        if pruned := self._ended(spec):
+            passed = {step: value for step, value in self._reached(spec).items() if step <= pruned.step}
+            return Answer(TrialState.PRUNED, rungs=passed, record=pruned)
         if not self._retry and (failed := self._store.failures([spec.trial_id])):
             return Answer(TrialState.FAIL, rungs=self._reached(spec), problem=str(failed[spec.trial_id]["error"]))
         return None
+
+    def _ended(self, spec: TrialSpec) -> PrunedRecord | None:
+        pruning, gate = self.search.pruning, self.gate
+        return rungs.ended(gate, pruning.rule(), self._store, spec.trial_id) if pruning and gate else None
 
     def _reached(self, spec: TrialSpec) -> dict[int, float]:
         if (pruning := self.search.pruning) is None:

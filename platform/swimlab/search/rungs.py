@@ -108,9 +108,7 @@ class Judge:
             for step, value in sorted(trace.rungs.items()):
                 trial.report(value, step)
                 trial.should_prune()  # some rules note on a trial how far it came
-            self._study.tell(
-                trial, trace.value if trace.state == "COMPLETE" else None, state=TrialState[trace.state]
-            )
+            self._study.tell(trial, trace.value if trace.state == "COMPLETE" else None, state=TrialState[trace.state])
         self._trial = self._study.ask()
 
     def stops(self, step: int, value: float) -> bool:

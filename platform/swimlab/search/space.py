@@ -107,9 +107,9 @@ class Int:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Rungs: after these fractions of the recipe's steps, a trial scores the first objective on the first `clips`
-    held-out clips, and an Optuna `pruner` (default: the median rule after four complete trials) says whether it goes on.
-    """
+    """Rungs: after these fractions of the recipe's steps a trial scores the first objective on the first `clips`
+    held-out clips, and an Optuna `pruner` says whether it goes on (default: the median rule, after four complete
+    trials)."""
 
     at: Sequence[float] = (0.25, 0.5)
     clips: int = 40
@@ -144,7 +144,8 @@ class Search:
     next: a search is a function of its seed, however many trials run at once and however often it was stopped. `start`
     are points to propose first (axis path → label or number; what is left out is sampled). The first of `objectives`
     is the one that trials are pruned by. `sampler` is an Optuna sampler; default: TPE. The best point by the first
-    objective is then trained again with the seeds of `confirm`, beside the recipe as it is: those numbers chose nothing.
+    objective is then trained again with the seeds of `confirm`, beside the recipe as it is: those numbers chose
+    nothing.
 
     Raises ValueError, naming the nearest valid choice, for anything that cannot run.
     """
@@ -168,7 +169,9 @@ class Search:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
             raise ValueError(f"search name {self.name!r}: lower-case letters, digits, - and _ only (it names a folder)")
         if self.budget < 1 or self.generation < 1:
-            raise ValueError(f"search {self.name!r}: budget {self.budget} and generation {self.generation} count points")
+            raise ValueError(
+                f"search {self.name!r}: budget and generation count points"
+            )
         if self.seed in self.confirm or len(set(self.confirm)) != len(self.confirm):
             raise ValueError(f"search {self.name!r}: confirm {list(self.confirm)} are seeds it was not chosen by, once")
         self._check_objectives()
@@ -189,7 +192,9 @@ class Search:
         axes = [axis for axis in self.space if axis.path.startswith("data") and axis.path != "data.fraction"]
         for axis in axes:
             if not isinstance(axis, Choice):
-                raise ValueError(f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set to draw")
+                raise ValueError(
+                    f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set"
+                )
         found = product(*([(axis.path, label) for label in axis.values] for axis in axes if isinstance(axis, Choice)))
         return [self.resolve(recipe, dict(chosen)).data for chosen in found]
 
@@ -207,7 +212,9 @@ class Search:
                 raise ValueError(f"search {self.name!r}: {metric.name!r} is not measured under recipe {self.recipe!r}")
         first = self.objectives[0].measured(self.recipe)
         if self.pruning and not first.startswith(METRIC_FAMILIES):
-            raise ValueError(f"search {self.name!r} prunes by its first objective, and {first!r} is known at the end only")
+            raise ValueError(
+                f"search {self.name!r} prunes by {first!r}, which is known at the end only"
+            )
 
     def _check_space(self) -> None:
         paths = [axis.path for axis in self.space]
@@ -215,7 +222,9 @@ class Search:
             raise ValueError(f"search {self.name!r}: axes over paths, each once: {paths}")
         for axis in self.space:
             if axis.path.split(".")[0] in ("seed", "name", "init"):
-                raise ValueError(f"search {self.name!r} may not search {axis.path!r}: one base and one seed for all points")
+                raise ValueError(
+                    f"search {self.name!r} may not search {axis.path!r}: all points share it"
+                )
         base = recipes.named(self.recipe)
         for axis in self.space:
             for probe in axis.probes:
