@@ -10,6 +10,8 @@ measured at each rung (Optuna keeps intermediate values for studies of one objec
 from __future__ import annotations
 
 import tempfile
+import warnings
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,15 +44,21 @@ def export(found: Found) -> None:
 def fill(found: Found, storage: Any = None) -> Any:
     """The study of a search, and in `storage` (default: memory) the one of its rungs beside it; returns the first."""
     directions = ["maximize" if metric.higher_is_better else "minimize" for metric in found.search.objectives]
-    study = optuna.create_study(study_name=found.search.name, directions=directions, storage=storage)
-    study.set_metric_names(list(found.names))
+    study = _named(storage, found.search.name, directions, found.names)
     for name, value in {"question": found.search.question, "recipe": found.recipe.name}.items():
         study.set_user_attr(name, value)
     study.add_trials([_frozen(found, point, answer) for point, answer in found.points])
     if storage is not None and found.search.pruning:
-        rungs = optuna.create_study(study_name=f"{found.search.name} rungs", direction=directions[0], storage=storage)
-        rungs.set_metric_names([found.names[0]])
+        rungs = _named(storage, f"{found.search.name} rungs", directions[:1], found.names[:1])
         rungs.add_trials([_frozen(found, point, answer, first_only=True) for point, answer in found.points])
+    return study
+
+
+def _named(storage: Any, name: str, directions: Sequence[str], metrics: Sequence[str]) -> Any:
+    study = optuna.create_study(study_name=name, directions=list(directions), storage=storage)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(metrics))
     return study
 
 

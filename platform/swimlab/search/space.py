@@ -169,9 +169,7 @@ class Search:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
             raise ValueError(f"search name {self.name!r}: lower-case letters, digits, - and _ only (it names a folder)")
         if self.budget < 1 or self.generation < 1:
-            raise ValueError(
-                f"search {self.name!r}: budget and generation count points"
-            )
+            raise ValueError(f"search {self.name!r}: budget and generation count points")
         if self.seed in self.confirm or len(set(self.confirm)) != len(self.confirm):
             raise ValueError(f"search {self.name!r}: confirm {list(self.confirm)} are seeds it was not chosen by, once")
         self._check_objectives()
@@ -184,7 +182,7 @@ class Search:
             return recipe.override({**changes, "seed": self.seed if seed is None else seed})
         except ValidationError as error:
             # pydantic spreads its message over lines, with the whole input and a web address.
-            found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            found = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
             raise ValueError(f"search {self.name!r}, {dict(params)}: {found}") from error
 
     def data(self, recipe: Recipe) -> list[DataConfig]:
@@ -192,9 +190,7 @@ class Search:
         axes = [axis for axis in self.space if axis.path.startswith("data") and axis.path != "data.fraction"]
         for axis in axes:
             if not isinstance(axis, Choice):
-                raise ValueError(
-                    f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set"
-                )
+                raise ValueError(f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set")
         found = product(*([(axis.path, label) for label in axis.values] for axis in axes if isinstance(axis, Choice)))
         return [self.resolve(recipe, dict(chosen)).data for chosen in found]
 
@@ -212,9 +208,7 @@ class Search:
                 raise ValueError(f"search {self.name!r}: {metric.name!r} is not measured under recipe {self.recipe!r}")
         first = self.objectives[0].measured(self.recipe)
         if self.pruning and not first.startswith(METRIC_FAMILIES):
-            raise ValueError(
-                f"search {self.name!r} prunes by {first!r}, which is known at the end only"
-            )
+            raise ValueError(f"search {self.name!r} prunes by {first!r}, which is known at the end only")
 
     def _check_space(self) -> None:
         paths = [axis.path for axis in self.space]
@@ -222,9 +216,7 @@ class Search:
             raise ValueError(f"search {self.name!r}: axes over paths, each once: {paths}")
         for axis in self.space:
             if axis.path.split(".")[0] in ("seed", "name", "init"):
-                raise ValueError(
-                    f"search {self.name!r} may not search {axis.path!r}: all points share it"
-                )
+                raise ValueError(f"search {self.name!r} may not search {axis.path!r}: all points share it")
         base = recipes.named(self.recipe)
         for axis in self.space:
             for probe in axis.probes:
