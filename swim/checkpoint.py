@@ -53,7 +53,7 @@ def take(step: int, module: nn.Module, optimizer: torch.optim.Optimizer, curve: 
 
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put model, optimiser and generator back. Raises ValueError for a checkpoint of another model."""
-    parameters = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
+    parameters: dict[str, Tensor] = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
     held = {name for name in checkpoint.tensors if name.startswith("model.")}
     if held != parameters.keys():
         raise ValueError(f"the checkpoint is of another model: {sorted(held ^ parameters.keys())[:3]} stand alone")

@@ -1,8 +1,7 @@
 """One trial through Ray Train: claim, train, evaluate, store, commit.
 
 The same loop runs inside the trial's process (`workers` 0, Ray Train's local mode) and in a worker group (gloo, NCCL).
-Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits. A trial of a search
-may end at a rung: then all ranks leave the loop at the same step, and the attempt ends without a record.
+Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ from ray.train.torch import TorchTrainer, get_device
 
 from swim import models
 from swim.data.clips import Clips
-from swim.evaluate import evaluate
-from swim.recipe import Frozen, HubModel, NLReferFiles
+from swim.evaluate import evaluate, film
+from swim.evaluation.types import FilmFrame
+from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
-from swimlab import identity, provenance, records
-from swimlab.attempts import Attempt
+from swimlab import identity, provenance, records, steps
+from swimlab.attempts import Attempt, folder_of
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.plan import TrialSpec
@@ -40,18 +40,20 @@ from swimlab.store import SweepStore
 from swimlab.streaming import StreamedClips
 
 REPORT_EVERY_STEPS = 10
+FILM_FRAMES = 60
 POLL_S = 2.0
 
 
 class Outcome(Frozen):
-    """What rank 0 hands back to the trial's process. `pruned_at` is the step of the rung where a search ended the trial
-    (None: it ran to its end), `rungs` what it had reached by then, and `metrics` are then those of the rung."""
+    """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
+    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
     train_s: float
     eval_s: float
     data_wait_s: float
+    resumed_step: int
     device: str
     world_size: int
     peak_rss_bytes: int
@@ -88,6 +90,8 @@ def run_trial(
             record = _run_attempt(spec, attempt, store, slots, micro_batch, report, gate, pruner)
             if not store.commit(attempt, record):
                 record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
+            for number in range(1, attempt.number + 1):
+                steps.drop(store.backend, f"{folder_of(spec.trial_id, number)}/steps")
             return record.metrics
     except TrialPruned:
         raise
@@ -147,11 +151,12 @@ def _run_attempt(
             train_s=outcome.train_s,
             eval_s=outcome.eval_s,
             data_wait_s=outcome.data_wait_s,
+            resumed_step=outcome.resumed_step,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         "provenance": provenance.gather(
             device=outcome.device,
-            dtype=spec.recipe.model.dtype if isinstance(spec.recipe.model, HubModel) else "float32",
+            dtype=_dtype(spec.recipe),
             world_size=outcome.world_size,
             started_at=started_at,
             finished_at=provenance.utc_now(),
@@ -185,6 +190,10 @@ def _check_code(spec: TrialSpec) -> None:
         )
 
 
+def _dtype(recipe: Recipe) -> str:
+    return recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"
+
+
 def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
     """Where a trial finds the clips of a split: in the store, or decoded on CPUs of its own as it goes."""
     data = spec.recipe.data
@@ -213,80 +222,103 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         # `ray.train.report` is a barrier: every rank calls it, at the same steps.
         rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
         device = get_device()
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    numerics = provenance.numerics(device=device_name, dtype=_dtype(spec.recipe), world_size=world)
+    attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
     clips = _reader(spec, store, config["decode_cpus"] / world)
-    steps = spec.recipe.optim.steps
-
-    process, peak_rss_bytes = psutil.Process(), 0
-
     held_out = clips("held_out")
+    last_step = spec.recipe.optim.steps
+    standing = steps.latest(store.backend, attempt, numerics) if world == 1 else None
+    saved = steps.StepCheckpoints(attempt, numerics) if world == 1 else None
+    frames: list[FilmFrame] = list(standing.film) if standing else []
+    # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
+    films = rank == 0 and not config["shard"] and not config["decode_cpus"]
+    filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
+    film_every = REPORT_EVERY_STEPS * max(1, round(last_step / FILM_FRAMES / REPORT_EVERY_STEPS))
+
     watch = None
     if config["gate"]:
         gate = Gate.model_validate_json(config["gate"])
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
+    process, peak_rss_bytes = psutil.Process(), 0
+
+    def look(now: Moment) -> None:
+        if filmed and now.step % film_every == 0:
+            with now.trained() as trained:
+                frames.extend(film(spec.recipe, trained, filmed, now.step))
+
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes
-        if step % REPORT_EVERY_STEPS == 0 and step < steps:
+        look(now)
+        # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
+        at_rung = watch is not None and watch.measure(now)
+        if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
-            report({"stage": "train", "step": step, "steps": steps, "loss": values["loss"]})
+            if saved:
+                saved.save(now, frames)
+            report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
         if watch:
-            watch(step, now)
+            watch.judge(now)
+
+    def outcome(**known: Any) -> dict[str, Any]:
+        return Outcome(
+            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
+            resumed_step=standing.run.step if standing else 0,
+            device=device_name,
+            world_size=world,
+            peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
+        ).model_dump()
 
     with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
         init_dir = None
         if spec.init_trial_id:
             init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
         started_s = time.monotonic()
-        host = Host(device=device, micro_batch=config["micro_batch"], shard=config["shard"], on_step=on_step)
+        host = Host(
+            device=device,
+            micro_batch=config["micro_batch"],
+            shard=config["shard"],
+            on_start=look,
+            on_step=on_step,
+            resume=standing.run if standing else None,
+        )
         try:
             trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
         except PrunedAt as pruned:
             return (
-                None
-                if pruned.rung is None
-                else Outcome(
+                outcome(
                     metrics=pruned.rung.metrics,
-                    files={},
                     train_s=time.monotonic() - started_s,
-                    eval_s=0.0,
-                    data_wait_s=0.0,
-                    device=_named(device),
-                    world_size=world,
-                    peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
                     pruned_at=pruned.rung.step,
                     rungs=pruned.values,
-                ).model_dump()
+                )
+                if pruned.rung
+                else None
             )
         trained_s = time.monotonic()
-        last = {point.name: point.value for point in trained.curve if point.step == steps}
-        report({"stage": "evaluate", "step": steps, "steps": steps, "loss": last["loss"]})
+        last = {point.name: point.value for point in trained.curve if point.step == last_step}
+        report({"stage": "evaluate", "step": last_step, "steps": last_step, **last})
         if rank != 0:
             return None
         result = evaluate(spec.recipe, trained, held_out, config["micro_batch"])
         evaluated_s = time.monotonic()
-        attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
         attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
     for name, table in (
         ("metrics.parquet", records.metrics_table(trained.curve)),
         ("samples.parquet", records.samples_table(result.scores)),
         ("overlays.parquet", records.overlays_table(result.overlays)),
+        ("film.parquet", records.film_table(frames)),
     ):
         attempt.put(name, records.to_parquet(table))
-    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss")}
+    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
     final["train.clips"] = float(trained.clips)
-    return Outcome(
+    return outcome(
         metrics=final,
         files=attempt.files,
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,
         data_wait_s=trained.data_wait_s,
-        device=_named(device),
-        world_size=world,
-        peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
-    ).model_dump()
-
-
-def _named(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    )

@@ -248,7 +248,7 @@ def test_layers_that_the_checkpoint_does_not_have(hub):
         models.build(hub.model.model_copy(update={"layers": 28}))
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -264,9 +264,9 @@ def test_a_stopped_run_that_goes_on_ends_with_the_same_bytes(nano, clips, tmp_pa
     def stop(step, values, now):
         if step == 4:
             now.checkpoint().save(tmp_path / "step")
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(recipe, clips, host=Host(on_step=stop))
     torch.manual_seed(99)
     steps = []

@@ -44,7 +44,9 @@ def run(rank, folder, recipes, clips):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for name, recipe in recipes.items():
         told = []
-        host = Host(micro_batch=1, shard=name != "copies", on_step=lambda step, values, now, told=told: told.append(values))
+        host = Host(
+            micro_batch=1, shard=name != "copies", on_step=lambda step, values, now, told=told: told.append(values)
+        )
         trained = train(recipe, clips, host=host)
         if rank == 0:
             (folder / f"{name}.json").write_text(json.dumps(told))

@@ -27,7 +27,8 @@ class PrunedAt(Exception):  # noqa: N818  # no error: the trial ends early and w
 
 
 class RungWatch:
-    """Called after each step. Measuring leaves no trace in the training: random state and modes come back."""
+    """`measure`, then `judge`, after every step. Measuring leaves no trace in the training: random state and modes come
+    back."""
 
     def __init__(
         self,
@@ -46,33 +47,42 @@ class RungWatch:
             self._judge = Judge(gate, pruner)
             self._known = known_rungs(store, spec.trial_id, gate.clips)
 
-    def __call__(self, step: int, now: Moment) -> None:
-        """Raises PrunedAt on every rank when the trial ends here."""
-        if step not in self._gate.steps or step >= self._spec.recipe.optim.steps:
+    def measure(self, now: Moment) -> bool:
+        """Is this a rung? Then its metrics are in the store afterwards."""
+        if now.step not in self._gate.steps or now.step >= self._spec.recipe.optim.steps:
+            return False
+        if self._rank == 0 and now.step not in self._known:
+            self._known[now.step] = self._measure(now)
+        return True
+
+    def judge(self, now: Moment) -> None:
+        """Raises PrunedAt on every rank when the trial ends here; elsewhere than at a rung, when it was to end at one
+        that a run before it had passed."""
+        at_rung = now.step in self._gate.steps
+        if not at_rung and self._world > 1:  # the ranks of a group begin together, at the first step
             return
-        rung, stops = None, False
-        if self._rank == 0:
-            self._pass_earlier(step)
-            rung = self._known.get(step) or self._measure(step, now)
-            stops = self._judge.stops(step, value_of(rung, self._gate.objective))
+        ends_at = self._ends_by(now.step) if self._rank == 0 else None
+        stops = ends_at is not None
         if self._world > 1:
             heard = torch.tensor([int(stops)], device=self._device)
             dist.broadcast(heard, 0)
             stops = bool(heard.item())
         if stops:
-            raise PrunedAt(rung, self._judge.rungs if self._rank == 0 else {})
+            raise PrunedAt(ends_at, self._judge.rungs if self._rank == 0 else {})
 
-    def _pass_earlier(self, step: int) -> None:
-        """A run that went on from a checkpoint did not come by the rungs below it."""
-        for below, rung in self._known.items():
-            if below < step and below in self._gate.steps and below not in self._judge.rungs:
-                self._judge.stops(below, value_of(rung, self._gate.objective))
+    def _ends_by(self, step: int) -> Rung | None:
+        """The rung at which the trial ends, of those up to this step that were not judged yet."""
+        for reached, rung in sorted(self._known.items()):
+            due = reached <= step and reached in self._gate.steps and reached not in self._judge.rungs
+            if due and self._judge.stops(reached, value_of(rung, self._gate.objective)):
+                return rung
+        return None
 
-    def _measure(self, step: int, now: Moment) -> Rung:
+    def _measure(self, now: Moment) -> Rung:
         with now.trained() as trained:
             clips = _First(self._held_out, self._gate.clips)
             metrics = evaluate(self._spec.recipe, trained, clips, self._micro_batch).metrics
-        rung = Rung(trial_id=self._spec.trial_id, step=step, clips=self._gate.clips, metrics=metrics)
+        rung = Rung(trial_id=self._spec.trial_id, step=now.step, clips=self._gate.clips, metrics=metrics)
         put_rung(self._store, rung)
         return rung
 
