@@ -67,8 +67,8 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             self._line(f"  {name}: step {result['step']} of {result['steps']}, {note}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Tune: a trial ended well."""
-        self._end(trial, "done")
+        """Tune: a trial ended well, at its last step or at a rung."""
+        self._end(trial, (trial.last_result or {}).get("stage", "done"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed; its attempt in the store holds the error."""
