@@ -6,6 +6,7 @@ they stand for is resolved inside the trial.
 
 import os
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from swimlab.cluster import Slots
 from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
+from swimlab.run_times import Wave
 from swimlab.search.course import Course
 from swimlab.search.proposals import Proposals
 from swimlab.search.rungs import Gate, TrialPruned
@@ -35,9 +37,9 @@ def run_wave(
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
-) -> None:
+) -> Wave:
     """Run trials that do not depend on each other; `primary` is the metric shown of each trial id. A failed trial
-    leaves its failure in the store and stops no other.
+    leaves its failure in the store and stops no other. Returns how long it took.
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
@@ -59,8 +61,10 @@ def run_wave(
     trainable = tune.with_parameters(
         _trial, by_point=by_point, store=store, slots=slots, micro_batch=micro_batch, primary=primary
     )
+    began_s = time.monotonic()
     # More samples than points and Optuna would invent points that nobody planned.
     _fit(trainable, search, len(points), slots, progress)
+    return Wave(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
 
 
 def run_search(
@@ -131,8 +135,10 @@ def _trial(
         # The last report must carry the objective; Optuna accepts the metric missing before that only as a value.
         tune.report({OBJECTIVE: 0.0, **values})
 
+    began_s = time.monotonic()
     metrics = run_trial(spec, store, slots, micro_batch, report)
-    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), "stage": "done"})
+    done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
+    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), **done})
 
 
 def _proposed(

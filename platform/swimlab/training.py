@@ -55,6 +55,7 @@ class Outcome(Frozen):
     eval_s: float
     data_wait_s: float
     resumed_step: int
+    hosted_s: float
     device: str
     world_size: int
     peak_rss_bytes: int
@@ -150,6 +151,7 @@ def _run_attempt(
             eval_s=outcome.eval_s,
             data_wait_s=outcome.data_wait_s,
             resumed_step=outcome.resumed_step,
+            hosted_s=outcome.hosted_s,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         "provenance": provenance.gather(
@@ -241,7 +243,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         gate = Gate.model_validate_json(config["gate"])
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
-    process, peak_rss_bytes = psutil.Process(), 0
+    process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
 
     def look(now: Moment) -> None:
         if filmed and now.step % film_every == 0:
@@ -249,7 +251,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
                 frames.extend(film(spec.recipe, trained, filmed, now.step))
 
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
-        nonlocal peak_rss_bytes
+        nonlocal peak_rss_bytes, hosted_s
+        began_s = time.monotonic()
         look(now)
         # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
         at_rung = watch is not None and watch.measure(now)
@@ -259,6 +262,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             if saved:
                 saved.save(now, frames)
             report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
+        hosted_s += time.monotonic() - began_s
         if watch:
             watch.judge(now)
 
@@ -266,6 +270,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         return Outcome(
             **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
             resumed_step=standing.run.step if standing else 0,
+            hosted_s=hosted_s,
             device=device_name,
             world_size=world,
             peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),

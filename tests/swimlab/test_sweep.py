@@ -19,7 +19,8 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli, cluster, records
+from swimlab import Arm, cli, cluster, run_times
+from swimlab import records as rows
 from swimlab.ablation import Ablation
 from swimlab.plan import make_plan
 from swimlab.records import TrialRecord
@@ -65,6 +66,11 @@ def check_sweep(
         assert record.metrics["answer.accuracy"] >= 0
         assert record.cost.wall_s > 0
     assert cluster.whole()
+    (times,) = run_times.read(SweepStore(store))
+    assert [len(wave.occupied_s) for wave in times.waves] == [1, 4]
+    cost = run_times.overhead(times, records)
+    assert (cost.trials, min(cost.per_trial_s) > 0) == (5, True)
+    assert times.wall_s > times.prepare_s + times.waves[1].wall_s >= cost.compute_s / 2
 
     def no_ray() -> None:
         raise AssertionError("a cached run started Ray")
@@ -104,7 +110,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: 
     assert run(one, str(tmp_path / "store"), tmp_path, recipe) == 0
     store = SweepStore(str(tmp_path / "store"))
     (whole,) = store.records().values()
-    film = records.film_from_table(records.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
+    film = rows.film_from_table(rows.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
     assert [frame.step for frame in film[:: recipe.evaluation.overlays]] == [0, 10, 20]
     (spec,) = make_plan(one, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves[0]
     store.backend.delete(f"records/{spec.trial_id}.json")
