@@ -1,4 +1,4 @@
-"""What the platform costs beside training and evaluation: of every run in a store, seconds a trial and the sweep's wall.
+"""What the platform costs beside training and evaluation, of every run in a store: seconds a trial, and the wall time.
 
 `python experiments/sweep_fusion.py`, then this. Overhead is a trial's time in its slot, from claim to commit, without
 training and evaluation: starting, reading clips and weights, looking at and saving the run, storing, committing. The

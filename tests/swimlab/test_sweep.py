@@ -19,7 +19,7 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli, cluster, run_times
+from swimlab import Arm, cli, cluster, run_times, steps
 from swimlab import records as rows
 from swimlab.ablation import Ablation
 from swimlab.plan import make_plan
@@ -31,6 +31,7 @@ from swimlab.training import train_loop
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).parents[2]
+DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "gate": None, "pruner": None}
 DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "film.parquet", "checkpoint/model.safetensors")
 
 
@@ -103,8 +104,11 @@ def test_a_sweep_ends_with_a_table_and_is_cached(
     assert "<html" in (tmp_path / "store/reports/nano/nano/index.html").read_text()[:200]
 
 
-def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: Path) -> None:
+def test_a_trial_that_dies_goes_on_from_its_last_step(
+    two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its files are those of a trial that nobody stopped; what it left on the way is gone."""
+    monkeypatch.setattr(steps, "SAVING_SHARE", float("inf"))  # a busy machine's saving is never too dear
     recipe = nano.recipe(steps=25, base=False)
     one = nano.ablation(seeds=(0,), arms=(Arm("swim"),))
     assert run(one, str(tmp_path / "store"), tmp_path, recipe) == 0
@@ -127,7 +131,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: 
         config = {"spec": spec.model_dump_json(), "store": store.uri, "attempt": claimed.number, "nonce": claimed.nonce}
         local = {"report": report, "gpu": False}
         try:
-            return train_loop(config | {"micro_batch": None, "shard": False, "decode_cpus": 0, "local": local})
+            return train_loop(config | DEFAULTS | {"local": local})
         except ConnectionError:
             claimed.fail("gone", "ConnectionError")
             return None
