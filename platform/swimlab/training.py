@@ -10,7 +10,6 @@ import ctypes
 import logging
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,10 +28,12 @@ from swim.evaluation.types import FilmFrame
 from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
 from swimlab import identity, provenance, records, steps
-from swimlab.attempts import Attempt, folder_of
+from swimlab.attempts import Attempt
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.live import Report, both
+from swimlab.liveness import Heartbeat
+from swimlab.once import run_once
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
@@ -77,26 +78,17 @@ def run_trial(
 
     With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
     store = SweepStore(store_uri)
-    while (attempt := store.claim(spec.trial_id)) is None:
-        if record := store.record(spec.trial_id):
-            return record.metrics
+
+    def waiting() -> None:
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
-    try:
-        with attempt.heartbeat() as beat:
-            if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
-                raise TrialPruned(pruned)  # by another driver, while we waited
-            record = _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
-            if not store.commit(attempt, record):
-                record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
-            for number in range(1, attempt.number + 1):
-                steps.drop(store.backend, f"{folder_of(spec.trial_id, number)}/steps")
-            return record.metrics
-    except TrialPruned:
-        raise
-    except Exception as error:
-        attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
-        raise
+
+    def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
+        if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
+            raise TrialPruned(pruned)  # by another driver, while we waited
+        return _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
+
+    return run_once(store, spec.trial_id, work, waiting).metrics
 
 
 def _run_attempt(

@@ -22,6 +22,7 @@ from pydantic import FiniteFloat, ValidationError
 from swim.recipe import Frozen
 from swimlab.backends import StoreError
 from swimlab.names import checked_trial_id
+from swimlab.once import EndedWithoutRecord
 from swimlab.records import SCHEMA_VERSION, Cost, Provenance
 from swimlab.store import SweepStore
 
@@ -61,7 +62,7 @@ class PrunedRecord(Frozen):
     provenance: Provenance
 
 
-class TrialPruned(Exception):  # noqa: N818  # no error: a result
+class TrialPruned(EndedWithoutRecord):  # no error: a result
     """A trial of a search ended at a rung."""
 
     def __init__(self, record: PrunedRecord) -> None:
