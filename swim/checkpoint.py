@@ -44,7 +44,7 @@ class Checkpoint:
 
 def take(step: int, module: nn.Module, optimizer: torch.optim.Optimizer, curve: list[MetricPoint]) -> Checkpoint:
     """Copies, on the CPU: training may go on."""
-    tensors = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
+    tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
     tensors["generator"] = torch.get_rng_state()

@@ -4,11 +4,12 @@ The public names are those of an experiment file; importing them starts neither 
 """
 
 from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
-from swimlab.claims import Better, NotWorse, Trend
+from swimlab.claims import Above, Better, NotWorse, Trend
 from swimlab.search import Choice, Float, Int, Pruning, Search
 
 __all__ = [
     "Ablation",
+    "Above",
     "Arm",
     "Axis",
     "Better",

@@ -53,6 +53,9 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
     recipe = own() if own else recipes.named(chosen.recipe or (cli.SMOKE_RECIPE if smoke else search.recipe))
     if smoke:
         search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
+    elif chosen.seeds is not None:
+        # Seeds from 0, as everywhere; the search has its own, the others confirm.
+        search = dataclasses.replace(search, confirm=tuple(s for s in range(chosen.seeds) if s != search.seed))
     if chosen.command == "plan":
         runner.check(search, recipe, chosen)
         console.print(_plan(search, recipe, chosen))

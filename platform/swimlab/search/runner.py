@@ -193,7 +193,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
             progress.wave(", ".join(dict.fromkeys(spec.arm for spec in specs)), len(specs))
             sweep.run_wave(
                 specs,
-                primary=search.objectives[0].measured(recipe.name),
+                primary={spec.trial_id: search.objectives[0].measured(recipe.name) for spec in specs},
                 store=store.uri,
                 slots=slots,
                 micro_batch=settings.micro_batch,
