@@ -53,6 +53,9 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
     recipe = own() if own else recipes.named(chosen.recipe or (cli.SMOKE_RECIPE if smoke else search.recipe))
     if smoke:
         search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
+    elif chosen.seeds is not None:
+        # Seeds from 0, as everywhere; the search has its own, the others confirm.
+        search = dataclasses.replace(search, confirm=tuple(s for s in range(chosen.seeds) if s != search.seed))
     if chosen.command == "plan":
         runner.check(search, recipe, chosen)
         console.print(_plan(search, recipe, chosen))
@@ -87,19 +90,19 @@ def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
     if per_point_s and left:
         title += f", about {left * per_point_s:.0f} CPU s"
     table = Table(title=title, caption=_protocol(search, recipe), title_justify="left", caption_justify="left")
-    for column in ("point", "trial", *(axis.path for axis in search.space), "state"):
-        table.add_column(column, overflow="fold")
+    for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
+        table.add_column(column, no_wrap=column in ("point", "trial"))
     done = store.records(spec.trial_id for spec in runner.bases(recipe, chosen))
     for spec in runner.bases(recipe, chosen):
         state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
-        table.add_row("(base)", spec.trial_id, *["" for _ in search.space], f"{state}: {spec.recipe.name}")
+        table.add_row("base", *["" for _ in search.space], spec.trial_id, f"{state}: {spec.recipe.name}")
     for point in course.points:
         answer = course.answers.get(point.number)
         state = answer.state.name if answer else "new" if point.number in todo else "same as another"
         params = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
-        table.add_row(str(point.number), point.spec.trial_id if point.spec else "–", *params, state)
+        table.add_row(str(point.number), *params, point.spec.trial_id if point.spec else "–", state)
     if (later := search.budget - len(course.points)) > 0:
-        table.add_row("…", f"{later} more", *["" for _ in search.space], "depend on these")
+        table.add_row("…", *["" for _ in search.space], f"{later} more", "depend on these")
     return table
 
 

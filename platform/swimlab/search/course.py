@@ -48,6 +48,11 @@ class Answer:
     record: TrialRecord | PrunedRecord | None = None
     problem: str = ""
 
+    def rank(self, search: Search) -> tuple[float, ...]:
+        """The greater the better: by the first objective, of equal ones by the next."""
+        signs = (1 if metric.higher_is_better else -1 for metric in search.objectives)
+        return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
+
     @property
     def trace(self) -> Trace:
         first = self.values[0] if self.values else None

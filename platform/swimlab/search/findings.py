@@ -53,9 +53,8 @@ def front(found: Found) -> list[int]:
 
 
 def best(found: Found) -> tuple[Point, Answer] | None:
-    """The best complete point by the first objective, the earliest of equal ones."""
-    sign = 1 if found.search.objectives[0].higher_is_better else -1
-    return max(found.complete(), key=lambda pair: (sign * pair[1].values[0], -pair[0].number), default=None)
+    """The best complete point by the first objective, then by the others; the earliest of equal ones."""
+    return max(found.complete(), key=lambda pair: (*pair[1].rank(found.search), -pair[0].number), default=None)
 
 
 def importances(found: Found) -> list[Importance]:

@@ -62,8 +62,6 @@ def rungs(found: Found, best: int | None) -> str | None:
             colour = BEST if point.number == best else PRUNED if pruned else COMPLETE
             panel.plot(steps, values, "-", color=colour, linewidth=2.2 if point.number == best else 1.1, alpha=0.85)
             panel.plot(steps[-1], values[-1], "x" if pruned else "o", color=colour, ms=6 if pruned else 4)
-            panel.annotate(str(point.number), (steps[-1], values[-1]), (5, -3), textcoords="offset points",
-                           color=colour, fontsize=7)  # fmt: skip
         panel.set_xlabel("optimiser steps")
         panel.set_ylabel(found.names[0])
         return _svg(figure)
@@ -86,6 +84,7 @@ def importance(made: Sequence[Importance], paths: Sequence[str]) -> str | None:
                 panel.text(share + 0.004, y, f"{share:.2f}", va="center", fontsize=7.5, color="#59636e")
         panel.set_yticks(np.arange(len(order)), order)
         panel.grid(visible=False, axis="y")
+        panel.set_axisbelow(True)
         panel.set_xlim(0, 1)
         panel.set_xlabel("share in getting among the best quarter")
         panel.legend(frameon=False, loc="lower right")
@@ -125,6 +124,7 @@ def parallel(found: Found, best: int | None) -> str | None:
         panel.set_xticks(range(len(columns)), [name.replace(".", "\n", 1) for name in columns])
         panel.set_yticks([])
         panel.set_xlim(-0.1, len(columns) - 0.6)
+        panel.set_ylim(-0.06, 1.06)
         panel.tick_params(length=0)
         figure.colorbar(matplotlib.cm.ScalarMappable(shade, colours), ax=panel, label=found.names[0], pad=0.01)
         return _svg(figure)

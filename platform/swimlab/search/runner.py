@@ -123,11 +123,10 @@ def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
 def confirmations(course: Course, settings: Settings) -> list[TrialSpec]:
     """The best complete point and the recipe as it is, on the seeds of `confirm`; none before the search is over."""
     search = course.search
-    sign = 1 if search.objectives[0].higher_is_better else -1
     done = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
     if not done or not search.confirm:
         return []
-    best = max(done, key=lambda point: (sign * course.answers[point.number].values[0], -point.number))
+    best = max(done, key=lambda point: (*course.answers[point.number].rank(search), -point.number))
     arms = {"best point": best.params, "recipe as it is": {}}
     return [
         name_trial(arm, search.resolve(course.recipe, params, seed), settings.cache)
@@ -194,7 +193,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
             progress.wave(", ".join(dict.fromkeys(spec.arm for spec in specs)), len(specs))
             sweep.run_wave(
                 specs,
-                primary=dict.fromkeys((s.trial_id for s in specs), search.objectives[0].measured(recipe.name)),
+                primary={spec.trial_id: search.objectives[0].measured(recipe.name) for spec in specs},
                 store=store.uri,
                 slots=slots,
                 micro_batch=settings.micro_batch,
