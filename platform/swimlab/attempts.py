@@ -16,6 +16,8 @@ from swimlab.names import checked_path
 from swimlab.records import FileEntry
 
 HEARTBEAT_INTERVAL_S = 5.0
+COLLECTED = "collected.json"  # its files may be gone: it must not commit any more
+DROPPED = "dropped.json"  # its checkpoint/ was not kept; the record still says what it was
 
 
 def entry_of(data: bytes | Path) -> FileEntry:
@@ -47,6 +49,11 @@ def put_dir_once(backend: Backend, local_dir: Path, folder: str) -> dict[str, Fi
         raise StoreError(f"{local_dir} holds no files to store under {folder!r}")
     names = {path.relative_to(local_dir).as_posix(): path for path in local}
     return {name: put_once(backend, checked_path(f"{folder}/{name}"), path) for name, path in names.items()}
+
+
+def dropped_note(reason: str) -> bytes:
+    """What `DROPPED` holds."""
+    return json.dumps({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1).encode()
 
 
 def folder_of(trial_id: str, number: int) -> str:
@@ -81,6 +88,14 @@ class Attempt:
         added = {f"{prefix}/{name}": entry for name, entry in entries.items()}
         self.files.update(added)
         return added
+
+    def leave_out(self, local_dir: Path, prefix: str, reason: str) -> None:
+        """State the files below a local folder without keeping them: the record has their hashes, and whoever asks for
+        them is told why they are not there."""
+        for path in sorted(path for path in local_dir.rglob("*") if path.is_file()):
+            name = f"{prefix.rstrip('/')}/{path.relative_to(local_dir).as_posix()}"
+            self.files[name] = entry_of(path)
+        self.backend.create(f"{self.folder}/{DROPPED}", dropped_note(reason))
 
     def fail(self, error: str, kind: str) -> None:
         """Say why this attempt ended without a record; the trial may then be claimed again at once."""

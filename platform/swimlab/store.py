@@ -10,19 +10,18 @@ our own nonce means that a retried PUT of ours had won.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
 import pyarrow as pa
 from pydantic import ValidationError
 
-from swimlab import leaderboard
-from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab import committed, leaderboard
+from swimlab.attempts import COLLECTED, Attempt, folder_of, put_dir_once
 from swimlab.backends import StoreError, backend_for
 from swimlab.liveness import Observer, Owner, released
 from swimlab.names import checked_path, checked_trial_id
@@ -31,6 +30,7 @@ from swimlab.records import SCHEMA_VERSION, FileEntry, TrialRecord
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
 DEAD_AFTER_S = 60.0
+Ended = Literal["failed", "released", "gone", "silent", "collected"]
 
 
 class SweepStore:
@@ -54,7 +54,12 @@ class SweepStore:
 
     def __reduce__(self) -> tuple[Callable[[str], "SweepStore"], tuple[str]]:
         """Another process gets the address and opens its own connection."""
-        return (partial(SweepStore, dead_after_s=self._observer.dead_after_s), (self.uri,))
+        return (partial(SweepStore, dead_after_s=self.dead_after_s), (self.uri,))
+
+    @property
+    def dead_after_s(self) -> float:
+        """How long a heartbeat may stay the same before its attempt counts as dead."""
+        return self._observer.dead_after_s
 
     def check_writable(self) -> None:
         """Create a probe, see that it cannot be created twice, remove it. Raises StoreError saying what to do."""
@@ -107,7 +112,7 @@ class SweepStore:
         if self.backend.exists(record_path):
             return None
         latest = self._latest(trial_id)
-        if latest and not self._is_over(trial_id, latest):
+        if latest and self.ended(trial_id, latest) is None:
             return None
         attempt = Attempt(self.backend, trial_id, latest + 1, uuid4().hex)
         owner = self._owner or Owner.current()
@@ -120,12 +125,14 @@ class SweepStore:
 
     def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
         """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
-        not describe this attempt and the files it put."""
+        not describe this attempt and the files it put, and when `swimlab.gc` has taken the attempt for dead."""
         stated = (record.trial_id, record.attempt, record.nonce)
         if stated != (attempt.trial_id, attempt.number, attempt.nonce):
             raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
         if unknown := sorted(name for name, entry in record.files.items() if attempt.files.get(name) != entry):
             raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
+        if self.backend.exists(f"{attempt.folder}/{COLLECTED}"):
+            raise StoreError(f"{attempt.folder} was silent for so long that its files were collected; run it again")
         mark = leaderboard.mark(self.backend, attempt.trial_id, attempt.nonce)
         if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
             return True
@@ -153,41 +160,16 @@ class SweepStore:
         record = self._committed(trial_id)
         if name not in record.files:
             raise StoreError(f"trial {trial_id} committed no file {name!r}; it has {', '.join(sorted(record.files))}")
-        path = f"{folder_of(trial_id, record.attempt)}/{name}"
-        try:
-            data = self.backend.read(path)
-        except FileNotFoundError as error:
-            raise self._lost(trial_id, path) from error
-        self._check(path, record.files[name], data)
-        return data
+        return self.files_of([record], name)[trial_id]
 
     def files_of(self, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
         """trial_id → a file that all these records name, read together. Raises StoreError like `open_file`."""
-        paths = {f"{folder_of(r.trial_id, r.attempt)}/{name}": r for r in records}
-        found = self.backend.read_many(list(paths))
-        for path, record in paths.items():
-            if path not in found:
-                raise self._lost(record.trial_id, path)
-            self._check(path, record.files[name], found[path])
-        return {record.trial_id: found[path] for path, record in paths.items()}
+        return committed.read(self.backend, records, name)
 
     def download(self, trial_id: str, prefix: str, dest: Path) -> Path:
-        """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`."""
-        record = self._committed(trial_id)
-        prefix = prefix.rstrip("/") + "/"
-        if not (names := [name for name in record.files if name.startswith(prefix)]):
-            raise StoreError(f"trial {trial_id} committed nothing under {prefix!r}; it has {', '.join(record.files)}")
-        for name in names:
-            target = dest / checked_path(name.removeprefix(prefix))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(target.name + ".part")
-            path = f"{folder_of(trial_id, record.attempt)}/{name}"
-            try:
-                self.backend.fetch(path, part)
-            except FileNotFoundError as error:
-                raise self._lost(trial_id, path) from error
-            self._check(path, record.files[name], part)
-            os.replace(part, target)
+        """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`. Raises
+        StoreError like `open_file`, and for a checkpoint that was not kept."""
+        committed.download(self.backend, self._committed(trial_id), prefix, dest)
         return dest
 
     def put_create_only(self, path: str, data: bytes) -> bool:
@@ -225,43 +207,31 @@ class SweepStore:
             raise StoreError(f"trial {trial_id} has no record in {self.uri}; run it first")
         return record
 
-    def _lost(self, trial_id: str, path: str) -> StoreError:
-        return StoreError(f"{self.uri}/{path} was committed and is gone; restore it or {_forget(trial_id)}")
-
-    def _check(self, path: str, entry: FileEntry, data: bytes | Path) -> None:
-        if (found := entry_of(data)) != entry:
-            trial_id = path.split("/")[1]
-            raise StoreError(
-                f"{self.uri}/{path}: sha256 is {found.sha256}, the record says {entry.sha256}; the file was altered "
-                f"after the commit: restore it or {_forget(trial_id)}"
-            )
-
     def _latest(self, trial_id: str) -> int:
         folder = f"attempts/{checked_trial_id(trial_id)}"
         claims = [path.split("/") for path in self.backend.files(folder)]
         return max((int(parts[2]) for parts in claims if len(parts) == 4 and parts[3] == "claim"), default=0)
 
-    def _is_over(self, trial_id: str, number: int) -> bool:
-        """Did the latest attempt fail, give up, or die?"""
-        folder = folder_of(trial_id, number)
+    def ended(self, trial_id: str, number: int) -> Ended | None:
+        """How an attempt ended: it failed, gave up, its process is gone, or it was silent for `dead_after_s` of our
+        watching. None while it may be alive."""
+        folder = folder_of(checked_trial_id(trial_id), number)
         if self.backend.exists(f"{folder}/failure.json"):
-            return True
+            return "failed"
         try:
             beat = self.backend.read(f"{folder}/heartbeat")
         except FileNotFoundError:
             beat = None
         if released(beat):
-            return True
+            return "released"
         holder = Owner.model_validate(self._json(f"{folder}/claim")["owner"])
-        return holder.is_gone(self._owner or Owner.current()) or self._observer.is_dead(folder, beat)
+        if holder.is_gone(self._owner or Owner.current()):
+            return "gone"
+        return "silent" if self._observer.is_dead(folder, beat) else None
 
     def _json(self, path: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.backend.read(path))
         return content
-
-
-def _forget(trial_id: str) -> str:
-    return f"delete records/{trial_id}.json to run the trial again"
 
 
 def _record_path(trial_id: str) -> str:
