@@ -16,6 +16,7 @@ from rich.text import Text
 
 from swim import recipes
 from swimlab import lookup
+from swimlab.attempts import COLLECTED
 from swimlab.commands.base import StoreCommand, ago, say
 from swimlab.commands.why import value
 from swimlab.differences import flat, recipe_differences
@@ -75,11 +76,11 @@ def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) ->
             return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in there else {}
 
         failure, beat = content("failure.json"), content("heartbeat")
-        owner = content("claim")["owner"]
+        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in there
         found.append(
             {
                 "number": number_,
-                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1]),
+                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1], collected),
                 "owner": f"{owner['host']}, process {owner['pid']}",
                 "error": failure.get("error", ""),
                 "failed_at": failure.get("failed_at"),
@@ -96,11 +97,14 @@ def _state(
     beat: Mapping[str, Any],
     owner: Owner,
     latest: int,
+    collected: bool,
 ) -> str:
     if record and record.attempt == number:
         return "committed"
     if failure:
         return "failed"
+    if collected:
+        return "collected"
     if beat and released(json.dumps(beat).encode()):
         return "gave up"
     if record or number < latest:
