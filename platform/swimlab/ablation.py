@@ -156,11 +156,12 @@ class Ablation:
             PlannedTrial(arm.name, seed, self._resolve(recipe, arm, seed)) for arm in self.arms for seed in chosen
         )
 
-    def main(self, argv: Sequence[str] | None = None) -> None:
-        """The experiment file's command line: run (default) | plan | smoke | report."""
+    def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
+        """The experiment file's command line: run (default) | plan | smoke | report. `pages` are further tables, run in
+        the same session; trials that several share are run once."""
         from swimlab import cli
 
-        cli.main(self, argv)
+        cli.main((self, *pages), argv)
 
     def _check_arms(self) -> None:
         names = [arm.name for arm in self.arms]

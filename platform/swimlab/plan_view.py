@@ -49,7 +49,7 @@ class Outlook:
 def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
     """Reads every record of the store once; starts no Ray."""
     everything = store.records()
-    waves = plans.missing(plan, store)
+    waves = plans.missing([plan], store)
     new = [spec for wave in waves for spec in wave]
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
     moves = Moves(store, (record for record in everything.values() if record.seed in seeds))

@@ -10,7 +10,7 @@ from typing import Any
 from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
-from swimlab.claims import Claim, NotWorse
+from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
 from swimlab.protocol import Standing
 from swimlab.verdict import Evidence, Interval, Outcome
@@ -171,16 +171,17 @@ def summarise(results: Results) -> Table:
     trials = tuple(_line(trial, columns) for trial in results.trials)
     scores = values[primary.measured(recipe_name)]
     shared = same_trials((trial.arm, trial.trial_id) for trial in results.trials)
-    claims = _claims(ablation, scores, shared, comparable, mixed=len(numerics) > 1)
+    ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
+    claims = _claims(ablation, scores, shared, ids, comparable, mixed=len(numerics) > 1)
     rows = tuple(
         Row(
             arm=arm.name,
             changes=arm.changes,
             paper=ablation.paper.rows.get(arm.name),
-            cells=tuple(_cell(values[column.measured].get(arm.name, {})) for column in columns),
+            cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
             over_reference=_over_reference(scores, arm.name, ablation.reference, shared),
             claims=tuple(i for i, claim in enumerate(claims) if arm.name in claim.arms),
-            trials=tuple(line for line in trials if line.arm == arm.name),
+            trials=tuple({line.trial_id: line for line in reversed(trials) if line.arm == arm.name}.values())[::-1],
             same_as=None if shared[arm.name] == arm.name else shared[arm.name],
         )
         for arm in ablation.arms
@@ -196,7 +197,7 @@ def summarise(results: Results) -> Table:
         columns=columns,
         rows=rows,
         claims=claims,
-        self_test=_self_test(ablation, scores),
+        self_test=_self_test(ablation, scores, ids),
         reference=ablation.reference,
         seeds=tuple(sorted({trial.seed for trial in results.trials})),
         numerics=numerics,
@@ -256,8 +257,9 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, wall_s=cost.wall_s, cpu_s=cost.cpu_s)
 
 
-def _cell(values: Mapping[int, float]) -> Cell:
-    ordered = dict(sorted(values.items()))
+def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
+    """Seeds that stand for one trial count once."""
+    ordered = {seed: values[seed] for seed in sorted({ids[s]: s for s in sorted(values, reverse=True)}.values())}
     return Cell(ordered, verdict.interval(list(ordered.values())) if ordered else None)
 
 
@@ -274,12 +276,16 @@ def _claims(
     ablation: Ablation,
     scores: Mapping[str, Mapping[int, float]],
     shared: Mapping[str, str],
+    ids: Mapping[str, Mapping[int, str]],
     comparable: bool,
     *,
     mixed: bool,
 ) -> tuple[ClaimRow, ...]:
     weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
-    paired = [verdict.weigh(_oriented(w, ablation.primary), scores) for w in weights]
+    paired = [
+        _differences(claim, ablation.primary, w, scores, ids)
+        for claim, w in zip(ablation.paper.claims, weights, strict=True)
+    ]
     evidence = [
         Evidence(
             differences=tuple(differences.values()),
@@ -299,6 +305,25 @@ def _claims(
     )
 
 
+def _differences(
+    claim: Claim,
+    metric: Metric,
+    weights: dict[str, float],
+    scores: Mapping[str, Mapping[int, float]],
+    ids: Mapping[str, Mapping[int, str]],
+) -> dict[int, float]:
+    """Seed → the claim's contrast, positive as claimed. Seeds that stand for the very same trials (weights that nobody
+    trained have no seed) are one replicate, not several that agree."""
+    if isinstance(claim, Above):
+        found = {seed: value - claim.value for seed, value in verdict.weigh(weights, scores).items()}
+    else:
+        found = verdict.weigh(_oriented(weights, metric), scores)
+    first: dict[tuple[str, ...], int] = {}
+    for seed in found:
+        first.setdefault(tuple(ids[arm][seed] for arm in weights), seed)
+    return {seed: found[seed] for seed in first.values()}
+
+
 def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:
     """Does a contrast cancel once arms with the same trials (`shared`: arm → the first of them) count as one?"""
     left: dict[str, float] = {}
@@ -316,8 +341,11 @@ def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
     return math.fsum(w * rows[arm] for arm, w in weights.items()) if set(weights) <= set(rows) else None
 
 
-def _self_test(ablation: Ablation, scores: Mapping[str, Mapping[int, float]]) -> SelfTest | None:
-    # The arm with most seeds, the earliest of equals: the sharpest look at the machine's own noise.
-    arm = max((a.name for a in ablation.arms), key=lambda name: len(scores.get(name, {})))
-    differences = verdict.a_a_differences([v for _, v in sorted(scores.get(arm, {}).items())])
+def _self_test(
+    ablation: Ablation, scores: Mapping[str, Mapping[int, float]], ids: Mapping[str, Mapping[int, str]]
+) -> SelfTest | None:
+    # The arm with most trials, the earliest of equals: the sharpest look at the machine's own noise.
+    cells = {a.name: _cell(scores.get(a.name, {}), ids[a.name]) for a in ablation.arms}
+    arm = max(cells, key=lambda name: len(cells[name].values))
+    differences = verdict.a_a_differences(list(cells[arm].values.values()))
     return SelfTest(arm, verdict.interval(differences)) if differences else None

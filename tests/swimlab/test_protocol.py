@@ -187,14 +187,14 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
 
     monkeypatch.setattr(runner, "_run", train)
     plan = planned(recipe=nano.recipe(base=False))
-    table = summarise(runner.execute(plan, settings, Console(quiet=True)))
+    table = summarise(runner.execute([plan], settings, Console(quiet=True))[0])
     assert "declared before any result" in text.render_terminal(table)
     assert table.protocol.history[0].hash in text.render_markdown(table)
     # Nothing to run, yet the margin moved after all nine results: an amendment all the same.
     moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
     shown = summarise(runner.gather(moved, store, 0.0))
     assert "changed since and not declared" in text.render_terminal(shown, width=400)
-    table = summarise(runner.execute(moved, settings, Console(quiet=True)))
+    table = summarise(runner.execute([moved], settings, Console(quiet=True))[0])
     assert "amended after 9 results: claim add ≥ swim removed; claim swim > control: margin 0 → 0.02" in (
         text.render_terminal(table, width=400)
     )

@@ -43,7 +43,7 @@ def two_cpus(_s3_environment: None) -> Iterator[None]:
 def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settings: Any) -> int:
     chosen = Settings(store=store, cache=tmp_path / "cache", **settings)
     with pytest.raises(SystemExit) as ended:
-        cli.run(ablation, chosen, lambda: recipe)
+        cli.run([ablation], chosen, lambda: recipe)
     return int(ended.value.code or 0)
 
 
@@ -277,7 +277,7 @@ EXPERIMENT = """
     from swimlab.settings import Settings
 
     if __name__ == "__main__":
-        cli.run(nano.ablation(seeds=(0, 1, 2)), cli.settings(Settings), lambda: nano.recipe(steps=40))
+        cli.run([nano.ablation(seeds=(0, 1, 2))], cli.settings(Settings), lambda: nano.recipe(steps=40))
 """
 
 

@@ -23,7 +23,7 @@ from swimlab.watching import Experiment, Watcher
 def announced_in(store: SweepStore, tmp_path: Path) -> Announcement:
     arms = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}))
     plan = make_plan(nano.ablation(arms=arms), nano.recipe(), Settings(store=store.uri, cache=tmp_path / "cache"))
-    announce.announce(plan, store)
+    announce.announce(plan, store, plan.trial_ids)
     (found,) = announce.announcements(store)
     return found
 

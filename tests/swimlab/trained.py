@@ -48,7 +48,7 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     """Three arms on a base of their own, one seed, as `runner.execute` leaves them."""
     settings = Settings(store=store.uri, cache=cache)
     plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
-    announce.announce(plan, store)
+    announce.announce(plan, store, plan.trial_ids)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "drawn", drawn)
         patch.setattr(pipeline, "_decoded", lambda jobs, store, _: (decoding.run(job, store) for job in jobs))
