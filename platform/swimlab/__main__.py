@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
 
 from swimlab.commands.export import Export
+from swimlab.commands.gc import Gc
 from swimlab.commands.ls import Ls
 from swimlab.commands.replay import ReplayTrial
 from swimlab.commands.show import Show
@@ -27,6 +28,7 @@ class Swimlab(BaseSettings):
     show: CliSubCommand[Show] = Field(description="everything about a trial, on one screen")
     why: CliSubCommand[Why] = Field(description="what differs between two trials")
     watch: CliSubCommand[Watch] = Field(description="live status of the runs in a store")
+    gc: CliSubCommand[Gc] = Field(description="what the store no longer needs; --delete removes it")
     export: CliSubCommand[Export] = Field(description="trials as a table, or for TensorBoard and MLflow")
     replay: CliSubCommand[ReplayTrial] = Field(description="run a trial again: is its curve the same, bit for bit?")
 

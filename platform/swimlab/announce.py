@@ -5,7 +5,7 @@ plans/<ablation>/<recipe>.json    replaced by every run; for looking at, never r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -56,13 +56,16 @@ class Announcement(Frozen):
     trials: tuple[AnnouncedTrial, ...]
 
 
-def announce(plan: Plan, store: SweepStore) -> None:
-    """Write the plan's announcement. Raises StoreError when the store cannot be written."""
+def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
+    """Write the plan's announcement: its rows, and of what they start from the trials that are still `todo`.
+
+    Raises StoreError when the store cannot be written.
+    """
     ablation, recipe = plan.ablation, plan.recipe.name
     sign = 1.0 if ablation.primary.higher_is_better else -1.0
     rows = [(planned.arm, planned.seed, spec) for planned, spec in plan.arms]
     shown = {spec.trial_id for _, _, spec in rows}
-    bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id not in shown]
+    bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id in set(todo) - shown]
     announcement = Announcement(
         experiment=ablation.name,
         recipe=recipe,

@@ -81,13 +81,20 @@ def _decisive(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     layers = own.get("model.layers")
     for path in ("objective.layers", "evaluation.readout.layers"):
         if isinstance(layers, int) and isinstance(named := own.get(path), str | list):
-            own[path] = list(resolve(named if isinstance(named, str) else tuple(named), layers))
+            own[path] = _numbers(named, layers)
     found = {prefix + path: value for path, value in own.items() if path not in (*_NAMES, *_PLACES)}
     if isinstance(init := recipe.get("init"), Mapping):
         found |= _decisive(init, f"{prefix}init.")
     else:
         found[f"{prefix}init"] = init
     return found
+
+
+def _numbers(named: str | list[int], layers: int) -> str | list[int]:
+    try:
+        return list(resolve(named if isinstance(named, str) else tuple(named), layers))
+    except ValueError:  # a default that does not fit this depth: only its name can be compared
+        return named
 
 
 def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -198,6 +199,10 @@ def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, An
                 process.wait()
     if code:
         said = errors.read_text("utf-8", "replace").strip()
+        if lacking := re.search(r"ModuleNotFoundError: No module named '(swim\.[^']*)'", said):
+            raise ReplayError(
+                f"the stored source lacks {lacking[1]}, which this trial loads: its code fingerprint does not cover it"
+            )
         raise ReplayError(f"the stored code ended with {code}: {said[-2000:] or 'it said nothing'}")
 
 

@@ -43,7 +43,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         store.check_writable()
     for plan in plans:
         protocol.declare(plan, store)
-        announce.announce(plan, store)
+        announce.announce(plan, store, todo)
     if waves:
         _run(plans, waves, store, settings, console)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from swimlab.announce import AnnouncedTrial, Announcement, announcements, judged
+from swimlab.attempts import COLLECTED
 from swimlab.leaderboard import Recent, look
 from swimlab.live import Progress
 from swimlab.liveness import Owner
@@ -142,7 +143,7 @@ class Watcher:
             failure = self._fixed[f"{folder}/failure.json"]
             return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
         beat = beats.get(f"{folder}/heartbeat", {})
-        if beat.get("released"):
+        if beat.get("released") or COLLECTED in names:
             return {"state": "waiting"}
         owner = Owner.model_validate(self._fixed[f"{folder}/claim"]["owner"])
         said = beats.get(f"{folder}/progress") or beat.get("progress")

@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from swim import recipes
+from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
 from swimlab import lookup
+from swimlab.attempts import COLLECTED
 from swimlab.commands.base import StoreCommand, ago, say
 from swimlab.commands.why import value
 from swimlab.differences import flat, recipe_differences
@@ -75,11 +77,11 @@ def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) ->
             return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in there else {}
 
         failure, beat = content("failure.json"), content("heartbeat")
-        owner = content("claim")["owner"]
+        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in there
         found.append(
             {
                 "number": number_,
-                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1]),
+                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1], collected),
                 "owner": f"{owner['host']}, process {owner['pid']}",
                 "error": failure.get("error", ""),
                 "failed_at": failure.get("failed_at"),
@@ -96,11 +98,14 @@ def _state(
     beat: Mapping[str, Any],
     owner: Owner,
     latest: int,
+    collected: bool,
 ) -> str:
     if record and record.attempt == number:
         return "committed"
     if failure:
         return "failed"
+    if collected:
+        return "collected"
     if beat and released(json.dumps(beat).encode()):
         return "gave up"
     if record or number < latest:
@@ -157,19 +162,25 @@ def _attempt_lines(attempts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _recipe(record: TrialRecord) -> str:
-    """Its name and what differs from the recipe of that name, as far as there is one."""
-    name = record.recipe_name
-    if name not in recipes.RECIPES:
-        own = flat({key: seen for key, seen in record.recipe.items() if key != "init"})
-        chosen = ("model.kind", "data.kind", "objective.", "optim.")
-        text = ", ".join(f"{path} {value(seen)}" for path, seen in own.items() if path.startswith(chosen))
-        return f"{name}: {text}"
-    named = recipes.named(name).model_dump(mode="json")
-    stored = flat(record.recipe)  # a field that came later is none of its own
-    changed = [d for d in recipe_differences(named, record.recipe) if d.path != "seed" and d.path in stored]
+    """Its name, and what differs from the recipe of that name, or, where there is none, from the defaults."""
+    stored, name = flat(record.recipe), record.recipe_name
+    known = name in recipes.RECIPES
+    usual = recipes.named(name).model_dump(mode="json") if known else _defaults(record.recipe)
+    # A field that came later is none of its own.
+    changed = [d for d in recipe_differences(usual, record.recipe) if d.path != "seed" and d.path in stored]
+    if not known:
+        return f"{name}: " + ", ".join(f"{d.path} {value(d.right)}" for d in changed if not d.path.startswith("init."))
     if not changed:
         return f"{name}, as it is named"
     return f"{name} with " + ", ".join(f"{d.path} {value(d.right)} (not {value(d.left)})" for d in changed)
+
+
+def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of nothing but defaults, of the same kinds of model and data."""
+    model: TinyModel | HubModel = TinyModel() if recipe["model"]["kind"] == "tiny" else HubModel()
+    data = ShapesWorld() if recipe["data"]["kind"] == "shapes_world" else NLReferFiles(annotations=(), videos="")
+    parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim(), "evaluation": Evaluation()}
+    return {key: part.model_dump(mode="json") for key, part in parts.items()} | {"init": None}
 
 
 def _metrics(metrics: Mapping[str, float]) -> Group:
