@@ -110,7 +110,7 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
         decoded = []
         for name, chosen in (("counted", made), ("counted-again", [Arm("late", {"optim.lr": 0.5})])):
             ablation = Ablation(name=name, arms=chosen, seeds=(0,), metrics=metrics, recipe="tiny")
-            results = runner.execute(make_plan(ablation, recipe, settings), settings, console)
+            (results,) = runner.execute([make_plan(ablation, recipe, settings)], settings, console)
             if any(trial.record is None for trial in results.trials):
                 raise RuntimeError(f"a trial failed: {[trial.failure for trial in results.trials]}")
             decoded.append(Counter(line for file in counts.iterdir() for line in file.read_text().splitlines()))

@@ -49,4 +49,4 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
 
 if __name__ == "__main__":
     settings = cli.settings(TrainSettings)
-    cli.run(TRAIN, settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(changes(settings)))
+    cli.run([TRAIN], settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(changes(settings)))

@@ -16,7 +16,7 @@ def entry_modules(recipe: Recipe) -> tuple[str, ...]:
     ]
     objective = recipe.objective
     entries = {("normalise", "none"), *_readout(recipe.evaluation.readout)}
-    if objective.mask_weight > 0:
+    if objective.mask_weight > 0 and recipe.optim.steps > 0:
         entries |= {
             *_readout(objective),
             ("normalise", objective.normalise),

@@ -6,21 +6,23 @@ Prompts carry no tags here either: tags only say which token to read. Dimensions
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from swim.data.clips import Clips, as_clips
 from swim.data.encode import Batch, Encoded, NounRow, collate
 from swim.data.types import Clip, Rle
 from swim.evaluation import metrics
-from swim.evaluation.types import Overlay, SampleScore
+from swim.evaluation.attributes import attribute_of
+from swim.evaluation.types import FilmFrame, Overlay, SampleScore
 from swim.hermetic import hermetic
 from swim.recipe import Readout, Recipe
-from swim.supervision.documents import documents
+from swim.supervision.documents import Noun, documents
 from swim.supervision.maps import NounMap, Reading, noun_maps, plan_reading, upsample
 from swim.supervision.objective import stock
 from swim.supervision.targets import render
@@ -47,8 +49,10 @@ def evaluate(
     """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time.
 
     `attention.*` reads every arm by one ruler (`evaluation.readout`), `attention_own.*` by the arm's own layers, query,
-    domain, heads, fusion and normalisation; both on every patch with a mask. `answer.accuracy` counts slot words (where
-    rows have slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
+    domain, heads, fusion and normalisation; both on every patch with a mask. With `evaluation.attributes`,
+    `attention_attribute.*` reads the word in front of a noun ("the small lemon"), `attention_its_noun.*` the nouns that
+    have one, and `attention_gap.*` is noun minus attribute. `answer.accuracy` counts slot words (where rows have
+    slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
     `answer.token_accuracy` counts every answer token.
     """
     scores: list[SampleScore] = []
@@ -84,32 +88,99 @@ class _Seen:
         mask_PHW = np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in self.frames.values()])
         return upsample(self.map_PHW, (height, width)).double().cpu().numpy(), mask_PHW
 
+    def map_of_video(self) -> NDArray[np.float32]:
+        """[T', H', W'], zero where the noun is not annotated."""
+        map_THW = np.zeros((len(self.sample.clip.frames_THWC) // 2, *self.map_PHW.shape[1:]), dtype=np.float32)
+        map_THW[list(self.frames)] = self.map_PHW.float().cpu().numpy()
+        return map_THW
+
+
+def film(recipe: Recipe, trained: Trained, clips: Sequence[Clip], step: int) -> list[FilmFrame]:
+    """Where the first noun of each clip looks now, by the ruler: one frame a clip of a film over training."""
+    with torch.inference_mode():
+        samples = [trained.encoder(clip) for clip in clips]
+        device = next(trained.model.parameters()).device
+        batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
+        first = [list(_asked(nouns))[:1] for nouns in batch.nouns]
+        with autocast(recipe, device):
+            _, reading = _read(trained, batch, first, recipe.evaluation.readout)
+        seen = _seen(batch, reading, recipe.evaluation.readout.fusion, "none") if reading else []
+        return [
+            FilmFrame(
+                step=step,
+                key=item.sample.clip.key,
+                tag=item.noun.tag,
+                noun=item.noun.noun,
+                grid=map_THW.shape,
+                map=map_THW.tobytes(),
+            )
+            for item in seen
+            for map_THW in [item.map_of_video()]
+        ]
+
+
+def _asked(nouns: Sequence[NounRow]) -> Iterator[NounRow]:
+    """Questions only: the tag inside an answer is supervised, but at inference the answer is the model's own."""
+    return (noun for noun in nouns if not noun.in_answer)
+
+
+def _read(
+    trained: Trained, batch: Batch, nouns: Sequence[Sequence[Noun]], readout: Readout
+) -> tuple[torch.Tensor, Reading | None]:
+    model = stock(trained.model)
+    reading = plan_reading(documents(model.config, batch.inputs), nouns, readout, model, batch.labels_BL.device)
+    probe = reading.probe if reading else None
+    return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, reading
+
 
 def _score_batch(recipe: Recipe, trained: Trained, batch: Batch, room: int) -> tuple[list[SampleScore], list[Overlay]]:
     own, ruler = recipe.objective, recipe.evaluation.readout
     threshold = recipe.evaluation.precision_threshold
-    model = stock(trained.model)
-    # Questions only: the tag inside an answer is supervised, but at inference the answer is the model's own.
-    asked = [[noun for noun in nouns if not noun.in_answer] for nouns in batch.nouns]
-
-    def read(readout: Readout) -> tuple[torch.Tensor, Reading | None]:
-        found = documents(model.config, batch.inputs)
-        reading = plan_reading(found, asked, readout, model, batch.labels_BL.device)
-        probe = reading.probe if reading else None
-        return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, reading
-
-    hidden_BLD, reading = read(ruler)
-    scores = _answers(batch, model.lm_head, hidden_BLD)
+    asked = [list(_asked(nouns)) for nouns in batch.nouns]
+    hidden_BLD, reading = _read(trained, batch, asked, ruler)
+    scores = _answers(batch, stock(trained.model).lm_head, hidden_BLD)
     if reading is None:
         return scores, []
     seen = _seen(batch, reading, ruler.fusion, "none")
     scores += _attention(seen, "attention", threshold)
-    if own.mask_weight > 0:
+    if recipe.evaluation.attributes:
+        scores += _attributes(trained, batch, asked, ruler, seen, threshold)
+    if own.mask_weight > 0 and recipe.optim.steps > 0:
         if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
-            _, reading = read(own)
+            _, reading = _read(trained, batch, asked, own)
             assert reading is not None  # the same batch had nouns a moment ago
         scores += _attention(_seen(batch, reading, own.fusion, own.normalise), "attention_own", threshold)
     return scores, _overlays(seen, room)
+
+
+def _attributes(
+    trained: Trained,
+    batch: Batch,
+    asked: Sequence[Sequence[NounRow]],
+    ruler: Readout,
+    seen: list[_Seen],
+    threshold: float,
+) -> list[SampleScore]:
+    """The attribute in front of a noun beside that noun, on the nouns that have one, and noun minus attribute."""
+    words = [
+        [word for noun in nouns if (word := attribute_of(noun, sample.input_ids_L, trained.tokenizer))]
+        for nouns, sample in zip(asked, batch.samples, strict=True)
+    ]
+    _, reading = _read(trained, batch, words, ruler)
+    if reading is None:
+        return []
+    attributes = _attention(_seen(batch, reading, ruler.fusion, "none"), "attention_attribute", threshold)
+    having = {(row.key, row.tag) for row in attributes}
+    mine = [item for item in seen if (item.sample.clip.key, item.noun.tag) in having]
+    nouns = _attention(mine, "attention_its_noun", threshold)
+    at = {(row.key, row.tag, row.metric.partition(".")[2]): row.value for row in attributes}
+    gaps = []
+    for row in nouns:
+        name = row.metric.partition(".")[2]
+        if (row.key, row.tag, name) in at:
+            gap = row.value - at[row.key, row.tag, name]
+            gaps.append(row.model_copy(update={"metric": f"attention_gap.{name}", "value": gap}))
+    return attributes + nouns + gaps
 
 
 _READ = ("layers", "query", "domain", "heads", "chosen_heads")  # what decides the rows that a probe holds
@@ -141,6 +212,9 @@ def _attention(seen: list[_Seen], family: str, threshold: float) -> list[SampleS
             SampleScore(**where, metric=f"{family}.{name}", value=value)
             for name, value in metrics.scores(map_PHW.ravel(), mask_PHW.ravel(), threshold=threshold).items()
         ]
+        # A product over layers may be nothing at all in every annotated patch, and then has no entropy.
+        if (spread := metrics.entropy(item.map_PHW.double().cpu().numpy().ravel())) is not None:
+            rows.append(SampleScore(**where, metric=f"{family}.entropy", value=spread))
     return rows
 
 
@@ -192,12 +266,10 @@ def _overlays(seen: list[_Seen], room: int) -> list[Overlay]:
     for item in list(chosen.values())[: max(0, room)]:
         frames_THWC = item.sample.clip.frames_THWC
         height, width = frames_THWC.shape[1:3]
-        grid = (len(frames_THWC) // 2, *item.map_PHW.shape[1:])
+        map_THW = item.map_of_video()
+        grid = map_THW.shape
         mask_THW = np.zeros((grid[0], height, width), dtype=np.uint8)
-        map_THW = np.zeros(grid, dtype=np.float32)
-        patches = list(item.frames)
-        mask_THW[patches] = item.pixels()[1]
-        map_THW[patches] = item.map_PHW.float().cpu().numpy()
+        mask_THW[list(item.frames)] = item.pixels()[1]
         made.append(
             Overlay(
                 key=item.sample.clip.key,

@@ -54,6 +54,15 @@ def spread(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Mod
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 
+def copy_of(module: nn.Module) -> SupervisedModel:
+    """This rank's whole model inside its wrapper. Raises ValueError for a sharded one."""
+    if isinstance(module, FSDPModule):
+        raise ValueError("a sharded model is nowhere whole while it trains: leave --shard out to look at it")
+    inner = module.module if isinstance(module, DistributedDataParallel) else module
+    assert isinstance(inner, SupervisedModel)
+    return inner
+
+
 def hold(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
     """Around a micro-batch: copies exchange gradients with the last one only. Shares do with each: a gradient held back
     is a whole one (30 GB in fp32 for 7B), and to have no whole one is what they are for."""

@@ -178,9 +178,10 @@ class Objective(Readout):
 
 
 class Optim(Frozen):
-    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches."""
+    """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches.
+    Without `steps` the weights a recipe starts from are evaluated as they are."""
 
-    steps: int = Field(120, ge=1)
+    steps: int = Field(120, ge=0)
     batch: int = Field(16, ge=1)
     lr: float = Field(2e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
@@ -192,11 +193,13 @@ class Optim(Frozen):
 
 
 class Evaluation(Frozen):
-    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own."""
+    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own. With
+    `attributes` also those of the word in front of a noun, beside the noun's."""
 
     readout: Readout = Readout(layers="all")
     precision_threshold: float = Field(0.5, ge=0, lt=1)
     overlays: int = Field(4, ge=0)
+    attributes: bool = False
 
 
 def _weights(model: TinyModel | HubModel) -> dict[str, Any]:

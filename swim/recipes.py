@@ -82,6 +82,20 @@ def tiny_hard_twins() -> Recipe:
     return tiny().override({"name": "tiny-hard-twins", "data": twins, "optim.steps": 120, "init": base})
 
 
+DEEP = TinyModel(hidden=64, layers=12, intermediate=128)
+DEEP_RULER = Evaluation(readout=Readout(layers="all"))
+
+
+def tiny_deep() -> Recipe:
+    """Twelve thin layers, so that the twelve rows of Table 3 stay apart; a base of its own shape."""
+    shape = {"model": DEEP, "evaluation": DEEP_RULER, "objective.layers": "all"}
+    captions = tiny_captions().override({**shape, "name": "tiny-deep-captions", "optim.steps": 150})
+    base = tiny_base().override({**shape, "name": "tiny-deep-base", "optim.steps": 300, "init": captions})
+    return tiny_hard_look().override(
+        {**shape, "name": "tiny-deep", "objective.layers": "even:6", "optim.steps": 60, "init": base}
+    )
+
+
 def tiny_smoke() -> Recipe:
     """One minute end to end: few easy clips, no base."""
     return tiny().override(
@@ -123,6 +137,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "tiny-hard-look": tiny_hard_look,
     "tiny-hard-twins": tiny_hard_twins,
+    "tiny-deep": tiny_deep,
     "tiny-smoke": tiny_smoke,
     "tiny-files": tiny_files,
     "qwen2.5-vl-7b": qwen2_5_vl_7b,

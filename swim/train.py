@@ -10,6 +10,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
-from swim import models, parallel
+from swim import checkpoint, models, parallel
+from swim.checkpoint import Checkpoint
 from swim.data.clips import Clips, as_clips, subset
 from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
@@ -39,15 +41,19 @@ SYSTEM = "You are a helpful assistant."
 class Host:
     """Where a recipe runs. Nothing in here may change a number beyond rounding.
 
-    `on_step(step, values)` is called on every rank after every optimiser step, with the values of the whole batch (a
-    host may report through a barrier); `micro_batch` splits a rank's share of the batch into forward passes of at most
-    that many conversations; `shard` spreads the model over the process group (FSDP2) where it would be copied (DDP).
+    `on_step(step, values, now)` is called on every rank after every optimiser step, with the values of the whole batch
+    (a host may report through a barrier) and the run as it stands, to look at and to save; `on_start(now)` before the
+    first. `micro_batch` splits a rank's share of the batch into forward passes of at most that many conversations;
+    `shard` spreads the model over the process group (FSDP2) where it would be copied (DDP). `resume` is where an
+    earlier run of this recipe in one process stood; it was started then.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     micro_batch: int | None = None
     shard: bool = False
-    on_step: Callable[[int, dict[str, float]], None] = lambda step, values: None
+    on_start: Callable[[Moment], None] = lambda now: None
+    on_step: Callable[[int, dict[str, float], Moment], None] = lambda step, values, now: None
+    resume: Checkpoint | None = None
 
 
 @dataclass
@@ -63,6 +69,37 @@ class Trained:
     data_wait_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A run between two steps."""
+
+    step: int
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    tokenizer: Any
+    encoder: Encoder
+    curve: list[MetricPoint]
+
+    def checkpoint(self) -> Checkpoint:
+        """What the steps to come depend on. Raises ValueError in a process group, whose ranks hold parts of it."""
+        if parallel.ranks()[1] > 1:
+            raise ValueError("a run on several workers has no step checkpoint: train in one process, or without")
+        return checkpoint.take(self.step, self.module, self.optimizer, self.curve)
+
+    @contextmanager
+    def trained(self) -> Iterator[Trained]:
+        """The model as if the run ended here, to score; afterwards it trains on as if nobody had looked. Raises
+        ValueError for a sharded model, of which each rank holds a share."""
+        model = parallel.copy_of(self.module).model
+        generator = torch.get_rng_state()
+        model.eval()
+        try:
+            yield Trained(model, self.tokenizer, self.encoder, self.curve)
+        finally:
+            model.train()
+            torch.set_rng_state(generator)
+
+
 def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     """The encoder of a recipe's model."""
     vision = model.config.vision_config
@@ -73,7 +110,7 @@ def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
 def batch_plan(n_samples: int, optim: Optim, seed: int) -> NDArray[np.int64]:
     """Which samples each step sees, [steps, batch]: whole permutations one after another, drawn from the seed alone."""
     needed = optim.steps * optim.batch
-    epochs = math.ceil(needed / n_samples)
+    epochs = max(1, math.ceil(needed / n_samples))
     order = [np.random.default_rng([seed, epoch]).permutation(n_samples) for epoch in range(epochs)]
     return np.concatenate(order)[:needed].reshape(optim.steps, optim.batch)
 
@@ -102,20 +139,23 @@ def train(
     `swim.models.save`) or from fresh weights.
 
     Raises ValueError when the batch does not divide over the ranks, there is nothing to train on or nothing to shard
-    over, FloatingPointError when a loss or its gradient is no longer finite.
+    over, or a run on several ranks would resume; FloatingPointError when a loss or its gradient is no longer finite.
     """
     host = host or Host()
     rank, world = parallel.ranks()
     source = as_clips(clips)
     if recipe.optim.batch % world:
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over {world} workers")
+    if host.resume and world > 1:
+        raise ValueError(f"a run on {world} workers cannot resume from a step checkpoint: start it again")
     plan = reading_plan(source.keys, recipe, rank, world)
+    done = host.resume.step if host.resume else 0
     with hermetic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
         module = parallel.spread(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
-        feed = _Feed(source.read(plan.ravel().tolist()))
-        curve = _fit(recipe, feed, plan.shape[1], module, encoder, host)
+        feed = _Feed(source.read(plan[done:].ravel().tolist()))
+        curve = _fit(recipe, feed, plan.shape[1], module, tokenizer, encoder, host)
         if (state := parallel.whole_state(module)) is not None:
             # A device that held a share is about to hold the whole: the share and its cyclic references go first.
             del module, model
@@ -149,7 +189,9 @@ def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device:
     return model.to(device)
 
 
-def _fit(recipe: Recipe, feed: _Feed, share: int, module: nn.Module, encoder: Encoder, host: Host) -> list[MetricPoint]:
+def _fit(
+    recipe: Recipe, feed: _Feed, share: int, module: nn.Module, tokenizer: Any, encoder: Encoder, host: Host
+) -> list[MetricPoint]:
     """`share` is a rank's part of the batch, in conversations."""
     optim = recipe.optim
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -157,7 +199,13 @@ def _fit(recipe: Recipe, feed: _Feed, share: int, module: nn.Module, encoder: En
         parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
     )
     curve: list[MetricPoint] = []
-    for step in range(optim.steps):
+    done = 0
+    if host.resume:
+        checkpoint.restore(host.resume, module, optimizer)
+        done, curve = host.resume.step, list(host.resume.curve)
+    else:
+        host.on_start(Moment(0, module, optimizer, tokenizer, encoder, curve))
+    for step in range(done, optim.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim)
         samples = [encoder(clip) for clip in feed.take(share)]
@@ -173,7 +221,7 @@ def _fit(recipe: Recipe, feed: _Feed, share: int, module: nn.Module, encoder: En
             if not math.isfinite(values[name]):
                 raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
         curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
-        host.on_step(step + 1, values)
+        host.on_step(step + 1, values, Moment(step + 1, module, optimizer, tokenizer, encoder, curve))
     return curve
 
 

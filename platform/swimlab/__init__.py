@@ -4,6 +4,6 @@ The public names are those of an experiment file; importing them starts neither 
 """
 
 from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
-from swimlab.claims import Better, NotWorse, Trend
+from swimlab.claims import Above, Better, NotWorse, Trend
 
-__all__ = ["Ablation", "Arm", "Axis", "Better", "Metric", "NotWorse", "Paper", "Trend"]
+__all__ = ["Ablation", "Above", "Arm", "Axis", "Better", "Metric", "NotWorse", "Paper", "Trend"]

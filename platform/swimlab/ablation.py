@@ -20,6 +20,7 @@ from swim.supervision.presets import PRESETS
 from swimlab.claims import Claim, Trend, contrast
 
 if TYPE_CHECKING:
+    from swimlab.protocol import Standing
     from swimlab.records import TrialRecord
     from swimlab.store import SweepStore
 
@@ -155,11 +156,12 @@ class Ablation:
             PlannedTrial(arm.name, seed, self._resolve(recipe, arm, seed)) for arm in self.arms for seed in chosen
         )
 
-    def main(self, argv: Sequence[str] | None = None) -> None:
-        """The experiment file's command line: run (default) | plan | smoke | report."""
+    def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
+        """The experiment file's command line: run (default) | plan | smoke | report. `pages` are further tables, run in
+        the same session; trials that several share are run once."""
         from swimlab import cli
 
-        cli.main(self, argv)
+        cli.main((self, *pages), argv)
 
     def _check_arms(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -220,7 +222,8 @@ class ArmResult:
 @dataclass(frozen=True)
 class Results:
     """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
-    field, reason and hint; `wall_s`: this invocation, cached trials included."""
+    field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
+    nobody looked."""
 
     ablation: Ablation
     recipe: Recipe
@@ -229,3 +232,4 @@ class Results:
     quarantine: dict[str, int]
     wall_s: float
     quarantined: tuple[Mapping[str, Any], ...] = ()
+    protocol: Standing | None = None

@@ -76,11 +76,29 @@ class Trend:
         return f"{'rises' if self.rising else 'falls'} along {self.axis}"
 
 
-Claim = Better | NotWorse | Trend
+@dataclass(frozen=True)
+class Above:
+    """The metric of `arm` lies above `value`, a number fixed beforehand (of a difference of two readings: 0)."""
+
+    arm: str
+    value: float
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_margin(self.margin)
+
+    @property
+    def text(self) -> str:
+        return f"{self.arm} > {self.value:g}"
+
+
+Claim = Better | NotWorse | Trend | Above
 
 
 def contrast(claim: Claim, trend_arms: Sequence[str] = ()) -> dict[str, float]:
     """Weights over arms, positive as claimed. `trend_arms`: a Trend's arms in order. ValueError for fewer than 3."""
+    if isinstance(claim, Above):
+        return {claim.arm: 1.0}
     if not isinstance(claim, Trend):
         return {claim.arm: 1.0, claim.than: -1.0}
     if len(trend_arms) < 3 or len(set(trend_arms)) != len(trend_arms):

@@ -9,12 +9,11 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 from rich.console import Console
-from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab import plan as plans
-from swimlab import report, runner, text
+from swimlab import plan_view, report, runner, text
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
@@ -44,13 +43,14 @@ def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
     raise SystemExit(2)
 
 
-def main(ablation: Ablation, argv: Sequence[str] | None = None) -> None:
+def main(ablations: Sequence[Ablation], argv: Sequence[str] | None = None) -> None:
     """The command line of an experiment file: see `run`."""
-    run(ablation, settings(Settings, argv))
+    run(ablations, settings(Settings, argv))
 
 
-def run(ablation: Ablation, chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
-    """Do what the command line says; `recipe` builds the recipe where an experiment has its own.
+def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
+    """Do what the command line says, for all tables of a file in one session; `recipe` builds the recipe where an
+    experiment has its own.
 
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
     Ctrl-C.
@@ -58,7 +58,7 @@ def run(ablation: Ablation, chosen: Settings, recipe: Callable[[], Recipe] | Non
     # A log is as wide as a table needs; only a terminal has a width of its own.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        code = _command(ablation, chosen, recipe, console)
+        code = _command(ablations, chosen, recipe, console)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
         code = 130
@@ -68,18 +68,25 @@ def run(ablation: Ablation, chosen: Settings, recipe: Callable[[], Recipe] | Non
     raise SystemExit(code)
 
 
-def _command(ablation: Ablation, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
+def _command(
+    ablations: Sequence[Ablation], chosen: Settings, own: Callable[[], Recipe] | None, console: Console
+) -> int:
     smoke = chosen.command == "smoke"
-    recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
-    plan = plans.make_plan(ablation, recipe, chosen, seeds=(0,) if smoke else None)
+    seeds = (0,) if smoke else None if chosen.seeds is None else tuple(range(chosen.seeds))
+    planned = []
+    for ablation in ablations:
+        recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
+        planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds))
+    store = SweepStore(chosen.store)
     if chosen.command == "plan":
-        console.print(_plan_table(plan, SweepStore(chosen.store)))
+        for plan in planned:
+            console.print(plan_view.render(plan_view.look(plan, store, chosen)))
         return 0
     if chosen.command == "report":
-        results = runner.gather(plan, SweepStore(chosen.store), 0.0)
+        found = [runner.gather(plan, store, 0.0) for plan in planned]
     else:
-        results = runner.execute(plan, chosen, console)
-    return _show(results, console, smoke)
+        found = runner.execute(planned, chosen, console)
+    return max([_show(results, console, smoke) for results in found])
 
 
 def _show(results: Results, console: Console, smoke: bool) -> int:
@@ -121,20 +128,3 @@ def _smoke_verdict(results: Results, console: Console) -> int:
         if not passed:
             return 1
     return 0
-
-
-def _plan_table(plan: plans.Plan, store: SweepStore) -> Table:
-    done = store.records(plan.trial_ids)
-    todo = {spec.trial_id for wave in plans.missing(plan, store) for spec in wave}
-    table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(todo)} to run")
-    for column in ("trial", "arm", "seed", "recipe", "steps", "state", "cpu s"):
-        table.add_column(column)
-    arm_ids = {spec.trial_id for _, spec in plan.arms}
-    bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
-    for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
-        record = done.get(spec.trial_id)
-        state = "cached" if record else "new" if spec.trial_id in todo else "not needed"
-        cost = f"{record.cost.cpu_s:.0f}" if record else ""
-        recipe = spec.recipe
-        table.add_row(spec.trial_id, arm, str(spec.seed), recipe.name, str(recipe.optim.steps), state, cost)
-    return table

@@ -82,6 +82,22 @@ def archive(roots: Iterable[str], source_root: Path = SOURCE_ROOT) -> bytes:
     return buffer.getvalue()
 
 
+def archived_hashes(packed: bytes) -> dict[str, str]:
+    """`module_hashes` of the files in an `archive`, read without unpacking them to disk. Raises IdentityError for what
+    is no such archive."""
+    hashes = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+            for info in tar:
+                if (file := tar.extractfile(info)) is not None:
+                    is_source = info.name.endswith(".py")
+                    name = info.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+                    hashes[name if is_source else info.name] = _content_hash(file.read(), info.name, is_source)
+    except (tarfile.TarError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
+        raise IdentityError(f"no archive of sources: {error}") from error
+    return dict(sorted(hashes.items()))
+
+
 def _module_file(name: str, source_root: Path) -> Path | None:
     base = source_root.joinpath(*name.split("."))
     for path in (base / "__init__.py", base.with_name(base.name + ".py")):

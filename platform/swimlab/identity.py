@@ -36,9 +36,10 @@ _ACTIVE_WITHOUT_MASK = {"text_weight", "mask_weight"}  # nothing is read, fused 
 def canonical(recipe: Recipe, init_id: str | None = None) -> str:
     """Canonical JSON of what decides a result.
 
-    Dropped: the recipe's name, objective fields that mask_weight 0 makes inactive, and where a user's files lie (the
-    data fingerprint has their contents). The recipe it starts from appears as `init_id` when given, as `trial_id` does,
-    else inline. Raises IdentityError for a value that cannot be written stably.
+    Dropped: the recipe's name, objective fields that mask_weight 0 makes inactive, what no step reads when there is
+    none, and where a user's files lie (the data fingerprint has their contents). The recipe it starts from appears as
+    `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be written
+    stably.
     """
     # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
     recipe = Recipe.model_validate(recipe.model_dump())
@@ -46,7 +47,11 @@ def canonical(recipe: Recipe, init_id: str | None = None) -> str:
     # "even:2" of four layers and (1, 3) are one trial.
     for readout in (tree["objective"], tree["evaluation"]["readout"]):
         readout["layers"] = resolve(readout["layers"], recipe.model.layers)
-    if recipe.objective.mask_weight == 0:
+    if recipe.optim.steps == 0:
+        # Nothing is trained: weights, data and ruler decide, whatever an arm or a seed changes besides.
+        tree["optim"], tree["objective"] = {"steps": 0}, {}
+        del tree["seed"]
+    elif recipe.objective.mask_weight == 0:
         tree["objective"] = recipe.objective.model_dump(include=_ACTIVE_WITHOUT_MASK)
     for location in ("annotations", "videos", "held_out_annotations"):
         tree["data"].pop(location, None)

@@ -93,7 +93,8 @@ def measure(
                 done += 1
                 bars.advance(bar)
                 if not console.is_terminal:
-                    said = ", ".join(f"{one.time_s:.3f} s" if one.time_s else one.outcome for one in came)
+                    timed = [one for one in came if one.time_s or one.outcome != "ok"]
+                    said = ", ".join(f"{one.time_s:.3f} s" if one.time_s else one.outcome for one in timed)
                     console.print(f"{done} of {len(tasks)}: {task.label}: {said or 'done'}")
         except (KeyboardInterrupt, Exception) as error:  # hours of measurements must not go with it
             stopped = error

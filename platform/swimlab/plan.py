@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swim.evaluation.types import METRIC_FAMILIES
@@ -40,6 +40,20 @@ class Plan:
     def trial_ids(self) -> tuple[str, ...]:
         """Every trial, what arms start from included, each once."""
         return tuple(spec.trial_id for wave in self.waves for spec in wave)
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Arm → the first arm that means the same trials under this recipe, most often itself."""
+        return same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
+
+
+def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """(arm, trial id) in the order of the plan → arm → the first arm with the very same trials."""
+    trials: dict[str, list[str]] = {}
+    for arm, trial_id in pairs:
+        trials.setdefault(arm, []).append(trial_id)
+    first: dict[tuple[str, ...], str] = {}
+    return {arm: first.setdefault(tuple(ids), arm) for arm, ids in trials.items()}
 
 
 def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:
@@ -88,13 +102,16 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
     return Plan(ablation, recipe, arms, waves)
 
 
-def missing(plan: Plan, store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
-    """The waves that still have to run. A base whose descendants are all in the store is not needed again."""
-    done = store.records(plan.trial_ids)
-    wanted = {spec.trial_id for _, spec in plan.arms if spec.trial_id not in done}
+def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
+    """The waves that still have to run, of all plans together: a trial once, and in a wave those first that others
+    start from. A base whose descendants are all in the store is not needed again."""
+    done = store.records([trial_id for plan in plans for trial_id in plan.trial_ids])
+    wanted = {spec.trial_id for plan in plans for _, spec in plan.arms if spec.trial_id not in done}
+    starts = {spec.init_trial_id for plan in plans for wave in plan.waves for spec in wave}
     waves = []
-    for wave in reversed(plan.waves):
-        todo = tuple(spec for spec in wave if spec.trial_id in wanted)
+    for level in reversed(range(max((len(plan.waves) for plan in plans), default=0))):
+        specs = {s.trial_id: s for plan in plans for wave in plan.waves[level : level + 1] for s in wave}
+        todo = sorted((s for t, s in specs.items() if t in wanted), key=lambda s: s.trial_id not in starts)
         wanted |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
-        waves.append(todo)
+        waves.append(tuple(todo))
     return tuple(wave for wave in reversed(waves) if wave)

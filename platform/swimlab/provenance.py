@@ -21,18 +21,23 @@ def utc_now() -> str:
 def gather(*, device: str, dtype: str, world_size: int, started_at: str, finished_at: str) -> Provenance:
     """Everything but the results. `device`, `dtype` and `world_size` complete the numerics class; a package that is not
     installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
-    found = versions()
-    numerics: dict[str, str | int] = {name: found[name] for name in ("torch", "transformers") if name in found}
     sha, dirty = git_state(Path(swim.__file__).parent)
     return Provenance(
         git_sha=sha,
         git_dirty=dirty,
-        versions=found,
+        versions=versions(),
         host=socket.gethostname(),
-        numerics={**numerics, "device": device, "dtype": dtype, "world_size": world_size},
+        numerics=numerics(device=device, dtype=dtype, world_size=world_size),
         started_at=started_at,
         finished_at=finished_at,
     )
+
+
+def numerics(*, device: str, dtype: str, world_size: int) -> dict[str, str | int]:
+    """The class within which numbers compare, and within which a run may be gone on with."""
+    found = versions()
+    known: dict[str, str | int] = {name: found[name] for name in ("torch", "transformers") if name in found}
+    return {**known, "device": device, "dtype": dtype, "world_size": world_size}
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import FiniteFloat
 
-from swim.evaluation.types import MetricPoint, Overlay, SampleScore
+from swim.evaluation.types import FilmFrame, MetricPoint, Overlay, SampleScore
 from swim.recipe import Frozen
 
 SCHEMA_VERSION = 1
@@ -28,7 +28,8 @@ class FileEntry(Frozen):
 
 
 class Cost(Frozen):
-    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips."""
+    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips. Of a
+    trial that went on from an earlier attempt's step `resumed_step`, what came after."""
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
@@ -36,6 +37,7 @@ class Cost(Frozen):
     eval_s: FiniteFloat
     peak_rss_bytes: int
     data_wait_s: FiniteFloat = 0.0
+    resumed_step: int = 0
 
 
 class Provenance(Frozen):
@@ -128,6 +130,16 @@ def overlays_table(overlays: Sequence[Overlay]) -> pa.Table:
 def overlays_from_table(table: pa.Table) -> list[Overlay]:
     """Inverse of `overlays_table`."""
     return _rows(Overlay, table)
+
+
+def film_table(frames: Sequence[FilmFrame]) -> pa.Table:
+    """Attention maps over training as an Arrow table; maps stay raw bytes (see `FilmFrame`)."""
+    return _table(FilmFrame, frames)
+
+
+def film_from_table(table: pa.Table) -> list[FilmFrame]:
+    """Inverse of `film_table`."""
+    return _rows(FilmFrame, table)
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -7,46 +7,66 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import clips, identity
+from swimlab import announce, clips, identity, protocol
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
+NAMED_ARMS = 8
 
-def execute(plan: Plan, settings: Settings, console: Console) -> Results:
-    """Run what is missing and return everything. Raises StoreError before any work when the store cannot be written,
-    PlanError when the plan cannot fit, PipelineError when the data cannot be used."""
+
+def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
+    """Run what is missing and return everything, a trial that several plans share once. Raises StoreError before any
+    work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
     store = SweepStore(settings.store)
-    waves = missing(plan, store)
-    todo = sum(len(wave) for wave in waves)
-    arm_ids = {spec.trial_id for _, spec in plan.arms}
-    cached = len(arm_ids) - sum(spec.trial_id in arm_ids for wave in waves for spec in wave)
-    console.print(
-        f"{plan.ablation.name} on {plan.recipe.name}: {cached} of {len(arm_ids)} trials cached, {todo} to run"
-    )
+    waves = missing(plans, store)
+    todo = {spec.trial_id for wave in waves for spec in wave}
+    for plan in plans:
+        arm_ids = {spec.trial_id for _, spec in plan.arms}
+        console.print(
+            f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
+            f"{len(todo & set(plan.trial_ids))} to run"
+        )
+    if len(plans) > 1:
+        console.print(f"together {len(todo)} to run")
     if waves:
         store.check_writable()
-        _run(plan, waves, store, settings, console)
-    results = gather(plan, store, time.monotonic() - started_s)
-    store.write_tables(_arms_table(results))
+    for plan in plans:
+        protocol.declare(plan, store)
+        announce.announce(plan, store)
+    if waves:
+        _run(plans, waves, store, settings, console)
+    results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
+    store.write_tables(pa.concat_tables([_arms_table(found) for found in results]))
     return results
 
 
 def _run(
-    plan: Plan, waves: tuple[tuple[TrialSpec, ...], ...], store: SweepStore, settings: Settings, console: Console
+    plans: Sequence[Plan],
+    waves: tuple[tuple[TrialSpec, ...], ...],
+    store: SweepStore,
+    settings: Settings,
+    console: Console,
 ) -> None:
     from swimlab import cluster, pipeline, sweep  # Ray, and only now
     from swimlab.progress import SweepProgress
 
-    measured = plan.ablation.primary.measured(plan.recipe.name)
+    # What Tune and the progress show of a trial: the primary metric of the first plan that it is in.
+    measured = {
+        spec.trial_id: plan.ablation.primary.measured(plan.recipe.name)
+        for plan in reversed(plans)
+        for wave in plan.waves
+        for spec in wave
+    }
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(
@@ -76,7 +96,7 @@ def _run(
             ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
             if not ready:
                 continue
-            progress.wave(", ".join(dict.fromkeys(spec.arm for spec in ready)), len(ready))
+            progress.wave(_summary(ready), len(ready))
             sweep.run_wave(
                 ready,
                 primary=measured,
@@ -88,6 +108,11 @@ def _run(
         if not cluster.whole():
             held = "some of the cluster's resources are still held, by this run or by other jobs"
             console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+
+
+def _summary(wave: Sequence[TrialSpec]) -> str:
+    arms = list(dict.fromkeys(spec.arm for spec in wave))
+    return ", ".join(arms[:NAMED_ARMS]) + (f" and {more} more" if (more := len(arms) - NAMED_ARMS) > 0 else "")
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
@@ -121,7 +146,8 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         if prepared := next((found for found in kinds if found), None):
             counts.update(prepared.quarantined)
             quarantined += clips.load_quarantine(store, prepared).to_pylist()
-    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined))
+    standing = protocol.standing(plan, store)
+    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined), standing)
 
 
 def _arms_table(results: Results) -> pa.Table:

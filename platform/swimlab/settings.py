@@ -18,6 +18,7 @@ class Settings(BaseSettings):
         "run", description="run: what is missing, then the table; plan, smoke, report"
     )
     recipe: str | None = Field(None, description="a named recipe, or a .json file with one")
+    seeds: int | None = Field(None, ge=1, description="how many seeds, from 0; default: those of the experiment")
     store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
     workers: int = Field(
         0, ge=0, description="processes a trial trains on; 0: inside the trial's own process (one machine, one device)"

@@ -10,7 +10,9 @@ from typing import Any
 from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
-from swimlab.claims import Claim, NotWorse
+from swimlab.claims import Above, Claim, NotWorse
+from swimlab.plan import same_trials
+from swimlab.protocol import Standing
 from swimlab.verdict import Evidence, Interval, Outcome
 
 
@@ -51,7 +53,8 @@ class TrialLine:
 @dataclass(frozen=True)
 class Row:
     """One arm. `changes`: what it overrides; `paper`: the paper's number for the primary metric as it was asked for;
-    `over_reference`: paired difference of the primary metric to the control arm; `claims`: indices into Table.claims.
+    `over_reference`: paired difference of the primary metric to the control arm; `claims`: indices into Table.claims;
+    `same_as`: the first arm above it that means the very same trials under this recipe.
     """
 
     arm: str
@@ -61,6 +64,7 @@ class Row:
     over_reference: Interval | None
     claims: tuple[int, ...]
     trials: tuple[TrialLine, ...]
+    same_as: str | None = None
 
     @property
     def wall_s(self) -> float:
@@ -124,6 +128,7 @@ class Table:
     notes: tuple[str, ...]
     wall_s: float
     trials: tuple[TrialLine, ...] = field(default=())
+    protocol: Standing | None = None
 
     @property
     def mixed(self) -> bool:
@@ -138,6 +143,16 @@ class Table:
     def printed(self) -> bool:
         """Whether the paper prints a number for any row."""
         return any(row.paper is not None for row in self.rows)
+
+    @property
+    def tested(self) -> int:
+        """Over how many claims Holm's correction runs."""
+        return sum(claim.outcome.p_holm is not None for claim in self.claims)
+
+    @property
+    def trials_wall_s(self) -> float:
+        """All trials together, those that arms share once."""
+        return math.fsum({trial.trial_id: trial.wall_s for trial in self.trials}.values())
 
     @property
     def problems(self) -> tuple[TrialLine, ...]:
@@ -155,16 +170,19 @@ def summarise(results: Results) -> Table:
     numerics = _numerics(results)
     trials = tuple(_line(trial, columns) for trial in results.trials)
     scores = values[primary.measured(recipe_name)]
-    claims = _claims(ablation, scores, comparable, mixed=len(numerics) > 1)
+    shared = same_trials((trial.arm, trial.trial_id) for trial in results.trials)
+    ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
+    claims = _claims(ablation, scores, shared, ids, comparable, mixed=len(numerics) > 1)
     rows = tuple(
         Row(
             arm=arm.name,
             changes=arm.changes,
             paper=ablation.paper.rows.get(arm.name),
-            cells=tuple(_cell(values[column.measured].get(arm.name, {})) for column in columns),
-            over_reference=_over_reference(scores, arm.name, ablation.reference),
+            cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
+            over_reference=_over_reference(scores, arm.name, ablation.reference, shared),
             claims=tuple(i for i, claim in enumerate(claims) if arm.name in claim.arms),
-            trials=tuple(line for line in trials if line.arm == arm.name),
+            trials=tuple({line.trial_id: line for line in reversed(trials) if line.arm == arm.name}.values())[::-1],
+            same_as=None if shared[arm.name] == arm.name else shared[arm.name],
         )
         for arm in ablation.arms
     )
@@ -179,7 +197,7 @@ def summarise(results: Results) -> Table:
         columns=columns,
         rows=rows,
         claims=claims,
-        self_test=_self_test(ablation, scores),
+        self_test=_self_test(ablation, scores, ids),
         reference=ablation.reference,
         seeds=tuple(sorted({trial.seed for trial in results.trials})),
         numerics=numerics,
@@ -187,6 +205,7 @@ def summarise(results: Results) -> Table:
         notes=tuple(ablation.paper.notes),
         wall_s=results.wall_s,
         trials=trials,
+        protocol=results.protocol,
     )
 
 
@@ -238,23 +257,37 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, wall_s=cost.wall_s, cpu_s=cost.cpu_s)
 
 
-def _cell(values: Mapping[int, float]) -> Cell:
-    ordered = dict(sorted(values.items()))
+def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
+    """Seeds that stand for one trial count once."""
+    ordered = {seed: values[seed] for seed in sorted({ids[s]: s for s in sorted(values, reverse=True)}.values())}
     return Cell(ordered, verdict.interval(list(ordered.values())) if ordered else None)
 
 
-def _over_reference(scores: Mapping[str, Mapping[int, float]], arm: str, reference: str | None) -> Interval | None:
-    if reference is None or arm == reference:
+def _over_reference(
+    scores: Mapping[str, Mapping[int, float]], arm: str, reference: str | None, shared: Mapping[str, str]
+) -> Interval | None:
+    if reference is None or shared[arm] == shared[reference]:
         return None
     paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores)
     return verdict.interval(list(paired.values())) if paired else None
 
 
 def _claims(
-    ablation: Ablation, scores: Mapping[str, Mapping[int, float]], comparable: bool, *, mixed: bool
+    ablation: Ablation,
+    scores: Mapping[str, Mapping[int, float]],
+    shared: Mapping[str, str],
+    ids: Mapping[str, Mapping[int, str]],
+    comparable: bool,
+    *,
+    mixed: bool,
 ) -> tuple[ClaimRow, ...]:
     weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
-    paired = [verdict.weigh(_oriented(w, ablation.primary), scores) for w in weights]
+    paired = [
+        verdict.weigh(w, scores, ids, claim.value)
+        if isinstance(claim, Above)
+        else verdict.weigh(_oriented(w, ablation.primary), scores, ids)
+        for claim, w in zip(ablation.paper.claims, weights, strict=True)
+    ]
     evidence = [
         Evidence(
             differences=tuple(differences.values()),
@@ -262,8 +295,9 @@ def _claims(
             non_inferiority=isinstance(claim, NotWorse),
             paper_gap=_paper_gap(ablation, claim) if comparable else None,
             direction_only=not comparable,
+            same_trials=nothing_left(w, shared),
         )
-        for claim, differences in zip(ablation.paper.claims, paired, strict=True)
+        for claim, w, differences in zip(ablation.paper.claims, weights, paired, strict=True)
     ]
     return tuple(
         ClaimRow(claim.text, tuple(w), claim.margin, outcome, tuple(differences))
@@ -271,6 +305,14 @@ def _claims(
             ablation.paper.claims, weights, paired, verdict.judge(evidence, mixed=mixed), strict=True
         )
     )
+
+
+def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:
+    """Does a contrast cancel once arms with the same trials (`shared`: arm → the first of them) count as one?"""
+    left: dict[str, float] = {}
+    for arm, weight in weights.items():
+        left[shared[arm]] = left.get(shared[arm], 0.0) + weight
+    return all(abs(weight) < 1e-12 for weight in left.values())
 
 
 def _oriented(weights: dict[str, float], metric: Metric) -> dict[str, float]:
@@ -282,8 +324,11 @@ def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
     return math.fsum(w * rows[arm] for arm, w in weights.items()) if set(weights) <= set(rows) else None
 
 
-def _self_test(ablation: Ablation, scores: Mapping[str, Mapping[int, float]]) -> SelfTest | None:
-    # The arm with most seeds, the earliest of equals: the sharpest look at the machine's own noise.
-    arm = max((a.name for a in ablation.arms), key=lambda name: len(scores.get(name, {})))
-    differences = verdict.a_a_differences([v for _, v in sorted(scores.get(arm, {}).items())])
+def _self_test(
+    ablation: Ablation, scores: Mapping[str, Mapping[int, float]], ids: Mapping[str, Mapping[int, str]]
+) -> SelfTest | None:
+    # The arm with most trials, the earliest of equals: the sharpest look at the machine's own noise.
+    cells = {a.name: _cell(scores.get(a.name, {}), ids[a.name]) for a in ablation.arms}
+    arm = max(cells, key=lambda name: len(cells[name].values))
+    differences = verdict.a_a_differences(list(cells[arm].values.values()))
     return SelfTest(arm, verdict.interval(differences)) if differences else None

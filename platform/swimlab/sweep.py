@@ -7,7 +7,8 @@ resolved inside the trial.
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -25,17 +26,18 @@ OBJECTIVE = "objective"
 def run_wave(
     specs: Sequence[TrialSpec],
     *,
-    primary: str,
+    primary: Mapping[str, str],
     store: str,
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
 ) -> None:
-    """Run trials that do not depend on each other. A failed trial leaves its failure in the store and stops no other.
+    """Run trials that do not depend on each other; `primary` is the metric shown of each trial id. A failed trial
+    leaves its failure in the store and stops no other.
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
-    points = [{"arm": spec.arm, "seed": spec.seed} for spec in specs]
+    points = _points(specs)
     by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
@@ -44,8 +46,8 @@ def run_wave(
         warnings.simplefilter("ignore")
         search = OptunaSearch(
             space={
-                "arm": optuna.distributions.CategoricalDistribution(sorted({spec.arm for spec in specs})),
-                "seed": optuna.distributions.CategoricalDistribution(sorted({spec.seed for spec in specs})),
+                name: optuna.distributions.CategoricalDistribution(sorted({point[name] for point in points}))
+                for name in ("arm", "seed")
             },
             metric=OBJECTIVE,
             mode="max",
@@ -70,6 +72,12 @@ def run_wave(
         tuner.fit()
 
 
+def _points(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
+    """Arms of several tables may share a name and mean different trials."""
+    often = Counter((spec.arm, spec.seed) for spec in specs)
+    return [{"arm": s.arm if often[s.arm, s.seed] == 1 else f"{s.arm} {s.trial_id[:6]}", "seed": s.seed} for s in specs]
+
+
 def _name(point: dict[str, Any]) -> str:
     return f"{point['arm']}\n{point['seed']}"
 
@@ -80,7 +88,7 @@ def _trial(
     store: str,
     slots: Slots,
     micro_batch: int | None,
-    primary: str,
+    primary: Mapping[str, str],
 ) -> None:
     spec = TrialSpec.model_validate_json(by_point[_name(config)])
 
@@ -89,4 +97,4 @@ def _trial(
         tune.report({OBJECTIVE: 0.0, **values})
 
     metrics = run_trial(spec, store, slots, micro_batch, report)
-    tune.report({OBJECTIVE: metrics.get(primary, 0.0), "stage": "done"})
+    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), "stage": "done"})

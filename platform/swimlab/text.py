@@ -29,6 +29,11 @@ def column_title(column: Column) -> str:
     return f"{column.measured} (stands in for {column.name})" if column.standin else column.measured
 
 
+def arm_name(row: Row) -> str:
+    """The arm; one that means the same trials as an arm above says so."""
+    return f"{row.arm} = {row.same_as}" if row.same_as else row.arm
+
+
 def seeds_done(table: Table, row: Row) -> str:
     """Seeds of the primary metric that count, of those planned."""
     return f"{len(row.cells[table.primary].values)}/{len(row.trials)}"
@@ -50,6 +55,8 @@ def terminal(table: Table) -> RenderableType:
     if table.self_test:
         test = table.self_test
         parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))
+    if table.protocol:
+        parts.append(Text(f"protocol  {table.protocol.text}", "yellow" if table.protocol.amended else ""))
     if table.mixed:
         parts.append(Text("MIXED: trials of several numerics classes; no verdicts", style="bold yellow"))
     parts += [Text(f"{t.state}: {t.arm}, seed {t.seed} ({t.trial_id}): {t.problem}", "red") for t in table.problems]
@@ -78,7 +85,7 @@ def render_markdown(table: Table) -> str:
     heads += [f"Δ vs {table.reference}"] if table.reference else []
     body = [
         [
-            row.arm,
+            arm_name(row),
             as_printed(row.paper),
             *(mean_ci(cell.interval) for cell in row.cells),
             *([mean_ci(row.over_reference, signed=True)] if table.reference else []),
@@ -94,6 +101,8 @@ def render_markdown(table: Table) -> str:
     if table.self_test:
         test = table.self_test
         lines += ["", f"A/A: {md(test.arm)} against itself: {mean_ci(test.interval, signed=True)}, {test.text}."]
+    if table.protocol:
+        lines += ["", f"Protocol: {md(table.protocol.text)}."]
     if table.mixed:
         lines += ["", "**MIXED**: trials of several numerics classes; no verdicts."]
     if table.problems:
@@ -135,7 +144,7 @@ def _rows_grid(table: Table) -> Grid:
     for title in ("seeds", "cost"):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [row.arm, *([as_printed(row.paper)] if table.printed else ())]
+        cells = [arm_name(row), *([as_printed(row.paper)] if table.printed else ())]
         seen = [mean_ci(cell.interval) for cell in row.cells]
         seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
         cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower

@@ -24,19 +24,22 @@ from ray.train.torch import TorchTrainer, get_device
 
 from swim import models
 from swim.data.clips import Clips
-from swim.evaluate import evaluate
-from swim.recipe import Frozen, HubModel, NLReferFiles
-from swim.train import Host, train
-from swimlab import identity, provenance, records
-from swimlab.attempts import Attempt
+from swim.evaluate import evaluate, film
+from swim.evaluation.types import FilmFrame
+from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
+from swim.train import Host, Moment, train
+from swimlab import identity, provenance, records, steps
+from swimlab.attempts import Attempt, folder_of
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.live import Report, both
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.store import SweepStore
 from swimlab.streaming import StreamedClips
 
 REPORT_EVERY_STEPS = 10
+FILM_FRAMES = 60
 POLL_S = 2.0
 
 
@@ -48,12 +51,10 @@ class Outcome(Frozen):
     train_s: float
     eval_s: float
     data_wait_s: float
+    resumed_step: int
     device: str
     world_size: int
     peak_rss_bytes: int
-
-
-Report = Callable[[dict[str, Any]], None]
 
 
 def run_trial(
@@ -68,10 +69,12 @@ def run_trial(
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
     try:
-        with attempt.heartbeat():
-            record = _run_attempt(spec, attempt, store, slots, micro_batch, report)
+        with attempt.heartbeat() as beat:
+            record = _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report))
             if not store.commit(attempt, record):
                 record = store.records([spec.trial_id])[spec.trial_id]  # another attempt won; its numbers count
+            for number in range(1, attempt.number + 1):
+                steps.drop(store.backend, f"{folder_of(spec.trial_id, number)}/steps")
             return record.metrics
     except Exception as error:
         attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
@@ -123,11 +126,12 @@ def _run_attempt(
             train_s=outcome.train_s,
             eval_s=outcome.eval_s,
             data_wait_s=outcome.data_wait_s,
+            resumed_step=outcome.resumed_step,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         provenance=provenance.gather(
             device=outcome.device,
-            dtype=spec.recipe.model.dtype if isinstance(spec.recipe.model, HubModel) else "float32",
+            dtype=_dtype(spec.recipe),
             world_size=outcome.world_size,
             started_at=started_at,
             finished_at=provenance.utc_now(),
@@ -152,6 +156,10 @@ def _check_code(spec: TrialSpec) -> None:
             f"since the sweep began, or differs on this node, so the result would bear the wrong name; bring the "
             f"nodes to one state and run the same command again"
         )
+
+
+def _dtype(recipe: Recipe) -> str:
+    return recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"
 
 
 def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
@@ -182,42 +190,70 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         # `ray.train.report` is a barrier: every rank calls it, at the same steps.
         rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
         device = get_device()
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    numerics = provenance.numerics(device=device_name, dtype=_dtype(spec.recipe), world_size=world)
+    attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
+    if not local and rank == 0:
+        report = both(attempt.progress_file().tell, report)
     clips = _reader(spec, store, config["decode_cpus"] / world)
-    steps = spec.recipe.optim.steps
+    held_out = clips("held_out")
+    last_step = spec.recipe.optim.steps
+    standing = steps.latest(store.backend, attempt, numerics) if world == 1 else None
+    saved = steps.StepCheckpoints(attempt, numerics) if world == 1 else None
+    frames: list[FilmFrame] = list(standing.film) if standing else []
+    # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
+    films = rank == 0 and not config["shard"] and not config["decode_cpus"]
+    filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
+    film_every = REPORT_EVERY_STEPS * max(1, round(last_step / FILM_FRAMES / REPORT_EVERY_STEPS))
 
     process, peak_rss_bytes = psutil.Process(), 0
 
-    def on_step(step: int, values: dict[str, float]) -> None:
+    def look(now: Moment) -> None:
+        if filmed and now.step % film_every == 0:
+            with now.trained() as trained:
+                frames.extend(film(spec.recipe, trained, filmed, now.step))
+
+    def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes
-        if step % REPORT_EVERY_STEPS == 0 and step < steps:
+        look(now)
+        if step % REPORT_EVERY_STEPS == 0 and step < last_step:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
-            report({"stage": "train", "step": step, "steps": steps, "loss": values["loss"]})
+            if saved:
+                saved.save(now, frames)
+            report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
 
     with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
         init_dir = None
         if spec.init_trial_id:
             init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
         started_s = time.monotonic()
-        host = Host(device=device, micro_batch=config["micro_batch"], shard=config["shard"], on_step=on_step)
+        host = Host(
+            device=device,
+            micro_batch=config["micro_batch"],
+            shard=config["shard"],
+            on_start=look,
+            on_step=on_step,
+            resume=standing.run if standing else None,
+        )
         trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
         trained_s = time.monotonic()
-        last = {point.name: point.value for point in trained.curve if point.step == steps}
-        report({"stage": "evaluate", "step": steps, "steps": steps, "loss": last["loss"]})
+        last = {point.name: point.value for point in trained.curve if point.step == last_step}
+        report({"stage": "evaluate", "step": last_step, "steps": last_step, **last})
         if rank != 0:
             return None
-        result = evaluate(spec.recipe, trained, clips("held_out"), config["micro_batch"])
+        result = evaluate(spec.recipe, trained, held_out, config["micro_batch"])
         evaluated_s = time.monotonic()
-        attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
         attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
     for name, table in (
         ("metrics.parquet", records.metrics_table(trained.curve)),
         ("samples.parquet", records.samples_table(result.scores)),
         ("overlays.parquet", records.overlays_table(result.overlays)),
+        ("film.parquet", records.film_table(frames)),
     ):
         attempt.put(name, records.to_parquet(table))
-    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss")}
+    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
     final["train.clips"] = float(trained.clips)
     return Outcome(
         metrics=final,
@@ -225,7 +261,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,
         data_wait_s=trained.data_wait_s,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        resumed_step=standing.run.step if standing else 0,
+        device=device_name,
         world_size=world,
         peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
     ).model_dump()

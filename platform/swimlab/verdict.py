@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 from scipy import special
+
+from swimlab import decision
+from swimlab.decision import Finding
 
 ALPHA = 0.05
 POWER = 0.8
@@ -40,13 +44,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only)."""
+    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
+    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test."""
 
     differences: tuple[float, ...]
     margin: float = 0.0
     non_inferiority: bool = False
     paper_gap: float | None = None
     direction_only: bool = False
+    same_trials: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,6 @@ class Outcome:
     evidence: Evidence
 
 
-# scipy.special rather than scipy.stats: the same values to 1e-16; 1000 simulated tables took a ninth of the time.
 def _critical(alpha: float, n: int) -> float:
     """Two-sided critical value of Student's t over n values."""
     return float(special.stdtrit(n - 1, 1 - alpha / 2))
@@ -88,18 +93,27 @@ def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     return Interval(n, mean, sd, mean - half, mean + half)
 
 
-def weigh(weights: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
-    """Per-seed contrast Σ weight · value, over the seeds that every named arm has (`values`: arm → seed → value)."""
-    seeds = set.intersection(*(set(values.get(arm, {})) for arm in weights))
-    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) for seed in sorted(seeds)}
+def weigh(
+    weights: Mapping[str, float],
+    values: Mapping[str, Mapping[int, float]],
+    trials: Mapping[str, Mapping[int, str]] | None = None,
+    above: float = 0.0,
+) -> dict[int, float]:
+    """Seed → weighted sum over arms minus `above`, for the seeds that every arm of `weights` has (arm → seed → value).
+
+    Seeds that stand for the very same `trials` (arm → seed → trial id; weights that nobody trained have no seed) are
+    one replicate, not several that agree.
+    """
+    seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in weights)))
+    if trials is not None:
+        first = {tuple(trials[arm][seed] for arm in weights): seed for seed in reversed(seeds)}
+        seeds = sorted(first.values())
+    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) - above for seed in seeds}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given."""
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
+    adjusted: list[float] = decision.holm(p_values).tolist()
     return adjusted
 
 
@@ -110,14 +124,22 @@ def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = Fal
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
     EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
-    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all.
+    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all. A claim between
+    arms that are the same trials is NOT_RUN and does not count in Holm's family.
     """
-    tested = [index for index, claim in enumerate(claims) if len(claim.differences) > 1]
-    direction = dict(zip(tested, holm([_p_direction(claims[i]) for i in tested]), strict=True))
-    sameness = dict(zip(tested, holm([_p_sameness(claims[i]) for i in tested]), strict=True))
-    return tuple(
-        _outcome(claim, direction.get(i), sameness.get(i), alpha, len(tested), mixed) for i, claim in enumerate(claims)
+    tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
+    family = [claims[i] for i in tested]
+    seen = [interval(claim.differences) for claim in family]
+    decided = decision.decide(
+        mean=[one.mean for one in seen],
+        sd=[one.sd or 0.0 for one in seen],
+        n=np.array([one.n for one in seen], int),
+        margin=[claim.margin for claim in family],
+        non_inferiority=np.array([claim.non_inferiority for claim in family], bool),
+        alpha=alpha,
     )
+    findings = dict(zip(tested, zip(map(Finding, decided.finding), decided.p_holm.tolist(), strict=True), strict=True))
+    return tuple(_outcome(claim, findings.get(i), alpha, len(tested), mixed) for i, claim in enumerate(claims))
 
 
 def seeds_to_settle(evidence: Evidence, alpha: float = ALPHA) -> int | None:
@@ -175,61 +197,40 @@ def _lower_null(evidence: Evidence) -> float:
     return -evidence.margin if evidence.non_inferiority else 0.0
 
 
-def _p_above(seen: Interval, null: float) -> float:
-    """One-sided p of "the true mean is ≤ null"."""
-    assert seen.sd is not None
-    if seen.sd == 0:
-        return 0.0 if seen.mean > null else 1.0
-    return float(special.stdtr(seen.n - 1, (null - seen.mean) * math.sqrt(seen.n) / seen.sd))
-
-
-def _p_below(seen: Interval, null: float) -> float:
-    return _p_above(Interval(seen.n, -seen.mean, seen.sd), -null)
-
-
-def _p_direction(evidence: Evidence) -> float:
-    seen = interval(evidence.differences)
-    return min(1.0, 2 * min(_p_above(seen, _lower_null(evidence)), _p_below(seen, -evidence.margin)))
-
-
-def _p_sameness(evidence: Evidence) -> float:
-    seen = interval(evidence.differences)
-    if seen.sd == 0 and abs(seen.mean) <= evidence.margin:
-        return 0.0
-    return min(1.0, 2 * max(_p_above(seen, -evidence.margin), _p_below(seen, evidence.margin)))
-
-
 def _power(shift: float, n: int, critical: float) -> float:
     """P(t > critical) under a noncentral t; `shift` is the true mean in standard errors from the null."""
     return float(1 - special.nctdtr(n - 1, shift, critical))
 
 
 def _outcome(
-    evidence: Evidence, p_direction: float | None, p_same: float | None, alpha: float, claims: int, mixed: bool
+    evidence: Evidence, found: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
 ) -> Outcome:
-    seen = interval(evidence.differences) if evidence.differences else None
+    """`found`: the finding and Holm's p, None for a claim that was not tested."""
+    seen = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
 
     def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> Outcome:
-        return Outcome(verdict, reason, seen, None if mixed else p_direction, seeds_needed, evidence)
+        return Outcome(verdict, reason, seen, found[1] if found and not mixed else None, seeds_needed, evidence)
 
+    if evidence.same_trials:
+        return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
     if seen is None:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
     if mixed:
         return out(None, "MIXED: the trials come from different numerics classes; rerun them on one")
-    if p_direction is None or p_same is None or seen.low is None or seen.high is None:
+    if found is None or seen.low is None or seen.high is None:
         return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
     delta, gap = evidence.margin, evidence.paper_gap
     bound = "−δ" if evidence.non_inferiority and delta else "0"
-    if p_direction <= alpha and seen.mean > _lower_null(evidence):
+    if found[0] is Finding.ABOVE:
         if evidence.direction_only or gap is None:
             why = "direction only" if evidence.direction_only else "the paper prints no number to compare"
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}")
         if seen.low <= gap <= seen.high:
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval")
         return out(Verdict.SHIFTED, f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval")
-    if p_direction <= alpha and seen.mean < -delta:
+    if found[0] is Finding.BELOW:
         return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
-    if p_same <= alpha:
+    if found[0] is Finding.INSIDE:
         same = "identical in every seed" if seen.sd == 0 and seen.mean == 0 else f"interval inside ±{delta:g}"
         return out(Verdict.EQUIVALENT, same)
     needed = seeds_to_settle(evidence, alpha / claims)

@@ -6,6 +6,7 @@ All metrics read one noun over all annotated pixels of the video at once: `map_N
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 from scipy.stats import rankdata
 
 Values = NDArray[np.float64]
@@ -21,7 +22,11 @@ def scores(map_N: Values, mask_N: Mask, *, threshold: float) -> dict[str, float]
         "nss": nss(map_N, mask_N),
         "mass": mass(map_N, mask_N),
         "precision": precision(map_N, mask_N, threshold),
-        **{f"gamepoint_{percent}pct": game_point(map_N, mask_N, percent / 100) for percent in (1, 5, 10)},
+        **{
+            f"gamepoint_{percent}pct": game_point(map_N, mask_N, round(percent / 100 * len(map_N)))
+            for percent in (1, 5, 10)
+        },
+        **{f"gamepoint_top{k}": game_point(map_N, mask_N, k) for k in (1, 5, 10, 50, 100)},
     }
 
 
@@ -70,10 +75,17 @@ def precision(map_N: Values, mask_N: Mask, threshold: float) -> float:
     return float(mask_N[above].mean())
 
 
-def game_point(map_N: Values, mask_N: Mask, fraction: float) -> float:
-    """GamePoint@P: share of the highest `fraction` of pixels that lies inside the mask (paper, Table 6). Ties at the
-    last rank share it: which of them a partial sort returns depends on the processor."""
-    k = max(1, round(fraction * len(map_N)))
+def entropy(map_K: Values) -> float | None:
+    """Of the map as a distribution over visual tokens, in nats: ln K when it looks everywhere, 0 at one token. None for
+    a map that is zero everywhere."""
+    total = map_K.sum()
+    return float(entr(map_K / total).sum()) if total > 0 else None
+
+
+def game_point(map_N: Values, mask_N: Mask, k: int) -> float:
+    """GamePoint@K: share of the `k` highest pixels that lies inside the mask (paper, Tables 6 and 7; at least one, at
+    most all of them). Ties at the last rank share it: which of them a partial sort returns depends on the processor."""
+    k = min(max(1, k), len(map_N))
     last = np.partition(map_N, -k)[-k]
     above, tied = map_N > last, map_N == last
     return float((mask_N[above].sum() + (k - above.sum()) * mask_N[tied].mean()) / k)

@@ -2,7 +2,15 @@
 
 from swim.recipe import Frozen
 
-METRIC_FAMILIES = ("attention.", "attention_own.", "answer.")  # what `swim.evaluate` measures
+# What `swim.evaluate` measures.
+METRIC_FAMILIES = (
+    "attention.",
+    "attention_own.",
+    "attention_attribute.",
+    "attention_its_noun.",
+    "attention_gap.",
+    "answer.",
+)
 
 
 class MetricPoint(Frozen):
@@ -41,3 +49,14 @@ class Overlay(Frozen):
     masks: bytes
     map: bytes
     annotated: tuple[bool, ...]
+
+
+class FilmFrame(Frozen):
+    """A noun's attention map at one moment of training; frames and masks are in the `Overlay` of equal key and tag."""
+
+    step: int
+    key: str
+    tag: int
+    noun: str
+    grid: tuple[int, int, int]
+    map: bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swim import recipes
+from swim.supervision.layers import resolve
 from swimlab import Ablation, cli
 from swimlab.settings import Settings
 
@@ -22,6 +23,7 @@ FILES = [
 FLAGS = {
     "command",
     "recipe",
+    "seeds",
     "store",
     "workers",
     "shard",
@@ -41,14 +43,32 @@ def ablations(file: Path) -> list[Ablation]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_an_experiment_is_one_ablation_with_a_question(file: Path) -> None:
-    (found,) = ablations(file)
-    assert found.question.endswith("?")
-    assert file.read_text().count("\n") < 60
+def test_an_experiment_is_short_and_asks_questions(file: Path) -> None:
+    assert all(found.question.endswith("?") for found in ablations(file))
+    assert file.read_text().count("\n") <= 60
+
+
+def test_the_book_holds_every_table_of_the_paper() -> None:
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        tables = runpy.run_path(str(EXPERIMENTS / "paper.py"))["TABLES"]
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+    assert len({table.name for table in tables}) == len(tables)
+    own = {found.name for file in FILES for found in ablations(file)} - {"train", "objective"}
+    assert {table.name for table in tables} == own
+
+
+def test_table_3_names_the_papers_layers_and_stays_apart_on_twelve() -> None:
+    (table,) = ablations(EXPERIMENTS / "sweep_layers.py")
+    choices = [arm.overrides["objective.layers"] for arm in table.arms if "objective.layers" in arm.overrides]
+    assert [resolve(c, 28) for c in choices][3:5] == [(1, 7, 13), (9, 18, 27)]
+    assert resolve(choices[-2], 28) == (1, 4, 7, 10, 13, 16, 19, 22, 25)
+    assert len({resolve(c, 12) for c in choices}) == 12
 
 
 def test_table_4_holds_the_papers_numbers() -> None:
-    (table,) = ablations(EXPERIMENTS / "sweep_fusion.py")
+    table, _ = ablations(EXPERIMENTS / "sweep_fusion.py")
     assert dict(table.paper.rows) == {"mean": 3.78, "add": 3.57, "pool": 3.49, "product": 3.55}
     assert [arm.name for arm in table.arms] == ["mean", "add", "pool", "product", "released-fusion", "control"]
     assert tuple(table.seeds) == (0, 1, 2)
@@ -80,7 +100,7 @@ def test_plan_lists_trials_and_what_they_start_from(tmp_path: Path) -> None:
     done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", "--cache", "cache", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "20 to run" in done.stdout
-    assert done.stdout.count("starts arms") == 2
+    assert done.stdout.count("starts arms") == 4  # captions and lists, for either page
     assert not (tmp_path / "swimlab-store").exists()
 
 

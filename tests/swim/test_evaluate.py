@@ -1,5 +1,6 @@
 """Evaluation: the same ruler for every arm, answers counted against their ceiling, nothing silently left out."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,19 @@ import torch
 
 from swim import models
 from swim.data.masks import decode
+from swim.data.samples import parse_row
 from swim.data.shapes_words import ceiling, plain
-from swim.evaluate import evaluate, summarise
+from swim.data.shapes_world import row
+from swim.data.types import Clip
+from swim.evaluate import evaluate, film, summarise
 from swim.evaluation import metrics
 from swim.evaluation.types import SampleScore
+from swim.recipe import ShapesWorld
 from swim.supervision.documents import documents
 from swim.supervision.maps import noun_maps, plan_reading, upsample
 from swim.train import Trained, encoder_for
+
+FAMILIES = ("attribute", "its_noun", "gap")
 
 
 @pytest.fixture
@@ -87,6 +94,7 @@ def test_attention_scores_are_the_metrics_of_the_questions_nouns(nano, trained, 
         frames_T = [decode(rle) for rle in noun.masks.values()]
         inside_N = np.stack([frames_T[0] | frames_T[1], frames_T[2] | frames_T[3]]).ravel() > 0
         wanted = metrics.scores(map_N, inside_N, threshold=0.5)
+        wanted["entropy"] = metrics.entropy(item.map_PHW.double().numpy().ravel())
         rows = {s.metric: s for s in found.scores if (s.key, s.tag) == (sample.clip.key, 2)}
         assert {f"attention.{name}" for name in wanted} == {name for name in rows if "own" not in name}
         for name, value in wanted.items():
@@ -165,3 +173,34 @@ def test_building_from_a_folder_evaluates_alike(nano, trained, clips, tmp_path):
     model, tokenizer = models.build(nano.model, tmp_path / "saved")
     loaded = Trained(model.eval(), tokenizer, encoder_for(nano, model, tokenizer), [])
     assert evaluate(nano, loaded, clips[:2]) == evaluate(nano, trained, clips[:2])
+
+
+def test_attributes_are_read_beside_the_nouns_that_have_one(nano, trained, clips):
+    data = ShapesWorld(prompts="attribute", difficulty="hard-twins", objects=3)
+    twins = []
+    for index in range(3):
+        entry, frames_THWC = row(data, "train", index)
+        sample = parse_row(json.loads(json.dumps(entry)), file="twins.json", row=index)
+        twins.append(Clip(sample.key, sample.turns, frames_THWC, (0, 1, 2, 3), 4.0, sample.tracks))
+    asked = nano.override({"evaluation.attributes": True})
+    found = evaluate(asked, trained, twins)
+    told = [turn for clip in twins for turn in clip.turns if turn.human.split("<ins>")[0].split()[-1] != "the"]
+    rows = [row for row in found.scores if row.metric == "attention_attribute.entropy"]
+    assert 0 < len(rows) == len(told) < sum(len(clip.turns) for clip in twins) + 1
+    for name in ("entropy", "ap"):
+        values = {f: [r.value for r in found.scores if r.metric == f"attention_{f}.{name}"] for f in FAMILIES}
+        assert values["gap"] == pytest.approx(np.subtract(values["its_noun"], values["attribute"]))
+        assert values["its_noun"] != values["attribute"]
+    before = evaluate(asked.override({"evaluation.readout.query": "before"}), trained, twins)
+    by_tag = {(r.key, r.tag): r.value for r in before.scores if r.metric == "attention.ap"}
+    assert all(by_tag[r.key, r.tag] == r.value for r in found.scores if r.metric == "attention_attribute.ap")
+    assert not any(name.startswith("attention_gap") for name in evaluate(asked, trained, clips).metrics)
+
+
+def test_a_film_frame_is_the_map_of_the_overlay(nano, trained, clips):
+    frames = film(nano, trained, clips[:4], 7)
+    overlays = evaluate(nano, trained, clips).overlays
+    assert [(f.step, f.key, f.tag, f.grid) for f in frames] == [(7, o.key, o.tag, o.grid) for o in overlays]
+    for frame, overlay in zip(frames, overlays, strict=True):
+        ours, theirs = np.frombuffer(frame.map, np.float32), np.frombuffer(overlay.map, np.float32)
+        assert ours == pytest.approx(theirs, abs=1e-6)

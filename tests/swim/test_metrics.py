@@ -34,6 +34,8 @@ def test_by_hand():
             "gamepoint_1pct": 1.0,
             "gamepoint_5pct": 1.0,
             "gamepoint_10pct": 1.0,
+            "gamepoint_top1": 1.0,
+            **{f"gamepoint_top{k}": 0.5 for k in (5, 10, 50, 100)},  # all four pixels, two of them inside
         }
     )
     worst = metrics.scores(MAP_N, ~MASK_N, threshold=0.5)
@@ -82,9 +84,9 @@ def test_ties_share():
     map_N = np.array([1.0, 1.0, 1.0, 0.0])
     mask_N = np.array([True, False, False, True])
     assert metrics.pointing(map_N, mask_N) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 0.5) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 0.75) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 1.0) == pytest.approx(1 / 2)
+    assert metrics.game_point(map_N, mask_N, 2) == pytest.approx(1 / 3)
+    assert metrics.game_point(map_N, mask_N, 3) == pytest.approx(1 / 3)
+    assert metrics.game_point(map_N, mask_N, 4) == pytest.approx(1 / 2)
     assert metrics.precision(map_N, mask_N, 0.5) == pytest.approx(1 / 3)
 
 
@@ -96,8 +98,14 @@ def test_a_constant_map_scores_as_chance(value):
     assert list(found.values()) == pytest.approx([0.3] * len(found))
 
 
-def test_game_point_takes_the_top_percent():
+def test_game_point_takes_the_top():
     map_N = np.linspace(0, 1, 200)
-    mask_N = np.arange(200) >= 190
-    scores = [metrics.game_point(map_N, mask_N, share) for share in (0.01, 0.05, 0.1)]
-    assert scores == pytest.approx([1.0, 1.0, 0.5])
+    found = metrics.scores(map_N, np.arange(200) >= 190, threshold=0.5)
+    assert [found[f"gamepoint_{percent}pct"] for percent in (1, 5, 10)] == pytest.approx([1.0, 1.0, 0.5])
+    assert [found[f"gamepoint_top{k}"] for k in (1, 10, 50, 100)] == pytest.approx([1.0, 1.0, 0.2, 0.1])
+
+
+def test_entropy_is_the_logarithm_of_the_cells_looked_at():
+    assert metrics.entropy(np.array([0.0, 3.0, 0.0])) == 0
+    assert metrics.entropy(np.array([2.0, 0.0, 2.0, 2.0, 2.0])) == pytest.approx(np.log(4))
+    assert metrics.entropy(np.zeros(5)) is None

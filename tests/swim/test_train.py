@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from swim import models
+from swim.checkpoint import Checkpoint
 from swim.evaluate import evaluate
 from swim.hermetic import hermetic
 from swim.recipe import HubModel, Lora, Objective, Optim
@@ -53,7 +54,7 @@ def test_micro_batches_change_nothing_but_rounding(nano, clips):
 
 def test_the_curve_adds_up_and_is_told(nano, clips):
     told = []
-    trained = train(nano, clips, host=Host(on_step=lambda step, values: told.append((step, values))))
+    trained = train(nano, clips, host=Host(on_step=lambda step, values, now: told.append((step, values))))
     assert [step for step, _ in told] == [1, 2, 3]
     assert [values["loss"] for _, values in told] == curve(trained, "loss")
     total = np.add(0.05 * np.array(curve(trained, "text_loss")), curve(trained, "mask_loss"))
@@ -245,3 +246,64 @@ def test_small_steps_are_not_lost_to_bf16(hub, clips):
 def test_layers_that_the_checkpoint_does_not_have(hub):
     with pytest.raises(ValueError, match=r"model\.layers says 28"):
         models.build(hub.model.model_copy(update={"layers": 28}))
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapted"])
+def test_a_stopped_run_that_goes_on_ends_with_the_same_bytes(nano, clips, tmp_path, kind):
+    recipe = nano.override({"optim": Optim(steps=6, batch=4, warmup_steps=2)})
+    if kind == "adapted":
+        models.save(*models.build(nano.model), tmp_path / "base")
+        spec = HubModel(path=str(tmp_path / "base"), layers=3, cell_px=8, lora=Lora(rank=2, alpha=4))
+        recipe = recipe.override({"model": spec})
+    uninterrupted = train(recipe, clips)
+
+    def stop(step, values, now):
+        if step == 4:
+            now.checkpoint().save(tmp_path / "step")
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(recipe, clips, host=Host(on_step=stop))
+    torch.manual_seed(99)
+    steps = []
+    host = Host(resume=Checkpoint.load(tmp_path / "step"), on_step=lambda step, values, now: steps.append(step))
+    resumed = train(recipe, clips, host=host)
+    assert steps == [5, 6]
+    assert resumed.curve == uninterrupted.curve
+    ours, theirs = resumed.model.state_dict(), uninterrupted.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_checkpoint_of_another_model_is_refused(nano, clips, tmp_path):
+    kept = []
+    train(nano, clips, host=Host(on_step=lambda step, values, now: kept.append(now.checkpoint())))
+    other = nano.override({"model.layers": 2, "objective.layers": (1,), "evaluation.readout.layers": (1,)})
+    with pytest.raises(ValueError, match="checkpoint is of another model"):
+        train(other, clips, host=Host(resume=kept[0]))
+
+
+def test_looking_at_a_run_changes_nothing(nano, clips):
+    alone = train(nano, clips)
+    seen = []
+
+    def look(now):
+        with now.trained() as trained:
+            torch.rand(3)
+            seen.append(evaluate(nano, trained, clips).metrics["attention.ap"])
+
+    watched = train(nano, clips, host=Host(on_start=look, on_step=lambda step, values, now: look(now)))
+    assert watched.curve == alone.curve
+    assert len(set(seen)) == nano.optim.steps + 1
+    assert seen[-1] == evaluate(nano, alone, clips).metrics["attention.ap"]
+
+
+def test_no_steps_leave_the_weights_as_they_were(nano, clips, tmp_path):
+    base = train(nano, clips)
+    models.save(base.model, base.tokenizer, tmp_path)
+    same = train(nano.override({"optim.steps": 0}), clips, init_dir=tmp_path)
+    assert same.curve == []
+    assert evaluate(nano, same, clips).scores == evaluate(nano, base, clips).scores

@@ -44,7 +44,9 @@ def run(rank, folder, recipes, clips):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for name, recipe in recipes.items():
         told = []
-        host = Host(micro_batch=1, shard=name != "copies", on_step=lambda step, values, told=told: told.append(values))
+        host = Host(
+            micro_batch=1, shard=name != "copies", on_step=lambda step, values, now, told=told: told.append(values)
+        )
         trained = train(recipe, clips, host=host)
         if rank == 0:
             (folder / f"{name}.json").write_text(json.dumps(told))
@@ -61,7 +63,7 @@ def test_two_ranks_of_unequal_clips_train_as_one(full, adapted, uneven, tmp_path
     mp.spawn(run, args=(tmp_path, recipes, uneven), nprocs=2)
     for name, recipe in recipes.items():
         alone = []
-        trained = train(recipe, uneven, host=Host(on_step=lambda step, values, alone=alone: alone.append(values)))
+        trained = train(recipe, uneven, host=Host(on_step=lambda step, values, now, alone=alone: alone.append(values)))
         together = json.loads((tmp_path / f"{name}.json").read_text())
         assert len(alone) == len(together) == recipe.optim.steps
         exact = name != "adapted"  # bf16 rounds otherwise in a batch of four than in four of one

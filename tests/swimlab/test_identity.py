@@ -62,6 +62,15 @@ def test_without_mask_loss_the_arm_is_forgotten():
         assert identity.canonical(control.override({path: value})) != identity.canonical(control)
 
 
+def test_without_steps_only_weights_data_and_ruler_count():
+    base = SMOKE.override({"optim.steps": 0})
+    same = base.override({"objective.mask_weight": 0, "objective.fusion": "max", "optim.lr": 1.0, "seed": 7})
+    assert identity.canonical(base) == identity.canonical(same)
+    assert identity.code_modules(base) == identity.code_modules(same)
+    for path, value in {"evaluation.readout.layers": (0,), "data.seed": 9, "model.seed": 1, "optim.steps": 1}.items():
+        assert identity.canonical(base.override({path: value})) != identity.canonical(base)
+
+
 def test_layers_are_what_they_resolve_to():
     by_name = SMOKE.override({"objective.layers": "even:2", "evaluation.readout.layers": "all"})
     by_number = SMOKE.override({"objective.layers": (3, 1), "evaluation.readout.layers": (0, 1, 2, 3)})

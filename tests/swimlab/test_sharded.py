@@ -36,7 +36,7 @@ def test_the_flag_and_the_variable(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def run(settings: Settings) -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), settings, lambda: nano.recipe(steps=12, base=False))
+        cli.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], settings, lambda: nano.recipe(steps=12, base=False))
     return int(ended.value.code or 0)
 
 

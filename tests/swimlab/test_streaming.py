@@ -61,7 +61,7 @@ def test_a_streamed_trial_is_the_stored_trial(four_cpus: None, data: NLReferFile
     for name, flags in (("stored", {}), ("streamed", {"clips": "stream", "decode_cpus": 2})):
         chosen = Settings(store=str(tmp_path / name), cache=tmp_path / "cache", workers=2, **flags)
         with pytest.raises(SystemExit) as ended:
-            cli.run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), chosen, lambda: recipe)
+            cli.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], chosen, lambda: recipe)
         assert ended.value.code == 0
         store = SweepStore(chosen.store)
         ((trial_id, record),) = store.records().items()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,16 +19,18 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli, cluster
+from swimlab import Arm, cli, cluster, records
 from swimlab.ablation import Ablation
+from swimlab.plan import make_plan
 from swimlab.records import TrialRecord
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.training import train_loop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).parents[2]
-DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "checkpoint/model.safetensors")
+DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "film.parquet", "checkpoint/model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def two_cpus(_s3_environment: None) -> Iterator[None]:
 def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settings: Any) -> int:
     chosen = Settings(store=store, cache=tmp_path / "cache", **settings)
     with pytest.raises(SystemExit) as ended:
-        cli.run(ablation, chosen, lambda: recipe)
+        cli.run([ablation], chosen, lambda: recipe)
     return int(ended.value.code or 0)
 
 
@@ -92,6 +95,47 @@ def test_a_sweep_ends_with_a_table_and_is_cached(
     assert "lemon" in printed  # per-noun scores, by pyarrow
     assert "control" in printed  # arms, by DuckDB
     assert "<html" in (tmp_path / "store/reports/nano/nano/index.html").read_text()[:200]
+
+
+def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: Path) -> None:
+    """Its files are those of a trial that nobody stopped; what it left on the way is gone."""
+    recipe = nano.recipe(steps=25, base=False)
+    one = nano.ablation(seeds=(0,), arms=(Arm("swim"),))
+    assert run(one, str(tmp_path / "store"), tmp_path, recipe) == 0
+    store = SweepStore(str(tmp_path / "store"))
+    (whole,) = store.records().values()
+    film = records.film_from_table(records.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
+    assert [frame.step for frame in film[:: recipe.evaluation.overlays]] == [0, 10, 20]
+    (spec,) = make_plan(one, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves[0]
+    store.backend.delete(f"records/{spec.trial_id}.json")
+    shutil.rmtree(tmp_path / "store/attempts")
+
+    def attempt(until: int) -> dict[str, Any] | None:
+        claimed = store.claim(spec.trial_id)
+        assert claimed
+
+        def report(values: dict[str, Any]) -> None:
+            if values["step"] == until:
+                raise ConnectionError("the node is gone")
+
+        config = {"spec": spec.model_dump_json(), "store": store.uri, "attempt": claimed.number, "nonce": claimed.nonce}
+        local = {"report": report, "gpu": False}
+        try:
+            return train_loop(config | {"micro_batch": None, "shard": False, "decode_cpus": 0, "local": local})
+        except ConnectionError:
+            claimed.fail("gone", "ConnectionError")
+            return None
+
+    assert attempt(until=20) is None
+    left = store.list_files(f"attempts/{spec.trial_id}/1/steps")
+    assert {path.split("/")[4] for path in left} == {"20"}
+    resumed = attempt(until=-1)
+    assert resumed
+    assert resumed["resumed_step"] == 20
+    assert {name: resumed["files"][name]["sha256"] for name in DECIDED} == {
+        name: whole.files[name].sha256 for name in DECIDED
+    }
+    assert resumed["metrics"] == whole.metrics
 
 
 def test_the_same_sweep_on_s3(
@@ -233,7 +277,7 @@ EXPERIMENT = """
     from swimlab.settings import Settings
 
     if __name__ == "__main__":
-        cli.run(nano.ablation(seeds=(0, 1, 2)), cli.settings(Settings), lambda: nano.recipe(steps=40))
+        cli.run([nano.ablation(seeds=(0, 1, 2))], cli.settings(Settings), lambda: nano.recipe(steps=40))
 """
 
 

@@ -1,0 +1,15 @@
+"""Every table and figure in one session: trials that several share are run once, and the index page shows them all."""
+
+from control import CONTROL
+from noun_vs_attribute import NOUN_VS_ATTRIBUTE
+from sweep_data_fraction import FIGURE_4
+from sweep_fusion import INTERACTION, TABLE_4
+from sweep_layers import TABLE_3
+from sweep_loss import TABLE_5
+from sweep_loss_weight import LOSS_WEIGHT
+
+# Longest first, so that the machine is busy to the end.
+TABLES = (TABLE_3, CONTROL, TABLE_4, INTERACTION, TABLE_5, LOSS_WEIGHT, FIGURE_4, NOUN_VS_ATTRIBUTE)
+
+if __name__ == "__main__":
+    TABLES[0].main(*TABLES[1:])

@@ -1,0 +1,114 @@
+"""What changed between two protocols of one ablation, in words a reader of the table understands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Content = Mapping[str, Any]
+
+
+def changes(before: Content, after: Content) -> tuple[str, ...]:
+    """One phrase a change ("seeds 3 → 8 (added 3, 4, 5, 6, 7)"); empty when nothing differs. Both are contents of
+    `swimlab.protocol.content`; a part that only a newer version writes is named like any other."""
+    named: dict[str, Callable[[Any, Any], list[str]]] = {
+        "seeds": _seeds,
+        "arms": _arms,
+        "claims": _claims,
+        "metrics": _metrics,
+        "recipe": lambda old, new: [f"recipe: {text}" for text in _fields(old, new)],
+        "data": _data,
+    }
+    found = []
+    for part in dict.fromkeys([*named, *sorted({*before, *after})]):
+        old, new = before.get(part), after.get(part)
+        if old == new:
+            continue
+        if part in named and old is not None and new is not None:
+            found += named[part](old, new)
+        else:
+            found += _fields({part: old} if part in before else {}, {part: new} if part in after else {})
+    return tuple(found)
+
+
+def _seeds(old: list[int], new: list[int]) -> list[str]:
+    moved = [
+        f"{word} {', '.join(map(str, sorted(seeds)))}"
+        for word, seeds in (("added", set(new) - set(old)), ("removed", set(old) - set(new)))
+        if seeds
+    ]
+    return [f"seeds {len(old)} → {len(new)} ({'; '.join(moved)})"]
+
+
+def _arms(old: Content, new: Content) -> list[str]:
+    return _members("arm", old, new, lambda name: [f"arm {name}: {text}" for text in _fields(old[name], new[name])])
+
+
+def _claims(old: Content, new: Content) -> list[str]:
+    def moved(name: str) -> list[str]:
+        mine, theirs = old[name], new[name]
+        found = []
+        if mine["margin"] != theirs["margin"]:
+            found.append(f"claim {name}: margin {mine['margin']:g} → {theirs['margin']:g}")
+        if mine["contrast"] != theirs["contrast"]:
+            found.append(
+                f"claim {name}: compares {', '.join(theirs['contrast'])} (before: {', '.join(mine['contrast'])})"
+            )
+        return found
+
+    return _members("claim", old, new, moved)
+
+
+def _metrics(old: Content, new: Content) -> list[str]:
+    def primary(metrics: Content) -> str:
+        return next(name for name, metric in metrics.items() if metric["primary"])
+
+    def moved(name: str) -> list[str]:
+        found, mine, theirs = [], old[name], new[name]
+        if mine["measured"] != theirs["measured"]:
+            found.append(f"metric {name}: measured as {theirs['measured']}, before as {mine['measured']}")
+        if mine["higher_is_better"] != theirs["higher_is_better"]:
+            found.append(f"metric {name}: {'higher' if theirs['higher_is_better'] else 'lower'} is better now")
+        return found
+
+    found = _members("metric", old, new, moved)
+    if primary(old) != primary(new):
+        found.insert(0, f"primary metric {primary(old)} → {primary(new)}")
+    return found
+
+
+def _data(old: Content, new: Content) -> list[str]:
+    moved = [arm for arm in new if arm in old and old[arm] != new[arm]]
+    if not moved:
+        return []  # an arm came or went, and that is said already
+    return [f"the data changed (of {'every arm' if len(moved) == len(new) else ', '.join(moved)})"]
+
+
+def _members(what: str, old: Content, new: Content, moved: Callable[[str], list[str]]) -> list[str]:
+    found = [f"{what} {name} added" for name in new if name not in old]
+    found += [f"{what} {name} removed" for name in old if name not in new]
+    return found + [text for name in new if name in old and old[name] != new[name] for text in moved(name)]
+
+
+def _fields(old: Content, new: Content) -> list[str]:
+    mine, theirs = _flat(old), _flat(new)
+    found = []
+    for path in sorted({*mine, *theirs}):
+        if path not in mine:
+            found.append(f"{path} = {theirs[path]} added")
+        elif path not in theirs:
+            found.append(f"{path} = {mine[path]} removed")
+        elif mine[path] != theirs[path]:
+            found.append(f"{path} {mine[path]} → {theirs[path]}")
+    return found
+
+
+def _flat(tree: Content, prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return found

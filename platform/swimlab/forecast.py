@@ -1,0 +1,129 @@
+"""What a plan will take, from what like trials took. Without a like trial the answer is "unknown", never a guess.
+
+Like means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swimlab.plan import TrialSpec
+from swimlab.records import TrialRecord
+
+# What an estimate rests on, best first.
+SAME, LIKE, ROUGH = "same recipe", "same model, data and batch", "same model, scaled by steps × batch"
+
+# These do not move the time of a step: which clips, not how large they are.
+_WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one trial will take: medians over `records` trials that are alike as far as `source` says; `device` is where
+    they ran. `cpu_s` is of the trial's own process."""
+
+    wall_s: float
+    cpu_s: float
+    size_bytes: int
+    records: int
+    source: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The trials to run together. `unknown`: those without an estimate, which are in no sum; with any of them `wall_s`,
+    from the first trial's start to the last one's end, is None: a schedule with holes is none."""
+
+    trials: int
+    unknown: int
+    trials_s: float
+    device_hours: float
+    size_bytes: int
+    wall_s: float | None
+    devices: tuple[str, ...]
+
+
+def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> Estimate | None:
+    """From the trials most like this one; None without one of the same model."""
+    mine = spec.recipe.model_dump(mode="json")
+    groups: dict[str, list[tuple[TrialRecord, float]]] = {}
+    for record in records:
+        how = _likeness(mine, record.recipe)
+        if how is not None and (wall_s := _scaled_wall_s(mine, record, how)) is not None:
+            groups.setdefault(how, []).append((record, wall_s))
+    for how in (SAME, LIKE, ROUGH):
+        if found := groups.get(how):
+            return Estimate(
+                wall_s=statistics.median(wall_s for _, wall_s in found),
+                cpu_s=statistics.median(r.cost.cpu_s * wall_s / r.cost.wall_s for r, wall_s in found),
+                size_bytes=round(statistics.median(sum(f.size_bytes for f in r.files.values()) for r, _ in found)),
+                records=len(found),
+                source=how,
+                device=", ".join(sorted({str(r.provenance.numerics.get("device", "?")) for r, _ in found})),
+            )
+    return None
+
+
+def totals(
+    waves: Sequence[Sequence[TrialSpec]],
+    estimates: Mapping[str, Estimate | None],
+    *,
+    at_a_time: int,
+    devices_a_trial: int,
+) -> Totals:
+    """`estimates`: trial id → estimate. Waves run one after another, `at_a_time` trials each; preparing the data is not
+    counted."""
+    found = [[estimates[spec.trial_id] for spec in wave] for wave in waves]
+    known = [one for wave in found for one in wave if one is not None]
+    trials, trials_s = sum(map(len, found)), math.fsum(one.wall_s for one in known)
+    spans = [_span_s([one.wall_s for one in wave if one is not None], at_a_time) for wave in found]
+    return Totals(
+        trials=trials,
+        unknown=trials - len(known),
+        trials_s=trials_s,
+        device_hours=trials_s * devices_a_trial / 3600,
+        size_bytes=sum(one.size_bytes for one in known),
+        wall_s=math.fsum(spans) if trials == len(known) else None,
+        devices=tuple(sorted({one.device for one in known})),
+    )
+
+
+def _span_s(walls_s: Sequence[float], at_a_time: int) -> float:
+    """How long trials take when the next starts as one ends, in the order of the plan."""
+    free_s = [0.0] * at_a_time
+    for wall_s in walls_s:
+        heapq.heappush(free_s, heapq.heappop(free_s) + wall_s)
+    return max(free_s)
+
+
+def _likeness(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    def without(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        return {name: value for name, value in tree.items() if name not in names}
+
+    if without(mine["model"], ["seed"]) != without(theirs.get("model", {}), ["seed"]):
+        return None
+    # Not what it starts from: weights of the same shape take the same time.
+    unnamed = ("name", "seed", "init")
+    if without(mine, unnamed) == without(theirs, unnamed):
+        return SAME
+    same_data = without(mine["data"], _WHICH_CLIPS) == without(theirs.get("data", {}), _WHICH_CLIPS)
+    return LIKE if same_data and mine["optim"]["batch"] == theirs.get("optim", {}).get("batch") else ROUGH
+
+
+def _scaled_wall_s(mine: Mapping[str, Any], record: TrialRecord, how: str) -> float | None:
+    """The record's time with its training scaled to our steps; None where it did not train and we do."""
+    cost, optim = record.cost, record.recipe.get("optim", {})
+    if how == SAME:
+        return cost.wall_s if cost.wall_s > 0 else None
+    theirs, ours = optim.get("steps", 0), mine["optim"]["steps"]
+    if how == ROUGH:
+        theirs, ours = theirs * optim.get("batch", 0), ours * mine["optim"]["batch"]
+    if cost.wall_s <= 0 or (not theirs and ours):
+        return None
+    return max(0.0, cost.wall_s - cost.train_s) + (cost.train_s * ours / theirs if ours else 0.0)

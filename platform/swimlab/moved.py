@@ -1,0 +1,93 @@
+"""Why a planned trial is new although the store has a result of the same recipe: which module, data or base moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from swim.recipe import Recipe
+from swimlab import identity
+from swimlab.closure import IdentityError, archived_hashes
+from swimlab.plan import TrialSpec
+from swimlab.records import TrialRecord
+from swimlab.store import SweepStore
+
+
+@dataclass(frozen=True)
+class Move:
+    """`earlier`: the newest result of the same canonical recipe, under another name. `modules` (or packaged data files)
+    of `swim` differ from what it ran; None when its sources are not in the store. `data`, `base`: the data, or the
+    trial it starts from, is another one."""
+
+    earlier: str
+    modules: tuple[str, ...] | None
+    data: bool
+    base: bool
+
+    @property
+    def text(self) -> str:
+        """`swim.train, swim.data.video; the data` and the like."""
+        parts = []
+        if self.modules is None:
+            parts.append("the code (its earlier sources are not in the store)")
+        elif self.modules:
+            parts.append(", ".join(self.modules))
+        parts += ["the data"] * self.data + ["what it starts from"] * self.base
+        return "; ".join(parts) or "the weights in model.path"
+
+
+class Moves:
+    """Earlier results by canonical recipe. Records of a recipe that this code cannot read are in none of them; how many
+    is `unread`."""
+
+    def __init__(self, store: SweepStore, records: Iterable[TrialRecord]) -> None:
+        self._store = store
+        self._earlier: dict[str, list[TrialRecord]] = {}
+        self._archives: dict[str, dict[str, str] | None] = {}
+        self.unread = 0
+        for record in records:
+            try:
+                name = identity.canonical(Recipe.model_validate(record.recipe))
+            except (ValueError, IdentityError):  # pydantic's error is a ValueError
+                self.unread += 1
+                continue
+            self._earlier.setdefault(name, []).append(record)
+
+    def earlier(self, recipe: Recipe) -> TrialRecord | None:
+        """The newest result of the same canonical recipe, whatever its code and data."""
+        found = self._earlier.get(identity.canonical(recipe), [])
+        return max(found, key=lambda record: record.provenance.finished_at, default=None)
+
+    def of(self, spec: TrialSpec) -> Move | None:
+        """What moved between the newest result and this new trial; None when there is no such result."""
+        if (record := self.earlier(spec.recipe)) is None or record.trial_id == spec.trial_id:
+            return None
+        modules: tuple[str, ...] | None = ()
+        if record.code_fingerprint != spec.code_fingerprint:
+            theirs = self._hashes(record.code_fingerprint)
+            modules = None if theirs is None else differing(theirs, identity.code_modules(spec.recipe))
+        return Move(
+            earlier=record.trial_id,
+            modules=modules,
+            data=record.data_fingerprint != spec.data_fingerprint,
+            base=record.init_trial_id != spec.init_trial_id,
+        )
+
+    def _hashes(self, fingerprint: str) -> dict[str, str] | None:
+        if fingerprint not in self._archives:
+            try:
+                packed = self._store.read(f"code/{fingerprint}.tar.gz")
+                self._archives[fingerprint] = archived_hashes(packed)
+            except FileNotFoundError:
+                self._archives[fingerprint] = None
+        return self._archives[fingerprint]
+
+
+def differing(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Names whose content differs, came or went."""
+    moved = []
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            note = " (new)" if name not in before else " (gone)" if name not in now else ""
+            moved.append(name + note)
+    return tuple(moved)

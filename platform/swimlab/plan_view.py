@@ -1,0 +1,191 @@
+"""`plan`: what would run, what it takes, what it could find, and why a trial that ran before is new. Writes nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from swimlab import plan as plans
+from swimlab import protocol
+from swimlab.clips import load_prepared
+from swimlab.forecast import Estimate, Totals, estimate, totals
+from swimlab.moved import Move, Moves
+from swimlab.plan import TrialSpec
+from swimlab.protocol import Standing
+from swimlab.records import TrialRecord
+from swimlab.sensitivity import Sensitivity, sensitivity
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+from swimlab.wording import duration, number
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All that `plan` shows. `estimates` and `moves` are of the trials to run, by trial id; `at_a_time` is None where
+    this machine cannot know (a GPU plan); `unprepared`: data sets whose clips are not in the store; `results`: how many
+    an amendment would come after; `unread`: records of recipes this code cannot read."""
+
+    plan: plans.Plan
+    waves: tuple[tuple[TrialSpec, ...], ...]
+    done: Mapping[str, TrialRecord]
+    estimates: Mapping[str, Estimate | None]
+    moves: Mapping[str, Move]
+    totals: Totals
+    at_a_time: int | None
+    unprepared: int
+    sensitivity: Sensitivity
+    standing: Standing
+    results: int
+    unread: int
+
+
+def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
+    """Reads every record of the store once; starts no Ray."""
+    everything = store.records()
+    waves = plans.missing([plan], store)
+    new = [spec for wave in waves for spec in wave]
+    seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
+    moves = Moves(store, (record for record in everything.values() if record.seed in seeds))
+    estimates = {spec.trial_id: estimate(spec, everything.values()) for spec in new}
+    at_a_time = slots(settings)
+    measured = plan.ablation.primary.measured(plan.recipe.name)
+    scores: dict[str, dict[int, float]] = {}
+    for planned, spec in plan.arms:
+        # A result of older code still says how far apart seeds lie.
+        record = everything.get(spec.trial_id) or moves.earlier(spec.recipe)
+        if record and measured in record.metrics:
+            scores.setdefault(planned.arm, {})[planned.seed] = record.metrics[measured]
+    stored = settings.clips == "store"
+    clips = {spec.clips_fingerprint for spec in new}
+    return Outlook(
+        plan=plan,
+        waves=waves,
+        done={trial_id: everything[trial_id] for trial_id in plan.trial_ids if trial_id in everything},
+        estimates=estimates,
+        moves={spec.trial_id: move for spec in new if (move := moves.of(spec))},
+        totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
+        at_a_time=at_a_time,
+        unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
+        sensitivity=sensitivity(plan.ablation, len({p.seed for p, _ in plan.arms}), scores, plan.shared),
+        standing=protocol.standing(plan, store),
+        results=protocol.results_so_far(plan, store),
+        unread=moves.unread,
+    )
+
+
+def slots(settings: Settings) -> int | None:
+    """Trials at a time on this machine's CPUs; None for GPUs that nobody has counted."""
+    if settings.gpu:
+        return settings.concurrency
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fit = max(1, cpus // (max(1, settings.workers) + settings.decode_cpus))
+    return min(fit, settings.concurrency or fit)
+
+
+def render(seen: Outlook) -> RenderableType:
+    """For any rich console."""
+    return Group(_trials(seen), *(Text(line) for line in lines(seen)))
+
+
+def lines(seen: Outlook) -> list[str]:
+    """All but the table of trials."""
+    said = [*_price(seen), *_moved(seen), *_detectable(seen), f"protocol   {_protocol(seen)}"]
+    if seen.unread:
+        said.append(f"note       {seen.unread} results in the store are of recipes that this code cannot read")
+    return said
+
+
+def _trials(seen: Outlook) -> Table:
+    new = {spec.trial_id for wave in seen.waves for spec in wave}
+    plan = seen.plan
+    table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(new)} to run")
+    for column in ("trial", "arm", "seed", "recipe", "steps", "state", "time"):
+        table.add_column(column, justify="right" if column in ("seed", "steps", "time") else "left")
+    arm_ids = {spec.trial_id for _, spec in plan.arms}
+    bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
+    for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
+        record, guess = seen.done.get(spec.trial_id), seen.estimates.get(spec.trial_id)
+        state = "cached" if record else "not needed"
+        time = duration(record.cost.wall_s) if record else ""
+        if spec.trial_id in new:
+            state = "new (moved)" if spec.trial_id in seen.moves else "new"
+            time = f"≈ {duration(guess.wall_s)}" if guess else "unknown"
+        if (first := plan.shared.get(arm, arm)) != arm:
+            arm = f"{arm} = {first}"
+        row = (spec.trial_id, arm, str(spec.seed), spec.recipe.name, str(spec.recipe.optim.steps), state, time)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _price(seen: Outlook) -> list[str]:
+    arm_ids = {spec.trial_id for _, spec in seen.plan.arms}
+    cached = len(arm_ids & set(seen.done))
+    said = f"trials     {seen.totals.trials} to run; {cached} of the table's {len(arm_ids)} cached"
+    if (again := len(seen.plan.arms) - len(arm_ids)) > 0:
+        said += f"; {again} more places in it are filled by trials that arms share"
+    out, total = [said], seen.totals
+    if not total.trials:
+        return out
+    if total.unknown == total.trials:
+        return [*out, "time       unknown: the store has no result of this model", "bytes      unknown, likewise"]
+    sources = Counter(e.source for e in seen.estimates.values() if e)
+    basis = "; ".join(f"{count} trials by the {source}" for source, count in sources.items())
+    hours = f"{total.device_hours:.3g} device-hours ({', '.join(total.devices)})"
+    out.append(f"time       ≈ {duration(total.trials_s)} of trials, {hours}; {basis}")
+    if total.unknown:
+        out.append(f"           not counted: {total.unknown} trials of models the store has no result of")
+    elif seen.at_a_time is None:
+        out.append("           wall-clock unknown: say how many trials run at a time (--concurrency)")
+    elif total.wall_s is not None:
+        out.append(f"           wall-clock ≈ {duration(total.wall_s)} with {seen.at_a_time} at a time, as here")
+    more = f", and the decoded clips of {seen.unprepared} data sets, not counted" if seen.unprepared else ""
+    return [*out, f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"]
+
+
+def _moved(seen: Outlook) -> list[str]:
+    counts = Counter(move.text for move in seen.moves.values())
+    return [f"moved      {text} ({count} of the new trials ran before that)" for text, count in counts.most_common()]
+
+
+def _detectable(seen: Outlook) -> list[str]:
+    power = seen.sensitivity
+    if not power.claims:
+        return []
+    if math.isinf(power.detectable_in_sds):
+        return ["detects    nothing: one seed has no spread, at least 2 are needed"]
+    family = f"Holm over {power.claims} claims" if power.claims > 1 else "one claim"
+    out = [
+        f"detects    {power.seeds} seeds find a difference of {power.detectable_in_sds:.2f} SDs of paired differences "
+        f"4 times in 5 ({family})"
+    ]
+    metric = seen.plan.ablation.primary.measured(seen.plan.recipe.name)
+    for claim in power.by_claim:
+        if not claim.tested:
+            out.append(f"           {claim.text}: the same trials under this recipe, never tested")
+        elif claim.detectable is None or claim.sd is None:
+            out.append(f"           {claim.text}: in {metric} unknown, the store has no two seeds of its arms")
+        else:
+            out.append(
+                f"           {claim.text}: {number(claim.detectable)} {metric} (SD {number(claim.sd)} over "
+                f"{claim.sd_seeds} seeds in the store)"
+            )
+    return out
+
+
+def _protocol(seen: Outlook) -> str:
+    standing = seen.standing
+    if not standing.history:
+        after = f"after {seen.results} results" if seen.results else "before any result"
+        return f"not declared yet; `run` declares it {after}"
+    last = standing.history[-1]
+    if standing.undeclared:
+        moved = "; ".join(standing.undeclared)
+        return f"{last.hash} stands; `run` would amend it after {seen.results} results: {moved}"
+    return standing.text

@@ -1,0 +1,238 @@
+"""The protocol of an ablation, written to the store before its first trial; what changes afterwards shows as amended.
+
+    protocols/<ablation>/<recipe>/<number>.json    create-only, numbered from 0001; each holds its hash
+
+The name is the number alone: with the hash in it two drivers could both create a first protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from swim.recipe import Frozen
+from swimlab import verdict
+from swimlab.amendments import changes
+from swimlab.backends import StoreError
+from swimlab.claims import Above, Better, Claim, NotWorse
+from swimlab.identity import canonical, canonical_json
+from swimlab.names import checked_path
+from swimlab.plan import Plan
+from swimlab.provenance import utc_now
+from swimlab.records import from_parquet
+from swimlab.store import SweepStore
+
+SCHEMA_VERSION = 1
+TEST = "paired Student t over seeds; Holm over the table's claims"
+
+
+class Declaration(Frozen):
+    """One file. `results_before`: how many of the ablation's trials had a result when this was written; `trials`: those
+    it planned, by which a later amendment counts."""
+
+    schema_version: int = SCHEMA_VERSION
+    number: int
+    hash: str
+    declared_at: str
+    results_before: int
+    trials: tuple[str, ...]
+    protocol: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A declared protocol. `changes`: what differs from the one before it, in words; empty for the first."""
+
+    number: int
+    hash: str
+    declared_at: str
+    results_before: int
+    changes: tuple[str, ...]
+    protocol: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """`declared before any result` or `amended after 12 results: seeds 3 → 8 (…)`."""
+        results = f"{self.results_before} result{'s' * (self.results_before != 1)}"
+        if self.number == 1:
+            return "declared before any result" if not self.results_before else f"declared after {results}"
+        return f"amended after {results}: {'; '.join(self.changes)}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A table beside what was declared: the `history`, and what differs between its last entry and the table (nothing,
+    unless the experiment file was changed and only reported since)."""
+
+    history: tuple[Entry, ...]
+    undeclared: tuple[str, ...]
+
+    @property
+    def amended(self) -> bool:
+        return len(self.history) > 1 or bool(self.undeclared)
+
+    @property
+    def text(self) -> str:
+        """One line for every rendering."""
+        if not self.history:
+            return "no protocol was declared"
+        first, *amendments = self.history
+        parts = [f"{first.hash} {first.text} ({first.declared_at})"]
+        parts += [f"{entry.text} ({entry.hash}, {entry.declared_at})" for entry in amendments]
+        if self.undeclared:
+            parts.append(f"changed since and not declared (`run` declares it): {'; '.join(self.undeclared)}")
+        return "; ".join(parts)
+
+
+def content(plan: Plan) -> dict[str, Any]:
+    """What is declared. Order of arms, claims, metrics and seeds means nothing; prose and the paper's numbers are no
+    part of it, nor is the code (a trial's name has that).
+
+    A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
+    """
+    ablation, name = plan.ablation, plan.recipe.name
+    planned = {trial.seed for trial, _ in plan.arms}
+    seeds = set(ablation.seeds) if planned <= set(ablation.seeds) else planned
+    recipe = json.loads(canonical(plan.recipe))
+    recipe.pop("seed")
+    declared: dict[str, Any] = {
+        "ablation": ablation.name,
+        "arms": {arm.name: arm.changes for arm in ablation.arms},
+        "claims": _claims(plan),
+        "metrics": {
+            m.name: {
+                "measured": m.measured(name),
+                "primary": m is ablation.primary,
+                "higher_is_better": m.higher_is_better,
+            }
+            for m in ablation.metrics
+        },
+        "seeds": sorted(seeds),
+        "test": TEST,
+        "alpha": verdict.ALPHA,
+        "recipe": recipe,
+        "data": {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
+    }
+    if (budget := getattr(ablation, "budget", None)) is not None:
+        declared["budget"] = budget
+    # Through JSON, so that a tuple of the file equals the list that is read back.
+    plain: dict[str, Any] = json.loads(canonical_json(to_jsonable_python(declared)))
+    return plain
+
+
+def declare(plan: Plan, store: SweepStore) -> Standing:
+    """Write the plan's protocol unless it is the one that stands. Call before the plan's first trial.
+
+    Raises StoreError when the store cannot be written or holds a protocol that cannot be read.
+    """
+    declared = content(plan)
+    name = _hash(declared)
+    while True:
+        known = _declarations(store, plan.ablation.name, plan.recipe.name)
+        if known and known[-1].hash == name:
+            return Standing(_entries(known), ())
+        entry = Declaration(
+            number=len(known) + 1,
+            hash=name,
+            declared_at=utc_now(),
+            results_before=_results(plan, store, known),
+            trials=tuple(sorted({spec.trial_id for _, spec in plan.arms})),
+            protocol=declared,
+        )
+        path = f"{_folder(plan.ablation.name, plan.recipe.name)}/{entry.number:04d}.json"
+        # Refused: another driver was first, or our own write was retried. Reading again tells which.
+        store.put_create_only(path, canonical_json(entry.model_dump(mode="json")).encode())
+
+
+def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
+    """Every protocol declared for an ablation under a recipe (names), first to last."""
+    return _entries(_declarations(store, ablation, recipe))
+
+
+def standing(plan: Plan, store: SweepStore) -> Standing:
+    """Where a plan stands to what was declared; writes nothing."""
+    known = history(store, plan.ablation.name, plan.recipe.name)
+    return Standing(known, changes(known[-1].protocol, content(plan)) if known else ())
+
+
+def results_so_far(plan: Plan, store: SweepStore) -> int:
+    """How many results an amendment written now would come after."""
+    return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
+
+
+def _claims(plan: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for claim in plan.ablation.paper.claims:
+        name = _claim_name(claim)
+        while name in found:
+            name += " (again)"
+        found[name] = {
+            "kind": type(claim).__name__,
+            "margin": float(claim.margin),
+            "contrast": plan.ablation.contrast(claim),
+            **({"above": float(claim.value)} if isinstance(claim, Above) else {}),
+        }
+    return found
+
+
+def _claim_name(claim: Claim) -> str:
+    """The claim without its margin, so that a moved margin is a change of one claim."""
+    if isinstance(claim, Better | NotWorse):
+        return f"{claim.arm} {'>' if isinstance(claim, Better) else '≥'} {claim.than}"
+    return claim.text
+
+
+def _hash(protocol: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(dict(protocol)).encode()).hexdigest()[:20]
+
+
+def _folder(ablation: str, recipe: str) -> str:
+    try:
+        return checked_path(f"protocols/{ablation}/{recipe}")
+    except StoreError as error:
+        raise StoreError(f"recipe name {recipe!r} cannot name a folder of the store: {error}") from error
+
+
+def _declarations(store: SweepStore, ablation: str, recipe: str) -> list[Declaration]:
+    found = []
+    paths = store.list_files(_folder(ablation, recipe))
+    for number, (path, data) in enumerate(sorted(store.backend.read_many(paths).items()), start=1):
+        where = f"{store.uri}/{path}"
+        try:
+            entry = Declaration.model_validate_json(data)
+        except ValidationError as error:
+            raise StoreError(
+                f"{where} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
+                "that wrote it"
+            ) from error
+        if entry.hash != _hash(entry.protocol):
+            raise StoreError(f"{where} is not what was declared: its hash does not fit; restore it from a backup")
+        if entry.number != number or not path.endswith(f"/{number:04d}.json"):
+            raise StoreError(f"{where}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
+        found.append(entry)
+    return found
+
+
+def _entries(known: Iterable[Declaration]) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for one in known:
+        moved = changes(entries[-1].protocol, one.protocol) if entries else ()
+        entries.append(Entry(one.number, one.hash, one.declared_at, one.results_before, moved, one.protocol))
+    return tuple(entries)
+
+
+def _results(plan: Plan, store: SweepStore, known: Iterable[Declaration]) -> int:
+    """Committed trials among those this plan, earlier protocols, or the table as last run are about."""
+    trials = {spec.trial_id for _, spec in plan.arms}.union(*(entry.trials for entry in known))
+    path = f"tables/arms/{plan.ablation.name}.parquet"
+    if store.exists(path):
+        shown = from_parquet(store.read(path))
+        trials |= set(shown.filter(pc.equal(shown["recipe"], plan.recipe.name))["trial_id"].to_pylist())
+    return len(store.records(trials))

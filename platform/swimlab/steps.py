@@ -1,0 +1,105 @@
+"""Step checkpoints of a one-process trial: an attempt that dies leaves where it stood, and the next one goes on there.
+
+    attempts/<trial_id>/<n>/steps/<step>/{run.safetensors, run.json, film.parquet}
+    attempts/<trial_id>/<n>/steps/<step>/done.json    written last: sha256 of the others, and the numerics class
+
+Of an attempt the newest is kept, and none once its trial has a record.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from swim.checkpoint import Checkpoint
+from swim.evaluation.types import FilmFrame
+from swim.train import Moment
+from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab.backends import Backend
+from swimlab.records import FileEntry, film_from_table, film_table, from_parquet, to_parquet
+
+Numerics = Mapping[str, str | int]
+
+# At most a twentieth of a trial's time goes into saving it: 12 MB of a tiny trial are saved at every report, 84 GB of
+# a 7B one now and then.
+SAVING_SHARE = 1 / 20
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an earlier attempt stood."""
+
+    run: Checkpoint
+    film: tuple[FilmFrame, ...]
+
+
+class StepCheckpoints:
+    """Saves the steps of one attempt. `numerics`: the class within which a run may be gone on with."""
+
+    def __init__(self, attempt: Attempt, numerics: Numerics) -> None:
+        self._backend, self._folder = attempt.backend, f"{attempt.folder}/steps"
+        self._numerics = dict(numerics)
+        self._kept: str | None = None
+        self._ended_s, self._took_s = 0.0, 0.0
+
+    def save(self, now: Moment, film: Sequence[FilmFrame]) -> bool:
+        """Save this moment, and drop the one before; False when saving again so soon would cost too much."""
+        began_s = time.monotonic()
+        if self._took_s > SAVING_SHARE * (began_s - self._ended_s):
+            return False
+        folder = f"{self._folder}/{now.step}"
+        with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:
+            now.checkpoint().save(Path(scratch))
+            (Path(scratch) / "film.parquet").write_bytes(to_parquet(film_table(film)))
+            files = put_dir_once(self._backend, Path(scratch), folder)
+        done = {"numerics": self._numerics, "files": {name: entry.model_dump() for name, entry in files.items()}}
+        self._backend.create(f"{folder}/done.json", json.dumps(done).encode())
+        if self._kept:
+            drop(self._backend, self._kept)
+        self._kept, self._ended_s = folder, time.monotonic()
+        self._took_s = self._ended_s - began_s
+        return True
+
+
+def drop(backend: Backend, folder: str) -> None:
+    """Remove what lies below a folder of step checkpoints; what says that they are whole goes first."""
+    for path in sorted(backend.files(folder), key=lambda path: not path.endswith("/done.json")):
+        backend.delete(path)
+
+
+def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> Standing | None:
+    """The last whole step of the attempts before this one, of the same numerics class; None starts from the beginning.
+
+    A step whose files are not what was written is passed over: it can only cost time.
+    """
+    prefix = f"attempts/{attempt.trial_id}/"
+    found: list[tuple[int, int]] = []
+    for path in backend.files(prefix.rstrip("/")):
+        parts = path.removeprefix(prefix).split("/")
+        if len(parts) == 4 and parts[1] == "steps" and parts[3] == "done.json" and int(parts[0]) < attempt.number:
+            found.append((int(parts[2]), int(parts[0])))
+    for step, number in sorted(found, reverse=True):
+        if standing := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
+            return standing
+    return None
+
+
+def _load(backend: Backend, folder: str, numerics: Numerics) -> Standing | None:
+    try:
+        done = json.loads(backend.read(f"{folder}/done.json"))
+        if done["numerics"] != dict(numerics):
+            return None
+        with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:
+            for name, entry in done["files"].items():
+                local = Path(scratch) / Path(name).name
+                backend.fetch(f"{folder}/{name}", local)
+                if entry_of(local) != FileEntry.model_validate(entry):
+                    return None
+            film = film_from_table(from_parquet((Path(scratch) / "film.parquet").read_bytes()))
+            return Standing(Checkpoint.load(Path(scratch)), tuple(film))
+    except FileNotFoundError:  # its owner lives after all and moved on
+        return None

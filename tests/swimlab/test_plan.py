@@ -1,0 +1,238 @@
+"""`plan`: prices from like trials, what the seeds detect, what moved, and arms that are the same trials."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import nano
+import swim
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, identity, plan_view, protocol, text
+from swimlab.forecast import LIKE, ROUGH, SAME, estimate, totals
+from swimlab.plan import make_plan
+from swimlab.records import Cost, FileEntry
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+from swimlab.summary import summarise
+from swimlab.verdict import Verdict, detectable_in_sds
+from synthetic_results import committed
+
+
+def planned(tmp_path, recipe=None, **changes):
+    fields = {
+        "name": "nano",
+        "arms": [Arm("swim"), Arm("add", {"objective.fusion": "add"}), Arm("control", {"objective.mask_weight": 0})],
+        "seeds": (0, 1, 2),
+        "metrics": [Metric("attention.ap", primary=True)],
+        "paper": Paper("Nano", claims=[Better("swim", "control"), Better("swim", "add")]),
+        "recipe": "tiny-smoke",
+    }
+    return make_plan(Ablation(**fields | changes), recipe or nano.recipe(base=False), Settings(cache=tmp_path / "c"))
+
+
+@pytest.fixture
+def commit(tmp_path, trial_record):
+    """Commits a result of a planned trial; keywords replace fields of its record."""
+    store = SweepStore(str(tmp_path / "store"))
+
+    def write(spec, ap=0.5, wall_s=10.0, train_s=8.0, **changes):
+        trial_id = changes.get("trial_id", spec.trial_id)
+        attempt = store.claim(trial_id)
+        attempt.put("weights.bin", bytes(1000))
+        fields = {
+            "trial_id": trial_id,
+            "attempt": attempt.number,
+            "nonce": attempt.nonce,
+            "recipe": spec.recipe.model_dump(mode="json"),
+            "seed": spec.recipe.seed,
+            "code_fingerprint": spec.code_fingerprint,
+            "data_fingerprint": spec.data_fingerprint,
+            "metrics": {"attention.ap": ap},
+            "files": attempt.files,
+            "cost": Cost(wall_s=wall_s, cpu_s=wall_s / 2, train_s=train_s, eval_s=1, peak_rss_bytes=1),
+        }
+        assert store.commit(attempt, trial_record(**fields | changes))
+
+    write.store = store
+    return write
+
+
+def look(plan, store, **settings):
+    return plan_view.look(plan, store, Settings(store=store.uri, **settings))
+
+
+def said(seen):
+    return "\n".join(plan_view.lines(seen))
+
+
+def records(trial_record, recipe, *costs):
+    return [
+        trial_record(
+            recipe=recipe.model_dump(mode="json"),
+            files={"a": FileEntry(sha256="x", size_bytes=size)},
+            cost=Cost(wall_s=wall, cpu_s=wall, train_s=train, eval_s=1, peak_rss_bytes=1),
+        )
+        for wall, train, size in costs
+    ]
+
+
+def test_an_estimate_comes_from_the_most_alike_and_never_from_another_model(tmp_path, trial_record):
+    spec = planned(tmp_path).arms[0][1]
+    recipe = spec.recipe
+    same = records(trial_record, recipe.override({"seed": 7}), (10, 8, 100), (20, 8, 300), (12, 8, 200))
+    like = records(trial_record, recipe.override({"optim.steps": 8, "objective.fusion": "max"}), (10, 8, 50))
+    rough = records(trial_record, recipe.override({"optim.steps": 8, "optim.batch": 2}), (5, 4, 50))
+    other = records(trial_record, recipe.override({"model": nano.SHAPE.model_copy(update={"hidden": 64})}), (900, 1, 9))
+    found = estimate(spec, other + rough + like + same)
+    assert (found.source, found.records, found.wall_s, found.cpu_s, found.size_bytes) == (SAME, 3, 12, 12, 200)
+    # Four steps for its eight: half the training, all of the rest.
+    found = estimate(spec, other + rough + like)
+    assert (found.source, found.wall_s) == (LIKE, 2 + 4)
+    # 4 × 4 conversations for 8 × 2.
+    assert (estimate(spec, other + rough).source, estimate(spec, other + rough).wall_s) == (ROUGH, 5)
+    assert estimate(spec, other) is None
+    assert estimate(spec, [trial_record(recipe={})]) is None
+
+
+def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record):
+    plan = planned(tmp_path, nano.recipe(base=True))
+    base, arms = plan.waves
+    known = estimate(arms[0], records(trial_record, arms[0].recipe, (10, 8, 100)))
+    everything = {spec.trial_id: known for wave in plan.waves for spec in wave}
+    found = totals(plan.waves, everything, at_a_time=2, devices_a_trial=3)
+    # One base, then nine trials in two slots: five rounds.
+    assert (found.trials, found.trials_s, found.wall_s) == (10, 100, 10 + 50)
+    assert found.device_hours == pytest.approx(300 / 3600)
+    assert found.size_bytes == 1000
+    found = totals(plan.waves, everything | {base[0].trial_id: None}, at_a_time=2, devices_a_trial=1)
+    assert (found.unknown, found.trials_s, found.wall_s) == (1, 90, None)
+
+
+def test_an_empty_store_knows_no_time_and_a_like_trial_gives_one(tmp_path, commit):
+    plan = planned(tmp_path)
+    seen = look(plan, commit.store)
+    assert "time       unknown" in said(seen)
+    assert f"{detectable_in_sds(3, claims=2):.2f} SDs" in said(seen)
+    assert "not declared yet; `run` declares it before any result" in said(seen)
+    specs = {(p.arm, p.seed): spec for p, spec in plan.arms}
+    for seed, ap in enumerate((0.60, 0.62, 0.61)):
+        commit(specs["swim", seed], ap)
+    commit(specs["control", 0], 0.50)
+    commit(specs["control", 1], 0.51)
+    seen = look(plan, commit.store, concurrency=1)
+    lines = said(seen)
+    assert "trials     4 to run; 5 of the table's 9 cached" in lines
+    assert "time       ≈ 40 s of trials, 0.0111 device-hours (cpu)" in lines
+    assert "wall-clock ≈ 40 s with 1 at a time" in lines
+    assert "≈ 0.004 MB to write, and the decoded clips of 1 data sets" in lines
+    # Differences .10 and .11: an SD of .0071, known from two seeds.
+    sd = 0.01 / 2**0.5
+    assert f"swim > control: {sd * detectable_in_sds(3, claims=2):.3f} attention.ap (SD 0.007 over 2 seeds" in lines
+    assert "swim > add: in attention.ap unknown" in lines
+    assert seen.moves == {}
+    shown = Console(width=200, record=True, quiet=True)
+    shown.print(plan_view.render(seen))
+    assert commit.store.list_files("protocols") == [], "plan wrote something"
+
+
+def test_plan_says_what_a_run_would_amend(tmp_path, commit):
+    protocol.declare(planned(tmp_path), commit.store)
+    commit(planned(tmp_path).arms[0][1])
+    assert "declared before any result" in said(look(planned(tmp_path), commit.store))
+    more = said(look(planned(tmp_path, seeds=range(4)), commit.store))
+    assert "`run` would amend it after 1 results: seeds 3 → 4 (added 3)" in more
+
+
+def older_sources(folder: Path) -> Path:
+    """A copy of `swim` before a number moved, a comment was written, and two modules came and went."""
+    package = Path(swim.__file__).parent
+    shutil.copytree(package, folder / "swim", ignore=shutil.ignore_patterns("__pycache__"))
+    train = folder / "swim/train.py"
+    train.write_text(train.read_text() + "\n_MOVED = 3\n")
+    evaluate = folder / "swim/evaluate.py"
+    evaluate.write_text("# a comment more\n" + evaluate.read_text() + "\nimport swim.gone\n")
+    (folder / "swim/gone.py").write_text("X = 1\n")
+    return folder
+
+
+def test_plan_names_the_module_that_moved(tmp_path, commit):
+    plan = planned(tmp_path)
+    spec = plan.arms[0][1]
+    root = older_sources(tmp_path / "older")
+    earlier = identity.code_fingerprint(spec.recipe, root)
+    commit(spec, trial_id="earlier", code_fingerprint=earlier)
+    seen = look(plan, commit.store)
+    assert seen.moves[spec.trial_id].modules is None
+    assert "its earlier sources are not in the store" in said(seen)
+    commit.store.put_create_only(f"code/{earlier}.tar.gz", identity.source_archive(spec.recipe, root))
+    seen = look(plan, commit.store)
+    assert seen.moves[spec.trial_id].modules == ("swim.evaluate", "swim.gone (gone)", "swim.train")
+    assert "moved      swim.evaluate, swim.gone (gone), swim.train (1 of the new trials ran before that)" in said(seen)
+    # The trial itself is there: nothing is new.
+    commit(spec)
+    assert spec.trial_id not in look(plan, commit.store).moves
+
+
+def test_moved_data_and_bases_are_told_from_moved_code(tmp_path, commit):
+    plan = planned(tmp_path, nano.recipe(base=True))
+    first, second = plan.arms[0][1], plan.arms[1][1]
+    commit(first, trial_id="a", data_fingerprint="other")
+    commit(second, trial_id="b", init_trial_id="other", data_fingerprint=second.data_fingerprint)
+    moves = look(plan, commit.store).moves
+    assert (moves[first.trial_id].data, moves[first.trial_id].modules) == (True, ())
+    assert moves[second.trial_id].text == "what it starts from"
+    assert "of recipes that this code cannot read" not in said(look(plan, commit.store))
+    commit(first, trial_id="c", recipe={"from": "another time"})
+    assert "1 results in the store are of recipes that this code cannot read" in said(look(plan, commit.store))
+
+
+LAYERS = Axis("objective.layers", {"six": "first:1.0", "all": "all", "last": "last:1"})
+
+
+def layers(**changes):
+    claims = [Better("six", "all"), Better("six", "last"), Trend("layers", arms=("six", "all", "last"), rising=False)]
+    fields = {"arms": [*LAYERS], "paper": Paper("Table 3", {"six": 3.78, "all": 3.7}, claims), "name": "layers"}
+    return fields | changes
+
+
+def test_arms_that_are_the_same_trials_run_once_and_are_never_tested_against_each_other(tmp_path, commit):
+    plan = planned(tmp_path, **layers())
+    assert plan.shared == {"six": "six", "all": "six", "last": "last"}
+    assert len(plan.trial_ids) == 6
+    seen = look(plan, commit.store)
+    assert "3 more places in it are filled by trials that arms share" in said(seen)
+    assert "six > all: the same trials under this recipe, never tested" in said(seen)
+    assert (seen.sensitivity.claims, seen.sensitivity.detectable_in_sds) == (2, detectable_in_sds(3, claims=2))
+
+
+def test_a_table_shows_the_same_trials_as_equal_and_counts_no_claim_between_them(tmp_path):
+    def table(claims):
+        ablation = Ablation(
+            **layers(paper=Paper("Table 3", {}, claims)),
+            seeds=(0, 1, 2),
+            metrics=[Metric("attention.ap", primary=True)],
+            reference="six",
+        )
+        results = committed(ablation, tmp_path / str(len(claims)), lambda arm, s: {"attention.ap": AP[arm][s]})
+        same = {t.seed: t for t in results.trials if t.arm == "six"}
+        trials = [
+            t if t.arm != "all" else type(t)("all", t.seed, same[t.seed].trial_id, same[t.seed].record, None)
+            for t in results.trials
+        ]
+        return summarise(type(results)(ablation, results.recipe, tuple(trials), results.store, {}, 0.0))
+
+    AP = {"six": (0.60, 0.65, 0.62), "all": (0, 0, 0), "last": (0.55, 0.58, 0.57)}
+    both, alone = table([Better("six", "all"), Better("six", "last")]), table([Better("six", "last")])
+    equal, tested = both.claims
+    assert equal.outcome.verdict is Verdict.NOT_RUN
+    assert "the same trials under this recipe" in equal.outcome.reason
+    assert (equal.outcome.p_holm, equal.outcome.interval) == (None, None)
+    # Out of Holm's family: the other claim is judged as if it stood alone.
+    assert tested.outcome.p_holm == alone.claims[0].outcome.p_holm
+    assert (both.tested, len(both.claims)) == (1, 2)
+    assert [row.same_as for row in both.rows] == [None, "six", None]
+    assert both.rows[1].over_reference is None
+    assert both.trials_wall_s == sum(row.wall_s for row in both.rows[::2])
+    assert "all = six" in text.render_terminal(both)
+    assert "| all = six |" in text.render_markdown(both)

@@ -1,0 +1,200 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import nano
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, protocol, runner, text
+from swimlab.backends import StoreError
+from swimlab.plan import make_plan
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+from swimlab.summary import summarise
+
+SETTINGS = Settings(cache=Path("unused-cache"))
+
+
+def ablation(**changes):
+    fields = {
+        "name": "nano",
+        "arms": [Arm("swim"), Arm("add", {"objective.fusion": "add"}), Arm("control", {"objective.mask_weight": 0})],
+        "seeds": (0, 1, 2),
+        "metrics": [Metric("attention.ap", primary=True), Metric("answer.accuracy")],
+        "paper": Paper("Nano", claims=[Better("swim", "control"), NotWorse("add", "swim", 0.01)]),
+        "recipe": "tiny-smoke",
+    }
+    return Ablation(**fields | changes)
+
+
+def planned(changed=None, recipe=None, seeds=None):
+    return make_plan(changed or ablation(), recipe or nano.recipe(base=False), SETTINGS, seeds)
+
+
+def commit(store, trial_record, trial_ids):
+    for trial_id in trial_ids:
+        attempt = store.claim(trial_id)
+        assert store.commit(
+            attempt, trial_record(trial_id=trial_id, attempt=attempt.number, nonce=attempt.nonce, recipe_name="nano")
+        )
+
+
+def test_the_first_protocol_says_what_will_be_tested_and_the_same_again_writes_nothing(tmp_path):
+    store = SweepStore(str(tmp_path))
+    standing = protocol.declare(planned(), store)
+    (path,) = store.list_files("protocols")
+    assert path == "protocols/nano/nano/0001.json"
+    written = json.loads(store.read(path))
+    assert written["hash"] == standing.history[0].hash
+    assert written["results_before"] == 0
+    declared = written["protocol"]
+    assert declared["claims"]["add ≥ swim"]["margin"] == 0.01
+    assert declared["arms"]["add"] == {"objective.fusion": "add"}
+    assert (declared["seeds"], declared["alpha"]) == ([0, 1, 2], 0.05)
+    assert declared["metrics"]["attention.ap"]["primary"]
+    assert "budget" not in declared
+    # The order of arms and claims, the prose and the paper's numbers mean nothing to a test.
+    told = ablation(
+        arms=ablation().arms[::-1], question="Why?", paper=Paper("T", {"add": 3.5}, ablation().paper.claims[::-1])
+    )
+    assert protocol.declare(planned(told, seeds=(2, 0, 1)), store) == standing
+    # A smoke is a part of the protocol.
+    assert protocol.declare(planned(seeds=(0,)), store) == standing
+    assert store.list_files("protocols") == [path]
+    assert "declared before any result" in standing.text
+    assert not standing.amended
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipe", "words"),
+    [
+        ({"seeds": range(8)}, {}, "seeds 3 → 8 (added 3, 4, 5, 6, 7)"),
+        ({"seeds": (0, 5)}, {}, "seeds 3 → 2 (added 5; removed 1, 2)"),
+        ({"arms": [*ablation().arms, Arm("max", {"objective.fusion": "max"})]}, {}, "arm max added"),
+        (
+            {"arms": [Arm("swim"), Arm("add", {"objective.fusion": "max"}), ablation().arms[2]]},
+            {},
+            "arm add: objective.fusion add → max",
+        ),
+        (
+            {"paper": Paper("", claims=[Better("swim", "control", 0.01), NotWorse("add", "swim", 0.01)])},
+            {},
+            "claim swim > control: margin 0 → 0.01",
+        ),
+        ({"paper": Paper("", claims=[Better("swim", "control")])}, {}, "claim add ≥ swim removed"),
+        (
+            {"metrics": [Metric("attention.ap"), Metric("answer.accuracy", primary=True)]},
+            {},
+            "primary metric attention.ap → answer.accuracy",
+        ),
+        (
+            {"metrics": [Metric("attention.ap", primary=True, higher_is_better=False), Metric("answer.accuracy")]},
+            {},
+            "metric attention.ap: lower is better now",
+        ),
+        ({}, {"steps": 6}, "recipe: optim.steps 4 → 6"),
+    ],
+)
+def test_an_amendment_is_named_in_words_and_counts_the_results_before_it(
+    tmp_path, trial_record, changes, recipe, words
+):
+    store = SweepStore(str(tmp_path))
+    before = planned()
+    protocol.declare(before, store)
+    commit(store, trial_record, before.trial_ids[:2])
+    after = planned(ablation(**changes), nano.recipe(base=False, **recipe))
+    assert words in protocol.standing(after, store).undeclared
+    standing = protocol.declare(after, store)
+    assert len(standing.history) == 2
+    last = standing.history[-1]
+    assert (last.results_before, last.number) == (2, 2)
+    assert words in last.changes
+    assert f"amended after 2 results: {'; '.join(last.changes)}" in standing.text
+    assert protocol.history(store, "nano", "nano") == standing.history
+    # Going back is an amendment too.
+    assert protocol.declare(before, store).history[2].hash == standing.history[0].hash
+
+
+def test_the_arms_of_a_trend_and_a_budget_are_part_of_it(tmp_path):
+    def clips(**values):
+        arms = [Arm(name, {"data.clips": value}) for name, value in values.items()]
+        return planned(ablation(arms=arms, paper=Paper("", claims=[Trend("clips")])))
+
+    store = SweepStore(str(tmp_path))
+    protocol.declare(clips(a=8, b=10, c=12), store)
+    changes = protocol.declare(clips(a=8, b=10, c=12, d=14), store).history[-1].changes
+    assert changes == ("arm d added", "claim rises along clips: compares a, b, c, d (before: a, b, c)")
+    tuned = clips(a=8, b=10, c=12, d=14)
+    object.__setattr__(tuned.ablation, "budget", {"trials": 20})
+    assert protocol.declare(tuned, store).history[-1].changes == ("budget.trials = 20 added",)
+
+
+def test_results_that_came_before_any_protocol_are_counted(tmp_path, trial_record):
+    store = SweepStore(str(tmp_path))
+    plan = planned()
+    commit(store, trial_record, plan.trial_ids[:1])
+    assert "declared after 1 result " in protocol.declare(plan, store).text
+
+
+def _declare(folder, margin):
+    claims = [Better("swim", "control", margin)]
+    return len(protocol.declare(planned(ablation(paper=Paper("", claims=claims))), SweepStore(folder)).history)
+
+
+def test_drivers_at_once_write_one_first_protocol(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_declare, [str(tmp_path)] * 8, [0.0] * 8))
+    assert SweepStore(str(tmp_path)).list_files("protocols") == ["protocols/nano/nano/0001.json"]
+
+
+def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_declare, [str(tmp_path)] * 4, [margin / 100 for margin in range(4)]))
+    entries = protocol.history(SweepStore(str(tmp_path)), "nano", "nano")
+    assert [entry.number for entry in entries] == [1, 2, 3, 4]
+    assert len({entry.hash for entry in entries}) == 4
+
+
+def test_a_protocol_that_was_altered_or_is_gone_is_refused(tmp_path):
+    store = SweepStore(str(tmp_path))
+    protocol.declare(planned(), store)
+    protocol.declare(planned(ablation(seeds=(0, 1))), store)
+    first = tmp_path / "protocols/nano/nano/0001.json"
+    text = first.read_text()
+    first.write_text(text.replace('"margin":0.01', '"margin":0.02'))
+    with pytest.raises(StoreError, match=r"0001\.json is not what was declared"):
+        protocol.history(store, "nano", "nano")
+    first.unlink()
+    with pytest.raises(StoreError, match="protocol 1 of nano on nano is gone"):
+        protocol.history(store, "nano", "nano")
+    first.write_text("{}")
+    with pytest.raises(StoreError, match="no protocol of schema"):
+        protocol.history(store, "nano", "nano")
+    with pytest.raises(StoreError, match="recipe name 'a b'"):
+        protocol.history(store, "nano", "a b")
+
+
+def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_path, trial_record, monkeypatch):
+    settings = Settings(store=str(tmp_path), cache=tmp_path / "cache")
+    store = SweepStore(str(tmp_path))
+
+    def train(plan, waves, store, settings, console):
+        assert store.list_files("protocols"), "a trial began before its protocol was written"
+        commit(store, trial_record, [spec.trial_id for wave in waves for spec in wave])
+
+    monkeypatch.setattr(runner, "_run", train)
+    plan = planned(recipe=nano.recipe(base=False))
+    table = summarise(runner.execute([plan], settings, Console(quiet=True))[0])
+    assert "declared before any result" in text.render_terminal(table)
+    assert table.protocol.history[0].hash in text.render_markdown(table)
+    # Nothing to run, yet the margin moved after all nine results: an amendment all the same.
+    moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
+    shown = summarise(runner.gather(moved, store, 0.0))
+    assert "changed since and not declared" in text.render_terminal(shown, width=400)
+    table = summarise(runner.execute([moved], settings, Console(quiet=True))[0])
+    assert "amended after 9 results: claim add ≥ swim removed; claim swim > control: margin 0 → 0.02" in (
+        text.render_terminal(table, width=400)
+    )
+    assert replace(table.protocol, history=()).text == "no protocol was declared"

@@ -1,0 +1,65 @@
+"""Step checkpoints: whole or not there, of one numerics class, the newest only."""
+
+import torch
+
+from swim.checkpoint import Checkpoint
+from swim.evaluation.types import FilmFrame, MetricPoint
+from swimlab.backends import LocalBackend
+from swimlab.steps import StepCheckpoints, drop, latest
+from swimlab.store import Attempt
+
+CPU = {"torch": "2", "device": "cpu"}
+FRAME = FilmFrame(step=0, key="k", tag=0, noun="lemon", grid=(1, 1, 1), map=b"1234")
+
+
+class Now:
+    """A moment of a run of one weight."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def checkpoint(self) -> Checkpoint:
+        curve = (MetricPoint(step=self.step, name="loss", value=0.1 + self.step),)
+        return Checkpoint(self.step, {"model.w": torch.full((2, 3), float(self.step))}, curve)
+
+
+def attempts(tmp_path, count):
+    backend = LocalBackend(tmp_path)
+    return [Attempt(backend, "t", number, f"nonce{number}") for number in range(1, count + 1)]
+
+
+def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
+    first, second, third = attempts(tmp_path, 3)
+    assert latest(first.backend, second, CPU) is None
+    saved = StepCheckpoints(first, CPU)
+    saved._took_s = 0.0
+    for step in (10, 20):
+        saved._ended_s = 0.0  # long ago: saving is never too dear here
+        assert saved.save(Now(step), [FRAME])
+    assert {path.split("/")[4] for path in first.backend.files("attempts/t/1/steps")} == {"20"}
+    standing = latest(first.backend, second, CPU)
+    assert standing.run.step == 20
+    assert torch.equal(standing.run.tensors["model.w"], torch.full((2, 3), 20.0))
+    assert standing.run.curve == Now(20).checkpoint().curve
+    assert standing.film == (FRAME,)
+    # Not one's own, and not of other numerics.
+    assert latest(first.backend, first, CPU) is None
+    assert latest(first.backend, second, CPU | {"torch": "3"}) is None
+    # A later attempt that came less far, and one whose files are damaged or not all there.
+    assert StepCheckpoints(second, CPU).save(Now(10), [])
+    assert latest(first.backend, third, CPU).run.step == 20
+    (tmp_path / "attempts/t/1/steps/20/run.safetensors").write_bytes(b"something else")
+    assert latest(first.backend, third, CPU).run.step == 10
+    (tmp_path / "attempts/t/2/steps/10/done.json").unlink()
+    assert latest(first.backend, third, CPU) is None
+    drop(first.backend, "attempts/t/1/steps")
+    assert first.backend.files("attempts/t/1/steps") == []
+
+
+def test_saving_takes_a_twentieth_of_the_time_at_most(tmp_path):
+    (first,) = attempts(tmp_path, 1)
+    saved = StepCheckpoints(first, CPU)
+    assert saved.save(Now(10), [])
+    saved._took_s = 1e6
+    assert not saved.save(Now(20), [])
+    assert {path.split("/")[4] for path in first.backend.files("attempts/t/1/steps")} == {"10"}
