@@ -10,12 +10,12 @@ import glob
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from swimlab import verdict
-from swimlab.summary import ClaimRow, Row, SelfTest, Table
+from swimlab.summary import SelfTest, Table
 from swimlab.wording import duration, mean_ci
 
 ID_DIGITS = 8
@@ -27,7 +27,7 @@ Key = tuple[str, int, int]
 
 MEANING: Mapping[Statistic, str] = {
     "mean": "mean over seeds, half-width of its 95 % Student-t interval",
-    "difference": "mean over seeds of the paired difference, half-width of its 95 % Student-t interval",
+    "difference": "mean over seeds of the weighted sum of arms, half-width of its 95 % Student-t interval",
     "sum": "sum over trials",
 }
 
@@ -46,19 +46,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Number:
-    """A number as shown, and its parts. `label` says what it is; it is not part of the id."""
+    """A number as shown, and its parts; `above` is taken off each replicate. `label` and `shown` are not in the id."""
 
     label: str
     metric: str
     statistic: Statistic
     shown: str
     parts: tuple[Part, ...]
+    above: float = 0.0
 
     @property
     def id(self) -> str:
         """Stable and short: eight hex digits."""
         parts = sorted([p.replicate, p.weight, p.trial_id] for p in self.parts)
-        content = json.dumps([self.statistic, self.metric, parts], separators=(",", ":"))
+        content = json.dumps([self.statistic, self.metric, self.above, parts], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:ID_DIGITS]
 
     @property
@@ -74,20 +75,25 @@ class Number:
     def query(self, store_uri: str) -> str:
         """DuckDB's SQL over the store's tables: one row, which is this number. See `how_to_run` for s3://."""
         name = '"' + self.metric.replace('"', '""') + '"'
-        table = _literal(f"{glob.escape(store_uri)}/tables/trials/*.parquet")
-        trials = f"read_parquet({table}, union_by_name = true)"
-        title = f"-- {self.id}: {' '.join(self.label.split())}; {self.meaning}"
-        if self.statistic == "sum":
-            ids = ",\n    ".join(map(_literal, self.trial_ids))
-            return f"{title}\nselect sum({name}) as value\nfrom {trials}\nwhere trial_id in (\n    {ids}\n);"
-        rows = ",\n    ".join(f"({p.replicate}, {p.weight!r}, {_literal(p.trial_id)})" for p in self.parts)
+        files = _literal(f"{glob.escape(store_uri)}/tables/trials/*.parquet")
+        trials = f"read_parquet({files}, union_by_name = true)"
         n = len({part.replicate for part in self.parts})
-        half = f"{verdict.critical(n)!r} * stddev_samp(value) / sqrt(count(*))" if n > 1 else "null"
-        return (
-            f"{title}\nwith part(replicate, weight, trial_id) as (values\n    {rows}\n), replicates as (\n"
-            f"    select replicate, sum(weight * {name}) as value\n    from part join {trials} using (trial_id)\n"
-            f"    group by replicate\n)\nselect count(*) as n, avg(value) as mean, {half} as half_width\nfrom replicates;"
-        )
+        lines = [f"-- {self.id}: {' '.join(self.label.split())}; {self.meaning}"]
+        if self.statistic == "difference":
+            less = f" - {self.above!r}" if self.above else ""
+            rows = [f"({p.replicate}, {p.weight!r}, {_literal(p.trial_id)})" for p in self.parts]
+            lines += [
+                f"with part(replicate, weight, trial_id) as (values\n    {_stacked(rows)}\n), difference as (",
+                f"    select sum(weight::double * {name}){less} as value",
+                f"    from part join {trials} using (trial_id)",
+                "    group by replicate",
+                f")\nselect {_interval('value', n)}\nfrom difference;",
+            ]
+        else:
+            chosen = f"sum({name}) as total" if self.statistic == "sum" else _interval(name, n)
+            ids = _stacked(_literal(trial_id) for trial_id in self.trial_ids)
+            lines += [f"select {chosen}", f"from {trials}", f"where trial_id in (\n    {ids}\n);"]
+        return "\n".join(lines)
 
     def replays(self, store_uri: str) -> list[str]:
         """The shell line that runs each trial again and compares."""
@@ -114,40 +120,42 @@ class Ledger:
         labels: dict[str, list[str]] = {}
         for number in self.numbers.values():
             labels.setdefault(number.id, []).append(number.label)
-        first = {number.id: number for number in reversed(self.numbers.values())}
+        first = {number.id: number for number in reversed(list(self.numbers.values()))}
         for name, several in labels.items():
-            number = first[name]
-            label = " = ".join(dict.fromkeys(several))
-            yield Number(label, number.metric, number.statistic, number.shown, number.parts)
+            yield replace(first[name], label=" = ".join(dict.fromkeys(several)))
 
 
 def ledger(table: Table) -> Ledger:
     """Every number of the table that comes from trials."""
-    numbers: dict[Key, Number] = {}
-    primary = table.columns[table.primary].measured
+    found: dict[Key, Number] = {}
+    trials = _Trials(table)
     for i, row in enumerate(table.rows):
         for j, column in enumerate(table.columns):
-            cell = row.cells[j]
-            if cell.interval is not None:
-                parts = _weighted({row.arm: 1.0}, table, j, list(cell.values))
-                numbers["cell", i, j] = Number(
-                    f"{row.arm}, {column.measured}", column.measured, "mean", mean_ci(cell.interval), parts
-                )
+            if (seen := row.cells[j].interval) is not None:
+                parts = trials.parts({row.arm: 1.0}, row.cells[j].values, column.measured)
+                label = f"{row.arm}, {column.measured}"
+                found["cell", i, j] = Number(label, column.measured, "mean", mean_ci(seen), parts)
         if row.over_reference is not None and table.reference is not None:
             weights = {row.arm: 1.0, table.reference: -1.0}
-            label = f"{row.arm} − {table.reference}, {primary}"
+            parts = trials.parts(weights, trials.seeds(weights), trials.primary)
+            label = f"{row.arm} − {table.reference}, {trials.primary}"
             shown = mean_ci(row.over_reference, signed=True)
-            parts = _weighted(weights, table, table.primary, _shared(weights, table))
-            numbers["reference", i, 0] = Number(label, primary, "difference", shown, parts)
+            found["reference", i, 0] = Number(label, trials.primary, "difference", shown, parts)
         if done := [t for t in row.trials if t.state == "done"]:
             costs = tuple(Part(t.arm, t.seed, t.trial_id, t.wall_s) for t in done)
-            numbers["cost", i, 0] = Number(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
+            found["cost", i, 0] = Number(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
     for i, claim in enumerate(table.claims):
         if claim.outcome.interval is not None:
-            numbers["claim", i, 0] = _of_claim(claim, table, primary)
+            parts = trials.parts(claim.weights, claim.seeds, trials.primary)
+            shown = mean_ci(claim.outcome.interval, signed=True)
+            label = f"{claim.text}, {trials.primary}"
+            found["claim", i, 0] = Number(label, trials.primary, "difference", shown, parts, claim.above)
     if table.self_test is not None:
-        numbers["self-test", 0, 0] = _of_self_test(table.self_test, table, primary)
-    return Ledger(numbers)
+        shown = mean_ci(table.self_test.interval, signed=True)
+        parts = trials.self_test(table.self_test)
+        label = f"A/A {table.self_test.arm}, {trials.primary}"
+        found["self-test", 0, 0] = Number(label, trials.primary, "difference", shown, parts)
+    return Ledger(found)
 
 
 def how_to_run(store_uri: str) -> str:
@@ -157,45 +165,53 @@ def how_to_run(store_uri: str) -> str:
             "import duckdb, fsspec\n\n"
             "# Credentials and AWS_ENDPOINT_URL come from where every AWS tool takes them.\n"
             'duckdb.register_filesystem(fsspec.filesystem("s3"))\n'
-            "duckdb.sql(\"\"\"a query from this page\"\"\").show()"
+            'duckdb.sql("""a query from this page""").show()'
         )
     return 'import duckdb\n\nduckdb.sql("""a query from this page""").show()\n# or: duckdb < query.sql'
 
 
-def _of_claim(claim: ClaimRow, table: Table, primary: str) -> Number:
-    shown = mean_ci(claim.outcome.interval, signed=True)
-    parts = _weighted(claim.weights, table, table.primary, claim.seeds)
-    return Number(f"claim {claim.text}, {primary}", primary, "difference", shown, parts)
+class _Trials:
+    """The table's trials by arm and seed."""
+
+    def __init__(self, table: Table) -> None:
+        self.primary = table.columns[table.primary].measured
+        self.lines = {(line.arm, line.seed): line for line in table.trials}
+        self.rows = {row.arm: row.cells[table.primary] for row in table.rows}
+
+    def parts(self, weights: Mapping[str, float], seeds: Iterable[int], metric: str) -> tuple[Part, ...]:
+        return tuple(self._part(arm, seed, metric, weight, seed) for seed in seeds for arm, weight in weights.items())
+
+    def seeds(self, weights: Mapping[str, float]) -> list[int]:
+        """Replicates of a contrast on the primary metric, as `verdict.weigh` counts them."""
+        mine = [line for line in self.lines.values() if line.arm in weights]
+        scores: dict[str, dict[int, float]] = {arm: {} for arm in weights}
+        ids: dict[str, dict[int, str]] = {arm: {} for arm in weights}
+        for line in mine:
+            ids[line.arm][line.seed] = line.trial_id
+            if self.primary in line.values:
+                scores[line.arm][line.seed] = line.values[self.primary]
+        return list(verdict.weigh(weights, scores, ids))
+
+    def self_test(self, test: SelfTest) -> tuple[Part, ...]:
+        seeds = list(self.rows[test.arm].values)
+        return tuple(
+            self._part(test.arm, seeds[index], self.primary, weight, replicate)
+            for replicate, pair in enumerate(verdict.a_a_pairs(len(seeds)))
+            for index, weight in zip(pair, (1.0, -1.0), strict=True)
+        )
+
+    def _part(self, arm: str, seed: int, metric: str, weight: float, replicate: int) -> Part:
+        line = self.lines[arm, seed]
+        return Part(arm, seed, line.trial_id, line.values[metric], weight, replicate)
 
 
-def _of_self_test(test: SelfTest, table: Table, primary: str) -> Number:
-    row = next(row for row in table.rows if row.arm == test.arm)
-    values = row.cells[table.primary].values
-    seeds = sorted(values)
-    parts = []
-    for replicate, pair in enumerate(verdict.a_a_pairs(len(seeds))):
-        for seed, weight in zip((seeds[i] for i in pair), (1.0, -1.0), strict=True):
-            parts.append(Part(row.arm, seed, _trial_id(row, seed), values[seed], weight, replicate))
-    shown = mean_ci(test.interval, signed=True)
-    return Number(f"A/A {test.arm}, {primary}", primary, "difference", shown, tuple(parts))
+def _interval(value: str, n: int) -> str:
+    half = f"{verdict.critical(n)!r} * stddev_samp({value}) / sqrt(count(*))" if n > 1 else "null"
+    return f"count(*) as n, avg({value}) as mean, {half} as half_width"
 
 
-def _weighted(weights: Mapping[str, float], table: Table, column: int, seeds: Sequence[int]) -> tuple[Part, ...]:
-    rows = {row.arm: row for row in table.rows}
-    return tuple(
-        Part(arm, seed, _trial_id(rows[arm], seed), rows[arm].cells[column].values[seed], weight, seed)
-        for seed in seeds
-        for arm, weight in weights.items()
-    )
-
-
-def _shared(weights: Mapping[str, float], table: Table) -> list[int]:
-    values = [set(row.cells[table.primary].values) for row in table.rows if row.arm in weights]
-    return sorted(set.intersection(*values))
-
-
-def _trial_id(row: Row, seed: int) -> str:
-    return next(trial.trial_id for trial in row.trials if trial.seed == seed)
+def _stacked(items: Iterable[str]) -> str:
+    return ",\n    ".join(items)
 
 
 def _literal(text: str) -> str:
