@@ -76,6 +76,11 @@ def _critical(alpha: float, n: int) -> float:
     return float(special.stdtrit(n - 1, 1 - alpha / 2))
 
 
+def critical(n: int) -> float:
+    """Student's t that a 95 % interval over n values multiplies its standard error by."""
+    return _critical(ALPHA, n)
+
+
 def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     """Two-sided t interval of the mean. Raises ValueError when empty or not finite."""
     if not values or not all(map(math.isfinite, values)):
@@ -179,9 +184,13 @@ def a_a_differences(values: Sequence[float]) -> list[float]:
     the error of the mean (1.5 σ² for 0.5 σ²), so it errs towards "no difference". Two seeds give one difference and no
     interval; one seed gives none. A full rotation would average to exactly 0 whatever the values, and show nothing.
     """
-    n = len(values)
+    return [values[i] - values[j] for i, j in a_a_pairs(len(values))]
+
+
+def a_a_pairs(n: int) -> list[tuple[int, int]]:
+    """Which of n seeds, in order, `a_a_differences` takes from which."""
     pairs = n // 2 if n >= 4 else max(0, n - 1)
-    return [values[i] - values[(i + n // 2) % n] for i in range(pairs)]
+    return [(i, (i + n // 2) % n) for i in range(pairs)]
 
 
 def _lower_null(evidence: Evidence) -> float:
