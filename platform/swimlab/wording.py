@@ -50,3 +50,9 @@ def seeds_needed(outcome: Outcome) -> str:
 def moment(iso: str) -> str:
     """`2026-01-05 10:00 UTC` of a time as records hold it; a dash for none."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else NO_VALUE
+
+
+def short(value: object, signs: int = 26) -> str:
+    """A recipe's value that would not fit under an arm's name, cut at its end."""
+    text = str(value)
+    return text if len(text) <= signs else f"{text[: signs - 1]}…"
