@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from swim.recipe import Frozen
 from swimlab.backends import StoreError
-from swimlab.claims import NotWorse
+from swimlab.claims import Above, NotWorse
 from swimlab.names import checked_path
 from swimlab.provenance import utc_now
 from swimlab.store import SweepStore
@@ -34,10 +34,12 @@ class AnnouncedTrial(Frozen):
 
 
 class AnnouncedClaim(Frozen):
-    """Weights over arms, positive as claimed whatever the metric's direction."""
+    """Weights over arms, positive as claimed whatever the metric's direction; `above` is what their sum is compared
+    with (0, but for a claim about one arm)."""
 
     text: str
     weights: dict[str, float]
+    above: float = 0.0
     margin: float
     non_inferiority: bool
 
@@ -72,7 +74,11 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
         claims=tuple(
             AnnouncedClaim(
                 text=claim.text,
-                weights={arm: sign * weight for arm, weight in ablation.contrast(claim).items()},
+                weights={
+                    arm: weight if isinstance(claim, Above) else sign * weight
+                    for arm, weight in ablation.contrast(claim).items()
+                },
+                above=claim.value if isinstance(claim, Above) else 0.0,
                 margin=claim.margin,
                 non_inferiority=isinstance(claim, NotWorse),
             )
@@ -115,15 +121,17 @@ def judged(
     from swimlab import verdict
 
     values: dict[str, dict[int, float]] = {}
+    trials: dict[str, dict[int, str]] = {}
     numerics = set()
     for trial in one.trials:
+        trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
         row = rows.get(trial.trial_id)
         if trial.shown and row is not None and row.get(one.metric) is not None:
             values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
             numerics.add(tuple(sorted((k, v) for k, v in row.items() if k.startswith("numerics.") and v is not None)))
     evidence = [
         verdict.Evidence(
-            differences=tuple(verdict.weigh(claim.weights, values).values()),
+            differences=tuple(verdict.weigh(claim.weights, values, trials, claim.above).values()),
             margin=claim.margin,
             non_inferiority=claim.non_inferiority,
             direction_only=True,

@@ -18,14 +18,13 @@ from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from swimlab import committed, leaderboard
 from swimlab.attempts import COLLECTED, Attempt, folder_of, put_dir_once
 from swimlab.backends import StoreError, backend_for
 from swimlab.liveness import Observer, Owner, released
 from swimlab.names import checked_path, checked_trial_id
-from swimlab.records import SCHEMA_VERSION, FileEntry, TrialRecord
+from swimlab.records import FileEntry, TrialRecord, read_record
 
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
@@ -240,11 +239,6 @@ def _record_path(trial_id: str) -> str:
 
 def _parsed(where: str, data: bytes) -> TrialRecord:
     try:
-        version = json.loads(data).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{where} has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab"
-            )
-        return TrialRecord.model_validate_json(data)
-    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
-        raise StoreError(f"{where} is no trial record ({error}); delete it to run the trial again") from error
+        return read_record(data)
+    except ValueError as error:
+        raise StoreError(f"{where} {error}") from error
