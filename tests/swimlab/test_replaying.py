@@ -45,9 +45,6 @@ def test_a_trial_replays_equal(trained_store: SweepStore, tmp_path: Path, capsys
     assert "numerics class is the same" in printed
 
 
-@pytest.mark.xfail(
-    strict=True, reason="swim loads the mask schedule at mask_weight 0 too, which the code fingerprint leaves out"
-)
 def test_a_control_replays_equal(trained_store: SweepStore, tmp_path: Path) -> None:
     record = of_arm(trained_store, mask_weight=0.0)
     assert replaying.replay(trained_store, record, steps=2, cache=tmp_path).equal
