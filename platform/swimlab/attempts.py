@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from swimlab.backends import Backend, StoreError
+from swimlab.live import ProgressFile
 from swimlab.liveness import Heartbeat
 from swimlab.names import checked_path
 from swimlab.records import FileEntry
 
 HEARTBEAT_INTERVAL_S = 5.0
+COLLECTED = "collected.json"  # its files may be gone: it must not commit any more
+DROPPED = "dropped.json"  # its checkpoint/ was not kept; the record still says what it was
 
 
 def entry_of(data: bytes | Path) -> FileEntry:
@@ -45,6 +49,11 @@ def put_dir_once(backend: Backend, local_dir: Path, folder: str) -> dict[str, Fi
         raise StoreError(f"{local_dir} holds no files to store under {folder!r}")
     names = {path.relative_to(local_dir).as_posix(): path for path in local}
     return {name: put_once(backend, checked_path(f"{folder}/{name}"), path) for name, path in names.items()}
+
+
+def dropped_note(reason: str) -> bytes:
+    """What `DROPPED` holds."""
+    return json.dumps({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1).encode()
 
 
 def folder_of(trial_id: str, number: int) -> str:
@@ -80,6 +89,14 @@ class Attempt:
         self.files.update(added)
         return added
 
+    def leave_out(self, local_dir: Path, prefix: str, reason: str) -> None:
+        """State the files below a local folder without keeping them: the record has their hashes, and whoever asks for
+        them is told why they are not there."""
+        for path in sorted(path for path in local_dir.rglob("*") if path.is_file()):
+            name = f"{prefix.rstrip('/')}/{path.relative_to(local_dir).as_posix()}"
+            self.files[name] = entry_of(path)
+        self.backend.create(f"{self.folder}/{DROPPED}", dropped_note(reason))
+
     def fail(self, error: str, kind: str) -> None:
         """Say why this attempt ended without a record; the trial may then be claimed again at once."""
         failure = {
@@ -92,16 +109,21 @@ class Attempt:
         self.backend.create(f"{self.folder}/failure.json", json.dumps(failure, indent=1).encode())
 
     @contextmanager
-    def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[None]:
-        """Keep the claim alive meanwhile. Commit inside; an exception on the way out gives the claim up at once."""
+    def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[Heartbeat]:
+        """Keep the claim alive meanwhile; what the beat is told, watchers see. Commit inside; an exception on the way
+        out gives the claim up at once."""
         beat = Heartbeat(self._write_beat, self.nonce, interval_s)
         beat.start()
         try:
-            yield
+            yield beat
         except BaseException:
             beat.stop(released=True)
             raise
         beat.stop(released=False)
+
+    def progress_file(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> ProgressFile:
+        """For a worker, whose trial's process beats elsewhere and does not see its reports."""
+        return ProgressFile(partial(self.backend.replace, f"{self.folder}/progress"), interval_s)
 
     def _write_beat(self, content: bytes) -> None:
         self.backend.replace(f"{self.folder}/heartbeat", content)

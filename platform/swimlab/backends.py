@@ -6,15 +6,12 @@ writes (two processes both "won" 58 times of 60), hence a hard link on local dis
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
-
-import fsspec
 
 _TEMPORARY = ".tmp-"
 
@@ -40,7 +37,7 @@ class Backend(Protocol):
         """A file to seek and read in: only what is asked for is fetched."""
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Read existing files, concurrently where that pays."""
+        """Read those of the files that are there, concurrently where that pays."""
 
     def fetch(self, path: str, dest: Path) -> None:
         """Copy a file to local disk."""
@@ -50,13 +47,24 @@ class Backend(Protocol):
     def files(self, folder: str) -> list[str]:
         """Every file below a folder, sorted; empty when there is no such folder."""
 
-    def delete(self, path: str) -> None: ...
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The same with the size of each in bytes."""
+
+    def leftovers(self, older_than_s: float) -> dict[str, int]:
+        """What writers that were killed left behind, which no listing shows: path → bytes."""
+
+    def delete(self, path: str) -> None:
+        """A file that is not there is deleted already."""
+
+    def delete_many(self, paths: Sequence[str]) -> None: ...
 
 
 def backend_for(uri: str) -> Backend:
     """Local folder (a path or file://) or s3://bucket/prefix. Raises StoreError for any other scheme."""
     parts = urlsplit(uri)
     if parts.scheme == "s3":
+        from swimlab.s3 import S3Backend  # which imports this module
+
         return S3Backend(uri)
     if parts.scheme in ("", "file"):
         return LocalBackend(parts.path if parts.scheme else uri)
@@ -127,7 +135,11 @@ class LocalBackend:
             return (self.root / path).open("rb")
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        return {path: self.read(path) for path in paths}
+        found = {}
+        for path in paths:
+            with suppress(FileNotFoundError):
+                found[path] = self.read(path)
+        return found
 
     def fetch(self, path: str, dest: Path) -> None:
         with self._explained():
@@ -138,17 +150,46 @@ class LocalBackend:
             return (self.root / path).is_file()
 
     def files(self, folder: str) -> list[str]:
+        return [path for path in self._walk(folder) if not _is_temporary(path)]
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        found = {}
+        for path in self.files(folder):
+            with suppress(FileNotFoundError), self._explained():
+                found[path] = (self.root / path).stat().st_size
+        return found
+
+    def leftovers(self, older_than_s: float) -> dict[str, int]:
+        found = {}
+        with self._temporary("now", b"") as (now, _):
+            now_s = now.stat().st_mtime  # by the disk's own clock
+            for path in filter(_is_temporary, self._walk("")):
+                with suppress(FileNotFoundError), self._explained():
+                    seen = (self.root / path).stat()
+                    if now_s - seen.st_mtime >= older_than_s:
+                        found[path] = seen.st_size
+        found.pop(now.name, None)
+        return found
+
+    def _walk(self, folder: str) -> list[str]:
         with self._explained():
             return sorted(
                 Path(parent, name).relative_to(self.root).as_posix()
                 for parent, _, names in os.walk(self.root / folder)
                 for name in names
-                if not name.startswith(_TEMPORARY)
             )
 
     def delete(self, path: str) -> None:
         with self._explained():
             (self.root / path).unlink(missing_ok=True)
+
+    def delete_many(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.delete(path)
+
+
+def _is_temporary(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(_TEMPORARY)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -159,110 +200,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-class S3Backend:
-    """s3://bucket/prefix through s3fs. Credentials and AWS_ENDPOINT_URL come from where every AWS tool takes them."""
-
-    def __init__(self, uri: str) -> None:
-        if not urlsplit(uri).netloc:
-            raise StoreError(f"{uri}: no bucket; write s3://bucket/prefix")
-        self.uri = uri.rstrip("/")
-        self.root = self.uri.removeprefix("s3://")
-        # No instance cache: it would outlive a change of endpoint or credentials.
-        self.fs: Any = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if isinstance(error, FileNotFoundError) and _s3_code(error) != "NoSuchBucket":
-                raise
-            message = f"store {self.uri}: {type(error).__name__}: {error}; {_s3_advice(error)}"
-            raise StoreError(message) from error
-
-    def _path(self, path: str) -> str:
-        return f"{self.root}/{path}"
-
-    def create(self, path: str, data: bytes | Path) -> bool:
-        with self._explained():
-            for wait_s in (0.1, 0.2, 0.4, 0.8, None):
-                try:
-                    if isinstance(data, Path):
-                        self.fs.put_file(str(data), self._path(path), mode="create")
-                    else:
-                        self.fs.pipe_file(self._path(path), data, mode="create")
-                    return True
-                except Exception as error:
-                    if _s3_code(error) in ("PreconditionFailed", "412"):
-                        return False
-                    # 409: another conditional write was in flight, and neither may have landed; S3 wants a new try.
-                    if _s3_code(error) not in ("ConditionalRequestConflict", "409") or wait_s is None:
-                        raise
-                    time.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
-
-    def replace(self, path: str, data: bytes) -> None:
-        with self._explained():
-            self.fs.pipe_file(self._path(path), data)
-
-    def read(self, path: str) -> bytes:
-        with self._explained():
-            data: bytes = self.fs.cat_file(self._path(path))
-            return data
-
-    def open(self, path: str) -> BinaryIO:
-        with self._explained():
-            file: BinaryIO = self.fs.open(self._path(path), "rb", block_size=2**20)
-            return file
-
-    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        if not paths:
-            return {}
-        with self._explained():
-            found = self.fs.cat([self._path(path) for path in paths])
-        # fsspec answers a list of one name with bare bytes.
-        return {paths[0]: found} if isinstance(found, bytes) else {p: found[self._path(p)] for p in paths}
-
-    def fetch(self, path: str, dest: Path) -> None:
-        with self._explained():
-            self.fs.get_file(self._path(path), str(dest))
-
-    def exists(self, path: str) -> bool:
-        with self._explained():
-            try:
-                return bool(self.fs.info(self._path(path))["type"] == "file")
-            except FileNotFoundError as error:
-                if _s3_code(error) == "NoSuchBucket":
-                    raise
-                return False
-
-    def files(self, folder: str) -> list[str]:
-        with self._explained():
-            found = self.fs.find(self._path(folder))
-        return sorted(path.removeprefix(f"{self.root}/") for path in found)
-
-    def delete(self, path: str) -> None:
-        with self._explained():
-            self.fs.rm_file(self._path(path))
-
-
-def _s3_code(error: BaseException) -> str:
-    """The server's error code; s3fs turns its answer into an OSError and keeps the original as the cause."""
-    response: dict[str, Any] = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    code: str = response.get("Error", {}).get("Code", "")
-    return code
-
-
-def _s3_advice(error: Exception) -> str:
-    kind = type(error).__name__
-    if _s3_code(error) == "NoSuchBucket":
-        return "create the bucket, or check its name and AWS_ENDPOINT_URL"
-    if "Credentials" in kind:
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
-    if isinstance(error, PermissionError):
-        return "these credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix"
-    if "Connect" in kind or "Endpoint" in kind or "Timeout" in kind:
-        return "check AWS_ENDPOINT_URL and the network"
-    return "check the bucket, AWS_ENDPOINT_URL and the credentials"

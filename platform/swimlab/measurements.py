@@ -22,8 +22,8 @@ from swim.recipe import Frozen
 from swimlab.backends import StoreError
 from swimlab.names import checked_path
 from swimlab.records import Provenance, to_parquet
+from swimlab.rows import rows_table
 from swimlab.store import SweepStore
-from swimlab.tables import rows_table
 from swimlab.verdict import Interval, interval
 
 SCHEMA_VERSION = 1

@@ -4,18 +4,22 @@ Metric, sample and overlay files carry no time and no host, so that a rerun writ
 """
 
 import io
+import json
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import FiniteFloat
+from pydantic import FiniteFloat, ValidationError
 
 from swim.evaluation.types import FilmFrame, MetricPoint, Overlay, SampleScore
 from swim.recipe import Frozen
 
+# A field with a default may be added under the same version: a record that lacks it is read with the default. Whoever
+# renames, retypes or removes one raises the version, and says in UPGRADES how a record of the last becomes a new one.
 SCHEMA_VERSION = 1
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 Row = TypeVar("Row", bound=Frozen)
 
@@ -28,8 +32,9 @@ class FileEntry(Frozen):
 
 
 class Cost(Frozen):
-    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips. Of a
-    trial that went on from an earlier attempt's step `resumed_step`, what came after."""
+    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips,
+    `hosted_s`: how much of it went into looking at, saving and reporting the run. Of a trial that went on from an
+    earlier attempt's step `resumed_step`, what came after."""
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
@@ -38,6 +43,7 @@ class Cost(Frozen):
     peak_rss_bytes: int
     data_wait_s: FiniteFloat = 0.0
     resumed_step: int = 0
+    hosted_s: FiniteFloat = 0.0
 
 
 class Provenance(Frozen):
@@ -71,6 +77,26 @@ class TrialRecord(Frozen):
     files: dict[str, FileEntry]
     cost: Cost
     provenance: Provenance
+
+
+def read_record(data: bytes) -> TrialRecord:
+    """A record of this schema version, or an older one brought up to it. Raises ValueError for anything else."""
+    try:
+        tree = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"is no JSON ({error}); delete it to run the trial again") from error
+    version = tree.get("schema_version") if isinstance(tree, dict) else None
+    if not isinstance(version, int) or not min((SCHEMA_VERSION, *UPGRADES)) <= version <= SCHEMA_VERSION:
+        raise ValueError(f"has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab")
+    for older in range(version, SCHEMA_VERSION):
+        tree = UPGRADES[older](tree) | {"schema_version": older + 1}
+    try:
+        return TrialRecord.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise ValueError(
+            f"is no trial record of this swimlab ({error}); update swimlab if a newer one wrote it, else delete it to "
+            "run the trial again"
+        ) from error
 
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}

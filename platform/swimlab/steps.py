@@ -38,9 +38,11 @@ class Standing:
 
 
 class StepCheckpoints:
-    """Saves the steps of one attempt. `numerics`: the class within which a run may be gone on with."""
+    """Saves the steps of one attempt. `numerics`: the class within which a run may be gone on with; `share`: how much
+    of the time saving may take."""
 
-    def __init__(self, attempt: Attempt, numerics: Numerics) -> None:
+    def __init__(self, attempt: Attempt, numerics: Numerics, share: float = SAVING_SHARE) -> None:
+        self._share = share
         self._backend, self._folder = attempt.backend, f"{attempt.folder}/steps"
         self._numerics = dict(numerics)
         self._kept: str | None = None
@@ -49,7 +51,7 @@ class StepCheckpoints:
     def save(self, now: Moment, film: Sequence[FilmFrame]) -> bool:
         """Save this moment, and drop the one before; False when saving again so soon would cost too much."""
         began_s = time.monotonic()
-        if self._took_s > SAVING_SHARE * (began_s - self._ended_s):
+        if self._took_s > self._share * (began_s - self._ended_s):
             return False
         folder = f"{self._folder}/{now.step}"
         with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:

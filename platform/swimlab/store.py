@@ -2,6 +2,7 @@
 
     records/<trial_id>.json        create-only; writing it IS the commit
     attempts/<trial_id>/<n>/…      claim, heartbeat, files; write-once, invisible until a record names them
+    recent/…                       a cache: all records as one table, and which are newer (`swimlab.leaderboard`)
     tables/…                       a cache for readers without our code, rebuilt from records
 
 One rule for every backend: create-only, no compare-and-swap. Where a create-only write is refused we read back, since
@@ -9,26 +10,26 @@ our own nonce means that a retried PUT of ours had won.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
 import pyarrow as pa
-from pydantic import ValidationError
 
-from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab import committed, leaderboard
+from swimlab.attempts import COLLECTED, Attempt, folder_of, put_dir_once
 from swimlab.backends import StoreError, backend_for
 from swimlab.liveness import Observer, Owner, released
 from swimlab.names import checked_path, checked_trial_id
-from swimlab.records import SCHEMA_VERSION, FileEntry, TrialRecord
+from swimlab.records import FileEntry, TrialRecord, read_record
 
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
 DEAD_AFTER_S = 60.0
+Ended = Literal["failed", "released", "gone", "silent", "collected"]
 
 
 class SweepStore:
@@ -52,7 +53,12 @@ class SweepStore:
 
     def __reduce__(self) -> tuple[Callable[[str], "SweepStore"], tuple[str]]:
         """Another process gets the address and opens its own connection."""
-        return (partial(SweepStore, dead_after_s=self._observer.dead_after_s), (self.uri,))
+        return (partial(SweepStore, dead_after_s=self.dead_after_s), (self.uri,))
+
+    @property
+    def dead_after_s(self) -> float:
+        """How long a heartbeat may stay the same before its attempt counts as dead."""
+        return self._observer.dead_after_s
 
     def check_writable(self) -> None:
         """Create a probe, see that it cannot be created twice, remove it. Raises StoreError saying what to do."""
@@ -82,10 +88,22 @@ class SweepStore:
 
     def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
         """The committed results, all or those among `trial_ids`, by one flat listing."""
-        wanted = None if trial_ids is None else {_record_path(trial_id) for trial_id in trial_ids}
-        found = [p for p in self.backend.files("records") if p.endswith(".json") and (wanted is None or p in wanted)]
-        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in self.backend.read_many(found).items()]
+        wanted = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
+        return self.read_records(trial_id for trial_id in self.trial_ids() if wanted is None or trial_id in wanted)
+
+    def trial_ids(self) -> set[str]:
+        """Whose records there are, by one flat listing."""
+        return {PurePosixPath(path).stem for path in self.backend.files("records") if path.endswith(".json")}
+
+    def read_records(self, trial_ids: Iterable[str]) -> dict[str, TrialRecord]:
+        """The records of these trials, without a listing: those that are not there are left out."""
+        found = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
+        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in found.items()]
         return {record.trial_id: record for record in parsed}
+
+    def leaderboard(self) -> pa.Table:
+        """Every committed trial, a row each, in two or three requests; see `swimlab.leaderboard.leaderboard`."""
+        return leaderboard.leaderboard(self)
 
     def claim(self, trial_id: str) -> Attempt | None:
         """The right to run a trial, or None at once: it has a record, or somebody alive holds it (ask again later)."""
@@ -93,7 +111,7 @@ class SweepStore:
         if self.backend.exists(record_path):
             return None
         latest = self._latest(trial_id)
-        if latest and not self._is_over(trial_id, latest):
+        if latest and self.ended(trial_id, latest) is None:
             return None
         attempt = Attempt(self.backend, trial_id, latest + 1, uuid4().hex)
         owner = self._owner or Owner.current()
@@ -106,16 +124,22 @@ class SweepStore:
 
     def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
         """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
-        not describe this attempt and the files it put."""
+        not describe this attempt and the files it put, and when `swimlab.gc` has taken the attempt for dead."""
         stated = (record.trial_id, record.attempt, record.nonce)
         if stated != (attempt.trial_id, attempt.number, attempt.nonce):
             raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
         if unknown := sorted(name for name, entry in record.files.items() if attempt.files.get(name) != entry):
             raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
+        if self.backend.exists(f"{attempt.folder}/{COLLECTED}"):
+            raise StoreError(f"{attempt.folder} was silent for so long that its files were collected; run it again")
+        mark = leaderboard.mark(self.backend, attempt.trial_id, attempt.nonce)
         if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
             return True
         winner = self.record(attempt.trial_id)
-        return winner is not None and winner.nonce == attempt.nonce
+        if winner is not None and winner.nonce == attempt.nonce:
+            return True
+        self.backend.delete(mark)
+        return False
 
     def failures(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Why the latest attempt failed (`error`, `kind`, `attempt`, `failed_at`), for trials without a record."""
@@ -135,33 +159,16 @@ class SweepStore:
         record = self._committed(trial_id)
         if name not in record.files:
             raise StoreError(f"trial {trial_id} committed no file {name!r}; it has {', '.join(sorted(record.files))}")
-        path = f"{folder_of(trial_id, record.attempt)}/{name}"
-        try:
-            data = self.backend.read(path)
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{self.uri}/{path} was committed and is gone; restore it or {_forget(trial_id)}"
-            ) from error
-        self._check(path, record.files[name], data)
-        return data
+        return self.files_of([record], name)[trial_id]
+
+    def files_of(self, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
+        """trial_id → a file that all these records name, read together. Raises StoreError like `open_file`."""
+        return committed.read(self.backend, records, name)
 
     def download(self, trial_id: str, prefix: str, dest: Path) -> Path:
-        """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`."""
-        record = self._committed(trial_id)
-        prefix = prefix.rstrip("/") + "/"
-        if not (names := [name for name in record.files if name.startswith(prefix)]):
-            raise StoreError(f"trial {trial_id} committed nothing under {prefix!r}; it has {', '.join(record.files)}")
-        for name in names:
-            target = dest / checked_path(name.removeprefix(prefix))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(target.name + ".part")
-            path = f"{folder_of(trial_id, record.attempt)}/{name}"
-            try:
-                self.backend.fetch(path, part)
-            except FileNotFoundError as error:
-                raise StoreError(f"{self.uri}/{path} was committed and is gone; {_forget(trial_id)}") from error
-            self._check(path, record.files[name], part)
-            os.replace(part, target)
+        """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`. Raises
+        StoreError like `open_file`, and for a checkpoint that was not kept."""
+        committed.download(self.backend, self._committed(trial_id), prefix, dest)
         return dest
 
     def put_create_only(self, path: str, data: bytes) -> bool:
@@ -199,40 +206,31 @@ class SweepStore:
             raise StoreError(f"trial {trial_id} has no record in {self.uri}; run it first")
         return record
 
-    def _check(self, path: str, entry: FileEntry, data: bytes | Path) -> None:
-        if (found := entry_of(data)) != entry:
-            trial_id = path.split("/")[1]
-            raise StoreError(
-                f"{self.uri}/{path}: sha256 is {found.sha256}, the record says {entry.sha256}; the file was altered "
-                f"after the commit: restore it or {_forget(trial_id)}"
-            )
-
     def _latest(self, trial_id: str) -> int:
         folder = f"attempts/{checked_trial_id(trial_id)}"
         claims = [path.split("/") for path in self.backend.files(folder)]
         return max((int(parts[2]) for parts in claims if len(parts) == 4 and parts[3] == "claim"), default=0)
 
-    def _is_over(self, trial_id: str, number: int) -> bool:
-        """Did the latest attempt fail, give up, or die?"""
-        folder = folder_of(trial_id, number)
+    def ended(self, trial_id: str, number: int) -> Ended | None:
+        """How an attempt ended: it failed, gave up, its process is gone, or it was silent for `dead_after_s` of our
+        watching. None while it may be alive."""
+        folder = folder_of(checked_trial_id(trial_id), number)
         if self.backend.exists(f"{folder}/failure.json"):
-            return True
+            return "failed"
         try:
             beat = self.backend.read(f"{folder}/heartbeat")
         except FileNotFoundError:
             beat = None
         if released(beat):
-            return True
+            return "released"
         holder = Owner.model_validate(self._json(f"{folder}/claim")["owner"])
-        return holder.is_gone(self._owner or Owner.current()) or self._observer.is_dead(folder, beat)
+        if holder.is_gone(self._owner or Owner.current()):
+            return "gone"
+        return "silent" if self._observer.is_dead(folder, beat) else None
 
     def _json(self, path: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.backend.read(path))
         return content
-
-
-def _forget(trial_id: str) -> str:
-    return f"delete records/{trial_id}.json to run the trial again"
 
 
 def _record_path(trial_id: str) -> str:
@@ -241,11 +239,6 @@ def _record_path(trial_id: str) -> str:
 
 def _parsed(where: str, data: bytes) -> TrialRecord:
     try:
-        version = json.loads(data).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{where} has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab"
-            )
-        return TrialRecord.model_validate_json(data)
-    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
-        raise StoreError(f"{where} is no trial record ({error}); delete it to run the trial again") from error
+        return read_record(data)
+    except ValueError as error:
+        raise StoreError(f"{where} {error}") from error

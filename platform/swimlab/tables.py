@@ -5,12 +5,14 @@ metrics/<trial_id>.parquet    curves; samples/<trial_id>.parquet: per-sample num
 arms/<experiment>.parquet     which trial an experiment shows under which recipe, arm and seed, as last run
 """
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from swimlab.leaderboard import compact, look, to_bytes
 from swimlab.names import checked_path
 from swimlab.records import TrialRecord, from_parquet, to_parquet
 
@@ -28,70 +30,47 @@ ARMS_SCHEMA = pa.schema(
 )
 
 
+PUBLISHED = "tables/trials/trials.parquet"
+_AT_A_TIME = 64  # trials whose tables are in memory together
+
+
 def write_tables(store: "SweepStore", arms: pa.Table | None = None) -> None:
-    """Rebuild the tables from the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
+    """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
     known of its experiment and recipe.
 
-    A trial never changes, so its metrics and samples are copied once; those of trials without a record are removed.
+    Only what is new is read (`swimlab.leaderboard.compact`): a trial never changes, so its metrics and samples are
+    copied once. Those of trials without a record are removed. Everything is written anew where tables/ was deleted.
     """
-    records = store.records()
-    for kind in ("metrics", "samples"):
-        known = set(store.backend.files(f"tables/{kind}"))
-        wanted = {f"tables/{kind}/{t}.parquet": r for t, r in records.items() if f"{kind}.parquet" in r.files}
-        for path in sorted(known - set(wanted)):
-            store.backend.delete(path)
-        for path in sorted(set(wanted) - known):
-            trial_id = wanted[path].trial_id
-            table = from_parquet(store.open_file(trial_id, f"{kind}.parquet"))
-            ids = pa.array([trial_id] * table.num_rows, pa.string())
-            store.backend.replace(path, to_parquet(table.add_column(0, "trial_id", ids)))
-    rows = [trial_row(records[trial_id]) for trial_id in sorted(records)]
-    store.backend.replace("tables/trials/trials.parquet", to_parquet(rows_table(rows)))
+    backend = store.backend
+    anew = not backend.exists(PUBLISHED)
+
+    def copy(new: Mapping[str, TrialRecord], present: set[str]) -> None:
+        _copy(store, store.records() if anew else new, present)
+
+    rows = compact(store, copy)
+    while True:
+        backend.replace(PUBLISHED, to_bytes(rows.table))
+        # Another driver may have written a newer one between our snapshot and our copy of it.
+        _, latest = look(backend)
+        if latest is None or latest.number <= rows.number:
+            break
+        rows = latest
     if arms is not None:
         _add_arms(store, arms)
 
 
-def trial_row(record: TrialRecord) -> dict[str, Any]:
-    """One flat row. Recipe fields keep their dotted path; lists are written as JSON."""
-    recipe = {key: value for key, value in record.recipe.items() if key not in ("name", "seed", "init")}
-    return {
-        "trial_id": record.trial_id,
-        "recipe_name": record.recipe_name,
-        "seed": record.seed,
-        "init_trial_id": record.init_trial_id,
-        "attempt": record.attempt,
-        "code_fingerprint": record.code_fingerprint,
-        "data_fingerprint": record.data_fingerprint,
-        **_flat(recipe),
-        **record.metrics,
-        **_flat({"cost": record.cost.model_dump(), "numerics": record.provenance.numerics}),
-        "finished_at": record.provenance.finished_at,
-    }
-
-
-def rows_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows of unequal keys as one table: missing is null, int beside float is float, any other mixture is text."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return found
-
-
-def _column(values: list[Any]) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if len(kinds) > 1:
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-    return pa.array(values) if kinds else pa.array(values, pa.string())
+def _copy(store: "SweepStore", new: Mapping[str, TrialRecord], present: set[str]) -> None:
+    for kind in ("metrics", "samples"):
+        name = f"{kind}.parquet"
+        stale = [p for p in store.backend.files(f"tables/{kind}") if PurePosixPath(p).stem not in present]
+        store.backend.delete_many(stale)
+        wanted = [record for record in new.values() if name in record.files]
+        for start in range(0, len(wanted), _AT_A_TIME):
+            for trial_id, data in store.files_of(wanted[start : start + _AT_A_TIME], name).items():
+                table = from_parquet(data)
+                ids = pa.array([trial_id] * table.num_rows, pa.string())
+                content = to_parquet(table.add_column(0, "trial_id", ids))
+                store.backend.replace(f"tables/{kind}/{trial_id}.parquet", content)
 
 
 def _add_arms(store: "SweepStore", arms: pa.Table) -> None:

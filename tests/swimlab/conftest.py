@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swimlab.records import Cost, Provenance, TrialRecord
+from swimlab.store import SweepStore
 
 
 @pytest.fixture
@@ -41,3 +43,25 @@ def trial_record() -> Callable[..., TrialRecord]:
         return TrialRecord(**fields | changes)
 
     return build
+
+
+@pytest.fixture(params=["local", "s3"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store on each backend."""
+    return str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("s3_store_uri")
+
+
+@pytest.fixture
+def store(uri: str) -> SweepStore:
+    return SweepStore(uri)
+
+
+@pytest.fixture(scope="session")
+def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
+    """Real nano trials (see `trained`): three arms on a base. Shared: copy it before changing anything."""
+    import trained
+
+    folder = tmp_path_factory.mktemp("trained")
+    store = SweepStore(str(folder / "store"))
+    trained.run(store, folder / "cache")
+    return store

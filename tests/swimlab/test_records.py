@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
@@ -56,3 +59,57 @@ def test_a_record_refuses_a_metric_that_is_not_finite(trial_record):
     assert records.TrialRecord.model_validate_json(trial_record().model_dump_json()) == trial_record()
     with pytest.raises(ValidationError, match=r"train\.loss"):
         trial_record(metrics={"train.loss": float("nan")})
+
+
+GOLDEN = Path(__file__).parent / "golden"
+MODELS = (records.TrialRecord, records.FileEntry, records.Cost, records.Provenance)
+TABLES = {
+    "metrics": records.metrics_table([]),
+    "samples": records.samples_table([]),
+    "overlays": records.overlays_table([]),
+    "film": records.film_table([]),
+}
+
+
+def test_a_record_of_the_first_days_is_still_read():
+    """The file is frozen: it lies in other people's stores. Fields that came later have their defaults."""
+    data = (GOLDEN / "record_v1.json").read_bytes()
+    read = records.read_record(data)
+
+    def covers(found, golden):
+        return all(
+            covers(found[key], value) if isinstance(value, dict) else found[key] == value
+            for key, value in golden.items()
+            if key != "schema_version"
+        )
+
+    assert covers(json.loads(read.model_dump_json()), json.loads(data))
+    assert (read.cost.data_wait_s, read.cost.resumed_step) == (0.0, 0)
+    assert read.schema_version == records.SCHEMA_VERSION
+
+
+def test_what_is_written_is_declared():
+    """Fails when a field or column is added, renamed or retyped. With a default it may be added: write it here too.
+    Anything else needs a new SCHEMA_VERSION, an entry in UPGRADES and a new file beside record_v1.json."""
+    required = {m.__name__: {n: f.is_required() for n, f in m.model_fields.items()} for m in MODELS}
+    columns = {name: {field.name: str(field.type) for field in table.schema} for name, table in TABLES.items()}
+    assert {"records": required, "tables": columns} == json.loads((GOLDEN / "schema_v1.json").read_text())
+
+
+def test_an_older_version_is_brought_up_and_a_newer_one_refused(monkeypatch):
+    data = (GOLDEN / "record_v1.json").read_bytes()
+    monkeypatch.setattr(records, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(records.UPGRADES, 1, lambda tree: tree | {"nonce": tree["nonce"] + "+1"})
+    monkeypatch.setitem(records.UPGRADES, 2, lambda tree: tree | {"nonce": tree["nonce"] + "+2"})
+    read = records.read_record(data)
+    assert (read.schema_version, read.nonce) == (3, "f00d+1+2")
+    for version in (0, 4, "1", None):
+        tree = json.loads(data) | {"schema_version": version}
+        with pytest.raises(ValueError, match=f"schema_version {version}, this swimlab reads 3; update swimlab"):
+            records.read_record(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"no json", b'{"schema_version": 1}'])
+def test_what_is_no_record_is_refused(data):
+    with pytest.raises(ValueError, match=r"schema_version None|is no trial record|is no JSON"):
+        records.read_record(data)

@@ -4,11 +4,11 @@ import multiprocessing
 import os
 import pickle
 import signal
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
+from store_kit import committed, record_of
 
 from swim.evaluation.types import MetricPoint
 from swimlab.liveness import Owner
@@ -24,30 +24,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-@pytest.fixture(params=["local", "s3"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("s3_store_uri")
-
-
-@pytest.fixture
-def store(uri: str) -> SweepStore:
-    return SweepStore(uri)
-
-
-def record_of(attempt, trial_record, **changes):
-    return trial_record(
-        trial_id=attempt.trial_id, attempt=attempt.number, nonce=attempt.nonce, files=attempt.files, **changes
-    )
-
-
-def committed(store, trial_record, trial_id="t1", files=(), **changes):
-    attempt = store.claim(trial_id)
-    for name, data in dict(files).items():
-        attempt.put(name, data)
-    assert store.commit(attempt, record_of(attempt, trial_record, **changes))
-    return attempt
 
 
 def test_put_create_only_keeps_the_first(store):
@@ -375,3 +351,16 @@ def test_errors_say_what_to_do(tmp_path, s3_store_uri, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID"):
         SweepStore(s3_store_uri).check_writable()
+
+
+def test_a_backend_reads_measures_and_deletes_many(store):
+    for name, data in {"a": b"1", "b/c": b"22", "b/d": b""}.items():
+        store.backend.create(f"x/{name}", data)
+    assert store.backend.sizes("x") == {"x/a": 1, "x/b/c": 2, "x/b/d": 0}
+    assert store.backend.sizes("x/b") == {"x/b/c": 2, "x/b/d": 0}
+    assert store.backend.read_many(["x/b/c", "x/none", "x/a"]) == {"x/b/c": b"22", "x/a": b"1"}
+    assert store.backend.read_many(["x/none"]) == store.backend.read_many([]) == {}
+    assert not store.exists("x/b")
+    store.backend.delete_many(["x/a", "x/b/d", "x/none"])
+    store.backend.delete_many([])
+    assert store.list_files("x") == ["x/b/c"]

@@ -1,0 +1,220 @@
+"""How fast is a table of all trials?  The compacted snapshot against the records one by one, on S3.
+
+`python experiments/leaderboard.py` on a loopback server; `--at s3://bucket/prefix` on yours (an empty prefix, which it
+fills). Every number comes from a fresh process; both ways take turns within a round and must find the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Literal
+
+from loopback_s3 import bucket
+from pydantic import Field
+from rich.console import Console
+
+from swim import recipes
+from swimlab import cli, cost_plot, cost_report, leaderboard, measuring, provenance
+from swimlab.backends import StoreError
+from swimlab.cost_report import Column
+from swimlab.measurements import Bound, Measurement, Run, rotated
+from swimlab.measuring import MeasuringSettings, Task
+from swimlab.records import Cost, TrialRecord
+from swimlab.rows import as_table
+from swimlab.s3 import S3Backend
+from swimlab.store import SweepStore
+
+NAME = "leaderboard"
+TITLE, QUESTION = "Leaderboard", "How many requests and seconds is a table of all trials on S3?"
+SCHEMES = ("records", "snapshot")
+TRIALS, NEWER = 10_000, 1_000
+BOUNDS = (
+    Bound("requests", "snapshot", None, 3, True, {"size": f"{TRIALS}"}),
+    Bound("time_s", "snapshot", None, 1.0, True, {"size": f"{TRIALS}"}),
+    Bound("time_s", "records", "snapshot", 50, False, {"size": f"{TRIALS}"}),
+    Bound("listings", "snapshot", None, 1 + NEWER / 1000, True, {"size": f"{TRIALS}+{NEWER}"}),
+)
+COLUMNS = (
+    Column("seconds", "time_s"),
+    Column("requests", "requests", "{:.0f}"),
+    Column("listings", "listings", "{:.0f}"),
+    Column("trials", "rows", "{:.0f}"),
+    Column("records ÷ this", "time_s", over="snapshot"),
+)
+
+
+class ReadCost(Measurement):
+    """`size`: how many trials, `10000+1000` of which the last are newer than the snapshot. `time_s`: from an open
+    connection to an Arrow table of all of them. `requests` were sent for it, of which `listings`; `digest` is of the
+    table's values."""
+
+    requests: int
+    listings: int
+    rows: int
+    digest: str
+
+
+class ReadRun(Run):
+    """What one invocation measured."""
+
+    rows: tuple[ReadCost, ...]
+
+
+class LeaderboardSettings(MeasuringSettings):
+    """Measure, and report what was measured. `worker` is one fresh process and prints one line of JSON."""
+
+    trials: int | None = Field(None, ge=1, description=f"how many are compacted; default: {TRIALS}, smoke: 50")
+    newer: int | None = Field(None, ge=0, description=f"committed after that; default: {NEWER}, smoke: 5")
+    at: str | None = Field(None, description="empty s3://bucket/prefix to measure; default: a loopback server")
+    scheme: Literal["records", "snapshot"] = Field("snapshot", description="worker: the one to measure")
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Trials that are compacted, and newer ones."""
+        trials, newer = (50, 5) if self.command == "smoke" else (TRIALS, NEWER)
+        return self.trials or trials, newer if self.newer is None else self.newer
+
+
+def record_of(number: int) -> TrialRecord:
+    """A record as a trial writes it, with layers and seed of its own, 30 metrics and the names of eight files (which
+    nobody opens)."""
+    drawn = random.Random(number)
+    recipe = recipes.named("tiny").override({"seed": number, "objective.layers": (number % 4,)})
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    files = ["overlays.parquet", "film.parquet", *(f"checkpoint/part-{part}" for part in range(6))]
+    return TrialRecord(
+        trial_id=digest[:16],
+        attempt=1,
+        nonce=digest[-32:],
+        recipe=recipe.model_dump(mode="json"),
+        recipe_name=recipe.name,
+        seed=number,
+        init_trial_id=None,
+        code_fingerprint=digest[16:32],
+        data_fingerprint=digest[32:48],
+        metrics={f"attention.metric_{n}": drawn.random() for n in range(30)},
+        files={name: {"sha256": digest, "size_bytes": drawn.randrange(10**6)} for name in files},
+        cost=Cost(wall_s=drawn.random(), cpu_s=drawn.random(), train_s=1.0, eval_s=1.0, peak_rss_bytes=10**9),
+        provenance=provenance.gather(
+            device="cpu",
+            dtype="float32",
+            world_size=1,
+            started_at="2026-01-01T00:00:00+00:00",
+            finished_at="2026-01-01T00:00:01+00:00",
+        ),
+    )
+
+
+def backend_of(store: SweepStore) -> S3Backend:
+    """Raises StoreError for a store that is not on S3."""
+    if not isinstance(store.backend, S3Backend):
+        raise StoreError(f"{store.uri}: requests are counted on S3; give --at s3://bucket/prefix")
+    return store.backend
+
+
+def fill(uri: str, first: int, last: int, compacted: bool) -> list[dict[str, Any]]:
+    """Commit these trials as `SweepStore.commit` does, many at a time; nothing to measure."""
+    store = SweepStore(uri)
+    backend = backend_of(store)
+    if first == 0 and store.list_files("records"):
+        raise StoreError(f"{uri} has records; measure at an empty prefix")
+    about = record_of(0).provenance
+    for start in range(first, last, 500):
+        made = [record_of(n).model_copy(update={"provenance": about}) for n in range(start, min(start + 500, last))]
+        marks = {leaderboard.mark_path(record.trial_id, record.nonce): b"" for record in made}
+        records = {f"records/{r.trial_id}.json": r.model_dump_json(indent=1).encode() for r in made}
+        for files in (marks, records):
+            backend.fs.pipe({f"{backend.root}/{path}": data for path, data in files.items()})
+    if compacted:
+        store.write_tables()
+    return []
+
+
+def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
+    """What a fresh process measured."""
+    store = SweepStore(chosen.at or "")
+    with backend_of(store).counted() as sent:
+        store.exists("nothing")  # the connection
+        sent.clear()
+        began_s = time.monotonic()
+        table = store.leaderboard() if chosen.scheme == "snapshot" else as_table(store.records().values())
+        time_s = time.monotonic() - began_s
+    digest = hashlib.sha256(leaderboard.to_bytes(table.combine_chunks())).hexdigest()
+    found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
+    machine = f"{measuring.cpu_name()}, {os.cpu_count()} threads"
+    return [found | {"time_s": time_s, "digest": digest, "machine": machine}]
+
+
+def tasks(chosen: LeaderboardSettings, uri: str) -> Iterator[Task]:
+    """Fill, measure, commit what is newer, and measure again."""
+    trials, newer = chosen.counts
+
+    def ask(number: int, scheme: str, size: str) -> list[dict[str, Any]]:
+        answers = measuring.fresh_process(__file__, {"scheme": scheme, "at": uri}, {})
+        return [answer | {"scheme": scheme, "size": size, "round": number} for answer in answers]
+
+    yield Task(f"commit and compact {trials} trials", partial(fill, uri, 0, trials, True))
+    rounds = 1 if chosen.command == "smoke" else chosen.rounds
+    for number in range(1, rounds + 1):
+        for scheme in rotated(SCHEMES, number):
+            yield Task(f"round {number}: {scheme}", partial(ask, number, scheme, f"{trials}"))
+    if newer:
+        yield Task(f"commit {newer} more", partial(fill, uri, trials, trials + newer, False))
+        size = f"{trials}+{newer}"
+        yield Task(f"round 1: records, {size}", partial(ask, 1, "records", size))
+        for number in range(1, rounds + 1):
+            yield Task(f"round {number}: snapshot, {size}", partial(ask, number, "snapshot", size))
+
+
+def run(chosen: LeaderboardSettings, store: SweepStore, console: Console) -> ReadRun:
+    """Measure, and commit it as a new run. Raises RuntimeError when the two ways do not find the same."""
+    with nullcontext(chosen.at) if chosen.at else bucket() as uri:
+        done = measuring.measure(
+            ReadRun,
+            ReadCost,
+            list(tasks(chosen, uri)),
+            experiment=NAME,
+            store=store,
+            settings=chosen.model_dump(mode="json"),
+            numerics={"device": "cpu", "dtype": "none", "world_size": 1},
+            console=console,
+        )
+    for size in {row.size for row in done.rows}:
+        if len({row.digest for row in done.rows if row.size == size}) > 1:
+            raise RuntimeError(
+                f"{size} trials: the snapshot and the records do not say the same; see run {done.run_id}"
+            )
+    return done
+
+
+def show(done: ReadRun, store: SweepStore, console: Console) -> None:
+    """Print the grids and write the report."""
+    grids = [
+        cost_report.verdict_grid(done, BOUNDS),
+        cost_report.values_grid(done, "Reading all trials", ("size",), COLUMNS, SCHEMES),
+    ]
+    where = done.settings["at"] or "a loopback server in Python (moto) on the same machine, which answers slowly"
+    notes = [
+        f"Store: {where}. records: one listing per 1,000 and every record, many at a time over 32 connections. "
+        "snapshot: one listing of what is newer, one read; in 10000+1000 also the 1,000 newer records.",
+    ]
+    sizes = list(dict.fromkeys(row.size for row in done.rows))
+    picture = cost_plot.value_figure(done, "time_s", "seconds", SCHEMES, sizes)
+    cost_report.print_grids(grids, console)
+    page = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
+
+
+def main(chosen: LeaderboardSettings) -> int:
+    """The exit code: see `measuring.main`."""
+    return measuring.main(chosen, NAME, ReadRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(cli.settings(LeaderboardSettings)))

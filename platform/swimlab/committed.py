@@ -1,0 +1,67 @@
+"""Files that a record names, as they were committed: read whole, checked by their hash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from swimlab.attempts import DROPPED, entry_of, folder_of
+from swimlab.backends import Backend, StoreError
+from swimlab.names import checked_path
+from swimlab.records import TrialRecord
+
+
+def read(backend: Backend, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
+    """trial_id → the file `name` that each of these records names. Raises StoreError when one is gone or altered."""
+    paths = {f"{folder_of(record.trial_id, record.attempt)}/{name}": record for record in records}
+    found = backend.read_many(list(paths))
+    for path, record in paths.items():
+        if path not in found:
+            raise _lost(backend, record, name)
+        _check(backend, record, name, found[path])
+    return {record.trial_id: found[path] for path, record in paths.items()}
+
+
+def download(backend: Backend, record: TrialRecord, prefix: str, dest: Path) -> None:
+    """The files under `prefix` into `dest`, without the prefix. Raises StoreError when there is none, or one is gone or
+    altered."""
+    prefix = prefix.rstrip("/") + "/"
+    if not (names := [name for name in record.files if name.startswith(prefix)]):
+        has = ", ".join(record.files)
+        raise StoreError(f"trial {record.trial_id} committed nothing under {prefix!r}; it has {has}")
+    for name in names:
+        target = dest / checked_path(name.removeprefix(prefix))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        try:
+            backend.fetch(f"{folder_of(record.trial_id, record.attempt)}/{name}", part)
+        except FileNotFoundError as error:
+            raise _lost(backend, record, name) from error
+        _check(backend, record, name, part)
+        os.replace(part, target)
+
+
+def _check(backend: Backend, record: TrialRecord, name: str, data: bytes | Path) -> None:
+    entry = record.files[name]
+    if (found := entry_of(data)) != entry:
+        raise StoreError(
+            f"{backend.uri}/{folder_of(record.trial_id, record.attempt)}/{name}: sha256 is {found.sha256}, the record "
+            f"says {entry.sha256}; the file was altered after the commit: restore it or {_forget(record)}"
+        )
+
+
+def _lost(backend: Backend, record: TrialRecord, name: str) -> StoreError:
+    folder = folder_of(record.trial_id, record.attempt)
+    if name.startswith("checkpoint/") and backend.exists(f"{folder}/{DROPPED}"):
+        note = json.loads(backend.read(f"{folder}/{DROPPED}"))
+        return StoreError(
+            f"the checkpoint of trial {record.trial_id} was not kept ({note['reason']}, {note['at']}); the record has "
+            f"the sha256 of its files. To have it again {_forget(record)}, with --keep-checkpoints all"
+        )
+    return StoreError(f"{backend.uri}/{folder}/{name} was committed and is gone; restore it or {_forget(record)}")
+
+
+def _forget(record: TrialRecord) -> str:
+    return f"delete records/{record.trial_id}.json to run the trial again"

@@ -1,0 +1,231 @@
+"""What a store no longer needs, and its removal. What a record names and what lives is never touched.
+
+`find` only looks; `collect` removes what was found. An attempt whose owner may have died silently is fenced first: its
+`collected.json` makes it unable to commit, should it live after all. Reports are never collected: they are small, and
+some say what is said nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from swim.recipe import Frozen
+from swimlab.attempts import COLLECTED, DROPPED, dropped_note, folder_of
+from swimlab.leaderboard import Recent, mark_path
+from swimlab.provenance import utc_now
+from swimlab.records import TrialRecord
+from swimlab.store import Ended, SweepStore
+from swimlab.unused import unused_clips, unused_code
+
+Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "code"]
+Checkpoints = Literal["all", "bases", "none"]
+
+LEFTOVER_AFTER_S = 3600.0
+# Of a trial's latest attempt: its number fences the next one, and why it ended is told to whoever asks.
+_KEPT = ("claim", "heartbeat", "failure.json", COLLECTED)
+
+
+class Rules(Frozen):
+    """What may go besides attempts that are over and superseded step checkpoints.
+
+    `checkpoints`: whose are kept of committed trials, all, those that a committed trial started from, or none.
+    `unfinished`: also the step checkpoints from which the next attempt at a trial would go on. `clips`, `code`: those
+    that no committed trial refers to; only when nothing lives, and for times when no sweep is being prepared.
+    """
+
+    checkpoints: Checkpoints = "all"
+    unfinished: bool = False
+    clips: bool = False
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """Files that go together, of the folder or file `where`, and why. `fence`: the attempt may live after all."""
+
+    kind: Kind
+    where: str
+    reason: str
+    paths: tuple[str, ...]
+    size_bytes: int
+    fence: bool = False
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What would go, and the attempts that are alive or of which it cannot be said yet."""
+
+    items: tuple[Item, ...]
+    alive: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.items)
+
+
+Names = dict[str, int]  # file of an attempt → bytes
+
+
+def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], None] | None = None) -> Garbage:
+    """What may go by these rules. Raises StoreError when a record cannot be read.
+
+    An attempt that another machine holds is over only once its heartbeat was seen not to change: with `wait`
+    (`time.sleep`) this looks twice, a minute apart, where there is such an attempt; without, it counts as alive.
+    """
+    rules = rules or Rules()
+    found = _attempts(store.backend.sizes("attempts"))
+    present = store.trial_ids()
+    records = store.read_records(trial_id for trial_id in present & set(found) if _may_lose(found[trial_id], rules))
+    asked = [
+        (trial_id, number)
+        for trial_id, attempts in found.items()
+        for number in attempts
+        if (trial_id in records and records[trial_id].attempt != number) or trial_id not in present
+    ]
+    states = {where: _state(store, where, found) for where in asked}
+    open_ones = [where for where, state in states.items() if state is None]
+    if open_ones and wait:
+        wait(store.dead_after_s)
+        states |= {where: _state(store, where, found) for where in open_ones}
+    # Again, after judging: an attempt whose process is gone by now may have committed since the first listing.
+    committed = present | store.trial_ids()
+    items: list[Item] = []
+    for trial_id, attempts in sorted(found.items()):
+        if record := records.get(trial_id):
+            items += _of_committed(record, attempts, states)
+        elif trial_id not in committed:
+            items += _of_unfinished(trial_id, attempts, states, rules)
+    if rules.checkpoints != "all":
+        kept = _bases(store) if rules.checkpoints == "bases" else set()
+        items += [_checkpoint(r, found[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in kept]
+    items += _marks(store, found, states)
+    if left := store.backend.leftovers(LEFTOVER_AFTER_S):
+        items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
+    alive = tuple(sorted(folder_of(*where) for where, state in states.items() if state is None))
+    if rules.code and not alive:
+        why = "no committed trial ran this code"
+        items += [_item("code", path, why, {path: size_bytes}) for path, size_bytes in unused_code(store).items()]
+    if rules.clips and not alive:
+        why = "no committed trial would read them with this code"
+        items += [_item("clips", folder, why, files) for folder, files in sorted(unused_clips(store).items())]
+    return Garbage(tuple(item for item in items if item.paths), alive)
+
+
+def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
+    """Remove it. Returns what went: an attempt that committed since stays."""
+    gone = []
+    for item in garbage.items:
+        if item.fence:
+            store.backend.create(f"{item.where}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
+            _, trial_id, number = item.where.split("/")
+            record = store.record(trial_id)
+            if record is not None and record.attempt == int(number):
+                continue
+        if item.kind == "checkpoint":
+            store.backend.create(f"{item.where}/{DROPPED}", dropped_note(item.reason))
+        store.backend.delete_many(item.paths)
+        gone.append(item)
+    return tuple(gone)
+
+
+def _item(kind: Kind, where: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
+    return Item(kind, where, reason, tuple(files), sum(files.values()), fence)
+
+
+def _attempts(sizes: Mapping[str, int]) -> dict[str, dict[int, Names]]:
+    found: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
+    for path, size_bytes in sizes.items():
+        parts = path.split("/", 3)
+        if len(parts) == 4 and parts[2].isdigit():
+            found[parts[1]][int(parts[2])][parts[3]] = size_bytes
+    return found
+
+
+def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
+    """Is the record worth reading?"""
+    begins = ("steps/",) if rules.checkpoints == "all" else ("steps/", "checkpoint/")
+    return len(attempts) > 1 or any(name.startswith(begins) for names in attempts.values() for name in names)
+
+
+def _state(store: SweepStore, where: tuple[str, int], found: Mapping[str, Mapping[int, Names]]) -> Ended | None:
+    trial_id, number = where
+    names = found[trial_id][number]
+    if "failure.json" in names:
+        return "failed"
+    return store.ended(trial_id, number) if "claim" in names else "collected"
+
+
+def _paths(trial_id: str, number: int, names: Names) -> dict[str, int]:
+    return {f"{folder_of(trial_id, number)}/{name}": size_bytes for name, size_bytes in names.items()}
+
+
+def _of_committed(
+    record: TrialRecord, attempts: Mapping[int, Names], states: Mapping[tuple[str, int], Ended | None]
+) -> Iterator[Item]:
+    for number, names in sorted(attempts.items()):
+        folder = folder_of(record.trial_id, number)
+        if number == record.attempt:
+            steps = {name: size for name, size in names.items() if name.startswith("steps/")}
+            yield _item("steps", folder, "the trial is committed", _paths(record.trial_id, number, steps))
+        elif state := states[record.trial_id, number]:
+            # The highest number stays, so that it is not given again should the record be deleted.
+            kept = _KEPT if number == max(attempts) else (COLLECTED,)
+            rest = {name: size for name, size in names.items() if name not in kept}
+            why = f"{state}; attempt {record.attempt} is the trial's result"
+            yield _item("attempt", folder, why, _paths(record.trial_id, number, rest), state == "silent")
+
+
+def _of_unfinished(
+    trial_id: str, attempts: Mapping[int, Names], states: Mapping[tuple[str, int], Ended | None], rules: Rules
+) -> Iterator[Item]:
+    saved = [
+        (int(name.split("/")[1]), number)
+        for number, names in attempts.items()
+        for name in names
+        if name.startswith("steps/") and name.endswith("/done.json")
+    ]
+    step, holder = max(saved, default=(0, 0))
+    for number, names in sorted(attempts.items()):
+        if state := states[trial_id, number]:
+            kept = _KEPT if number == max(attempts) else (COLLECTED,)
+            if number == holder and not rules.unfinished:
+                kept = (*kept, *(name for name in names if name.startswith(f"steps/{step}/")))
+            rest = {name: size for name, size in names.items() if name not in kept}
+            why = f"{state}; the trial has no record" + (", its last step is kept" if number == holder else "")
+            yield _item("attempt", folder_of(trial_id, number), why, _paths(trial_id, number, rest), state == "silent")
+
+
+def _bases(store: SweepStore) -> set[str]:
+    return {trial_id for trial_id in store.leaderboard()["init_trial_id"].to_pylist() if trial_id}
+
+
+def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:
+    files = {name: size for name, size in names.items() if name.startswith("checkpoint/") and name in record.files}
+    folder = folder_of(record.trial_id, record.attempt)
+    why = f"checkpoints that are kept: {rules.checkpoints}"
+    return _item("checkpoint", folder, why, _paths(record.trial_id, record.attempt, files))
+
+
+def _marks(
+    store: SweepStore,
+    found: Mapping[str, Mapping[int, Names]],
+    states: Mapping[tuple[str, int], Ended | None],
+) -> Iterator[Item]:
+    """Marks of attempts that are certainly over without a record: each would cost every reader a request."""
+    marks = Recent.listed(store.backend).marks
+    records = store.read_records({trial_id for trial_id, _ in marks})
+    for trial_id, nonce in marks:
+        if trial_id in records and records[trial_id].nonce == nonce:
+            continue
+        claims = {
+            n: f"{folder_of(trial_id, n)}/claim" for n, names in found.get(trial_id, {}).items() if "claim" in names
+        }
+        contents = store.backend.read_many(list(claims.values()))
+        holders = [n for n, path in claims.items() if path in contents and json.loads(contents[path])["nonce"] == nonce]
+        if all(states.get((trial_id, n), None) not in (None, "silent") for n in holders):
+            path = mark_path(trial_id, nonce)
+            yield _item("mark", path, "its attempt is over without a record", {path: 0})

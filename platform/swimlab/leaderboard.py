@@ -1,0 +1,158 @@
+"""Every committed trial as one table, in two or three requests however many there are: a snapshot and what is newer.
+
+    recent/commits/<trial_id>.<nonce>    made before the record, removed once a snapshot has its row
+    recent/snapshots/<number>.parquet    the rows of all records at one time; create-only, each goes on from the last
+
+The mark comes first, so a driver that is killed at any point leaves no record that a reader would miss, and a mark
+whose record never came says nothing. Snapshots are numbered: of two drivers that compact at once one is refused, and
+begins again from what the other wrote. All of it is a cache: without it every record is read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swimlab.backends import Backend, StoreError
+from swimlab.names import checked_path
+from swimlab.records import TrialRecord
+from swimlab.rows import ROWS_VERSION, as_table, joined
+
+if TYPE_CHECKING:
+    from swimlab.store import SweepStore
+
+_VERSION = {b"swimlab.rows": str(ROWS_VERSION).encode()}
+_TRIES = 5
+
+Prepare = Callable[[Mapping[str, TrialRecord], set[str]], None]
+
+
+def mark(backend: Backend, trial_id: str, nonce: str) -> str:
+    """Announce a record that is about to be committed; the mark's path."""
+    path = checked_path(mark_path(trial_id, nonce))
+    backend.create(path, b"")
+    return path
+
+
+def mark_path(trial_id: str, nonce: str) -> str:
+    """Where the mark of an attempt lies."""
+    return f"recent/commits/{trial_id}.{nonce}"
+
+
+def leaderboard(store: SweepStore) -> pa.Table:
+    """One row a committed trial, sorted by trial_id, with the columns of tables/trials (`swimlab.rows.trial_row`).
+
+    On S3: one listing per 1,000 commits since the last compaction, one read of the snapshot, one read of each record
+    that it lacks. A record that was deleted by hand leaves with the next compaction. Raises StoreError for a record
+    that cannot be read.
+    """
+    recent, rows = look(store.backend)
+    if rows is None:
+        return as_table(store.records().values())
+    nonces = rows.nonces if recent.marks else {}
+    newer = {trial_id for trial_id, nonce in recent.marks if nonces.get(trial_id) != nonce}
+    return rows.updated(store.read_records(newer).values())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a snapshot and the number it bears."""
+
+    number: int
+    table: pa.Table
+
+    @property
+    def nonces(self) -> dict[str, str]:
+        """trial_id → nonce of the record that was read."""
+        return dict(zip(self.table["trial_id"].to_pylist(), self.table["nonce"].to_pylist(), strict=True))
+
+    def updated(self, records: Iterable[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
+        """The table with these records' rows instead of those they replace, and without the trials that are `gone`."""
+        return joined(self.table, list(records), gone)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """One listing of recent/: (trial_id, nonce) of each mark, and the numbers of the snapshots."""
+
+    marks: tuple[tuple[str, str], ...]
+    snapshots: tuple[int, ...]
+
+    @classmethod
+    def listed(cls, backend: Backend) -> Recent:
+        """Raises StoreError when the store cannot be listed."""
+        names = [path.split("/")[1:] for path in backend.files("recent")]
+        marks = [name.partition(".") for folder, name in names if folder == "commits"]
+        numbers = [int(name.removesuffix(".parquet")) for folder, name in names if folder == "snapshots"]
+        return cls(tuple((trial_id, nonce) for trial_id, _, nonce in marks), tuple(sorted(numbers)))
+
+
+def look(backend: Backend) -> tuple[Recent, Rows | None]:
+    """What lies in recent/ and the newest snapshot, None when there is none that this code can read."""
+    for _ in range(_TRIES):
+        # Marks first: one that is removed after this listing is of a row that the snapshot has.
+        recent = Recent.listed(backend)
+        if not recent.snapshots:
+            return recent, None
+        try:
+            table = _from_bytes(backend.read(snapshot_path(recent.snapshots[-1])))
+        except FileNotFoundError:  # two compactions since the listing
+            continue
+        return recent, None if table is None else Rows(recent.snapshots[-1], table)
+    raise StoreError(f"{backend.uri}/recent changes faster than it can be read; try again")
+
+
+def snapshot_path(number: int) -> str:
+    """Where a snapshot lies."""
+    return f"recent/snapshots/{number:08d}.parquet"
+
+
+def compact(store: SweepStore, prepare: Prepare) -> Rows:
+    """Bring the snapshot up to date with records/ and remove the marks that it makes needless; its rows.
+
+    `prepare(records, present)` is called before a snapshot is written, with the records that are new since the last
+    one and the ids of all. Records that the last snapshot has are not read again.
+    """
+    backend = store.backend
+    while True:
+        recent, last = look(backend)
+        # Listed after the snapshot was read: whatever that one has and this lacks was deleted.
+        present = store.trial_ids()
+        known = last.nonces if last else {}
+        replaced = {trial_id for trial_id, nonce in recent.marks if known.get(trial_id, nonce) != nonce}
+        records = store.read_records((present - set(known)) | (present & replaced))
+        new = {trial_id: record for trial_id, record in records.items() if record.nonce != known.get(trial_id)}
+        gone = set(known) - present
+        prepare(new, present)
+        if last is None or new or gone:
+            table = last.updated(new.values(), gone) if last else as_table(new.values())
+            number = max(recent.snapshots, default=0) + 1
+            if not backend.create(snapshot_path(number), to_bytes(table)):
+                continue  # another driver was first: go on from its snapshot
+            last = Rows(number, table)
+            # The one before stays, for readers that listed it and have not read it yet.
+            backend.delete_many([snapshot_path(older) for older in recent.snapshots[:-1]])
+        nonces = last.nonces
+        backend.delete_many([mark_path(*made) for made in recent.marks if nonces.get(made[0]) == made[1]])
+        return last
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A snapshot as Parquet that says which rows it holds."""
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(_VERSION), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _from_bytes(data: bytes) -> pa.Table | None:
+    """None where other rows than ours are in it, or none: it is a cache."""
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except pa.ArrowException:
+        return None
+    return table.replace_schema_metadata(None) if (table.schema.metadata or {}) == _VERSION else None

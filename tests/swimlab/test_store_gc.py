@@ -1,0 +1,212 @@
+"""What gc takes and what it never touches, on local disk and on S3."""
+
+import os
+from pathlib import Path
+
+import pytest
+from store_kit import committed, record_of
+
+from swim import recipes
+from swimlab import gc, identity, leaderboard
+from swimlab.gc import Rules
+from swimlab.liveness import Owner
+from swimlab.store import StoreError, SweepStore
+
+ME = Owner.current()
+GONE = ME.model_copy(update={"started_s": ME.started_s - 3600})
+ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
+STEP = {"steps/10/run.safetensors": b"old", "steps/10/done.json": b"{}"}
+NEXT_STEP = {"steps/20/run.safetensors": b"new!", "steps/20/done.json": b"{}"}
+
+
+def attempted(uri: str, owner: Owner, files: dict[str, bytes], trial_id: str = "t1"):
+    attempt = SweepStore(uri, owner=owner).claim(trial_id)
+    for name, data in files.items():
+        attempt.put(name, data)
+    return attempt
+
+
+def paths(garbage: gc.Garbage) -> list[str]:
+    return sorted(path for item in garbage.items for path in item.paths)
+
+
+def test_nothing_of_a_record_and_nothing_alive_goes(store, uri, trial_record):
+    committed(store, trial_record, "done", {"metrics.parquet": b"m", "checkpoint/model": b"w"})
+    attempted(uri, ME, STEP, "here")
+    attempted(uri, ELSEWHERE, STEP, "there")
+    before = store.list_files("attempts")
+    garbage = gc.find(store, Rules(unfinished=True))
+    assert (garbage.items, garbage.alive) == ((), ("attempts/here/1", "attempts/there/1"))
+    assert gc.collect(store, garbage) == ()
+    assert store.list_files("attempts") == before
+
+
+def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_record):
+    lost = attempted(uri, GONE, {"metrics.parquet": b"12345"} | STEP)
+    attempt = committed(store, trial_record, "t1", {"metrics.parquet": b"m"})
+    attempt.put("steps/30/done.json", b"{}")
+    before = store.list_files("attempts")
+    garbage = gc.find(store)
+    claim_bytes = len(store.read("attempts/t1/1/claim"))
+    assert [(item.kind, item.where, item.size_bytes) for item in garbage.items] == [
+        ("attempt", lost.folder, 5 + 3 + 2 + claim_bytes),
+        ("steps", attempt.folder, 2),
+    ]
+    assert garbage.size_bytes == 12 + claim_bytes
+    assert "attempt 2 is the trial's result" in garbage.items[0].reason
+    assert store.list_files("attempts") == before
+    gc.collect(store, garbage)
+    assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/metrics.parquet"]
+    assert store.open_file("t1", "metrics.parquet") == b"m"
+    assert gc.find(store).items == ()
+
+
+def test_the_last_step_of_a_trial_without_a_record_stays(store, uri):
+    """With it the next attempt goes on; so do the latest claim, whose number fences, and the reason of the failure."""
+    attempted(uri, GONE, STEP | NEXT_STEP | {"samples.parquet": b"s"})
+    attempted(uri, GONE, STEP).fail("diverged", "ValueError")
+    gc.collect(store, gc.find(store))
+    kept = ["attempts/t1/1/steps/20/done.json", "attempts/t1/1/steps/20/run.safetensors"]
+    assert store.list_files("attempts") == [*kept, "attempts/t1/2/claim", "attempts/t1/2/failure.json"]
+    assert gc.find(store).items == ()
+    assert store.failures(["t1"])["t1"]["error"] == "diverged"
+    gc.collect(store, gc.find(store, Rules(unfinished=True)))
+    assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/failure.json"]
+    assert store.claim("t1").number == 3
+
+
+def test_an_attempt_that_was_silent_is_fenced(uri, trial_record):
+    """Its owner cannot be seen from here. Should it live after all, it cannot commit files that are gone."""
+    zombie = attempted(uri, ELSEWHERE, {"metrics.parquet": b"m"})
+    now_s, waited = [0.0], []
+    store = SweepStore(uri, clock=lambda: now_s[0])
+
+    def wait(seconds):
+        waited.append(seconds)
+        now_s[0] += seconds
+
+    assert gc.find(store).alive == ("attempts/t1/1",)
+    garbage = gc.find(store, wait=wait)
+    assert waited == [store.dead_after_s]
+    assert [(item.reason.split(";")[0], item.fence) for item in garbage.items] == [("silent", True)]
+    gc.collect(store, garbage)
+    with pytest.raises(StoreError, match="files were collected"):
+        SweepStore(uri).commit(zombie, record_of(zombie, trial_record))
+    assert store.record("t1") is None
+
+
+def test_a_heartbeat_keeps_an_attempt_while_gc_waits(uri):
+    owner = SweepStore(uri, owner=ELSEWHERE)
+    owner.claim("t1")
+    now_s = [0.0]
+
+    def wait(seconds):
+        now_s[0] += seconds
+        owner.backend.replace("attempts/t1/1/heartbeat", b'{"released": false, "count": 2}')
+
+    garbage = gc.find(SweepStore(uri, clock=lambda: now_s[0]), wait=wait)
+    assert (garbage.items, garbage.alive) == ((), ("attempts/t1/1",))
+
+
+def test_an_attempt_that_commits_while_gc_looks_stays(store, uri, trial_record, monkeypatch):
+    """First listed without a record; then it commits, and its process ends before gc asks whether it lives."""
+    attempt = attempted(uri, ME, {"metrics.parquet": b"m"})
+
+    def ended(trial_id, number):
+        SweepStore(uri).commit(attempt, record_of(attempt, trial_record))
+        return "gone"
+
+    monkeypatch.setattr(store, "ended", ended)
+    assert gc.find(store).items == ()
+
+
+def test_a_silent_attempt_that_commits_before_it_is_fenced_stays(uri, trial_record):
+    attempt = attempted(uri, ELSEWHERE, {"metrics.parquet": b"m"})
+    now_s = [0.0]
+    store = SweepStore(uri, clock=lambda: now_s[0])
+    garbage = gc.find(store, wait=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds))
+    assert len(garbage.items) == 1
+    assert SweepStore(uri).commit(attempt, record_of(attempt, trial_record))
+    assert gc.collect(store, garbage) == ()
+    assert store.open_file("t1", "metrics.parquet") == b"m"
+
+
+@pytest.mark.parametrize(("policy", "left"), [("all", "abc"), ("bases", "a"), ("none", "")])
+def test_checkpoints_are_kept_by_policy_and_their_hashes_always(store, trial_record, tmp_path, policy, left):
+    files = {"checkpoint/model": b"w", "metrics.parquet": b"m"}
+    committed(store, trial_record, "a", files)
+    committed(store, trial_record, "b", files, init_trial_id="a")
+    committed(store, trial_record, "c", files)
+    gc.collect(store, gc.find(store, Rules(checkpoints=policy)))
+    for trial_id in "abc":
+        assert store.open_file(trial_id, "metrics.parquet") == b"m"
+        assert "checkpoint/model" in store.record(trial_id).files
+        if trial_id in left:
+            assert (store.download(trial_id, "checkpoint/", tmp_path / trial_id) / "model").read_bytes() == b"w"
+        else:
+            with pytest.raises(StoreError, match=rf"not kept .*{policy}.*delete records/{trial_id}"):
+                store.download(trial_id, "checkpoint/", tmp_path / trial_id)
+    assert gc.find(store, Rules(checkpoints=policy)).items == ()
+
+
+def test_a_checkpoint_left_out_from_the_start_has_its_hashes(store, trial_record, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"w")
+    attempt = store.claim("t1")
+    attempt.leave_out(tmp_path / "model", "checkpoint", "checkpoints that are kept: bases")
+    assert store.commit(attempt, record_of(attempt, trial_record))
+    assert store.record("t1").files["checkpoint/weights"].size_bytes == 1
+    with pytest.raises(StoreError, match=r"not kept .*bases.*--keep-checkpoints all"):
+        store.download("t1", "checkpoint/", tmp_path / "got")
+    assert gc.find(store, Rules(checkpoints="none")).items == ()
+
+
+def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
+    for trial_id, owner in {"gone": GONE, "here": ME, "there": ELSEWHERE}.items():
+        attempt = attempted(uri, owner, {}, trial_id)
+        leaderboard.mark(store.backend, trial_id, attempt.nonce)
+    leaderboard.mark(store.backend, "deleted", "nonce")
+    committed(store, trial_record, "done")
+    garbage = gc.find(store)
+    assert [item.where.split(".")[0] for item in garbage.items] == ["recent/commits/deleted", "recent/commits/gone"]
+    gc.collect(store, garbage)
+    assert len(store.list_files("recent/commits")) == 3
+
+
+def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_record):
+    recipe = recipes.named("tiny")
+    used = identity.clips_fingerprint(recipe.data, "d")
+    committed(store, trial_record, "t1", recipe=recipe.model_dump(mode="json"), code_fingerprint="c1")
+    for path in (f"clips/{used}/manifest.json", "clips/old/train/part", "clips/old/manifest.json"):
+        store.put_create_only(path, b"123")
+    for code in ("c1", "c2"):
+        store.put_create_only(f"code/{code}.tar.gz", b"12")
+    rules = Rules(clips=True, code=True)
+    assert gc.find(store).items == ()
+    unfinished = attempted(uri, ME, {}, "t2")
+    assert gc.find(store, rules).items == ()
+    unfinished.fail("over", "ValueError")
+    garbage = gc.find(store, rules)
+    assert [item.paths for item in garbage.items] == [
+        ("code/c2.tar.gz",),
+        ("clips/old/manifest.json", "clips/old/train/part"),
+    ]
+    gc.collect(store, garbage)
+    assert store.list_files("clips") == [f"clips/{used}/manifest.json"]
+    committed(store, trial_record, "t3", recipe={"data": {"kind": "unknown"}})
+    with pytest.raises(StoreError, match="trial t3: its recipe is of other code"):
+        gc.find(store, rules)
+
+
+def test_half_written_files_of_killed_writers_go_after_an_hour(tmp_path: Path):
+    store = SweepStore(str(tmp_path))
+    store.put_create_only("records/x", b"1")
+    for name, age_s in {"old": 3700, "new": 60}.items():
+        left = tmp_path / "records" / f".tmp-{name}"
+        left.write_bytes(b"half")
+        now_s = left.stat().st_mtime
+        os.utime(left, (now_s - age_s, now_s - age_s))
+    garbage = gc.find(store)
+    assert [(item.kind, item.size_bytes) for item in garbage.items] == [("leftover", 4)]
+    gc.collect(store, garbage)
+    assert sorted(path.name for path in (tmp_path / "records").iterdir()) == [".tmp-new", "x"]
