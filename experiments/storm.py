@@ -136,7 +136,7 @@ def drive(uri: str, journal_path: Path, last: int, ready: Connection, variables:
     while left:
         for trial_id in list(left):
             try:
-                record = run_once(store, trial_id, lambda attempt: work(store, attempt, journal), held)
+                record = run_once(store, trial_id, lambda attempt, _: work(store, attempt, journal), held)
             except HeldError:
                 continue
             journal.note("committed", Attempt(store.backend, trial_id, record.attempt, record.nonce))

@@ -1,4 +1,4 @@
-"""How often are our verdicts wrong, and what do they find?  Ten thousand ablations with planted effects a case.
+"""How often are our verdicts wrong, and what do they find?  Ten thousand ablations with planted effects for every case.
 
 `python experiments/verdict_calibration.py`, under a minute on one core; it needs no Ray. Effects and margins are in SDs
 of the paired differences; every table is judged by `swimlab.decision`, the rule that judges real ones.
@@ -195,8 +195,8 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
         f"At −δ: every true difference lies exactly on the margin, {WIDE:g} SDs wide, where the tests err most.",
         "normal: what the t test assumes, claims independent. shared: every claim compares the same arm with another. "
         "heavy: the same with arms of Student's t, 3 degrees of freedom. skewed: the claimed arm collapses for some "
-        "seeds (an exponential tail) and the other never does. Then the t test is wrong, whatever the number of seeds "
-        "here: look at the seeds of an arm before believing its verdict.",
+        "seeds (an exponential tail) and the other never does. Then the t test is wrong at any of these numbers of "
+        "seeds: look at the seeds of an arm before believing its verdict.",
     ]
     curves = {
         (noise, claims): {

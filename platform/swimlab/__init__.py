@@ -5,5 +5,21 @@ The public names are those of an experiment file; importing them starts neither 
 
 from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
 from swimlab.claims import Above, Better, NotWorse, Trend
+from swimlab.search import Choice, Float, Int, Pruning, Search
 
-__all__ = ["Ablation", "Above", "Arm", "Axis", "Better", "Metric", "NotWorse", "Paper", "Trend"]
+__all__ = [
+    "Ablation",
+    "Above",
+    "Arm",
+    "Axis",
+    "Better",
+    "Choice",
+    "Float",
+    "Int",
+    "Metric",
+    "NotWorse",
+    "Paper",
+    "Pruning",
+    "Search",
+    "Trend",
+]

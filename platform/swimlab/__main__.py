@@ -5,9 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
 
+from swimlab.commands.export import Export
+from swimlab.commands.gc import Gc
+from swimlab.commands.ls import Ls
+from swimlab.commands.replay import ReplayTrial
+from swimlab.commands.show import Show
+from swimlab.commands.watch import Watch
+from swimlab.commands.why import Why
 from swimlab.doctor.cli import Doctor
 
 
@@ -16,7 +23,14 @@ class Swimlab(BaseSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="swimlab", cli_kebab_case=True, cli_hide_none_type=True)
 
-    doctor: CliSubCommand[Doctor]
+    doctor: CliSubCommand[Doctor] = Field(description="what is in annotations and videos, what is broken and where")
+    ls: CliSubCommand[Ls] = Field(description="the trials of a store, as a leaderboard")
+    show: CliSubCommand[Show] = Field(description="everything about a trial, on one screen")
+    why: CliSubCommand[Why] = Field(description="what differs between two trials")
+    watch: CliSubCommand[Watch] = Field(description="live status of the runs in a store")
+    gc: CliSubCommand[Gc] = Field(description="what the store no longer needs; --delete removes it")
+    export: CliSubCommand[Export] = Field(description="trials as a table, or for TensorBoard and MLflow")
+    replay: CliSubCommand[ReplayTrial] = Field(description="run a trial again: is its curve the same, bit for bit?")
 
     def cli_cmd(self) -> None:
         """Runs the command that was named; without one, says which there are."""

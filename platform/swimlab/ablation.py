@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from swimlab.store import SweepStore
 
 
-def _nearest(name: str, choices: Iterable[str]) -> str:
+def nearest(name: str, choices: Iterable[str]) -> str:
     near = get_close_matches(name, list(choices), n=1, cutoff=0.0)
     return f"; the nearest is {near[0]!r}" if near else ""
 
@@ -42,7 +42,7 @@ class Arm:
         if not self.name.strip():
             raise ValueError("an arm needs a name")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"arm {self.name!r}: no preset {self.preset!r}{_nearest(self.preset, PRESETS)}")
+            raise ValueError(f"arm {self.name!r}: no preset {self.preset!r}{nearest(self.preset, PRESETS)}")
         if taken := {"seed", "name"} & set(self.overrides):
             raise ValueError(f"arm {self.name!r} may not override {sorted(taken)}: seeds belong to the ablation")
         object.__setattr__(self, "overrides", dict(self.overrides))
@@ -177,7 +177,7 @@ class Ablation:
     def _check_known(self, arm: str, where: str) -> None:
         names = [a.name for a in self.arms]
         if arm not in names:
-            raise ValueError(f"ablation {self.name!r}, {where}: no arm {arm!r}{_nearest(arm, names)}")
+            raise ValueError(f"ablation {self.name!r}, {where}: no arm {arm!r}{nearest(arm, names)}")
 
     def _check_seeds(self, seeds: Sequence[int]) -> None:
         if not seeds:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from swimlab.backends import Backend, StoreError
+from swimlab.live import ProgressFile
 from swimlab.liveness import Heartbeat
 from swimlab.names import checked_path
 from swimlab.records import FileEntry
@@ -107,16 +109,21 @@ class Attempt:
         self.backend.create(f"{self.folder}/failure.json", json.dumps(failure, indent=1).encode())
 
     @contextmanager
-    def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[None]:
-        """Keep the claim alive meanwhile. Commit inside; an exception on the way out gives the claim up at once."""
+    def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[Heartbeat]:
+        """Keep the claim alive meanwhile; what the beat is told, watchers see. Commit inside; an exception on the way
+        out gives the claim up at once."""
         beat = Heartbeat(self._write_beat, self.nonce, interval_s)
         beat.start()
         try:
-            yield
+            yield beat
         except BaseException:
             beat.stop(released=True)
             raise
         beat.stop(released=False)
+
+    def progress_file(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> ProgressFile:
+        """For a worker, whose trial's process beats elsewhere and does not see its reports."""
+        return ProgressFile(partial(self.backend.replace, f"{self.folder}/progress"), interval_s)
 
     def _write_beat(self, content: bytes) -> None:
         self.backend.replace(f"{self.folder}/heartbeat", content)

@@ -9,12 +9,15 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from swim.recipe import Frozen
+from swimlab.live import Latest
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +66,13 @@ def _realm() -> str:
 
 
 class Heartbeat:
-    """Rewrites one small object every `interval_s`, from a daemon thread. `write` gets the content."""
+    """Rewrites one small object every `interval_s`, from a daemon thread. `write` gets the content: whose beat it is,
+    when (for people: no clock is ever compared), and what the trial was told to say of itself."""
 
     def __init__(self, write: Callable[[bytes], None], nonce: str, interval_s: float) -> None:
         self._write, self._nonce, self._interval_s = write, nonce, interval_s
         self._count = 0
+        self._latest = Latest()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{nonce[:8]}", daemon=True)
 
@@ -75,6 +80,10 @@ class Heartbeat:
         """The first beat is written here, so that a store that refuses it says so to the caller."""
         self._beat(released=False)
         self._thread.start()
+
+    def tell(self, values: Mapping[str, Any]) -> None:
+        """A report of the trial, for the next beat (see `swimlab.live`)."""
+        self._latest.tell(values)
 
     def stop(self, *, released: bool) -> None:
         """`released` tells observers that the attempt is free at once."""
@@ -85,7 +94,11 @@ class Heartbeat:
 
     def _beat(self, *, released: bool) -> None:
         self._count += 1
-        self._write(json.dumps({"nonce": self._nonce, "count": self._count, "released": released}).encode())
+        beat: dict[str, Any] = {"nonce": self._nonce, "count": self._count, "released": released}
+        beat["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if (progress := self._latest.progress) is not None:
+            beat["progress"] = progress.model_dump()
+        self._write(json.dumps(beat).encode())
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

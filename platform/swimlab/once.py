@@ -7,30 +7,37 @@ from collections.abc import Callable
 
 from swimlab import steps
 from swimlab.attempts import Attempt, folder_of
+from swimlab.liveness import Heartbeat
 from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
 
 
+class EndedWithoutRecord(Exception):  # noqa: N818  # nothing went wrong
+    """What ends an attempt well before its trial has a result: a search pruned it."""
+
+
 def run_once(
-    store: SweepStore, trial_id: str, work: Callable[[Attempt], TrialRecord], waiting: Callable[[], None]
+    store: SweepStore, trial_id: str, work: Callable[[Attempt, Heartbeat], TrialRecord], waiting: Callable[[], None]
 ) -> TrialRecord:
     """The trial's record: the one in the store, or that of `work`, which trains, puts its files and describes them.
 
     While somebody else holds the trial `waiting` is called, again and again: it sleeps, or raises to give up. What
-    `work` raises is written into the attempt, which frees the trial, and raised.
+    `work` raises is written into the attempt, which frees the trial, and raised; EndedWithoutRecord only frees it.
     """
     while (attempt := store.claim(trial_id)) is None:
         if record := store.record(trial_id):
             return record
         waiting()
     try:
-        with attempt.heartbeat():
-            record = work(attempt)
+        with attempt.heartbeat() as beat:
+            record = work(attempt, beat)
             if not store.commit(attempt, record):
                 record = store.read_records([trial_id])[trial_id]  # another attempt won; its numbers count
             for number in range(1, attempt.number + 1):
                 steps.drop(store.backend, f"{folder_of(trial_id, number)}/steps")
             return record
+    except EndedWithoutRecord:
+        raise
     except Exception as error:
         attempt.fail("".join(traceback.format_exception(error)), type(error).__name__)
         raise

@@ -59,51 +59,68 @@ def strips(overlays: Mapping[str, Sequence[Overlay]]) -> list[Strip]:
     ]
 
 
-def _strip(by_arm: Mapping[str, Overlay]) -> Strip:
-    overlay = next(iter(by_arm.values()))
+@dataclass(frozen=True)
+class Scene:
+    """One patch of a clip at the size it is shown: its frame, its mask at that size and as recorded."""
+
+    patch: int
+    frame_HWC: NDArray[np.uint8]
+    mask_HW: NDArray[np.bool_]
+    recorded_HW: NDArray[np.uint8]
+
+    def attended(self, map_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Dimmed frame, heat over it (scaled to its own maximum), and the outline of the mask."""
+        height, width = self.mask_HW.shape
+        map_HW = np.asarray(Image.fromarray(map_HW).resize((width, height), Image.Resampling.BILINEAR))
+        heat_HW = np.clip(map_HW / max(float(map_HW.max()), 1e-12), 0, 1)
+        colour_HWC = matplotlib.colormaps["inferno"](heat_HW)[..., :3] * 255
+        grey_HWC = self.frame_HWC.mean(-1, keepdims=True) * 0.55
+        alpha_HW1 = (0.15 + 0.85 * heat_HW)[..., None]
+        blend_HWC = grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1
+        blend_HWC[_outline(self.mask_HW)] = MASK_COLOUR
+        attended_HWC: NDArray[np.uint8] = blend_HWC.astype(np.uint8)
+        return attended_HWC
+
+    def outlined(self) -> NDArray[np.uint8]:
+        """The frame with the outline of the mask."""
+        return np.where(_outline(self.mask_HW)[..., None], MASK_COLOUR, self.frame_HWC).astype(np.uint8)
+
+    def masked(self) -> NDArray[np.uint8]:
+        """The frame, dark outside the mask."""
+        return np.where(self.mask_HW[..., None], self.frame_HWC, self.frame_HWC // 5)
+
+    def mass(self, map_HW: NDArray[np.float32]) -> float | None:
+        """The share of this patch's attention that lies in the mask; None when it pays none."""
+        small = Image.fromarray(self.recorded_HW.astype(np.float32)).resize(map_HW.shape[::-1], Image.Resampling.BOX)
+        total = float(map_HW.sum())
+        return float((map_HW * np.asarray(small)).sum()) / total if total > 0 else None
+
+
+def scene(overlay: Overlay, width_px: int) -> Scene:
+    """The annotated patch with the largest mask."""
     patches = overlay.grid[0]
     height, width = overlay.frame_size
     frames_THWC = np.frombuffer(overlay.frames, np.uint8).reshape(patches, height, width, 3)
     masks_THW = np.frombuffer(overlay.masks, np.uint8).reshape(patches, height, width)
     patch = max(range(patches), key=lambda t: (overlay.annotated[t], int(masks_THW[t].sum())))
-    size = (WIDTH_PX, max(1, round(WIDTH_PX * height / width)))
+    size = (width_px, max(1, round(width_px * height / width)))
     frame_HWC = np.asarray(Image.fromarray(frames_THWC[patch]).resize(size, Image.Resampling.BICUBIC))
     mask_HW = np.asarray(Image.fromarray(masks_THW[patch] * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    panels = [
-        Panel(arm, _png(_attended(frame_HWC, mask_HW, maps, patch)), _mass(maps, masks_THW[patch], patch))
-        for arm, maps in by_arm.items()
-    ]
-    masked = np.where(mask_HW[..., None], frame_HWC, frame_HWC // 5)
-    return Strip(overlay.noun, overlay.question, overlay.key, _png(frame_HWC), _png(masked), tuple(panels))
+    return Scene(patch, frame_HWC, mask_HW, masks_THW[patch])
+
+
+def _strip(by_arm: Mapping[str, Overlay]) -> Strip:
+    overlay = next(iter(by_arm.values()))
+    view = scene(overlay, WIDTH_PX)
+    maps = {arm: _map(mine, view.patch) for arm, mine in by_arm.items()}
+    panels = tuple(Panel(arm, _png(view.attended(map_HW)), view.mass(map_HW)) for arm, map_HW in maps.items())
+    return Strip(overlay.noun, overlay.question, overlay.key, _png(view.frame_HWC), _png(view.masked()), panels)
 
 
 def _map(overlay: Overlay, patch: int) -> NDArray[np.float32]:
     map_THW = np.frombuffer(overlay.map, np.float32).reshape(overlay.grid)
     chosen: NDArray[np.float32] = map_THW[patch]
     return chosen
-
-
-def _mass(overlay: Overlay, mask_HW: NDArray[np.uint8], patch: int) -> float | None:
-    map_HW = _map(overlay, patch)
-    inside_HW = np.asarray(Image.fromarray(mask_HW.astype(np.float32)).resize(map_HW.shape[::-1], Image.Resampling.BOX))
-    total = float(map_HW.sum())
-    return float((map_HW * inside_HW).sum()) / total if total > 0 else None
-
-
-def _attended(
-    frame_HWC: NDArray[np.uint8], mask_HW: NDArray[np.bool_], overlay: Overlay, patch: int
-) -> NDArray[np.uint8]:
-    """Dimmed frame, heat over it, and the outline of the mask."""
-    height, width = mask_HW.shape
-    map_HW = np.asarray(Image.fromarray(_map(overlay, patch)).resize((width, height), Image.Resampling.BILINEAR))
-    heat_HW = np.clip(map_HW / max(float(map_HW.max()), 1e-12), 0, 1)
-    colour_HWC = matplotlib.colormaps["inferno"](heat_HW)[..., :3] * 255
-    grey_HWC = frame_HWC.mean(-1, keepdims=True) * 0.55
-    alpha_HW1 = (0.15 + 0.85 * heat_HW)[..., None]
-    blend_HWC = grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1
-    blend_HWC[_outline(mask_HW)] = MASK_COLOUR
-    attended_HWC: NDArray[np.uint8] = blend_HWC.astype(np.uint8)
-    return attended_HWC
 
 
 def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -136,7 +136,7 @@ def _price(seen: Outlook) -> list[str]:
     if total.unknown == total.trials:
         return [*out, "time       unknown: the store has no result of this model", "bytes      unknown, likewise"]
     sources = Counter(e.source for e in seen.estimates.values() if e)
-    basis = "; ".join(f"{count} from {source}" for source, count in sources.items())
+    basis = "; ".join(f"{count} trials by the {source}" for source, count in sources.items())
     hours = f"{total.device_hours:.3g} device-hours ({', '.join(total.devices)})"
     out.append(f"time       ≈ {duration(total.trials_s)} of trials, {hours}; {basis}")
     if total.unknown:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from swimlab.exhibits import TrendFit
 
 # Eight hues that stay apart for colour-blind readers (after Okabe and Ito), darkened for text on white.
 PALETTE = ("#0b6fa4", "#d9822b", "#178a63", "#b3446c", "#6a51a3", "#8a6d3b", "#3aa6b9", "#c03a2b")
@@ -77,9 +81,36 @@ def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str 
             panel.set_axis_off()
         for panel in axes[-1]:
             panel.set_xlabel("optimiser steps")
-        svg = io.StringIO()
-        # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        return _svg(figure)
+
+
+def trend_plot(trend: TrendFit) -> str | None:
+    """Every seed's points, the fitted curve and its 95 % band. SVG, or None where nothing was fitted."""
+    if trend.fit is None:
+        return None
+    fit, colour = trend.fit, PALETTE[0]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        panel = figure.subplots()
+        panel.set_axisbelow(True)
+        if fit.low:
+            panel.fill_between(fit.n, fit.low, fit.high, color=colour, alpha=0.16, linewidth=0)
+        panel.plot(fit.n, fit.curve, color=colour, linewidth=1.6)
+        for amount, by_seed in sorted(trend.points.items()):
+            panel.plot([amount] * len(by_seed), list(by_seed.values()), "o", color=colour, markersize=4, alpha=0.65)
+        panel.set_xscale("log")
+        amounts = sorted(trend.points)
+        panel.set_xticks(amounts, [f"{amount:g}" for amount in amounts])
+        panel.minorticks_off()
+        panel.set_xlabel(trend.axis, parse_math=False)
+        panel.set_ylabel(trend.metric, parse_math=False)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    svg = io.StringIO()
+    # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = svg.getvalue()
     return text[text.index("<svg") :]
 

@@ -31,6 +31,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._wave: TaskID | None = None
         self._done = 0
         self._total = 0
+        self._occupied_s: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its own state and runs the original: a terminal cannot travel.
@@ -52,9 +53,13 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
 
     def wave(self, name: str, total: int) -> None:
         """A wave of trials begins."""
-        self._done, self._total = 0, total
+        self._done, self._total, self._occupied_s = 0, total, {}
         self._wave = self._bars.add_task(f"[bold]{name}", total=total, note="")
         self._line(f"{name}: {total} to run", now=True)
+
+    def occupied_s(self) -> dict[str, float]:
+        """Trial id → how long it held its slot, of the trials of this wave that ended well."""
+        return dict(self._occupied_s)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Tune: a trial reported."""
@@ -67,8 +72,11 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             self._line(f"  {name}: step {result['step']} of {result['steps']}, {note}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Tune: a trial ended well."""
-        self._end(trial, "done")
+        """Tune: a trial ended well, at its last step or at a rung."""
+        last = trial.last_result or {}
+        if "occupied_s" in last:
+            self._occupied_s[last["of"]] = last["occupied_s"]
+        self._end(trial, last.get("stage", "done"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed; its attempt in the store holds the error."""

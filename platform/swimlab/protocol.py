@@ -21,7 +21,7 @@ from swim.recipe import Frozen
 from swimlab import verdict
 from swimlab.amendments import changes
 from swimlab.backends import StoreError
-from swimlab.claims import Better, Claim, NotWorse
+from swimlab.claims import Above, Better, Claim, NotWorse
 from swimlab.identity import canonical, canonical_json
 from swimlab.names import checked_path
 from swimlab.plan import Plan
@@ -69,10 +69,12 @@ class Entry:
 @dataclass(frozen=True)
 class Standing:
     """A table beside what was declared: the `history`, and what differs between its last entry and the table (nothing,
-    unless the experiment file was changed and only reported since)."""
+    unless the experiment file was changed and only reported since). `part`: "3 of the 8 declared seeds" where the table
+    shows fewer than all, else empty."""
 
     history: tuple[Entry, ...]
     undeclared: tuple[str, ...]
+    part: str = ""
 
     @property
     def amended(self) -> bool:
@@ -88,6 +90,8 @@ class Standing:
         parts += [f"{entry.text} ({entry.hash}, {entry.declared_at})" for entry in amendments]
         if self.undeclared:
             parts.append(f"changed since and not declared (`run` declares it): {'; '.join(self.undeclared)}")
+        if self.part:
+            parts.append(f"this table shows {self.part}")
         return "; ".join(parts)
 
 
@@ -128,16 +132,19 @@ def content(plan: Plan) -> dict[str, Any]:
 
 
 def declare(plan: Plan, store: SweepStore) -> Standing:
-    """Write the plan's protocol unless it is the one that stands. Call before the plan's first trial.
+    """Write the plan's protocol unless it is the one that stands, or that with some of its seeds left out. Call before
+    the plan's first trial.
 
     Raises StoreError when the store cannot be written or holds a protocol that cannot be read.
     """
     declared = content(plan)
-    name = _hash(declared)
+    name, tried = _hash(declared), 0
     while True:
         known = _declarations(store, plan.ablation.name, plan.recipe.name)
-        if known and known[-1].hash == name:
-            return Standing(_entries(known), ())
+        stands = known and (known[-1].hash == name or _fewer_seeds(declared, known[-1].protocol))
+        # Ours may be there and another driver's after it: neither is written again.
+        if stands or (tried and known[tried - 1].hash == name):
+            return _standing(plan, declared, _entries(known))
         entry = Declaration(
             number=len(known) + 1,
             hash=name,
@@ -148,6 +155,7 @@ def declare(plan: Plan, store: SweepStore) -> Standing:
         )
         path = f"{_folder(plan.ablation.name, plan.recipe.name)}/{entry.number:04d}.json"
         # Refused: another driver was first, or our own write was retried. Reading again tells which.
+        tried = entry.number
         store.put_create_only(path, canonical_json(entry.model_dump(mode="json")).encode())
 
 
@@ -158,13 +166,28 @@ def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
 
 def standing(plan: Plan, store: SweepStore) -> Standing:
     """Where a plan stands to what was declared; writes nothing."""
-    known = history(store, plan.ablation.name, plan.recipe.name)
-    return Standing(known, changes(known[-1].protocol, content(plan)) if known else ())
+    return _standing(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
 
 
 def results_so_far(plan: Plan, store: SweepStore) -> int:
     """How many results an amendment written now would come after."""
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
+
+
+def _standing(plan: Plan, declared: Mapping[str, Any], known: tuple[Entry, ...]) -> Standing:
+    if not known:
+        return Standing((), ())
+    last = known[-1].protocol
+    if declared != last and not _fewer_seeds(declared, last):
+        return Standing(known, changes(last, declared))
+    shown = {trial.seed for trial, _ in plan.arms}
+    whole = shown >= set(last["seeds"])
+    return Standing(known, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
+
+
+def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    """The same protocol with seeds left out: a look at a part of it, which a table says."""
+    return {**declared, "seeds": None} == {**last, "seeds": None} and set(declared["seeds"]) < set(last["seeds"])
 
 
 def _claims(plan: Plan) -> dict[str, Any]:
@@ -177,6 +200,7 @@ def _claims(plan: Plan) -> dict[str, Any]:
             "kind": type(claim).__name__,
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
+            **({"above": float(claim.value)} if isinstance(claim, Above) else {}),
         }
     return found
 

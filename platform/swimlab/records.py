@@ -32,8 +32,9 @@ class FileEntry(Frozen):
 
 
 class Cost(Frozen):
-    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips. Of a
-    trial that went on from an earlier attempt's step `resumed_step`, what came after."""
+    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips,
+    `hosted_s`: how much of it went into looking at, saving and reporting the run. Of a trial that went on from an
+    earlier attempt's step `resumed_step`, what came after."""
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
@@ -42,6 +43,7 @@ class Cost(Frozen):
     peak_rss_bytes: int
     data_wait_s: FiniteFloat = 0.0
     resumed_step: int = 0
+    hosted_s: FiniteFloat = 0.0
 
 
 class Provenance(Frozen):

@@ -1,19 +1,18 @@
-"""The report of an ablation: one self-contained HTML page (no request leaves it) and the same table as Markdown."""
+"""The report of an ablation: one self-contained HTML page (no request leaves it), and the same table as
+Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from swim.evaluation.types import Overlay
-from swimlab import text, wording
-from swimlab.ablation import ArmResult, Results
+from swimlab import evidence, exhibits, index, latex, text, wording
+from swimlab.ablation import Results
 from swimlab.axis import Axis, axis
-from swimlab.pictures import Strip, strips
-from swimlab.plots import SMOOTH_ABOVE_POINTS, Curve, arm_colours, learning_curves
-from swimlab.records import from_parquet, metrics_from_table, overlays_from_table
+from swimlab.digest import digest
+from swimlab.evidence import Ledger
+from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
 from swimlab.summary import Table, summarise
 from swimlab.verdict import Interval
 
@@ -23,21 +22,28 @@ QUARANTINED_ROWS = 200
 
 
 def write_report(results: Results) -> str:
-    """Writes reports/<ablation>/<recipe>/{index.html, report.md} into the store, replacing what is there; the page's
-    address."""
+    """Writes reports/<ablation>/<recipe>/{index.html, report.md, report.tex, summary.json} into the store, replacing
+    what is there, then the index over all tables; the page's address."""
     folder = f"reports/{results.ablation.name}/{results.recipe.name}"
     for name, content in write(results).items():
         results.store.backend.replace(f"{folder}/{name}", content.encode())
+    index.write_index(results.store)
     return f"{results.store.uri}/{folder}/index.html"
 
 
 def write(results: Results) -> dict[str, str]:
     """File name → text. Raises StoreError when a committed file is gone or is not what was committed."""
     table = summarise(results)
-    return {"index.html": render_html(results, table), "report.md": text.render_markdown(table)}
+    ledger = evidence.ledger(table)
+    return {
+        "index.html": render_html(results, table, ledger),
+        "report.md": text.render_markdown(table),
+        "report.tex": latex.render_latex(table, ledger),
+        index.DIGEST: digest(results, table, ledger).model_dump_json(indent=1),
+    }
 
 
-def render_html(results: Results, table: Table) -> str:
+def render_html(results: Results, table: Table, ledger: Ledger) -> str:
     """The page. Everything that comes from data is escaped."""
     environment = Environment(
         loader=PackageLoader("swimlab", "templates"),
@@ -52,18 +58,25 @@ def render_html(results: Results, table: Table) -> str:
         seeds_needed=wording.seeds_needed, column_title=text.column_title, verdict_text=text.verdict_text,
     )  # fmt: skip
     colours = arm_colours([row.arm for row in table.rows], table.reference)
-    seed, pictures = _pictures(results)
+    strips_seed, strips = exhibits.pictures(results)
+    film_seed, film = exhibits.sharpening(results)
     return environment.get_template("report.html.j2").render(
         table=table,
+        ledger=ledger,
+        uri=results.store.uri,
+        how_to_run=evidence.how_to_run(results.store.uri),
         colours=colours,
         dots=_dots_axis(table),
         forest=_forest_axis(table),
-        curves=learning_curves(_curves(results), colours),
+        trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
+        curves=learning_curves(exhibits.learning_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,
         quarantined=results.quarantined[:QUARANTINED_ROWS],
         quarantined_total=len(results.quarantined),
-        strips=pictures,
-        strips_seed=seed,
+        strips=strips,
+        strips_seed=strips_seed,
+        film=film,
+        film_seed=film_seed,
         facts=_facts(results),
         snippet=_snippet(results, table),
     )
@@ -88,36 +101,6 @@ def _forest_axis(table: Table) -> Axis | None:
     values += [gap for gap in gaps if gap is not None] if values else []
     margins = [sign * claim.margin for claim in table.claims for sign in (-1, 1)] if values else []
     return axis([*values, *margins, 0.0], FOREST_PX) if values else None
-
-
-def _done(results: Results, name: str) -> list[ArmResult]:
-    return [trial for trial in results.trials if trial.record and name in trial.record.files]
-
-
-def _curves(results: Results) -> list[Curve]:
-    curves = []
-    for trial in _done(results, "metrics.parquet"):
-        points = metrics_from_table(from_parquet(results.store.open_file(trial.trial_id, "metrics.parquet")))
-        for name in dict.fromkeys(point.name for point in points):
-            mine = [point for point in points if point.name == name]
-            steps, values = [p.step for p in mine], [p.value for p in mine]
-            curves.append(Curve(trial.arm, trial.seed, name, steps, values))
-    return curves
-
-
-def _pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
-    """Of the seeds that most arms have maps for, the lowest: the same clips and nouns for every arm."""
-    trials = _done(results, "overlays.parquet")
-    if not trials:
-        return None, ()
-    seeds = sorted({trial.seed for trial in trials})
-    seed = max(seeds, key=lambda s: sum(trial.seed == s for trial in trials))
-    overlays: dict[str, list[Overlay]] = {}
-    for trial in trials:
-        if trial.seed == seed:
-            data = results.store.open_file(trial.trial_id, "overlays.parquet")
-            overlays[trial.arm] = overlays_from_table(from_parquet(data))
-    return seed, strips(overlays)
 
 
 def _facts(results: Results) -> dict[str, list[str]]:

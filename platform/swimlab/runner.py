@@ -14,9 +14,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import clips, identity, protocol
+from swimlab import announce, clips, identity, protocol, provenance, run_times
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
+from swimlab.run_times import RunTimes, Wave
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
@@ -42,6 +43,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         store.check_writable()
     for plan in plans:
         protocol.declare(plan, store)
+        announce.announce(plan, store, todo)
     if waves:
         _run(plans, waves, store, settings, console)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
@@ -67,6 +69,7 @@ def _run(
         for spec in wave
     }
     cluster.check_durable(store.uri)
+    started_at, began_s, took = provenance.utc_now(), time.monotonic(), list[Wave]()
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(
             workers=settings.workers,
@@ -90,23 +93,36 @@ def _run(
                 store_clips=settings.clips == "store" or isinstance(data, ShapesWorld),
                 max_clips_bytes=settings.max_clips_gb * 1e9,
             )
+        prepared_s = time.monotonic()
         for wave in waves:
             done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
             ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
             if not ready:
                 continue
             progress.wave(_summary(ready), len(ready))
-            sweep.run_wave(
-                ready,
-                primary=measured,
-                store=store.uri,
-                slots=slots,
-                micro_batch=settings.micro_batch,
-                progress=progress,
+            took.append(
+                sweep.run_wave(
+                    ready,
+                    primary=measured,
+                    store=store.uri,
+                    slots=slots,
+                    micro_batch=settings.micro_batch,
+                    progress=progress,
+                )
             )
         if not cluster.whole():
             held = "some of the cluster's resources are still held, by this run or by other jobs"
             console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+    run_times.write(
+        store,
+        RunTimes(
+            started_at=started_at,
+            experiments=tuple(plan.ablation.name for plan in plans),
+            wall_s=time.monotonic() - began_s,
+            prepare_s=prepared_s - began_s,
+            waves=tuple(took),
+        ),
+    )
 
 
 def _summary(wave: Sequence[TrialSpec]) -> str:

@@ -39,7 +39,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class TrialLine:
-    """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks."""
+    """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks; `values`
+    are the table's metrics as recorded."""
 
     arm: str
     seed: int
@@ -48,6 +49,7 @@ class TrialLine:
     problem: str = ""
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,18 @@ class Row:
 
 @dataclass(frozen=True)
 class ClaimRow:
+    """A judged claim: of each seed, the sum over arms of `weights` times the primary metric, minus `above`."""
+
     text: str
-    arms: tuple[str, ...]
+    weights: Mapping[str, float]
+    above: float
     margin: float
     outcome: Outcome
     seeds: tuple[int, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(self.weights)
 
     @property
     def label(self) -> str:
@@ -179,7 +188,7 @@ def summarise(results: Results) -> Table:
             changes=arm.changes,
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
-            over_reference=_over_reference(scores, arm.name, ablation.reference, shared),
+            over_reference=_over_reference(scores, ids, arm.name, ablation.reference, shared),
             claims=tuple(i for i, claim in enumerate(claims) if arm.name in claim.arms),
             trials=tuple({line.trial_id: line for line in reversed(trials) if line.arm == arm.name}.values())[::-1],
             same_as=None if shared[arm.name] == arm.name else shared[arm.name],
@@ -254,7 +263,8 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     absent = [column.measured for column in columns if column.measured not in record.metrics]
     problem = f"its record has no {', '.join(absent)}" if absent else ""
     cost = record.cost
-    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, wall_s=cost.wall_s, cpu_s=cost.cpu_s)
+    seen = {column.measured: record.metrics[column.measured] for column in columns if column.measured not in absent}
+    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, seen)
 
 
 def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
@@ -264,11 +274,15 @@ def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
 
 
 def _over_reference(
-    scores: Mapping[str, Mapping[int, float]], arm: str, reference: str | None, shared: Mapping[str, str]
+    scores: Mapping[str, Mapping[int, float]],
+    ids: Mapping[str, Mapping[int, str]],
+    arm: str,
+    reference: str | None,
+    shared: Mapping[str, str],
 ) -> Interval | None:
     if reference is None or shared[arm] == shared[reference]:
         return None
-    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores)
+    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores, ids)
     return verdict.interval(list(paired.values())) if paired else None
 
 
@@ -281,11 +295,12 @@ def _claims(
     *,
     mixed: bool,
 ) -> tuple[ClaimRow, ...]:
-    weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
-    paired = [
-        _differences(claim, ablation.primary, w, scores, ids)
-        for claim, w in zip(ablation.paper.claims, weights, strict=True)
+    above = [claim.value if isinstance(claim, Above) else 0.0 for claim in ablation.paper.claims]
+    weights = [
+        ablation.contrast(claim) if isinstance(claim, Above) else _oriented(ablation.contrast(claim), ablation.primary)
+        for claim in ablation.paper.claims
     ]
+    paired = [verdict.weigh(w, scores, ids, value) for w, value in zip(weights, above, strict=True)]
     evidence = [
         Evidence(
             differences=tuple(differences.values()),
@@ -298,30 +313,11 @@ def _claims(
         for claim, w, differences in zip(ablation.paper.claims, weights, paired, strict=True)
     ]
     return tuple(
-        ClaimRow(claim.text, tuple(w), claim.margin, outcome, tuple(differences))
-        for claim, w, differences, outcome in zip(
-            ablation.paper.claims, weights, paired, verdict.judge(evidence, mixed=mixed), strict=True
+        ClaimRow(claim.text, w, value, claim.margin, outcome, tuple(differences))
+        for claim, w, value, differences, outcome in zip(
+            ablation.paper.claims, weights, above, paired, verdict.judge(evidence, mixed=mixed), strict=True
         )
     )
-
-
-def _differences(
-    claim: Claim,
-    metric: Metric,
-    weights: dict[str, float],
-    scores: Mapping[str, Mapping[int, float]],
-    ids: Mapping[str, Mapping[int, str]],
-) -> dict[int, float]:
-    """Seed → the claim's contrast, positive as claimed. Seeds that stand for the very same trials (weights that nobody
-    trained have no seed) are one replicate, not several that agree."""
-    if isinstance(claim, Above):
-        found = {seed: value - claim.value for seed, value in verdict.weigh(weights, scores).items()}
-    else:
-        found = verdict.weigh(_oriented(weights, metric), scores)
-    first: dict[tuple[str, ...], int] = {}
-    for seed in found:
-        first.setdefault(tuple(ids[arm][seed] for arm in weights), seed)
-    return {seed: found[seed] for seed in first.values()}
 
 
 def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:

@@ -1,23 +1,29 @@
-"""Ray Tune and Optuna over a plan: every point enqueued, as many trials at a time as the machine fits.
+"""Ray Tune and Optuna over a plan (every point enqueued) or a search, as many trials at a time as the machine fits.
 
-Tune schedules; the store is the truth. Optuna and Tune see two categoricals, `arm` and `seed`; what they stand for is
-resolved inside the trial.
+Tune schedules; the store is the truth. Of a plan Optuna and Tune see two categoricals, `arm` and `seed`; what
+they stand for is resolved inside the trial.
 """
 
 import os
 import tempfile
+import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from ray import tune
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from swimlab.cluster import Slots
 from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
+from swimlab.run_times import Wave
+from swimlab.search.course import Course
+from swimlab.search.proposals import Proposals
+from swimlab.search.rungs import Gate, TrialPruned
 from swimlab.training import run_trial
 
 OBJECTIVE = "objective"
@@ -31,18 +37,16 @@ def run_wave(
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
-) -> None:
+) -> Wave:
     """Run trials that do not depend on each other; `primary` is the metric shown of each trial id. A failed trial
-    leaves its failure in the store and stops no other.
+    leaves its failure in the store and stops no other. Returns how long it took.
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
     points = _points(specs)
     by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         search = OptunaSearch(
             space={
@@ -54,15 +58,50 @@ def run_wave(
             sampler=optuna.samplers.RandomSampler(seed=0),
             points_to_evaluate=points,
         )
-        trainable = tune.with_parameters(
-            _trial, by_point=by_point, store=store, slots=slots, micro_batch=micro_batch, primary=primary
-        )
+    trainable = tune.with_parameters(
+        _trial, by_point=by_point, store=store, slots=slots, micro_batch=micro_batch, primary=primary
+    )
+    began_s = time.monotonic()
+    # More samples than points and Optuna would invent points that nobody planned.
+    _fit(trainable, search, len(points), slots, progress)
+    return Wave(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
+
+
+def run_search(
+    course: Course,
+    *,
+    before: Callable[[TrialSpec], None],
+    store: str,
+    slots: Slots,
+    micro_batch: int | None,
+    progress: SweepProgress,
+) -> None:
+    """Run what a search proposes until its budget is spent, `before` being called with each trial that has to run.
+
+    Raises KeyboardInterrupt when the user stopped the search.
+    """
+    pruning = course.search.pruning
+    trainable = tune.with_parameters(
+        _proposed,
+        pruner=pruning.rule() if pruning else None,
+        store=store,
+        slots=slots,
+        micro_batch=micro_batch,
+        objective=course.search.objectives[0].measured(course.recipe.name),
+    )
+    _fit(trainable, Proposals(course, before), course.search.budget, slots, progress)
+
+
+def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, progress: SweepProgress) -> None:
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
+    with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         tuner = tune.Tuner(
             tune.with_resources(trainable, slots.trial),
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                # More samples than points and Optuna would invent points that nobody planned.
-                num_samples=len(points),
+                num_samples=samples,
                 max_concurrent_trials=slots.at_a_time,
                 reuse_actors=True,
             ),
@@ -96,5 +135,29 @@ def _trial(
         # The last report must carry the objective; Optuna accepts the metric missing before that only as a value.
         tune.report({OBJECTIVE: 0.0, **values})
 
+    began_s = time.monotonic()
     metrics = run_trial(spec, store, slots, micro_batch, report)
-    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), "stage": "done"})
+    done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
+    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), **done})
+
+
+def _proposed(
+    config: dict[str, Any],
+    pruner: Any,
+    store: str,
+    slots: Slots,
+    micro_batch: int | None,
+    objective: str,
+) -> None:
+    spec = TrialSpec.model_validate_json(config["spec"])
+    gate = Gate.model_validate_json(config["gate"]) if config["gate"] else None
+
+    def report(values: dict[str, Any]) -> None:
+        tune.report({OBJECTIVE: 0.0, **values})
+
+    try:
+        metrics = run_trial(spec, store, slots, micro_batch, report, gate, pruner)
+    except TrialPruned as pruned:
+        tune.report({OBJECTIVE: pruned.record.metrics[objective], "stage": f"pruned at step {pruned.record.step}"})
+    else:
+        tune.report({OBJECTIVE: metrics.get(objective, 0.0), "stage": "done"})

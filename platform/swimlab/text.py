@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from swimlab import evidence
 from swimlab.summary import ClaimRow, Column, Row, Table
 from swimlab.wording import as_printed, duration, mean_ci, p_value, seeds_needed
 
@@ -74,33 +75,36 @@ def render_terminal(table: Table, width: int = 120) -> str:
 
 
 def render_markdown(table: Table) -> str:
-    """The table for a README or a pull request."""
+    """The table for a README or a pull request. `§1a2b3c4d` after a number is the id of its evidence, listed below."""
+    ledger = evidence.ledger(table)
     lines = [
         f"# {md(table.title)}",
         "",
         *([md(table.question), ""] if table.question else []),
         f"_{md(table.caveat)}_",
     ]
-    heads = ["arm", "paper", *(column_title(c) for c in table.columns)]
+    heads = ["arm", *(["paper"] if table.printed else ()), *(column_title(c) for c in table.columns)]
     heads += [f"Δ vs {table.reference}"] if table.reference else []
     body = [
         [
             arm_name(row),
-            as_printed(row.paper),
-            *(mean_ci(cell.interval) for cell in row.cells),
-            *([mean_ci(row.over_reference, signed=True)] if table.reference else []),
+            *([as_printed(row.paper)] if table.printed else ()),
+            *(_cited(mean_ci(cell.interval), ledger.id("cell", i, j)) for j, cell in enumerate(row.cells)),
+            *([_cited(mean_ci(row.over_reference, signed=True), ledger.id("reference", i))] if table.reference else ()),
             seeds_done(table, row),
-            duration(row.wall_s),
+            _cited(duration(row.wall_s), ledger.id("cost", i)),
         ]
-        for row in table.rows
+        for i, row in enumerate(table.rows)
     ]
     lines += ["", *md_grid([*heads, "seeds", "cost"], body)]
     if table.claims:
         heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
-        lines += ["", "## Claims", "", *md_grid(heads, [_claim_cells(claim) for claim in table.claims])]
+        cells = [_claim_cells(claim, ledger.id("claim", i)) for i, claim in enumerate(table.claims)]
+        lines += ["", "## Claims", "", *md_grid(heads, cells)]
     if table.self_test:
         test = table.self_test
-        lines += ["", f"A/A: {md(test.arm)} against itself: {mean_ci(test.interval, signed=True)}, {test.text}."]
+        shown = _cited(mean_ci(test.interval, signed=True), ledger.id("self-test"))
+        lines += ["", f"A/A: {md(test.arm)} against itself: {shown}, {test.text}."]
     if table.protocol:
         lines += ["", f"Protocol: {md(table.protocol.text)}."]
     if table.mixed:
@@ -114,15 +118,20 @@ def render_markdown(table: Table) -> str:
         lines += ["", "## Known inconsistencies of the paper", "", *(f"- {md(note)}" for note in table.notes)]
     ids = [[t.arm, str(t.seed), t.trial_id, t.state] for t in table.trials]
     lines += ["", "## Trials", "", *md_grid(["arm", "seed", "trial", "state"], ids)]
+    rests = [[n.id, n.label, n.meaning, " ".join(n.trial_ids)] for n in ledger]
+    lines += ["", "## Evidence", "", *md_grid(["id", "number", "statistic", "trials"], rests)]
     return "\n".join(lines) + "\n"
 
 
-def _claim_cells(claim: ClaimRow) -> list[str]:
+def _cited(shown: str, evidence_id: str) -> str:
+    return f"{shown} §{evidence_id}" if evidence_id else shown
+
+
+def _claim_cells(claim: ClaimRow, evidence_id: str = "") -> list[str]:
     outcome = claim.outcome
-    mean = mean_ci(outcome.interval, signed=True)
     return [
         claim.text,
-        mean,
+        _cited(mean_ci(outcome.interval, signed=True), evidence_id),
         p_value(outcome.p_holm),
         verdict_text(claim),
         seeds_needed(outcome),

@@ -31,9 +31,13 @@ from swimlab import identity, provenance, records, steps
 from swimlab.attempts import Attempt
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.live import Report, both
+from swimlab.liveness import Heartbeat
 from swimlab.once import run_once
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
+from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
+from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.store import SweepStore
 from swimlab.streaming import StreamedClips
 
@@ -43,7 +47,8 @@ POLL_S = 2.0
 
 
 class Outcome(Frozen):
-    """What rank 0 hands back to the trial's process."""
+    """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
+    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -51,33 +56,50 @@ class Outcome(Frozen):
     eval_s: float
     data_wait_s: float
     resumed_step: int
+    hosted_s: float
     device: str
     world_size: int
     peak_rss_bytes: int
-
-
-Report = Callable[[dict[str, Any]], None]
+    pruned_at: int | None = None
+    rungs: dict[int, float] | None = None
 
 
 def run_trial(
-    spec: TrialSpec, store_uri: str, slots: Slots, micro_batch: int | None, report: Report
+    spec: TrialSpec,
+    store_uri: str,
+    slots: Slots,
+    micro_batch: int | None,
+    report: Report,
+    gate: Gate | None = None,
+    pruner: Any = None,
 ) -> dict[str, float]:
     """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
-    then this waits). A failure is written into the attempt and raised."""
+    then this waits). A failure is written into the attempt and raised.
+
+    With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
     store = SweepStore(store_uri)
 
     def waiting() -> None:
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
 
-    def work(attempt: Attempt) -> TrialRecord:
-        return _run_attempt(spec, attempt, store, slots, micro_batch, report)
+    def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
+        if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
+            raise TrialPruned(pruned)  # by another driver, while we waited
+        return _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
 
     return run_once(store, spec.trial_id, work, waiting).metrics
 
 
 def _run_attempt(
-    spec: TrialSpec, attempt: Attempt, store: SweepStore, slots: Slots, micro_batch: int | None, report: Report
+    spec: TrialSpec,
+    attempt: Attempt,
+    store: SweepStore,
+    slots: Slots,
+    micro_batch: int | None,
+    report: Report,
+    gate: Gate | None,
+    pruner: Any,
 ) -> TrialRecord:
     started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
     config = {
@@ -88,6 +110,8 @@ def _run_attempt(
         "micro_batch": micro_batch,
         "shard": slots.shard,
         "decode_cpus": slots.decode_cpus,
+        "gate": gate.model_dump_json() if gate else None,
+        "pruner": pruner,
     }
     with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
         if slots.workers == 0:
@@ -102,36 +126,41 @@ def _run_attempt(
             run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
         ).fit()
     outcome: Outcome = Outcome.model_validate(result.return_value)
-    attempt.files.update(outcome.files)
-    return TrialRecord(
-        trial_id=spec.trial_id,
-        attempt=attempt.number,
-        nonce=attempt.nonce,
-        recipe=spec.recipe.model_dump(mode="json"),
-        recipe_name=spec.recipe.name,
-        seed=spec.recipe.seed,
-        init_trial_id=spec.init_trial_id,
-        code_fingerprint=spec.code_fingerprint,
-        data_fingerprint=spec.data_fingerprint,
-        metrics=outcome.metrics,
-        files=outcome.files,
-        cost=Cost(
+    about: dict[str, Any] = {
+        "trial_id": spec.trial_id,
+        "attempt": attempt.number,
+        "recipe": spec.recipe.model_dump(mode="json"),
+        "recipe_name": spec.recipe.name,
+        "seed": spec.recipe.seed,
+        "init_trial_id": spec.init_trial_id,
+        "code_fingerprint": spec.code_fingerprint,
+        "data_fingerprint": spec.data_fingerprint,
+        "metrics": outcome.metrics,
+        "cost": Cost(
             wall_s=time.monotonic() - started_s,
             cpu_s=time.process_time() - cpu_s,
             train_s=outcome.train_s,
             eval_s=outcome.eval_s,
             data_wait_s=outcome.data_wait_s,
             resumed_step=outcome.resumed_step,
+            hosted_s=outcome.hosted_s,
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
-        provenance=provenance.gather(
+        "provenance": provenance.gather(
             device=outcome.device,
             dtype=_dtype(spec.recipe),
             world_size=outcome.world_size,
             started_at=started_at,
             finished_at=provenance.utc_now(),
         ),
-    )
+    }
+    if gate and outcome.pruned_at is not None:
+        of = gate.model_dump(include={"search", "objective", "clips"})
+        pruned = PrunedRecord(**about, **of, step=outcome.pruned_at, rungs=outcome.rungs or {})
+        put_pruned(store, pruned)
+        raise TrialPruned(pruned)
+    attempt.files.update(outcome.files)
+    return TrialRecord(**about, nonce=attempt.nonce, files=outcome.files)
 
 
 def _trim_heap() -> None:
@@ -188,6 +217,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     numerics = provenance.numerics(device=device_name, dtype=_dtype(spec.recipe), world_size=world)
     attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
+    if not local and rank == 0:
+        report = both(attempt.progress_file().tell, report)
     clips = _reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps
@@ -199,7 +230,12 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
     film_every = REPORT_EVERY_STEPS * max(1, round(last_step / FILM_FRAMES / REPORT_EVERY_STEPS))
 
-    process, peak_rss_bytes = psutil.Process(), 0
+    watch = None
+    if config["gate"]:
+        gate = Gate.model_validate_json(config["gate"])
+        watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
+
+    process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
 
     def look(now: Moment) -> None:
         if filmed and now.step % film_every == 0:
@@ -207,14 +243,30 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
                 frames.extend(film(spec.recipe, trained, filmed, now.step))
 
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
-        nonlocal peak_rss_bytes
+        nonlocal peak_rss_bytes, hosted_s
+        began_s = time.monotonic()
         look(now)
-        if step % REPORT_EVERY_STEPS == 0 and step < last_step:
+        # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
+        at_rung = watch is not None and watch.measure(now)
+        if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
             if saved:
                 saved.save(now, frames)
             report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
+        hosted_s += time.monotonic() - began_s
+        if watch:
+            watch.judge(now)
+
+    def outcome(**known: Any) -> dict[str, Any]:
+        return Outcome(
+            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
+            resumed_step=standing.run.step if standing else 0,
+            hosted_s=hosted_s,
+            device=device_name,
+            world_size=world,
+            peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
+        ).model_dump()
 
     with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
         init_dir = None
@@ -229,7 +281,19 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             on_step=on_step,
             resume=standing.run if standing else None,
         )
-        trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
+        try:
+            trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
+        except PrunedAt as pruned:
+            return (
+                outcome(
+                    metrics=pruned.rung.metrics,
+                    train_s=time.monotonic() - started_s,
+                    pruned_at=pruned.rung.step,
+                    rungs=pruned.values,
+                )
+                if pruned.rung
+                else None
+            )
         trained_s = time.monotonic()
         last = {point.name: point.value for point in trained.curve if point.step == last_step}
         report({"stage": "evaluate", "step": last_step, "steps": last_step, **last})
@@ -251,14 +315,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         attempt.put(name, records.to_parquet(table))
     final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
     final["train.clips"] = float(trained.clips)
-    return Outcome(
+    return outcome(
         metrics=final,
         files=attempt.files,
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,
         data_wait_s=trained.data_wait_s,
-        resumed_step=standing.run.step if standing else 0,
-        device=device_name,
-        world_size=world,
-        peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
-    ).model_dump()
+    )

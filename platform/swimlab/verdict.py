@@ -76,6 +76,11 @@ def _critical(alpha: float, n: int) -> float:
     return float(special.stdtrit(n - 1, 1 - alpha / 2))
 
 
+def critical(n: int) -> float:
+    """Student's t that a 95 % interval over n values multiplies its standard error by."""
+    return _critical(ALPHA, n)
+
+
 def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     """Two-sided t interval of the mean. Raises ValueError when empty or not finite."""
     if not values or not all(map(math.isfinite, values)):
@@ -88,10 +93,22 @@ def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     return Interval(n, mean, sd, mean - half, mean + half)
 
 
-def weigh(weights: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
-    """Per-seed contrast Σ weight · value, over the seeds that every named arm has (`values`: arm → seed → value)."""
-    seeds = set.intersection(*(set(values.get(arm, {})) for arm in weights))
-    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) for seed in sorted(seeds)}
+def weigh(
+    weights: Mapping[str, float],
+    values: Mapping[str, Mapping[int, float]],
+    trials: Mapping[str, Mapping[int, str]] | None = None,
+    above: float = 0.0,
+) -> dict[int, float]:
+    """Seed → weighted sum over arms minus `above`, for the seeds that every arm of `weights` has (arm → seed → value).
+
+    Seeds that stand for the very same `trials` (arm → seed → trial id; weights that nobody trained have no seed) are
+    one replicate, not several that agree.
+    """
+    seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in weights)))
+    if trials is not None:
+        first = {tuple(trials[arm][seed] for arm in weights): seed for seed in reversed(seeds)}
+        seeds = sorted(first.values())
+    return {seed: math.fsum(w * values[arm][seed] for arm, w in weights.items()) - above for seed in seeds}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -167,9 +184,13 @@ def a_a_differences(values: Sequence[float]) -> list[float]:
     the error of the mean (1.5 σ² for 0.5 σ²), so it errs towards "no difference". Two seeds give one difference and no
     interval; one seed gives none. A full rotation would average to exactly 0 whatever the values, and show nothing.
     """
-    n = len(values)
+    return [values[i] - values[j] for i, j in a_a_pairs(len(values))]
+
+
+def a_a_pairs(n: int) -> list[tuple[int, int]]:
+    """Which of n seeds, in order, `a_a_differences` takes from which."""
     pairs = n // 2 if n >= 4 else max(0, n - 1)
-    return [values[i] - values[(i + n // 2) % n] for i in range(pairs)]
+    return [(i, (i + n // 2) % n) for i in range(pairs)]
 
 
 def _lower_null(evidence: Evidence) -> float:

@@ -45,3 +45,8 @@ def seeds_needed(outcome: Outcome) -> str:
     if outcome.verdict is not Verdict.UNDERPOWERED:
         return NO_VALUE
     return f"≈ {outcome.seeds_needed}" if outcome.seeds_needed else "out of reach"
+
+
+def moment(iso: str) -> str:
+    """`2026-01-05 10:00 UTC` of a time as records hold it; a dash for none."""
+    return f"{iso[:10]} {iso[11:16]} UTC" if iso else NO_VALUE

@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from swim import recipes
-from swim.evaluation.types import MetricPoint, Overlay
+from swim.evaluation.types import FilmFrame, MetricPoint, Overlay
 from swimlab.ablation import Ablation, ArmResult, Results
-from swimlab.records import Cost, Provenance, TrialRecord, metrics_table, overlays_table, to_parquet
+from swimlab.records import (
+    Cost,
+    Provenance,
+    TrialRecord,
+    film_table,
+    metrics_table,
+    overlays_table,
+    to_parquet,
+)
 from swimlab.store import SweepStore
 
 NUMERICS: dict[str, str | int] = {
@@ -60,6 +68,16 @@ def overlay(noun: str, sharpness: float, seed: int, index: int) -> Overlay:
     )
 
 
+def film_frames(nouns: tuple[str, ...], sharpness: float, seed: int, steps: tuple[int, ...]) -> list[FilmFrame]:
+    """Maps that grow from noise to what `overlay` has."""
+    frames = []
+    for step in steps:
+        for i, noun in enumerate(nouns):
+            now = overlay(noun, sharpness * step / steps[-1], seed, i)
+            frames.append(FilmFrame(step=step, key=now.key, tag=now.tag, noun=now.noun, grid=now.grid, map=now.map))
+    return frames
+
+
 def committed(
     ablation: Ablation,
     folder: Path,
@@ -72,8 +90,11 @@ def committed(
     quarantine: Mapping[str, int] = {},
     recipe_name: str | None = None,
     steps: int = 40,
+    filmed: tuple[int, ...] = (),
+    same: Mapping[str, str] = {},
 ) -> Results:
-    """Results of every planned trial, but for those that failed or are missing."""
+    """Results of every planned trial, but for those that failed or are missing. `filmed`: steps with maps, none without
+    a film; `same`: arm → the arm above it whose trials it is."""
     store = SweepStore(str(folder))
     recipe = recipes.named(ablation.recipe)
     if recipe_name:
@@ -81,9 +102,9 @@ def committed(
     trials = []
     for planned in ablation.plan(recipe):
         arm, seed = planned.arm, planned.seed
-        trial_id = hashlib.sha256(f"{arm}/{seed}".encode()).hexdigest()[:32]
-        record = None
-        if (arm, seed) not in failures and (arm, seed) not in missing:
+        trial_id = hashlib.sha256(f"{same.get(arm, arm)}/{seed}".encode()).hexdigest()[:32]
+        record = store.record(trial_id)
+        if record is None and (arm, seed) not in failures and (arm, seed) not in missing:
             attempt = store.claim(trial_id)
             assert attempt is not None
             values = dict(metrics(arm, seed))
@@ -91,6 +112,9 @@ def committed(
             attempt.put("metrics.parquet", to_parquet(metrics_table(curve(steps, 1 - sharpness, seed))))
             maps = [overlay(noun, sharpness, seed * 31 + i, i) for i, noun in enumerate(nouns)]
             attempt.put("overlays.parquet", to_parquet(overlays_table(maps)))
+            if filmed:
+                frames = film_frames(nouns, sharpness, seed * 31, filmed)
+                attempt.put("film.parquet", to_parquet(film_table(frames)))
             record = TrialRecord(
                 trial_id=trial_id,
                 attempt=attempt.number,

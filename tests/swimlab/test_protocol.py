@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +61,9 @@ def test_the_first_protocol_says_what_will_be_tested_and_the_same_again_writes_n
     )
     assert protocol.declare(planned(told, seeds=(2, 0, 1)), store) == standing
     # A smoke is a part of the protocol.
-    assert protocol.declare(planned(seeds=(0,)), store) == standing
+    smoke = protocol.declare(planned(seeds=(0,)), store)
+    assert (smoke.history, smoke.part) == (standing.history, "1 of the 3 declared seeds")
+    assert "this table shows 1 of the 3 declared seeds" in smoke.text
     assert store.list_files("protocols") == [path]
     assert "declared before any result" in standing.text
     assert not standing.amended
@@ -114,8 +115,24 @@ def test_an_amendment_is_named_in_words_and_counts_the_results_before_it(
     assert words in last.changes
     assert f"amended after 2 results: {'; '.join(last.changes)}" in standing.text
     assert protocol.history(store, "nano", "nano") == standing.history
-    # Going back is an amendment too.
-    assert protocol.declare(before, store).history[2].hash == standing.history[0].hash
+    # Going back is an amendment too, but for fewer seeds: those are a part of the same protocol.
+    back = protocol.declare(before, store).history
+    assert [entry.hash for entry in back[2:]] == ([] if "seeds 3 → 8" in words else [back[0].hash])
+
+
+def test_going_back_to_fewer_seeds_is_a_part_of_the_protocol_and_said_to_be(tmp_path):
+    store = SweepStore(str(tmp_path))
+    protocol.declare(planned(), store)
+    assert protocol.declare(planned(seeds=range(8)), store).history[-1].changes == (
+        "seeds 3 → 8 (added 3, 4, 5, 6, 7)",
+    )
+    quick = protocol.declare(planned(), store)
+    assert (len(quick.history), quick.undeclared, quick.part) == (2, (), "3 of the 8 declared seeds")
+    assert protocol.standing(planned(), store) == quick
+    assert protocol.standing(planned(seeds=range(8)), store).part == ""
+    # Fewer seeds and another margin is another protocol.
+    moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
+    assert len(protocol.declare(moved, store).history) == 3
 
 
 def test_the_arms_of_a_trend_and_a_budget_are_part_of_it(tmp_path):
@@ -146,13 +163,13 @@ def _declare(folder, margin):
 
 def test_drivers_at_once_write_one_first_protocol(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(_declare, [str(tmp_path)] * 16, [0.0] * 16))
+        list(pool.map(_declare, [str(tmp_path)] * 8, [0.0] * 8))
     assert SweepStore(str(tmp_path)).list_files("protocols") == ["protocols/nano/nano/0001.json"]
 
 
 def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.starmap(_declare, [(str(tmp_path), margin / 100) for margin in range(4)])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(_declare, [str(tmp_path)] * 4, [margin / 100 for margin in range(4)]))
     entries = protocol.history(SweepStore(str(tmp_path)), "nano", "nano")
     assert [entry.number for entry in entries] == [1, 2, 3, 4]
     assert len({entry.hash for entry in entries}) == 4
@@ -161,7 +178,7 @@ def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
 def test_a_protocol_that_was_altered_or_is_gone_is_refused(tmp_path):
     store = SweepStore(str(tmp_path))
     protocol.declare(planned(), store)
-    protocol.declare(planned(ablation(seeds=(0, 1))), store)
+    protocol.declare(planned(ablation(seeds=(0, 1, 2, 3))), store)
     first = tmp_path / "protocols/nano/nano/0001.json"
     text = first.read_text()
     first.write_text(text.replace('"margin":0.01', '"margin":0.02'))

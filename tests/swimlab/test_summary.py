@@ -1,6 +1,6 @@
 import pytest
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper, text
+from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper, text
 from swimlab.summary import summarise
 from swimlab.verdict import Verdict
 from synthetic_results import NUMERICS, committed
@@ -148,3 +148,12 @@ def test_markdown_is_one_line_a_row_whatever_the_names(tmp_path):
     assert rows[0].startswith("| arm | paper | attention.ap (stands in for bench\\_d.avg) |")
     assert rows[1].startswith("| a\\|b &lt;script> | – | 0.500 ± 0.000 |")
     assert "[x](" not in markdown
+
+
+def test_a_claim_about_one_arm_is_compared_with_a_number(tmp_path):
+    claims = (Above("control", 0.1), Above("pool", 0.7))
+    table = summarise(committed(fusion(paper=Paper("A", claims=claims)), tmp_path, ap))
+    above, below = table.claims
+    assert above.outcome.evidence.differences == pytest.approx((0.04, 0.03, 0.02))
+    assert (above.text, above.outcome.verdict) == ("control > 0.1", Verdict.REPRODUCED)
+    assert below.outcome.verdict is Verdict.CONTRADICTED

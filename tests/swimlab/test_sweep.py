@@ -19,7 +19,8 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli, cluster, records
+from swimlab import Arm, cli, cluster, run_times, steps
+from swimlab import records as rows
 from swimlab.ablation import Ablation
 from swimlab.plan import make_plan
 from swimlab.records import TrialRecord
@@ -30,6 +31,7 @@ from swimlab.training import train_loop
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).parents[2]
+DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "gate": None, "pruner": None}
 DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "film.parquet", "checkpoint/model.safetensors")
 
 
@@ -65,6 +67,11 @@ def check_sweep(
         assert record.metrics["answer.accuracy"] >= 0
         assert record.cost.wall_s > 0
     assert cluster.whole()
+    (times,) = run_times.read(SweepStore(store))
+    assert [len(wave.occupied_s) for wave in times.waves] == [1, 4]
+    cost = run_times.overhead(times, records)
+    assert (cost.trials, min(cost.per_trial_s) > 0) == (5, True)
+    assert times.wall_s > times.prepare_s + times.waves[1].wall_s >= cost.compute_s / 2
 
     def no_ray() -> None:
         raise AssertionError("a cached run started Ray")
@@ -97,8 +104,11 @@ def test_a_sweep_ends_with_a_table_and_is_cached(
     assert "<html" in (tmp_path / "store/reports/nano/nano/index.html").read_text()[:200]
 
 
-def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: Path) -> None:
+def test_a_trial_that_dies_goes_on_from_its_last_step(
+    two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its files are those of a trial that nobody stopped; what it left on the way is gone."""
+    monkeypatch.setattr(steps, "SAVING_SHARE", float("inf"))  # a busy machine's saving is never too dear
     recipe = nano.recipe(steps=25, base=False)
     one = nano.ablation(seeds=(0,), arms=(Arm("swim"),))
     assert run(one, str(tmp_path / "store"), tmp_path, recipe, keep_checkpoints="bases") == 0
@@ -106,7 +116,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: 
     (whole,) = store.records().values()
     with pytest.raises(StoreError, match=r"not kept .*--keep-checkpoints bases"):
         store.download(whole.trial_id, "checkpoint/", tmp_path / "checkpoint")
-    film = records.film_from_table(records.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
+    film = rows.film_from_table(rows.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
     assert [frame.step for frame in film[:: recipe.evaluation.overlays]] == [0, 10, 20]
     (spec,) = make_plan(one, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves[0]
     store.backend.delete(f"records/{spec.trial_id}.json")
@@ -123,7 +133,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(two_cpus: None, tmp_path: 
         config = {"spec": spec.model_dump_json(), "store": store.uri, "attempt": claimed.number, "nonce": claimed.nonce}
         local = {"report": report, "gpu": False}
         try:
-            return train_loop(config | {"micro_batch": None, "shard": False, "decode_cpus": 0, "local": local})
+            return train_loop(config | DEFAULTS | {"local": local})
         except ConnectionError:
             claimed.fail("gone", "ConnectionError")
             return None

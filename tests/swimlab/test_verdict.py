@@ -116,6 +116,13 @@ def test_weigh_pairs_by_seed_and_drops_incomplete_seeds():
     assert verdict.weigh({"a": 1, "c": -1}, values) == {}
 
 
+def test_seeds_of_one_trial_are_one_replicate():
+    values = {"base": {0: 0.5, 1: 0.5, 2: 0.5}, "swim": {0: 0.6, 1: 0.7, 2: 0.8}}
+    trials = {"base": dict.fromkeys(range(3), "b"), "swim": {0: "s0", 1: "s1", 2: "s2"}}
+    assert verdict.weigh({"base": 1}, values, trials, above=0.25) == {0: 0.25}
+    assert verdict.weigh({"swim": 1, "base": -1}, values, trials) == pytest.approx({0: 0.1, 1: 0.2, 2: 0.3})
+
+
 def test_a_a_pairs_each_seed_with_another():
     assert a_a_differences([5.0]) == []
     assert a_a_differences([5.0, 3.0]) == [2.0]

@@ -1,0 +1,146 @@
+"""Which trials a run is about, said in the store before the first one starts: what `swimlab watch` knows as waiting.
+
+plans/<ablation>/<recipe>.json    replaced by every run; for looking at, never read to decide what runs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from swim.recipe import Frozen
+from swimlab.backends import StoreError
+from swimlab.claims import Above, NotWorse
+from swimlab.names import checked_path
+from swimlab.provenance import utc_now
+from swimlab.store import SweepStore
+
+if TYPE_CHECKING:
+    from swimlab.plan import Plan
+
+FOLDER = "plans"
+
+
+class AnnouncedTrial(Frozen):
+    """`shown`: the table has it as a row; the others are what rows start from."""
+
+    trial_id: str
+    arm: str
+    seed: int
+    steps: int
+    shown: bool
+
+
+class AnnouncedClaim(Frozen):
+    """Weights over arms, positive as claimed whatever the metric's direction; `above` is what their sum is compared
+    with (0, but for a claim about one arm)."""
+
+    text: str
+    weights: dict[str, float]
+    above: float = 0.0
+    margin: float
+    non_inferiority: bool
+
+
+class Announcement(Frozen):
+    """One run of an ablation on a recipe. `metric`: what its claims are about, as records name it."""
+
+    schema_version: int = 1
+    experiment: str
+    recipe: str
+    announced_at: str
+    metric: str
+    claims: tuple[AnnouncedClaim, ...]
+    trials: tuple[AnnouncedTrial, ...]
+
+
+def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
+    """Write the plan's announcement: its rows, and of what they start from the trials that are still `todo`.
+
+    Raises StoreError when the store cannot be written.
+    """
+    ablation, recipe = plan.ablation, plan.recipe.name
+    sign = 1.0 if ablation.primary.higher_is_better else -1.0
+    rows = [(planned.arm, planned.seed, spec) for planned, spec in plan.arms]
+    shown = {spec.trial_id for _, _, spec in rows}
+    bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id in set(todo) - shown]
+    announcement = Announcement(
+        experiment=ablation.name,
+        recipe=recipe,
+        announced_at=utc_now(),
+        metric=ablation.primary.measured(recipe),
+        claims=tuple(
+            AnnouncedClaim(
+                text=claim.text,
+                weights={
+                    arm: weight if isinstance(claim, Above) else sign * weight
+                    for arm, weight in ablation.contrast(claim).items()
+                },
+                above=claim.value if isinstance(claim, Above) else 0.0,
+                margin=claim.margin,
+                non_inferiority=isinstance(claim, NotWorse),
+            )
+            for claim in ablation.paper.claims
+        ),
+        trials=tuple(
+            AnnouncedTrial(
+                trial_id=spec.trial_id,
+                arm=arm,
+                seed=seed,
+                steps=spec.recipe.optim.steps,
+                shown=spec.trial_id in shown,
+            )
+            for arm, seed, spec in bases + rows
+        ),
+    )
+    path = checked_path(f"{FOLDER}/{ablation.name}/{recipe}.json")
+    store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
+
+
+def announcements(store: SweepStore) -> list[Announcement]:
+    """Every run that was announced, the latest first. Raises StoreError for one that cannot be read."""
+    found = []
+    for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
+        try:
+            found.append(Announcement.model_validate_json(data))
+        except ValidationError as error:
+            raise StoreError(
+                f"{store.uri}/{path} is no announcement that this swimlab reads ({error}); delete it: the next run of "
+                "the experiment writes it again"
+            ) from error
+    return sorted(found, key=lambda one: one.announced_at, reverse=True)
+
+
+def judged(
+    one: Announcement, rows: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
+    """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
+    an announcement does not hold the paper's numbers, and the report at the end has the last word."""
+    from swimlab import verdict
+
+    values: dict[str, dict[int, float]] = {}
+    trials: dict[str, dict[int, str]] = {}
+    numerics = set()
+    for trial in one.trials:
+        trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
+        row = rows.get(trial.trial_id)
+        if trial.shown and row is not None and row.get(one.metric) is not None:
+            values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
+            numerics.add(tuple(sorted((k, v) for k, v in row.items() if k.startswith("numerics.") and v is not None)))
+    evidence = [
+        verdict.Evidence(
+            differences=tuple(verdict.weigh(claim.weights, values, trials, claim.above).values()),
+            margin=claim.margin,
+            non_inferiority=claim.non_inferiority,
+            direction_only=True,
+        )
+        for claim in one.claims
+    ]
+    found = []
+    for claim, outcome in zip(one.claims, verdict.judge(evidence, mixed=len(numerics) > 1), strict=True):
+        seen = outcome.interval
+        half = seen.high - seen.mean if seen and seen.high is not None else None
+        found.append((claim, str(outcome.verdict or "MIXED"), seen.mean if seen else None, half))
+    return found

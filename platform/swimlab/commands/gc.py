@@ -1,0 +1,92 @@
+"""`swimlab gc`: what a store no longer needs. Looks only, unless told to delete."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pydantic import Field
+from pydantic_settings import CliToggleFlag
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swimlab import gc, lookup
+from swimlab.commands.base import StoreCommand, say
+from swimlab.doctor.words import count, size
+from swimlab.gc import Checkpoints, Item, Kind, Rules
+
+MOST_ITEMS = 30
+WORDS: dict[Kind, str] = {
+    "attempt": "attempts that are over",
+    "steps": "step checkpoints of committed trials",
+    "checkpoint": "checkpoints",
+    "mark": "marks of commits that never came",
+    "leftover": "half-written files",
+    "clips": "decoded clips",
+    "code": "archived code",
+}
+
+
+class Gc(StoreCommand):
+    """What a store no longer needs, and how many bytes that is. Nothing goes without --delete; what a record names, and
+    what lives, is never touched."""
+
+    delete: CliToggleFlag[bool] = Field(False, description="remove it")
+    checkpoints: Checkpoints = Field(
+        "all", description="final checkpoints to keep: all, bases (those a committed trial started from) or none"
+    )
+    unfinished: CliToggleFlag[bool] = Field(False, description="also the steps from which dead trials would go on")
+    clips: CliToggleFlag[bool] = Field(False, description="also decoded clips that no committed trial reads")
+    code: CliToggleFlag[bool] = Field(False, description="also archived code that no committed trial ran")
+    wait: CliToggleFlag[bool] = Field(
+        False, description="look twice, a minute apart: tells whether attempts of other machines live"
+    )
+
+    def run(self, console: Console) -> int:
+        """See `StoreCommand`."""
+        store = lookup.open_store(self.store)
+        rules = Rules(checkpoints=self.checkpoints, unfinished=self.unfinished, clips=self.clips, code=self.code)
+        garbage = gc.find(store, rules, time.sleep if self.wait else None)
+        if garbage.items:
+            console.print(_kinds(garbage.items))
+            console.print(_items(garbage.items))
+        if garbage.alive:
+            note = "" if self.wait else ", or cannot be judged at one look (--wait)"
+            say(console, f"{count(len(garbage.alive))} attempts are alive{note}", "dim")
+        if not garbage.items:
+            say(console, f"nothing to collect in {store.uri}")
+        elif not self.delete:
+            say(console, f"{size(garbage.size_bytes)} would be freed in {store.uri}; --delete does it", "bold")
+        else:
+            gone = gc.collect(store, garbage)
+            say(console, f"{size(sum(item.size_bytes for item in gone))} freed in {store.uri}", "bold")
+            if kept := len(garbage.items) - len(gone):
+                say(console, f"{count(kept)} stayed: their attempts committed meanwhile")
+        return 0
+
+
+def _kinds(items: Sequence[Item]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("what")
+    for name in ("places", "files", "bytes"):
+        grid.add_column(name, justify="right")
+    for kind in dict.fromkeys(item.kind for item in items):
+        mine = [item for item in items if item.kind == kind]
+        files = sum(len(item.paths) for item in mine)
+        grid.add_row(WORDS[kind], count(len(mine)), count(files), size(sum(item.size_bytes for item in mine)))
+    return grid
+
+
+def _items(items: Sequence[Item]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(overflow="fold", style="dim")
+    largest = sorted(items, key=lambda item: -item.size_bytes)
+    for item in largest[:MOST_ITEMS]:
+        grid.add_row(size(item.size_bytes), Text(item.where), Text(item.reason))
+    if (more := len(items) - MOST_ITEMS) > 0:
+        grid.add_row("", Text(f"and {count(more)} smaller"), "")
+    return grid

@@ -1,0 +1,216 @@
+"""`swimlab show TRIAL`: everything about one trial, on one screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, CliToggleFlag
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from swim import recipes
+from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
+from swimlab import lookup
+from swimlab.attempts import COLLECTED
+from swimlab.commands.base import StoreCommand, ago, say
+from swimlab.commands.why import value
+from swimlab.differences import flat, recipe_differences
+from swimlab.doctor.words import size
+from swimlab.liveness import Owner, released
+from swimlab.records import TrialRecord
+from swimlab.store import SweepStore
+from swimlab.wording import NO_VALUE, duration, number
+
+MOST_DESCENDANTS = 8
+METRIC_COLUMNS = 4
+MOST_CHARS = 300
+
+
+class Show(StoreCommand):
+    """Everything about a trial: recipe, state, metrics, cost, provenance, files, attempts, what starts from it."""
+
+    trial: CliPositionalArg[str] = Field(description="its id, or the beginning of it")
+    recipe: CliToggleFlag[bool] = Field(False, description="print the whole recipe as JSON, and nothing else")
+    errors: CliToggleFlag[bool] = Field(False, description="print the whole error of every failed attempt")
+
+    def run(self, console: Console) -> int:
+        """See `StoreCommand`."""
+        store = lookup.open_store(self.store)
+        trial_id = lookup.resolve(store, self.trial)
+        record = store.record(trial_id)
+        if self.recipe:
+            if record is None:
+                raise ValueError(f"trial {trial_id} has no result yet: only records hold a recipe")
+            print(json.dumps(record.recipe, indent=1))
+            return 0
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        attempts = attempts_of(store, trial_id, record)
+        for subject, content in _lines(store, trial_id, record, attempts):
+            grid.add_row(subject, content if isinstance(content, Group) else Text(content))
+        console.print(Text(f"trial {trial_id}", style="bold"))
+        console.print(grid)
+        if self.errors:
+            for attempt in attempts:
+                if attempt["error"]:
+                    say(console, f"\nattempt {attempt['number']}\n{attempt['error']}", "red")
+        return 0
+
+
+def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) -> list[dict[str, Any]]:
+    """Every attempt, oldest first: `number`, `state`, `owner` (host, pid), `error` (whole, or ""), `beat`."""
+    folder = f"attempts/{trial_id}"
+    files = store.list_files(folder)
+    numbers = sorted({int(parts[2]) for path in files if (parts := path.split("/"))[3:] == ["claim"]})
+    found = []
+    for number_ in numbers:
+        there = {path for path in files if path.startswith(f"{folder}/{number_}/")}
+
+        def content(name: str, at: str = f"{folder}/{number_}", there: set[str] = there) -> dict[str, Any]:
+            return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in there else {}
+
+        failure, beat = content("failure.json"), content("heartbeat")
+        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in there
+        found.append(
+            {
+                "number": number_,
+                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1], collected),
+                "owner": f"{owner['host']}, process {owner['pid']}",
+                "error": failure.get("error", ""),
+                "failed_at": failure.get("failed_at"),
+                "beat": beat,
+            }
+        )
+    return found
+
+
+def _state(
+    record: TrialRecord | None,
+    number: int,
+    failure: Mapping[str, Any],
+    beat: Mapping[str, Any],
+    owner: Owner,
+    latest: int,
+    collected: bool,
+) -> str:
+    if record and record.attempt == number:
+        return "committed"
+    if failure:
+        return "failed"
+    if collected:
+        return "collected"
+    if beat and released(json.dumps(beat).encode()):
+        return "gave up"
+    if record or number < latest:
+        return "ended without a result"
+    return "died: its process is gone" if owner.is_gone(Owner.current()) else "running, as far as can be seen from here"
+
+
+def _lines(
+    store: SweepStore, trial_id: str, record: TrialRecord | None, attempts: list[dict[str, Any]]
+) -> Iterable[tuple[str, str | Group]]:
+    shown = lookup.shown_in(store).get(trial_id, [])
+    yield "shown by", "; ".join(f"{s.experiment} on {s.recipe} as {s.arm}, seed {s.seed}" for s in shown) or NO_VALUE
+    if record is None:
+        last = attempts[-1]["state"] if attempts else "unknown"
+        yield "state", f"no result yet; the latest attempt: {last}"
+        yield from _attempt_lines(attempts)
+        return
+    yield "state", f"done {ago(record.provenance.finished_at)}, attempt {record.attempt}"
+    yield "recipe", _recipe(record)
+    yield "", f"seed {record.seed}, starts from {record.init_trial_id or 'fresh weights'}"
+    yield "metrics", _metrics(record.metrics)
+    cost = record.cost
+    yield (
+        "cost",
+        (
+            f"wall {duration(cost.wall_s)}: training {duration(cost.train_s)} (waiting for clips "
+            f"{duration(cost.data_wait_s)}), evaluation {duration(cost.eval_s)}; CPU {duration(cost.cpu_s)}; "
+            f"peak {size(cost.peak_rss_bytes)}"
+        ),
+    )
+    made = record.provenance
+    git = f"git {made.git_sha[:12]}{' with changes' * bool(made.git_dirty)}" if made.git_sha else "no git"
+    yield "made by", f"{git} on {made.host}, {made.started_at} to {made.finished_at[11:]}"
+    yield "", ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    yield "numerics", ", ".join(f"{name} {text}" for name, text in made.numerics.items())
+    yield "code", f"code/{record.code_fingerprint}.tar.gz"
+    yield "data", record.data_fingerprint
+    yield "files", _files(record)
+    yield from _attempt_lines(attempts)
+    board = store.leaderboard()
+    below = board.filter(pc.equal(board["init_trial_id"], trial_id))["trial_id"].to_pylist()
+    more = f" and {len(below) - MOST_DESCENDANTS} more" if len(below) > MOST_DESCENDANTS else ""
+    yield "starts", f"{', '.join(t[:12] for t in below[:MOST_DESCENDANTS])}{more}" if below else "nothing from it"
+    yield "again", f"swimlab replay {trial_id[:12]}"
+
+
+def _attempt_lines(attempts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
+    for i, attempt in enumerate(attempts):
+        at = f" {ago(attempt['failed_at'])}" if attempt["failed_at"] else ""
+        text = f"{attempt['number']}  {attempt['state']}{at}, {attempt['owner']}"
+        if attempt["error"]:
+            text += f"\n   {attempt['error'].strip().splitlines()[-1][:MOST_CHARS]}"
+        yield "attempts" if i == 0 else "", text
+
+
+def _recipe(record: TrialRecord) -> str:
+    """Its name, and what differs from the recipe of that name, or, where there is none, from the defaults."""
+    stored, name = flat(record.recipe), record.recipe_name
+    known = name in recipes.RECIPES
+    usual = recipes.named(name).model_dump(mode="json") if known else _defaults(record.recipe)
+    # A field that came later is none of its own.
+    changed = [d for d in recipe_differences(usual, record.recipe) if d.path != "seed" and d.path in stored]
+    if not known:
+        return f"{name}: " + ", ".join(f"{d.path} {value(d.right)}" for d in changed if not d.path.startswith("init."))
+    if not changed:
+        return f"{name}, as it is named"
+    return f"{name} with " + ", ".join(f"{d.path} {value(d.right)} (not {value(d.left)})" for d in changed)
+
+
+def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of nothing but defaults, of the same kinds of model and data."""
+    model: TinyModel | HubModel = TinyModel() if recipe["model"]["kind"] == "tiny" else HubModel()
+    data = ShapesWorld() if recipe["data"]["kind"] == "shapes_world" else NLReferFiles(annotations=(), videos="")
+    parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim(), "evaluation": Evaluation()}
+    return {key: part.model_dump(mode="json") for key, part in parts.items()} | {"init": None}
+
+
+def _metrics(metrics: Mapping[str, float]) -> Group:
+    """A column a family (answer, attention, …), four beside each other."""
+    families: dict[str, list[tuple[str, str]]] = {}
+    for name, seen in sorted(metrics.items()):
+        family, _, leaf = name.partition(".")
+        families.setdefault(family, []).append((leaf, number(seen)))
+    blocks = []
+    names = list(families)
+    for start in range(0, len(names), METRIC_COLUMNS):
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        chosen = names[start : start + METRIC_COLUMNS]
+        for _ in chosen:
+            grid.add_column()
+            grid.add_column(justify="right", no_wrap=True)
+        grid.add_row(*(text for family in chosen for text in (Text(family, "dim"), Text())))
+        for cells in zip_longest(*(families[family] for family in chosen), fillvalue=("", "")):
+            grid.add_row(*(Text(text) for cell in cells for text in cell))
+        blocks.append(grid)
+    return Group(*blocks)
+
+
+def _files(record: TrialRecord) -> str:
+    folders: dict[str, list[int]] = {}
+    for name, entry in record.files.items():
+        head, slash, _ = name.partition("/")
+        folders.setdefault(head + slash, []).append(entry.size_bytes)
+    listed = ", ".join(
+        f"{name} {size(sum(sizes))}" + (f" in {len(sizes)} files" if len(sizes) > 1 else "")
+        for name, sizes in sorted(folders.items())
+    )
+    return f"{listed}\nattempts/{record.trial_id}/{record.attempt}/"

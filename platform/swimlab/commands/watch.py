@@ -1,0 +1,150 @@
+"""`swimlab watch`: one screen of live status, read from the store while a job runs anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import Field
+from pydantic_settings import CliToggleFlag
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from swimlab import lookup
+from swimlab.commands.base import StoreCommand
+from swimlab.store import DEAD_AFTER_S
+from swimlab.text import VERDICT_STYLE
+from swimlab.watching import Experiment, Standing, Watcher
+from swimlab.wording import NO_VALUE, duration, number
+
+BAR = 24
+MOST_FAILED, MOST_RUNNING, MOST_DONE = 4, 12, 8
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Watch(StoreCommand):
+    """Live status of the runs in a store: done, running, failed and waiting trials, losses, speeds, verdicts so far."""
+
+    experiment: str | None = Field(None, description="only this experiment")
+    every: float = Field(2.0, gt=0, description="seconds between looks")
+    once: CliToggleFlag[bool] = Field(False, description="print one look and end, for logs")
+
+    def run(self, console: Console) -> int:
+        """See `StoreCommand`."""
+        store = lookup.open_store(self.store)
+        watcher = Watcher(store)
+        if self.once:
+            console.print(frame(watcher.look(self.experiment), store.uri))
+            return 0
+        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            while True:
+                live.update(frame(watcher.look(self.experiment), store.uri), refresh=True)
+                time.sleep(self.every)
+
+
+def frame(experiments: Sequence[Experiment], uri: str) -> RenderableType:
+    """One screen."""
+    now = datetime.now(UTC).strftime("%H:%M:%S UTC")
+    parts: list[RenderableType] = [Text.assemble(("swimlab watch", "bold"), (f"  {uri}  {now}", "dim"))]
+    if not experiments:
+        parts.append(Text("no run was announced here yet: `run` of an experiment file does it"))
+    going = [one for one in experiments if one.open]
+    ended = [one for one in experiments if not one.open]
+    for one in going:
+        parts += [Text(), *_open(one)]
+    if ended:
+        parts += [Text(), *(_title(one) for one in ended[:MOST_DONE])]
+        if len(ended) > MOST_DONE:
+            parts.append(Text(f"and {len(ended) - MOST_DONE} more that ended", style="dim"))
+        failed = [t for one in ended for t in one.trials if t.state == "failed"]
+        parts += [_failure(t) for t in failed[:MOST_FAILED]]
+    return Group(*parts)
+
+
+def _open(one: Experiment) -> list[RenderableType]:
+    parts: list[RenderableType] = [_title(one)]
+    running = {t.trial.trial_id: t for t in one.trials if t.state == "running"}
+    if running:
+        parts.append(_running(list(running.values())[:MOST_RUNNING]))
+    if (more := len(running) - MOST_RUNNING) > 0:
+        parts.append(Text(f"  and {more} more are running", style="dim"))
+    failed = [t for t in one.trials if t.state == "failed"]
+    parts += [_failure(t) for t in failed[:MOST_FAILED]]
+    if (more := len(failed) - MOST_FAILED) > 0:
+        parts.append(Text(f"  and {more} more failed", style="red"))
+    if any(mean is not None for _, _, mean, _ in one.claims):
+        parts.append(_claims(one))
+    return parts
+
+
+def _title(one: Experiment) -> Text:
+    total, done = len(one.trials), one.count("done")
+    filled = BAR * done // max(1, total)
+    states = [f"{count} {state}" for state in ("running", "failed", "waiting") if (count := one.count(state))]
+    left = f", about {duration(one.left_s)} left" if one.left_s is not None else ""
+    return Text.assemble(
+        (f"{one.announced.experiment} on {one.announced.recipe}  ", "bold"),
+        ("━" * filled, "green"),
+        ("─" * (BAR - filled), "dim"),
+        f"  {', '.join([f'{done} of {total} done', *states])}{left}",
+    )
+
+
+def _running(trials: Sequence[Standing]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=30)
+    for _ in range(7):
+        grid.add_column(no_wrap=True)
+    for trial in trials:
+        said = trial.progress
+        if said is None or not said.steps:
+            cells = [said.stage if said else "starting", "", "", "", ""]
+        else:
+            speed = f"{said.steps_per_s:.3g} steps/s" if said.steps_per_s else ""
+            left = f"{duration(said.left_s)} left" if said.left_s is not None and said.stage == "train" else ""
+            stage = said.stage if said.stage != "train" else "step"
+            loss = "" if said.loss is None else f"loss {number(said.loss)}"
+            cells = [f"{stage} {said.step}/{said.steps}", sparkline(said.losses), loss, speed, left]
+        name = Text(f"  {trial.trial.arm} · seed {trial.trial.seed}")
+        grid.add_row(name, *map(Text, cells), _beat(trial), Text(trial.host, "dim"))
+    return grid
+
+
+def _beat(trial: Standing) -> Text:
+    if trial.lost:
+        return Text("its process is gone", style="red")
+    if trial.beat_age_s is None:
+        return Text("no beat", style="dim")
+    late = trial.beat_age_s > DEAD_AFTER_S
+    age = f"{max(trial.beat_age_s, 0):.0f} s" if trial.beat_age_s < 60 else duration(trial.beat_age_s)
+    return Text(f"beat {age} ago", style="red" if late else "dim")
+
+
+def _failure(trial: Standing) -> Text:
+    text = Text(f"  {trial.trial.arm} · seed {trial.trial.seed} failed: {trial.error}", style="red", no_wrap=True)
+    text.overflow = "ellipsis"
+    return text
+
+
+def _claims(one: Experiment) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        grid.add_column(overflow="ellipsis", no_wrap=True)
+    for text, label, mean, half in one.claims:
+        spread = "" if mean is None else f"{number(mean, signed=True)} ± {NO_VALUE if half is None else number(half)}"
+        grid.add_row(Text(f"  {text}"), Text(spread), Text(label.replace("_", " "), VERDICT_STYLE.get(label, "")))
+    grid.add_row(Text(f"  on {one.announced.metric} so far, direction only", "dim"), Text(), Text())
+    return grid
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A character a value, the lowest and the highest of them at the ends of the scale."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    if high == low:
+        return _BLOCKS[0] * len(values)
+    return "".join(_BLOCKS[round((value - low) / (high - low) * (len(_BLOCKS) - 1))] for value in values)

@@ -1,0 +1,138 @@
+"""`swimlab why A B`: on one screen, what differs between two trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, CliToggleFlag
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swimlab import lookup
+from swimlab.backends import StoreError
+from swimlab.commands.base import StoreCommand, say
+from swimlab.differences import Comparison, Difference, compare
+from swimlab.records import TrialRecord
+from swimlab.store import SweepStore
+from swimlab.wording import NO_VALUE, number
+
+MOST_MODULES = 12
+MOST_DIFF_LINES = 60
+METRICS = ("attention.ap", "answer.accuracy", "train.loss")
+_SIDE = {None: ("", ""), "left": ("runs it", NO_VALUE), "right": (NO_VALUE, "runs it")}
+
+
+class Why(StoreCommand):
+    """What differs between two trials: recipe, code, data, numerics, versions."""
+
+    a: CliPositionalArg[str] = Field(description="a trial id, or the beginning of one")
+    b: CliPositionalArg[str] = Field(description="the other")
+    diff: CliToggleFlag[bool] = Field(False, description="print what changed in each module")
+
+    def run(self, console: Console) -> int:
+        """See `StoreCommand`."""
+        store = lookup.open_store(self.store)
+        left, right = (committed(store, lookup.resolve(store, name)) for name in (self.a, self.b))
+        found = compare(store, left, right)
+        shown = lookup.shown_in(store)
+        grid = _grid(found, [shown.get(r.trial_id, []) for r in (left, right)])
+        console.print(grid)
+        if self.diff:
+            for module in found.code:
+                say(console, _shortened(module.diff))
+        console.print(Text(found.sentence, style="bold"))
+        if found.base and left.init_trial_id and right.init_trial_id:
+            say(console, f"swimlab why {left.init_trial_id[:8]} {right.init_trial_id[:8]}   for what they start from")
+        return 0
+
+
+def committed(store: SweepStore, trial_id: str) -> TrialRecord:
+    """The record of a trial. Raises StoreError for one that has attempts only."""
+    if (record := store.record(trial_id)) is None:
+        raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` says what became of it")
+    return record
+
+
+def _grid(found: Comparison, shown: Sequence[Sequence[lookup.Shown]]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    grid.add_column("", style="dim", no_wrap=True)
+    grid.add_column("", overflow="fold")
+    left, right = found.left, found.right
+    for name, record in (("A", left), ("B", right)):
+        grid.add_column(f"{name} {record.trial_id[:12]}", overflow="fold", min_width=18)
+
+    def add(subject: str, what: str, a: Any, b: Any) -> None:
+        grid.add_row(subject, *(Text(text) for text in (what, value(a), value(b))))
+
+    def section(subject: str, same: str, differences: Sequence[Difference]) -> None:
+        if not differences:
+            add(subject, same, "", "")
+        for i, d in enumerate(differences):
+            add(subject if i == 0 else "", d.path, d.left, d.right)
+
+    add("arm", "", *("; ".join(f"{s.experiment}: {s.arm}" for s in at) or NO_VALUE for at in shown))
+    add("recipe", "name", left.recipe_name, right.recipe_name)
+    section("", "same fields", found.recipe)
+    if found.base:
+        add("base", "starts from", _short(left.init_trial_id), _short(right.init_trial_id))
+    _code(found, add)
+    same = "same data" if not found.data else "fingerprint"
+    add("data", same, *(("", "") if not found.data else (left.data_fingerprint[:12], right.data_fingerprint[:12])))
+    for line in _why_data(found):
+        add("", line, "", "")
+    section("", "", found.places) if found.places else None
+    section("numerics", "same class", found.numerics)
+    section("versions", "same", found.versions)
+    for i, name in enumerate(name for name in METRICS if name in left.metrics or name in right.metrics):
+        a, b = (number(r.metrics.get(name)) for r in (left, right))
+        add("outcome" if i == 0 else "", name, a, b)
+    return grid
+
+
+def _code(found: Comparison, add: Any) -> None:
+    left, right = found.left.code_fingerprint, found.right.code_fingerprint
+    if left == right:
+        add("code", "same code", "", "")
+        return
+    add("code", "fingerprint", left[:12], right[:12])
+    for module in found.code[:MOST_MODULES]:
+        changed = module.diff.splitlines()[2:]
+        signs = [f"{sum(line[:1] == sign for line in changed)} lines" for sign in "-+"]
+        add("", module.module, *(_SIDE[module.only] if module.only else (f"− {signs[0]}", f"+ {signs[1]}")))
+    if (more := len(found.code) - MOST_MODULES) > 0:
+        add("", f"and {more} more modules (--diff)", "", "")
+
+
+def _why_data(found: Comparison) -> list[str]:
+    """What of the data, where a fingerprint alone cannot say it."""
+    if not found.data or any(d.path.startswith("data.") for d in found.recipe):
+        return []
+    if any(m.module.startswith("swim.data.shapes") for m in found.code):
+        return ["same settings; the generator's code changed"]
+    if found.left.recipe["data"]["kind"] == "shapes_world":
+        return ["same settings; the generator was other code"]
+    if found.places:
+        return ["other annotation files or videos"]
+    return ["same file names; an annotation file or a video had other contents"]
+
+
+def value(seen: Any) -> str:
+    """A field as it is written in a recipe."""
+    if isinstance(seen, str):
+        return seen
+    return NO_VALUE if seen is None else json.dumps(seen)
+
+
+def _shortened(diff: str) -> str:
+    lines = diff.splitlines()
+    more = [f"… {len(lines) - MOST_DIFF_LINES} more lines"] if len(lines) > MOST_DIFF_LINES else []
+    return "\n".join([*lines[:MOST_DIFF_LINES], *more, ""])
+
+
+def _short(trial_id: str | None) -> str:
+    return trial_id[:12] if trial_id else "fresh weights"

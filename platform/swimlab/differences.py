@@ -1,0 +1,222 @@
+"""What differs between two trials, by what the store keeps: recipe, code, data, numerics, versions."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swim.supervision.layers import resolve
+from swimlab.backends import StoreError
+from swimlab.records import TrialRecord
+from swimlab.store import SweepStore
+from swimlab.syntax import source_hash
+
+# A trial's name and the place of a user's files decide no number (see swimlab.identity.canonical).
+_NAMES = ("name",)
+_PLACES = ("data.annotations", "data.videos", "data.held_out_annotations")
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing under its dotted name, on both sides; None where a side does not have it."""
+
+    path: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True)
+class ModuleDifference:
+    """A module (or packaged data file) of `swim` that is not the same program on both sides. `only` is "left" or
+    "right" where the other side does not run it."""
+
+    module: str
+    only: str | None
+    diff: str = field(repr=False)
+
+
+def recipe_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    """Of two recipes as records hold them. Left out: names, places, two ways to name the same layers, and objective
+    fields that mask_weight 0 makes inactive on either side."""
+    sides = _decisive(left), _decisive(right)
+    for prefix in ("", "init.", "init.init."):
+        if any(side.get(f"{prefix}objective.mask_weight") == 0 for side in sides):
+            kept = {f"{prefix}objective.text_weight", f"{prefix}objective.mask_weight"}
+            for side in sides:
+                for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in kept]:
+                    del side[path]
+    return compared(*sides)
+
+
+def compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    """Of two flat mappings, in the order of their names on the left."""
+    names = dict.fromkeys([*left, *right])
+    return [
+        Difference(name, left.get(name), right.get(name))
+        for name in names
+        if left.get(name, _ABSENT) != right.get(name, _ABSENT)
+    ]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings under dotted names; lists stay values."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _decisive(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields that decide a number, flat; those of what it starts from under `init.`"""
+    own = flat({key: value for key, value in recipe.items() if key != "init"})
+    layers = own.get("model.layers")
+    for path in ("objective.layers", "evaluation.readout.layers"):
+        if isinstance(layers, int) and isinstance(named := own.get(path), str | list):
+            own[path] = _numbers(named, layers)
+    found = {prefix + path: value for path, value in own.items() if path not in (*_NAMES, *_PLACES)}
+    if isinstance(init := recipe.get("init"), Mapping):
+        found |= _decisive(init, f"{prefix}init.")
+    else:
+        found[f"{prefix}init"] = init
+    return found
+
+
+def _numbers(named: str | list[int], layers: int) -> str | list[int]:
+    try:
+        return list(resolve(named if isinstance(named, str) else tuple(named), layers))
+    except ValueError:  # a default that does not fit this depth: only its name can be compared
+        return named
+
+
+def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
+    """The stored source behind a code fingerprint: path relative to the source root → content.
+
+    Raises StoreError when it is not in the store, or is no archive.
+    """
+    path = f"code/{fingerprint}.tar.gz"
+    try:
+        packed = store.read(path)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{store.uri}/{path} is gone: what this trial ran cannot be said; copy it back from a backup, or from "
+            "another store that ran the same code"
+        ) from error
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+            return {m.name: file.read() for m in tar if m.isfile() and (file := tar.extractfile(m)) is not None}
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise StoreError(f"{store.uri}/{path} is damaged ({error}); copy it back from a backup") from error
+
+
+def module_differences(left: Mapping[str, bytes], right: Mapping[str, bytes]) -> list[ModuleDifference]:
+    """Of two source trees, by what they run: comments, docstrings, formatting and annotations aside."""
+    found = []
+    for path in sorted({*left, *right}):
+        a, b = left.get(path), right.get(path)
+        if a is not None and b is not None and (a == b or _hash(path, a) == _hash(path, b)):
+            continue
+        only = None if a is not None and b is not None else "left" if b is None else "right"
+        found.append(ModuleDifference(module_name(path), only, _unified(path, a, b)))
+    # A package's own file comes and goes with the modules below it; those say more.
+    below = {(m.module.rpartition(".")[0], m.only) for m in found if m.only}
+    return [m for m in found if not (m.only and (m.module, m.only) in below)]
+
+
+def module_name(path: str) -> str:
+    """swim/data/masks.py → swim.data.masks; a data file keeps its path."""
+    if not path.endswith(".py"):
+        return path
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _hash(path: str, content: bytes) -> str:
+    if path.endswith(".py"):
+        return source_hash(content.decode("utf-8"), path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unified(path: str, left: bytes | None, right: bytes | None) -> str:
+    a, b = ((data or b"").decode("utf-8", "replace").splitlines() for data in (left, right))
+    return "\n".join(difflib.unified_diff(a, b, f"A/{path}", f"B/{path}", n=1, lineterm=""))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that can make two trials differ. `code`: empty where the fingerprints are equal. `places` are the
+    paths of a user's files, which decide nothing; `data` says whether the data is other data."""
+
+    left: TrialRecord
+    right: TrialRecord
+    recipe: list[Difference]
+    code: list[ModuleDifference]
+    numerics: list[Difference]
+    versions: list[Difference]
+    places: list[Difference]
+
+    @property
+    def data(self) -> bool:
+        return self.left.data_fingerprint != self.right.data_fingerprint
+
+    @property
+    def base(self) -> bool:
+        return self.left.init_trial_id != self.right.init_trial_id
+
+    @property
+    def sentence(self) -> str:
+        """The answer, last line of the screen."""
+        if self.left.trial_id == self.right.trial_id:
+            return "One trial: nothing differs."
+        parts = []
+        if self.recipe:
+            parts.append(f"in {_listed(difference.path for difference in self.recipe)}")
+        if self.code:
+            parts.append(f"in {'module' if len(self.code) == 1 else 'modules'} {_listed(m.module for m in self.code)}")
+        elif self.left.code_fingerprint != self.right.code_fingerprint:
+            parts.append("in how their code was named (the stored sources run the same)")
+        if self.data and not any(d.path.startswith("data.") for d in self.recipe):
+            parts.append("in the contents of their data")
+        if self.base and not any(d.path.startswith("init") for d in self.recipe) and not self.code:
+            parts.append("in the trial that they start from")
+        said = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
+        if parts:
+            said = f"They differ {_and(parts)}."
+        if self.numerics:
+            names = _listed(d.path for d in self.numerics)
+            said += f" Their numerics classes differ too ({names}): do not compare their numbers."
+        return said
+
+
+def compare(store: SweepStore, left: TrialRecord, right: TrialRecord) -> Comparison:
+    """Raises StoreError when the stored source of one is gone and needed."""
+    code = []
+    if left.code_fingerprint != right.code_fingerprint:
+        code = module_differences(sources(store, left.code_fingerprint), sources(store, right.code_fingerprint))
+    places = [d for d in compared(flat(left.recipe), flat(right.recipe)) if d.path in _PLACES]
+    return Comparison(
+        left=left,
+        right=right,
+        recipe=recipe_differences(left.recipe, right.recipe),
+        code=code,
+        numerics=compared(left.provenance.numerics, right.provenance.numerics),
+        versions=compared(left.provenance.versions, right.provenance.versions),
+        places=places,
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """`a, b and c`; of many the first few."""
+    known = list(names)
+    return _and(known if len(known) <= 6 else [*known[:5], f"{len(known) - 5} more"])
+
+
+def _and(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,116 @@
+"""What the index page knows of a table: a small JSON beside the table's page, so that the index rereads no record."""
+
+from __future__ import annotations
+
+from pydantic import FiniteFloat
+
+from swim.recipe import Frozen
+from swimlab.ablation import Results
+from swimlab.evidence import Ledger
+from swimlab.summary import Table
+
+SCHEMA_VERSION = 1
+
+
+class ClaimDigest(Frozen):
+    """A judged claim; `evidence` is the id of its difference, "" where there is none."""
+
+    text: str
+    verdict: str
+    direction_only: bool
+    difference: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    p_holm: FiniteFloat | None
+    seeds: int
+    evidence: str
+
+
+class ArmDigest(Frozen):
+    """An arm's primary metric: mean over seeds and its 95 % interval."""
+
+    name: str
+    same_as: str | None
+    paper: FiniteFloat | None
+    mean: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    seeds: int
+    evidence: str
+
+
+class Digest(Frozen):
+    """One table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    title: str
+    question: str
+    recipe: str
+    comparable: bool
+    mixed: bool
+    metric: str
+    standin: bool
+    reference: str | None
+    claims: tuple[ClaimDigest, ...]
+    arms: tuple[ArmDigest, ...]
+    seeds: tuple[int, ...]
+    planned: int
+    done: dict[str, FiniteFloat]
+    protocol: str
+    amended: bool
+    last_finished: str
+
+
+def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
+    """The table in short."""
+    primary = table.columns[table.primary]
+    claims, arms = [], []
+    for i, claim in enumerate(table.claims):
+        seen, evidence = claim.outcome.interval, claim.outcome.evidence
+        claims.append(
+            ClaimDigest(
+                text=claim.text,
+                verdict=claim.label,
+                direction_only=evidence.direction_only,
+                difference=seen.mean if seen else None,
+                low=seen.low if seen else None,
+                high=seen.high if seen else None,
+                p_holm=claim.outcome.p_holm,
+                seeds=len(claim.seeds),
+                evidence=ledger.id("claim", i),
+            )
+        )
+    for i, row in enumerate(table.rows):
+        cell = row.cells[table.primary]
+        arms.append(
+            ArmDigest(
+                name=row.arm,
+                same_as=row.same_as,
+                paper=row.paper,
+                mean=cell.interval.mean if cell.interval else None,
+                low=cell.interval.low if cell.interval else None,
+                high=cell.interval.high if cell.interval else None,
+                seeds=len(cell.values),
+                evidence=ledger.id("cell", i, table.primary),
+            )
+        )
+    return Digest(
+        name=table.name,
+        title=table.title,
+        question=table.question,
+        recipe=table.recipe_name,
+        comparable=table.comparable,
+        mixed=table.mixed,
+        metric=primary.measured,
+        standin=primary.standin,
+        reference=table.reference,
+        claims=tuple(claims),
+        arms=tuple(arms),
+        seeds=table.seeds,
+        planned=len({trial.trial_id for trial in table.trials}),
+        done={trial.trial_id: trial.wall_s for trial in table.trials if trial.state == "done"},
+        protocol=table.protocol.text if table.protocol else "",
+        amended=bool(table.protocol and table.protocol.amended),
+        last_finished=max((t.record.provenance.finished_at for t in results.trials if t.record), default=""),
+    )

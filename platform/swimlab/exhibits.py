@@ -1,0 +1,120 @@
+"""What a page shows beside its table, read from files that trials committed: curves, maps, the film, a trend's fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swim.evaluation.types import Overlay
+from swimlab import scaling
+from swimlab.ablation import ArmResult, Results
+from swimlab.claims import Trend
+from swimlab.film import Film, film
+from swimlab.pictures import Strip, strips
+from swimlab.plots import Curve
+from swimlab.records import film_from_table, from_parquet, metrics_from_table, overlays_from_table
+
+
+@dataclass(frozen=True)
+class TrendFit:
+    """The primary metric along an axis of numbers, value → seed → metric; `fit` is None where `problem` says why."""
+
+    axis: str
+    metric: str
+    claim: str
+    points: Mapping[float, Mapping[int, float]]
+    fit: scaling.Scaling | None
+    problem: str = ""
+
+
+def learning_curves(results: Results) -> list[Curve]:
+    """Every metric of every finished trial over its steps."""
+    curves = []
+    for trial in _done(results, "metrics.parquet"):
+        points = metrics_from_table(from_parquet(results.store.open_file(trial.trial_id, "metrics.parquet")))
+        for name in dict.fromkeys(point.name for point in points):
+            mine = [point for point in points if point.name == name]
+            steps, values = [p.step for p in mine], [p.value for p in mine]
+            curves.append(Curve(trial.arm, trial.seed, name, steps, values))
+    return curves
+
+
+def pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
+    """Of the seeds that most arms have maps for, the lowest: the same clips and nouns for every arm."""
+    trials = _done(results, "overlays.parquet")
+    if not trials:
+        return None, ()
+    seed = _fullest(trials)
+    return seed, strips({t.arm: _overlays(results, t) for t in trials if t.seed == seed})
+
+
+def sharpening(results: Results) -> tuple[int | None, Film | None]:
+    """The control beside SWIM: the reference arm, and the arm of preset `paper` (else the first arm that is not the
+    reference), of the lowest seed that most of the two were filmed under. None where no trial was filmed."""
+    ablation = results.ablation
+    others = [arm for arm in ablation.arms if arm.name != ablation.reference]
+    ours = next((arm for arm in others if arm.preset == "paper"), others[0] if others else None)
+    wanted = [name for name in (ablation.reference, ours.name if ours else None) if name is not None]
+    trials = [t for t in _done(results, "film.parquet") if t.arm in wanted and "overlays.parquet" in _files(t)]
+    if not trials:
+        return None, None
+    seed = _fullest(trials)
+    by_arm = {trial.arm: trial for trial in trials if trial.seed == seed}
+    frames = {
+        arm: film_from_table(from_parquet(results.store.open_file(by_arm[arm].trial_id, "film.parquet")))
+        for arm in wanted
+        if arm in by_arm
+    }
+    return seed, film(_overlays(results, next(iter(by_arm.values()))), frames)
+
+
+def trends(results: Results) -> list[TrendFit]:
+    """A fit for every claimed trend, through all seeds of its arms."""
+    return [_trend(results, claim) for claim in results.ablation.paper.claims if isinstance(claim, Trend)]
+
+
+def _trend(results: Results, claim: Trend) -> TrendFit:
+    arms = results.ablation.contrast(claim)
+    metric = results.ablation.primary.measured(results.recipe.name)
+    path = next(
+        (p for arm in results.ablation.arms for p in arm.overrides if claim.axis in (p, p.rpartition(".")[2])),
+        claim.axis,
+    )
+    points: dict[float, dict[int, float]] = {}
+    for trial in results.trials:
+        if trial.arm in arms and trial.record and metric in trial.record.metrics:
+            value = _field(trial.record.recipe, path)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return TrendFit(
+                    path, metric, claim.text, {}, None, f"{path} is {value!r} in arm {trial.arm}: no number"
+                )
+            points.setdefault(float(value), {})[trial.seed] = trial.record.metrics[metric]
+    try:
+        return TrendFit(path, metric, claim.text, points, scaling.fit(points))
+    except ValueError as error:
+        return TrendFit(path, metric, claim.text, points, None, str(error))
+
+
+def _field(recipe: Mapping[str, Any], path: str) -> Any:
+    value: Any = recipe
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _files(trial: ArmResult) -> Mapping[str, Any]:
+    return trial.record.files if trial.record else {}
+
+
+def _done(results: Results, name: str) -> list[ArmResult]:
+    """Finished trials with that file; an arm that means the same trials as another has them too."""
+    return [trial for trial in results.trials if name in _files(trial)]
+
+
+def _fullest(trials: Sequence[ArmResult]) -> int:
+    return max(sorted({trial.seed for trial in trials}), key=lambda seed: sum(t.seed == seed for t in trials))
+
+
+def _overlays(results: Results, trial: ArmResult) -> list[Overlay]:
+    return overlays_from_table(from_parquet(results.store.open_file(trial.trial_id, "overlays.parquet")))

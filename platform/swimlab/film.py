@@ -1,0 +1,147 @@
+"""The sharpening film: where the same four held-out nouns look, at every report of training, the control beside SWIM.
+
+Dimensions: T' temporal patches, H' × W' visual tokens, H × W pixels of a picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from swim.evaluation.types import FilmFrame, Overlay
+from swimlab.pictures import Scene, scene
+
+NOUNS = 4
+MOST_BYTES = 1_400_000  # of the animation; base64 makes it a third more in the page
+FRAME_MS, LAST_MS = 160, 2600
+PANEL_PX, GAP_PX, HEAD_PX, LABEL_PX = 150, 8, 34, 20
+# Tried in this order until the animation is small enough.
+QUALITIES = (70, 50, 30)
+STRIDES = (1, 2, 4, 8)
+INK, SOFT, PAPER = (28, 33, 39), (89, 99, 110), (255, 255, 255)
+
+Noun = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Film:
+    """Data URIs of the animation and of its last frame, for readers who want no motion."""
+
+    animation: str
+    still: str
+    arms: tuple[str, ...]
+    steps: tuple[int, ...]
+    nouns: tuple[str, ...]
+    width_px: int
+    height_px: int
+
+
+def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]]) -> Film | None:
+    """`overlays` of one trial hold frames and masks, `frames` the maps of each arm; one seed.
+
+    Shown are the first four nouns that have both, at the steps that every arm has; each map is scaled to its own
+    maximum. None with fewer than two such steps or no such noun. Raises ValueError when no animation is small enough.
+    """
+    maps = {arm: {(f.step, f.key, f.tag): f for f in items} for arm, items in frames.items()}
+    if not maps:
+        return None
+    steps = sorted(set.intersection(*({step for step, _, _ in found} for found in maps.values())))
+    chosen = [
+        overlay
+        for overlay in overlays
+        if all((step, overlay.key, overlay.tag) in found for found in maps.values() for step in steps)
+    ][:NOUNS]
+    if len(steps) < 2 or not chosen:
+        return None
+    scenes = [scene(overlay, PANEL_PX) for overlay in chosen]
+    pictures = [_picture(step, chosen, scenes, maps) for step in steps]
+    animation, shown = _animation(pictures, steps)
+    still = io.BytesIO()
+    pictures[-1].save(still, "WEBP", quality=80)
+    return Film(
+        animation=_uri(animation),
+        still=_uri(still.getvalue()),
+        arms=tuple(maps),
+        steps=tuple(shown),
+        nouns=tuple(overlay.noun for overlay in chosen),
+        width_px=pictures[0].width,
+        height_px=pictures[0].height,
+    )
+
+
+def _picture(
+    step: int,
+    overlays: Sequence[Overlay],
+    scenes: Sequence[Scene],
+    maps: Mapping[str, Mapping[tuple[int, str, int], FilmFrame]],
+) -> Image.Image:
+    """One moment: a row for each noun, its frame and then each arm's map."""
+    columns = 1 + len(maps)
+    heights = [view.frame_HWC.shape[0] for view in scenes]
+    width = columns * PANEL_PX + (columns - 1) * GAP_PX
+    height = HEAD_PX + sum(heights) + LABEL_PX * len(scenes) + GAP_PX * (len(scenes) - 1)
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    draw.text((0, 6), f"step {step}", INK, bold)
+    for column, arm in enumerate(maps, start=1):
+        draw.text((column * (PANEL_PX + GAP_PX), 8), _fitting(arm, small, PANEL_PX), SOFT, small)
+    top = HEAD_PX
+    for overlay, view, panel_height in zip(overlays, scenes, heights, strict=True):
+        canvas.paste(Image.fromarray(view.outlined()), (0, top))
+        under = top + panel_height + 3
+        draw.text((0, under), _fitting(overlay.noun, small, PANEL_PX), INK, small)
+        for column, found in enumerate(maps.values(), start=1):
+            frame = found[step, overlay.key, overlay.tag]
+            map_HW = _map(frame, view.patch)
+            left = column * (PANEL_PX + GAP_PX)
+            canvas.paste(Image.fromarray(view.attended(map_HW)), (left, top))
+            share = view.mass(map_HW)
+            draw.text((left, under), "no attention" if share is None else f"{share:.2f} in the mask", SOFT, small)
+        top += panel_height + LABEL_PX + GAP_PX
+    return canvas
+
+
+def _map(frame: FilmFrame, patch: int) -> NDArray[np.float32]:
+    map_THW = np.frombuffer(frame.map, np.float32).reshape(frame.grid)
+    chosen: NDArray[np.float32] = map_THW[patch]
+    return chosen
+
+
+def _animation(pictures: Sequence[Image.Image], steps: Sequence[int]) -> tuple[bytes, list[int]]:
+    """The animated WebP and the steps in it: the first and the last always are."""
+    for stride in STRIDES:
+        kept = sorted({*range(0, len(pictures), stride), len(pictures) - 1})
+        for quality in QUALITIES:
+            data = _webp([pictures[i] for i in kept], quality)
+            if len(data) <= MOST_BYTES:
+                return data, [steps[i] for i in kept]
+    raise ValueError(f"no film of {len(pictures)} pictures fits into {MOST_BYTES} bytes")
+
+
+def _webp(pictures: Sequence[Image.Image], quality: int) -> bytes:
+    buffer = io.BytesIO()
+    durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_MS]
+    pictures[0].save(
+        buffer, "WEBP", save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=quality, method=2
+    )
+    return buffer.getvalue()
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
+    text = " ".join(text.split())
+    if font.getlength(text) <= width_px:
+        return text
+    while text and font.getlength(f"{text}…") > width_px:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _uri(data: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(data).decode()

@@ -1,0 +1,111 @@
+"""reports/index.html: every table of a store on one page, from the small JSON that each report leaves."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
+
+from swimlab import wording
+from swimlab.axis import Axis, axis
+from swimlab.digest import Digest
+from swimlab.plots import arm_colours
+from swimlab.store import SweepStore
+from swimlab.verdict import Verdict
+
+PAGE = "reports/index.html"
+DIGEST = "summary.json"
+DRAWING_PX = 150
+VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table as the index shows it; `chosen`: of its recipes the one that counts, see `entries`."""
+
+    digest: Digest
+    page: str
+    chosen: bool
+    drawing: Axis | None
+    colours: dict[str, str]
+
+
+def write_index(store: SweepStore) -> str:
+    """Writes reports/index.html, replacing what is there; its address. Two drivers at once: the last one to read wins,
+    and the next report of any of them puts that right."""
+    pages = store.list_files("reports")
+    paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{DIGEST}")]
+    digests: dict[str, Digest] = {}
+    unreadable: list[str] = []
+    for path, data in sorted(store.backend.read_many(paths).items()):
+        try:
+            digests[path.removesuffix(DIGEST)] = Digest.model_validate_json(data)
+        except ValidationError:
+            unreadable.append(path)
+    others = [p for p in pages if p.endswith("/index.html") and p.removesuffix("index.html") not in digests]
+    html = render_index(store.uri, entries(digests), [p.removeprefix("reports/") for p in others], unreadable)
+    store.backend.replace(PAGE, html.encode())
+    return f"{store.uri}/{PAGE}"
+
+
+def entries(digests: dict[str, Digest]) -> list[Entry]:
+    """Folder → digest, as rows in the paper's order. Where an ablation was run under several recipes, the page with
+    most finished trials is chosen (of equals, the later): only its claims are counted, none twice."""
+    best: dict[str, str] = {}
+    for folder, one in digests.items():
+        rank = (len(one.done), one.last_finished)
+        rival = digests.get(best.get(one.name, ""))
+        if rival is None or rank > (len(rival.done), rival.last_finished):
+            best[one.name] = folder
+    rows = [
+        Entry(
+            digest=one,
+            page=f"{folder.removeprefix('reports/')}index.html",
+            chosen=best[one.name] == folder,
+            drawing=axis([v for arm in one.arms for v in (arm.low, arm.mean, arm.high) if v is not None], DRAWING_PX),
+            colours=arm_colours([arm.name for arm in one.arms], one.reference),
+        )
+        for folder, one in digests.items()
+    ]
+    titles = {one.name: digests[folder].title for folder, one in digests.items()}
+    return sorted(rows, key=lambda e: (*_order(titles[e.digest.name]), e.digest.name, not e.chosen, e.digest.recipe))
+
+
+def tally(rows: Sequence[Entry]) -> dict[str, int]:
+    """How many claims of the chosen pages have each verdict."""
+    counts = Counter(claim.verdict for row in rows if row.chosen for claim in row.digest.claims)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
+
+
+def render_index(uri: str, rows: Sequence[Entry], others: Sequence[str], unreadable: Sequence[str]) -> str:
+    """The page; its links are relative, so that a copied folder works."""
+    environment = Environment(
+        loader=PackageLoader("swimlab", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(duration=wording.duration, number=wording.number, moment=wording.moment)
+    trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}
+    return environment.get_template("index.html.j2").render(
+        uri=uri,
+        rows=rows,
+        tally=tally(rows),
+        recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
+        direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
+        trials=len(trials),
+        wall_s=sum(trials.values()),
+        others=others,
+        unreadable=unreadable,
+    )
+
+
+def _order(title: str) -> tuple[int, list[tuple[bool, int, str]]]:
+    """Tables, figures, then the rest; numbers by value."""
+    kind = 0 if title.startswith("Table") else 1 if title.startswith("Fig") else 2
+    return kind, [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", title)]

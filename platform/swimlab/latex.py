@@ -1,0 +1,125 @@
+r"""The table as LaTeX: booktabs, to be `\input` in a paper. Each number carries its evidence id; a legend in comments
+says which trials an id stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swimlab.evidence import Ledger
+from swimlab.summary import ClaimRow, Row, Table
+from swimlab.text import arm_name, seeds_done, verdict_text
+from swimlab.wording import NO_VALUE, as_printed, duration, mean_ci, p_value
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # With the old OT1 encoding these print as other signs.
+    "<": r"\ensuremath{<}",
+    ">": r"\ensuremath{>}",
+    "|": r"\ensuremath{|}",
+    '"': r"\textquotedbl{}",
+    # What our own words use.
+    "±": r"\ensuremath{\pm}",
+    "−": r"\ensuremath{-}",
+    "–": "--",
+    "≥": r"\ensuremath{\geq}",
+    "≤": r"\ensuremath{\leq}",
+    "≈": r"\ensuremath{\approx}",
+    "×": r"\ensuremath{\times}",
+    "→": r"\ensuremath{\to}",
+    "Δ": r"\ensuremath{\Delta}",
+    "δ": r"\ensuremath{\delta}",
+    "λ": r"\ensuremath{\lambda}",
+    "α": r"\ensuremath{\alpha}",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+}
+
+HEAD = r"""% Needs \usepackage{booktabs}. Every number carries the id of its evidence, listed at the end of this file;
+% \newcommand{\evidence}[1]{} before \input hides the ids.
+\providecommand{\evidence}[1]{\textsuperscript{\tiny\texttt{#1}}}"""
+
+
+def tex(text: str) -> str:
+    """Text as LaTeX prints it. Other signs stay as they are: they need an engine and a font that know them."""
+    return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def render_latex(table: Table, ledger: Ledger) -> str:
+    """Two tables: arms (paper, ours ± CI, verdict, seeds, cost) and claims."""
+    primary = table.columns[table.primary]
+    measured = tex(primary.measured) + (f" (for {tex(primary.name)})" if primary.standin else "")
+    heads = [
+        "arm",
+        *([f"paper ({tex(primary.name)})"] if table.printed else []),
+        f"ours, {measured}",
+        *(["verdict"] if table.claims else []),
+        "seeds",
+        "cost",
+    ]
+    alignment = "l" + "r" * table.printed + "r" + "p{4.4cm}" * bool(table.claims) + "rr"
+    rows = [_row(table, ledger, i, row) for i, row in enumerate(table.rows)]
+    caption = f"{tex(table.title)}: {tex(table.question)} {tex(table.caveat)}"
+    if table.protocol:
+        caption += f" Protocol: {tex(table.protocol.text)}."
+    lines = [HEAD, *_grid(alignment, heads, rows, caption, f"tab:{table.name}")]
+    if table.claims:
+        heads = ["claim", r"difference \ensuremath{\pm} 95\,\% CI", f"p (Holm over {table.tested})", "verdict", "seeds"]
+        claims = [_claim(ledger, i, claim) for i, claim in enumerate(table.claims)]
+        caption = (
+            f"{tex(table.title)}, claims judged on paired differences over seeds, recipe {tex(table.recipe_name)}."
+        )
+        lines += _grid("lrrp{3.2cm}r", heads, claims, caption, f"tab:{table.name}-claims")
+    lines.append("% Evidence: id, what it is, its trials")
+    lines += [f"% {n.id}  {' '.join(n.label.split())} ({n.meaning}): {' '.join(n.trial_ids)}" for n in ledger]
+    return "\n".join(lines) + "\n"
+
+
+def _row(table: Table, ledger: Ledger, index: int, row: Row) -> list[str]:
+    cell = row.cells[table.primary]
+    cells = [tex(arm_name(row))]
+    if table.printed:
+        cells.append(tex(as_printed(row.paper)))
+    cells.append(_cited(mean_ci(cell.interval), ledger.id("cell", index, table.primary)))
+    if table.claims:
+        judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].text})" for i in row.claims[:2]]
+        more = len(row.claims) - len(judged)
+        cells.append(tex("; ".join(judged) + (f"; {more} more below" if more else "")) or tex(NO_VALUE))
+    return [*cells, tex(seeds_done(table, row)), _cited(duration(row.wall_s), ledger.id("cost", index))]
+
+
+def _claim(ledger: Ledger, index: int, claim: ClaimRow) -> list[str]:
+    difference = _cited(mean_ci(claim.outcome.interval, signed=True), ledger.id("claim", index))
+    p = tex(p_value(claim.outcome.p_holm))
+    return [tex(claim.text), difference, p, tex(verdict_text(claim)), str(len(claim.seeds))]
+
+
+def _cited(shown: str, evidence_id: str) -> str:
+    return tex(shown) + (rf"\evidence{{{evidence_id}}}" if evidence_id else "")
+
+
+def _grid(alignment: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> list[str]:
+    return [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]

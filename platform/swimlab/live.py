@@ -1,0 +1,105 @@
+"""What a running trial says about itself: its last report and a short tail of losses, small enough for a heartbeat.
+
+A trial in one process says it with its beats, which are written anyway. The workers of a group are other processes:
+there rank 0 writes `attempts/<trial_id>/<n>/progress`, no more often than a heart beats.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from swim.recipe import Frozen
+
+TAIL = 24
+_log = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Progress(Frozen):
+    """`losses`: those of the last reports, oldest first; `steps_per_s` over the same reports, None before two."""
+
+    stage: str
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    losses: tuple[float, ...] = ()
+    steps_per_s: float | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds of training that are left at this speed."""
+        return (self.steps - self.step) / self.steps_per_s if self.steps_per_s else None
+
+
+class Latest:
+    """Collects reports in one thread, is asked in another."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tail: deque[tuple[float, int, float]] = deque(maxlen=TAIL)
+        self._progress: Progress | None = None
+
+    def tell(self, values: Mapping[str, Any]) -> None:
+        """A report: `stage`, and while training `step`, `steps`, `loss`; others are ignored."""
+        with self._lock:
+            if values.get("stage") == "train":
+                self._tail.append((self._clock(), values["step"], values["loss"]))
+            self._progress = Progress(
+                stage=str(values.get("stage", "")),
+                step=values.get("step", 0),
+                steps=values.get("steps", 0),
+                loss=values.get("loss"),
+                losses=tuple(float(f"{loss:.4g}") for _, _, loss in self._tail),
+                steps_per_s=self._speed(),
+            )
+
+    @property
+    def progress(self) -> Progress | None:
+        """None before the first report."""
+        with self._lock:
+            return self._progress
+
+    def _speed(self) -> float | None:
+        if len(self._tail) < 2:
+            return None
+        (began_s, first, _), (now_s, last, _) = self._tail[0], self._tail[-1]
+        return (last - first) / (now_s - began_s) if now_s > began_s else None
+
+
+class ProgressFile:
+    """Writes what it is told, at most every `interval_s`. A store that refuses is logged, never raised: a trial must
+    not die of what is only looked at."""
+
+    def __init__(self, write: Callable[[bytes], None], interval_s: float) -> None:
+        self._write, self._interval_s = write, interval_s
+        self._latest = Latest()
+        self._written_s = -interval_s
+
+    def tell(self, values: Mapping[str, Any]) -> None:
+        """A report, as `Latest.tell` takes it."""
+        self._latest.tell(values)
+        now_s, progress = time.monotonic(), self._latest.progress
+        if progress is None or now_s - self._written_s < self._interval_s:
+            return
+        self._written_s = now_s
+        try:
+            self._write(progress.model_dump_json().encode())
+        except Exception as error:
+            _log.warning("progress not written: %s", error)
+
+
+def both(tell: Callable[[Mapping[str, Any]], None], report: Report) -> Report:
+    """A report that is also told."""
+
+    def reported(values: dict[str, Any]) -> None:
+        tell(values)
+        report(values)
+
+    return reported

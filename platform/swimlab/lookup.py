@@ -1,0 +1,194 @@
+"""Finding trials in a store: by a prefix of their name, and as the rows of a leaderboard."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from swimlab.backends import StoreError
+from swimlab.records import from_parquet
+from swimlab.store import SweepStore
+
+CONTENTS = ("records", "attempts", "tables", "clips", "protocols", "plans", "code", "reports")
+MOST_CANDIDATES = 8
+
+
+def open_store(uri: str) -> SweepStore:
+    """A store that is there. Raises StoreError for a folder that is none, naming the flag."""
+    store = SweepStore(uri)
+    choose = "name the sweep store with --store or SWIMLAB_STORE: a folder or s3://bucket/prefix"
+    if "://" not in store.uri:
+        folder = Path(store.uri)
+        if not folder.is_dir():
+            what = "a file" if folder.exists() else "not there"
+            raise StoreError(f"store {store.uri} is {what}; {choose}")
+        if not any((folder / name).is_dir() for name in CONTENTS):
+            raise StoreError(f"{store.uri} is a folder, but no sweep store (no records/ in it); {choose}")
+    elif not any(store.list_files(name) for name in CONTENTS):
+        raise StoreError(f"nothing of a sweep store lies under {store.uri}; {choose}")
+    return store
+
+
+def resolve(store: SweepStore, prefix: str) -> str:
+    """The one trial whose name begins like this. Raises StoreError when there is none, or several (it lists them)."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", prefix):
+        raise StoreError(f"{prefix!r} is no trial id, nor the beginning of one; `swimlab ls` lists them")
+    names = {path.removeprefix("records/").removesuffix(".json") for path in store.list_files("records")}
+    if not (found := _beginning(names, prefix)):
+        # Trials that never ended well have attempts only.
+        found = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
+    if prefix in found:
+        return prefix
+    if not found:
+        raise StoreError(f"no trial in {store.uri} begins with {prefix!r}; `swimlab ls` lists them")
+    if len(found) > 1:
+        more = f" and {len(found) - MOST_CANDIDATES} more" if len(found) > MOST_CANDIDATES else ""
+        raise StoreError(
+            f"{prefix!r} begins {len(found)} trials: {', '.join(found[:MOST_CANDIDATES])}{more}; give more letters"
+        )
+    return found[0]
+
+
+def _beginning(names: Iterable[str], prefix: str) -> list[str]:
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where an experiment shows a trial."""
+
+    experiment: str
+    recipe: str
+    arm: str
+    seed: int
+
+
+def shown_in(store: SweepStore) -> dict[str, list[Shown]]:
+    """Trial → the arms that experiments show it as, as last run (tables/arms)."""
+    found: dict[str, list[Shown]] = {}
+    for path in store.list_files("tables/arms"):
+        for row in from_parquet(store.read(path)).to_pylist():
+            found.setdefault(row["trial_id"], []).append(
+                Shown(row["experiment"], row["recipe"], row["arm"], row["seed"])
+            )
+    return found
+
+
+def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
+    """The rows with the columns `experiment` and `arm` in front: once for every arm of the experiment that shows the
+    trial, or, without an experiment, once each with all that show it.
+
+    Raises ValueError for an experiment that the store does not know, naming the nearest.
+    """
+    shown = shown_in(store)
+    if experiment is None:
+        return [
+            {"experiment": _listed(s.experiment for s in at), "arm": _listed(s.arm for s in at), **row}
+            for row in rows
+            for at in [shown.get(row["trial_id"], [])]
+        ]
+    known = sorted({s.experiment for at in shown.values() for s in at})
+    if experiment not in known:
+        there = f"it has {', '.join(known)}" if known else "no experiment was run to its end there"
+        raise ValueError(
+            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, known)}; {there}"
+        )
+    return [
+        {"experiment": experiment, "arm": s.arm, **row}
+        for row in rows
+        for s in shown.get(row["trial_id"], [])
+        if s.experiment == experiment
+    ]
+
+
+def _listed(names: Iterable[str]) -> str | None:
+    return ", ".join(dict.fromkeys(names)) or None
+
+
+# Longest first: "<=" is not "<" and a value that begins with "=".
+_CONDITION = re.compile(r"\s*([^\s=<>!]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`column = value` and its kin, as written on a command line."""
+
+    column: str
+    sign: str
+    value: str
+
+    @classmethod
+    def parsed(cls, text: str) -> Condition:
+        """Raises ValueError for a text that is no condition."""
+        if not (match := _CONDITION.fullmatch(text)):
+            raise ValueError(f"--where {text!r} is no condition; write it as objective.fusion=mean or attention.ap>0.5")
+        return cls(*match.groups())
+
+    def holds(self, seen: Any) -> bool:
+        """Of a row's value. A missing value meets no condition but `!=`."""
+        number = _number(self.value)
+        if isinstance(seen, int | float) and not isinstance(seen, bool):
+            if number is None:
+                if self.sign in ("=", "!="):
+                    return self.sign == "!="
+                raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds numbers")
+            left, right = float(seen), number
+        elif self.sign in ("=", "!="):
+            return (seen is not None and _plain(seen) == _plain(self.value)) == (self.sign == "=")
+        elif seen is None:
+            return False
+        else:
+            raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds text; use = or !=")
+        return {
+            "=": left == right,
+            "!=": left != right,
+            "<": left < right,
+            "<=": left <= right,
+            ">": left > right,
+            ">=": left >= right,
+        }[self.sign]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _plain(value: Any) -> str:
+    """Lists are JSON in the rows: their spaces do not matter, nor does how truth is written."""
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
+    return "".join(text.split()).lower() if text[:1] in "[{" or isinstance(value, bool) else text
+
+
+def check_columns(columns: Sequence[str], wanted: Iterable[tuple[str, str]]) -> None:
+    """`wanted`: flag and column. Raises ValueError for a column that there is not, naming the nearest."""
+    for flag, name in wanted:
+        if name not in columns:
+            raise ValueError(f"{flag} {name}: no trial has such a column{_near(name, columns)}")
+
+
+def _near(name: str, choices: Sequence[str]) -> str:
+    # The last word counts as well: `ap` means attention.ap more than it means arm.
+    ends = [choice for choice in choices if choice.rpartition(".")[2] == name]
+    near = ends or get_close_matches(name, choices, n=1, cutoff=0.0)
+    return f"; the nearest is {near[0]!r}" if near else ""
+
+
+def in_order(rows: Sequence[Mapping[str, Any]], column: str, *, ascending: bool) -> list[Mapping[str, Any]]:
+    """By a column; rows without a value come last, whatever the direction."""
+    having = [row for row in rows if not _absent(row.get(column))]
+    mixed = len({isinstance(row[column], str) for row in having}) > 1
+    key = (lambda row: str(row[column])) if mixed else (lambda row: row[column])
+    return [*sorted(having, key=key, reverse=not ascending), *(row for row in rows if _absent(row.get(column)))]
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,224 @@
+"""Runs a stored trial again, from stored code, stored data and its seed, and compares the curve bit for bit.
+
+Training happens in a child process without Ray, with the trial's own `swim` first on its path (see `replay_child`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from swim.recipe import DataConfig, NLReferFiles
+from swim.supervision.layers import resolve
+from swimlab import clips, identity, provenance, replay_child
+from swimlab.backends import StoreError
+from swimlab.clips import PreparedData, StoredClips
+from swimlab.differences import Difference, compared
+from swimlab.records import TrialRecord, from_parquet, metrics_from_table
+from swimlab.store import SweepStore
+
+Say = Callable[[str], None]
+Curve = dict[int, dict[str, float]]
+"""Step → name → value."""
+
+
+class ReplayError(RuntimeError):
+    """The trial could not be run again. Says why."""
+
+
+@dataclass
+class Replay:
+    """`equal_steps` steps were equal before `first` (step, name, stored, replayed), the first difference; None when
+    every value of the `compared_steps` was equal. `last_gap` is that of the loss at the last step compared."""
+
+    compared_steps: int = 0
+    stored_steps: int = 0
+    first: tuple[int, str, float, float] | None = None
+    last_gap: float = 0.0
+    numerics: list[Difference] = field(default_factory=list)
+    versions: list[Difference] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return self.first is None and self.compared_steps > 0
+
+    @property
+    def equal_steps(self) -> int:
+        return self.first[0] - 1 if self.first else self.compared_steps
+
+
+def replay(
+    store: SweepStore,
+    record: TrialRecord,
+    *,
+    steps: int | None = None,
+    micro_batch: int | None = None,
+    cache: Path,
+    say: Say = lambda text: None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> Replay:
+    """Trains the first `steps` steps again (default: all that are stored) on this machine.
+
+    Raises StoreError for a file of the store that is gone or altered, ValueError for data that is not what the trial
+    saw, ReplayError when the stored code does not run here.
+    """
+    stored = stored_curve(store, record)
+    if not stored:
+        raise ValueError(f"trial {record.trial_id} trained for 0 steps: there is no curve to compare")
+    wanted = min(steps or max(stored), max(stored))
+    with tempfile.TemporaryDirectory(prefix="swimlab-replay-") as scratch:
+        source = unpack(store, record.code_fingerprint, Path(scratch) / "source")
+        prepared = _prepared(store, record, source, cache, say)
+        init_dir = None
+        if record.init_trial_id:
+            init_dir = store.download(record.init_trial_id, "checkpoint/", Path(scratch) / "init")
+        parts = prepared.splits[prepared.source("train")]
+        job = {
+            "source": str(source),
+            "recipe": runnable(record.recipe),
+            "steps": wanted,
+            "micro_batch": micro_batch,
+            "device": record.provenance.numerics.get("device", "cpu"),
+            "init_dir": str(init_dir) if init_dir else None,
+            "keys": clips.load_index(store, prepared, "train")["key"].to_pylist(),
+            "parts": [
+                {"uri": f"{store.uri}/{prepared.folder}/{part.name}", "rows": part.rows, "sha256": part.sha256}
+                for part in parts
+            ],
+            "hold": sum(part.memory_bytes for part in parts) <= StoredClips.HELD_BYTES,
+        }
+        result, device = Replay(stored_steps=max(stored)), "cpu"
+        with _child(job, Path(scratch)) as lines:
+            for line in lines:
+                device = line.get("device", device)
+                if "step" in line:
+                    _compare(result, line["step"], stored.get(line["step"], {}), line["values"])
+                    on_step(line["step"], wanted)
+    result.numerics, result.versions = _here(record, device)
+    return result
+
+
+def stored_curve(store: SweepStore, record: TrialRecord) -> Curve:
+    """The trial's committed curve. Raises StoreError when it is gone or altered."""
+    curve: Curve = {}
+    for point in metrics_from_table(from_parquet(store.open_file(record.trial_id, "metrics.parquet"))):
+        curve.setdefault(point.step, {})[point.name] = point.value
+    return curve
+
+
+def unpack(store: SweepStore, fingerprint: str, folder: Path) -> Path:
+    """The stored source in a folder. Raises StoreError when it is gone or would leave the folder."""
+    path = f"code/{fingerprint}.tar.gz"
+    try:
+        with tarfile.open(fileobj=io.BytesIO(store.read(path)), mode="r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except FileNotFoundError as error:
+        raise StoreError(f"{store.uri}/{path} is gone: without its code the trial cannot be run again") from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise StoreError(f"{store.uri}/{path} cannot be unpacked ({error}); copy it back from a backup") from error
+    return folder
+
+
+def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe as its own archive can read it: layers as numbers (the archive holds no choice of them), without
+    what it starts from (weights come as a folder), and without objective fields that mask_weight 0 makes inactive,
+    whose registry entries were not archived."""
+    objective, evaluation = dict(recipe["objective"]), dict(recipe["evaluation"])
+    evaluation["readout"] = dict(evaluation["readout"])
+    for readout in (objective, evaluation["readout"]):
+        named = readout["layers"]
+        readout["layers"] = list(resolve(named if isinstance(named, str) else tuple(named), recipe["model"]["layers"]))
+    if objective["mask_weight"] == 0:
+        objective = {name: objective[name] for name in ("text_weight", "mask_weight", "layers")}
+    return {**recipe, "init": None, "objective": objective, "evaluation": evaluation}
+
+
+def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path, say: Say) -> PreparedData:
+    """The decoded clips, from the store; made again where they are gone and code and files are still the same."""
+    data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
+    fingerprint = identity.clips_fingerprint(data, record.data_fingerprint, source)
+    if (found := clips.load_prepared(store, fingerprint)) is not None:
+        return found
+    gone = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
+    here = identity.data_fingerprint(data, cache)
+    if here != record.data_fingerprint:
+        if isinstance(data, NLReferFiles):
+            raise ValueError(
+                f"{gone}, and the files are not what it saw: {', '.join(data.annotations)} with videos in "
+                f"{data.videos} have fingerprint {here}, the record says {record.data_fingerprint}: bring those back"
+            )
+        raise ValueError(f"{gone}, and today's code draws other clips; {_checkout(record)}")
+    if identity.clips_fingerprint(data, here) != fingerprint:
+        raise ValueError(f"{gone}, and today's code decodes otherwise; {_checkout(record)}")
+    say(f"{gone}: they are made again first, with Ray")
+    from swimlab import cluster, pipeline
+
+    with cluster.session():
+        return pipeline.prepare(data, fingerprint, store, cache)
+
+
+def _checkout(record: TrialRecord) -> str:
+    sha = record.provenance.git_sha
+    return f"check out {sha[:12]} and replay from there" if sha else "replay from the source that made it"
+
+
+@contextmanager
+def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The lines of the child. Raises ReplayError with its last words when it fails."""
+    reading, writing = os.pipe()
+    description, errors = scratch / "job.json", scratch / "stderr"
+    description.write_text(json.dumps(job | {"descriptor": writing}))
+    # -P: the folder of the script holds swimlab's modules, which are nobody's top-level names.
+    command = [sys.executable, "-P", replay_child.__file__, str(description)]
+    # As in the trials' processes (Ray sets the first, torch's own threads are fixed by the stored code).
+    settings = {"PYTHONPATH": job["source"], "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with errors.open("wb") as stderr, os.fdopen(reading) as lines:
+        process = subprocess.Popen(
+            command, env=os.environ | settings, pass_fds=(writing,), stdout=stderr, stderr=subprocess.STDOUT
+        )
+        os.close(writing)
+        try:
+            yield (json.loads(line) for line in lines)
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if code:
+        said = errors.read_text("utf-8", "replace").strip()
+        if lacking := re.search(r"ModuleNotFoundError: No module named '(swim\.[^']*)'", said):
+            raise ReplayError(
+                f"the stored source lacks {lacking[1]}, which this trial loads: its code fingerprint does not cover it"
+            )
+        raise ReplayError(f"the stored code ended with {code}: {said[-2000:] or 'it said nothing'}")
+
+
+def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Mapping[str, float]) -> None:
+    result.compared_steps = step
+    for name in (name for name in values if name in stored):
+        if result.first is None and stored[name] != values[name]:
+            result.first = (step, name, stored[name], values[name])
+    if "loss" in stored and "loss" in values:
+        result.last_gap = abs(stored["loss"] - values["loss"])
+
+
+def _here(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
+    """What differs between then and now, in numerics class and versions."""
+    then = record.provenance
+    now = provenance.gather(
+        device=device, dtype=str(then.numerics.get("dtype")), world_size=1, started_at="", finished_at=""
+    )
+    return compared(then.numerics, now.numerics), compared(then.versions, now.versions)

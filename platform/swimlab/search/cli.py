@@ -1,0 +1,116 @@
+"""The command line of a search file: run (default) | plan | smoke | report, with the flags of every experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from swim import recipes
+from swim.recipe import Recipe
+from swimlab import cli
+from swimlab.backends import StoreError
+from swimlab.clips import PipelineError
+from swimlab.closure import IdentityError
+from swimlab.search import report, runner
+from swimlab.search.course import Course
+from swimlab.search.space import Search
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+SMOKE_POINTS = 3
+
+
+def main(search: Search, argv: Sequence[str] | None = None) -> None:
+    """The command line of a search file: see `run`."""
+    run(search, cli.settings(Settings, argv))
+
+
+def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
+    """Do what the command line says; `recipe` builds the recipe where an experiment has its own.
+
+    Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the search needs, with 130 on
+    Ctrl-C.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    try:
+        code = _command(search, chosen, recipe, console)
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
+        code = 130
+    except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        code = 1
+    raise SystemExit(code)
+
+
+def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
+    smoke = chosen.command == "smoke"
+    recipe = own() if own else recipes.named(chosen.recipe or (cli.SMOKE_RECIPE if smoke else search.recipe))
+    if smoke:
+        search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
+    elif chosen.seeds is not None:
+        # Seeds from 0, as everywhere; the search has its own, the others confirm.
+        search = dataclasses.replace(search, confirm=tuple(s for s in range(chosen.seeds) if s != search.seed))
+    if chosen.command == "plan":
+        runner.check(search, recipe, chosen)
+        console.print(_plan(search, recipe, chosen))
+        return 0
+    if chosen.command == "report":
+        found = runner.gather(search, recipe, chosen)
+    else:
+        found = runner.execute(search, recipe, chosen, console)
+    uri = report.write_report(found)
+    console.print(report.terminal(found))
+    console.print(f"store  {found.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
+    failed = [(point, answer) for point, answer in found.points if answer and answer.state == TrialState.FAIL]
+    for point, answer in failed:
+        why = answer.problem.strip().splitlines()[-1]
+        console.print(f"point {point.number}: {why}", style="red", markup=False, soft_wrap=True)
+    for lost in (c for c in found.confirmed if c.record is None):
+        console.print(f"{lost.arm} seed {lost.spec.seed}: {lost.failure or 'not run'}", style="red", markup=False)
+    complete = all(answer for _, answer in found.points) and all(c.record for c in found.confirmed)
+    return 0 if complete and not failed else 1
+
+
+def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
+    store = SweepStore(chosen.store)
+    course = Course(search, recipe, store, chosen.cache, retry=True)
+    todo = {point.number for point in course.todo()}
+    answered = [answer for answer in course.answers.values() if answer.record]
+    per_point_s = sum(a.record.cost.cpu_s for a in answered if a.record) / len(answered) if answered else None
+    left = search.budget - len(course.answers)
+    title = (
+        f"{search.name} on {recipe.name}: {len(course.answers)} of {search.budget} points answered, {left} to propose"
+    )
+    if per_point_s and left:
+        title += f", about {left * per_point_s:.0f} CPU s"
+    table = Table(title=title, caption=_protocol(search, recipe), title_justify="left", caption_justify="left")
+    for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
+        table.add_column(column, no_wrap=column in ("point", "trial"))
+    done = store.records(spec.trial_id for spec in runner.bases(recipe, chosen))
+    for spec in runner.bases(recipe, chosen):
+        state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
+        table.add_row("base", *["" for _ in search.space], spec.trial_id, f"{state}: {spec.recipe.name}")
+    for point in course.points:
+        answer = course.answers.get(point.number)
+        state = answer.state.name if answer else "new" if point.number in todo else "same as another"
+        params = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
+        table.add_row(str(point.number), *params, point.spec.trial_id if point.spec else "–", state)
+    if (later := search.budget - len(course.points)) > 0:
+        table.add_row("…", *["" for _ in search.space], f"{later} more", "depend on these")
+    return table
+
+
+def _protocol(search: Search, recipe: Recipe) -> str:
+    aims = ", ".join(
+        f"{'max' if metric.higher_is_better else 'min'} {metric.measured(recipe.name)}" for metric in search.objectives
+    )
+    if search.pruning is None:
+        return f"{aims}; nothing is pruned"
+    rungs = ", ".join(map(str, search.pruning.steps(recipe)))
+    return f"{aims}; pruned by the first on {search.pruning.clips} clips at step {rungs} of {recipe.optim.steps}"

@@ -1,0 +1,214 @@
+"""The course of a search: which points Optuna proposes, and what the store answers to them.
+
+A proposal is an Optuna trial; what it stands for is a trial of ours, named by its recipe, code and data. Proposals of
+one name are one trial: it is run once, and each of them gets its answer.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from swim.recipe import Recipe
+from swimlab import identity
+from swimlab.plan import TrialSpec
+from swimlab.records import TrialRecord
+from swimlab.search import rungs
+from swimlab.search.rungs import Gate, PrunedRecord, Trace
+from swimlab.search.space import Search, Value
+from swimlab.store import SweepStore
+
+
+@dataclass(frozen=True)
+class Point:
+    """A proposal. `params`: axis path → label or number. `spec` is None, and `problem` says why, where the axes' values
+    do not go together."""
+
+    number: int
+    params: dict[str, Value]
+    spec: TrialSpec | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a point: its objectives where it is COMPLETE, the first objective at the rungs it is known to have
+    passed, and what the store holds of it."""
+
+    state: TrialState
+    values: tuple[float, ...] = ()
+    rungs: dict[int, float] = field(default_factory=dict)
+    record: TrialRecord | PrunedRecord | None = None
+    problem: str = ""
+
+    def rank(self, search: Search) -> tuple[float, ...]:
+        """The greater the better: by the first objective, of equal ones by the next."""
+        signs = (1 if metric.higher_is_better else -1 for metric in search.objectives)
+        return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
+
+    @property
+    def trace(self) -> Trace:
+        first = self.values[0] if self.values else None
+        return Trace(state=self.state.name, value=first, rungs=self.rungs)
+
+
+def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
+    """A recipe as a named trial. Raises IdentityError."""
+    data = identity.data_fingerprint(recipe.data, cache)
+    return TrialSpec(
+        trial_id=identity.trial_id(recipe, cache),
+        arm=label,
+        seed=recipe.seed,
+        recipe=recipe,
+        init_trial_id=None if recipe.init is None else identity.trial_id(recipe.init, cache),
+        code_fingerprint=identity.code_fingerprint(recipe),
+        data_fingerprint=data,
+        clips_fingerprint=identity.clips_fingerprint(recipe.data, data),
+    )
+
+
+class Course:
+    """Proposals and answers, in the order of proposal. With `retry`, a trial that failed in an earlier run is run
+    again; without, its failure is the answer. Raises ValueError or IdentityError for what cannot run."""
+
+    def __init__(self, search: Search, recipe: Recipe, store: SweepStore, cache: Path, *, retry: bool) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.search, self.recipe = search, recipe
+        self.points: list[Point] = []
+        self.answers: dict[int, Answer] = {}
+        self._store, self._cache, self._retry = store, cache, retry
+        self._names = [metric.measured(recipe.name) for metric in search.objectives]
+        self._space = {axis.path: axis.distribution() for axis in search.space}
+        self._known: dict[str, Answer] = {}
+        self._open: list[tuple[Any, Point]] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = copy.deepcopy(search.sampler) or optuna.samplers.TPESampler(
+                # A third of the budget at random first; then proposals of one generation keep away from each other.
+                seed=search.seed, n_startup_trials=max(1, search.budget // 3), multivariate=True, constant_liar=True
+            )  # fmt: skip
+        self._study = optuna.create_study(
+            directions=["maximize" if metric.higher_is_better else "minimize" for metric in search.objectives],
+            sampler=sampler,
+        )
+        for start in search.start:
+            self._study.enqueue_trial(dict(start))
+
+    @property
+    def gate(self) -> Gate | None:
+        """What trials of the open generation are pruned by."""
+        if (pruning := self.search.pruning) is None:
+            return None
+        # A trial that was proposed twice is one observation.
+        passed_over = {point.number for _, point in self._open} | {point.number for point, _ in self.repeats()}
+        return Gate(
+            search=self.search.name,
+            objective=self._names[0],
+            higher_is_better=self.search.objectives[0].higher_is_better,
+            steps=pruning.steps(self.recipe),
+            clips=pruning.clips,
+            earlier=tuple(self.answers[p.number].trace for p in self.points if p.number not in passed_over),
+        )
+
+    def todo(self) -> list[Point]:
+        """Propose generation after generation as long as the store has the answers; what is left to run of the first
+        where it has not, each trial once. Empty when the budget is spent."""
+        while True:
+            missing: dict[str, Point] = {}
+            for _, point in self._open:
+                if point.number not in self.answers and not self._answer(point):
+                    assert point.spec is not None
+                    missing.setdefault(point.spec.trial_id, point)
+            if missing:
+                return list(missing.values())
+            self._tell()
+            if len(self.points) == self.search.budget:
+                return []
+            self._propose(min(self.search.generation, self.search.budget - len(self.points)))
+
+    def settle(self, point: Point) -> Answer:
+        """What a trial that has just ended left in the store."""
+        assert point.spec is not None
+        trial_id = point.spec.trial_id
+        answer = self._stored(point.spec)
+        if answer is None:
+            why = self._store.failures([trial_id]).get(trial_id, {"error": "it left neither a result nor a failure"})
+            answer = Answer(TrialState.FAIL, rungs=self._reached(point.spec), problem=str(why["error"]))
+        self._known[trial_id] = answer
+        return answer
+
+    def repeats(self) -> Iterator[tuple[Point, Point]]:
+        """Points that are the trial of an earlier point, with that point."""
+        first: dict[str, Point] = {}
+        for point in self.points:
+            if point.spec and first.setdefault(point.spec.trial_id, point) is not point:
+                yield point, first[point.spec.trial_id]
+
+    def _propose(self, count: int) -> None:
+        for _ in range(count):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna warns of what it does with a start that names some axes only
+                trial = self._study.ask(self._space)
+            point = self._point(trial.number, trial.params)
+            self.points.append(point)
+            self._open.append((trial, point))
+
+    def _point(self, number: int, params: Mapping[str, Value]) -> Point:
+        ordered = {path: params[path] for path in self._space}
+        try:
+            recipe = self.search.resolve(self.recipe, ordered)
+        except ValueError as error:
+            return Point(number, ordered, None, str(error))
+        return Point(number, ordered, name_trial(f"point {number}", recipe, self._cache))
+
+    def _answer(self, point: Point) -> bool:
+        if point.spec is None:
+            self.answers[point.number] = Answer(TrialState.FAIL, problem=point.problem)
+        elif answer := self._known.get(point.spec.trial_id) or self._stored(point.spec):
+            self.answers[point.number] = self._known[point.spec.trial_id] = answer
+        return point.number in self.answers
+
+    def _tell(self) -> None:
+        for trial, point in self._open:
+            answer = self.answers[point.number]
+            if len(self._names) == 1:  # TPE ranks pruned trials by their rungs, and cannot with several objectives
+                for step, value in answer.rungs.items():
+                    trial.report(value, step)
+            self._study.tell(trial, answer.values or None, state=answer.state)
+        self._open = []
+
+    def _stored(self, spec: TrialSpec) -> Answer | None:
+        if record := self._store.record(spec.trial_id):
+            numbers = numbers_of(record)
+            if missing := [name for name in self._names if name not in numbers]:
+                return Answer(TrialState.FAIL, record=record, problem=f"its record has no {', '.join(missing)}")
+            values = tuple(numbers[name] for name in self._names)
+            return Answer(TrialState.COMPLETE, values, self._reached(spec), record)
+        if pruned := self._ended(spec):
+            passed = {step: value for step, value in self._reached(spec).items() if step <= pruned.step}
+            return Answer(TrialState.PRUNED, rungs=passed, record=pruned)
+        if not self._retry and (failed := self._store.failures([spec.trial_id])):
+            return Answer(TrialState.FAIL, rungs=self._reached(spec), problem=str(failed[spec.trial_id]["error"]))
+        return None
+
+    def _ended(self, spec: TrialSpec) -> PrunedRecord | None:
+        pruning, gate = self.search.pruning, self.gate
+        return rungs.ended(gate, pruning.rule(), self._store, spec.trial_id) if pruning and gate else None
+
+    def _reached(self, spec: TrialSpec) -> dict[int, float]:
+        if (pruning := self.search.pruning) is None:
+            return {}
+        found, steps = rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
+        return {step: rungs.value_of(rung, self._names[0]) for step, rung in found.items() if step in steps}
+
+
+def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
+    """Metrics, and what it cost ("cost.cpu_s")."""
+    return record.metrics | {f"cost.{name}": float(value) for name, value in record.cost.model_dump().items()}

@@ -1,0 +1,126 @@
+"""What a search found, as numbers and text: the front, what each axis was worth, the confirmation on fresh seeds."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import TrialState
+
+from swimlab.search import journal
+from swimlab.search.course import Answer, Point
+from swimlab.verdict import Interval, interval
+
+if TYPE_CHECKING:
+    from swimlab.search.runner import Found
+
+# PED-ANOVA compares the best tenth with all by default: of twenty points that is two.
+TOP_SHARE = 0.25
+FEWEST_FOR_IMPORTANCE = 8
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Share of each axis (path → 0…1, adding up to 1) in getting among the best `top` of `points` by one objective."""
+
+    objective: str
+    shares: dict[str, float]
+    top: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    complete: int
+    pruned: int
+    failed: int
+    repeated: int
+    waiting: int
+    spent_s: float
+    """Wall-clock of the points' trials, each once."""
+    saved_s: float
+    """What the pruned ones would have taken to their end, at the mean of the complete ones, less what they took."""
+
+
+def front(found: Found) -> list[int]:
+    """Numbers of the complete points that no other beats in every objective; of equal ones all."""
+    study = journal.fill(found)
+    if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+        return []
+    return sorted({trial.number for trial in study.best_trials} - set(found.repeats))
+
+
+def best(found: Found) -> tuple[Point, Answer] | None:
+    """The best complete point by the first objective, then by the others; the earliest of equal ones."""
+    return max(found.complete(), key=lambda pair: (*pair[1].rank(found.search), -pair[0].number), default=None)
+
+
+def importances(found: Found) -> list[Importance]:
+    """PED-ANOVA over the complete points, one objective at a time; none below eight points."""
+    study, done = journal.fill(found), found.complete()
+    if len(done) < FEWEST_FOR_IMPORTANCE:
+        return []
+    made = []
+    for i, (metric, name) in enumerate(zip(found.search.objectives, found.names, strict=True)):
+        sign = -1 if metric.higher_is_better else 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that low targets count as good, which the sign sees to
+            shares = optuna.importance.get_param_importances(
+                study,
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE),
+                target=lambda trial, i=i, sign=sign: sign * trial.values[i],
+            )
+        made.append(Importance(name, dict(shares), -(-len(done) // round(1 / TOP_SHARE)), len(done)))
+    return made
+
+
+def counts(found: Found) -> Counts:
+    """How the points ended and what they cost."""
+    answers = [(point.number, answer) for point, answer in found.points]
+    own = [answer for number, answer in answers if answer and number not in found.repeats]
+
+    def walls(state: TrialState) -> list[float]:
+        return [answer.record.cost.wall_s for answer in own if answer.state == state and answer.record]
+
+    complete, pruned = walls(TrialState.COMPLETE), walls(TrialState.PRUNED)
+    mean_s = sum(complete) / len(complete) if complete else 0.0
+    return Counts(
+        complete=len(complete),
+        pruned=len(pruned),
+        failed=sum(answer.state == TrialState.FAIL for answer in own),
+        repeated=len(found.repeats),
+        waiting=found.search.budget - sum(answer is not None for _, answer in answers),
+        spent_s=sum(complete) + sum(pruned),
+        saved_s=max(0.0, mean_s * len(pruned) - sum(pruned)),
+    )
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An objective of the best point and of the recipe as it is, on seeds that chose nothing; paired differences."""
+
+    objective: str
+    best: Interval
+    base: Interval
+    difference: Interval
+
+
+def confirmed(found: Found) -> list[Confirmed]:
+    """One row an objective, over the seeds that both have."""
+    by_arm: dict[str, dict[int, dict[str, float]]] = {}
+    for run in found.confirmed:
+        if run.record:
+            by_arm.setdefault(run.arm, {})[run.spec.seed] = run.record.metrics
+    if len(by_arm) < 2:
+        return []
+    best_runs, base_runs = by_arm["best point"], by_arm["recipe as it is"]
+    seeds = sorted(set(best_runs) & set(base_runs))
+    rows = []
+    for name in found.names:
+        both = [(best_runs[s][name], base_runs[s][name]) for s in seeds if name in best_runs[s].keys() & base_runs[s]]
+        if both:
+            ours, theirs = zip(*both, strict=True)
+            rows.append(Confirmed(name, interval(ours), interval(theirs), interval([a - b for a, b in both])))
+    return rows

@@ -1,0 +1,98 @@
+"""A search as an Optuna study that anybody can open: studies/<search>/<recipe>/journal.log in the store.
+
+    optuna-dashboard swimlab-store/studies/joint/tiny-hard-look/journal.log
+
+Two studies in one file: the search with its objectives, and "<search> rungs", the first objective alone with what was
+measured at each rung (Optuna keeps intermediate values for studies of one objective only). A cache: delete it and
+`report` writes it again from the store.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from swimlab.search.course import Answer, Point, numbers_of
+
+if TYPE_CHECKING:
+    from swimlab.search.runner import Found
+
+
+def path(search: str, recipe: str) -> str:
+    """Where the journal lies, relative to the store."""
+    return f"studies/{search}/{recipe}/journal.log"
+
+
+def export(found: Found) -> None:
+    """Write the studies, replacing what is there."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="swimlab-study-") as scratch:
+        file = Path(scratch) / "journal.log"
+        fill(found, JournalStorage(JournalFileBackend(str(file))))
+        found.store.backend.replace(path(found.search.name, found.recipe.name), file.read_bytes())
+
+
+def fill(found: Found, storage: Any = None) -> Any:
+    """The study of a search, and in `storage` (default: memory) the one of its rungs beside it; returns the first."""
+    directions = ["maximize" if metric.higher_is_better else "minimize" for metric in found.search.objectives]
+    study = _named(storage, found.search.name, directions, found.names)
+    for name, value in {"question": found.search.question, "recipe": found.recipe.name}.items():
+        study.set_user_attr(name, value)
+    study.add_trials([_frozen(found, point, answer) for point, answer in found.points])
+    if storage is not None and found.search.pruning:
+        rungs = _named(storage, f"{found.search.name} rungs", directions[:1], found.names[:1])
+        rungs.add_trials([_frozen(found, point, answer, first_only=True) for point, answer in found.points])
+    return study
+
+
+def _named(storage: Any, name: str, directions: Sequence[str], metrics: Sequence[str]) -> Any:
+    study = optuna.create_study(study_name=name, directions=list(directions), storage=storage)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(metrics))
+    return study
+
+
+def _frozen(found: Found, point: Point, answer: Answer | None, first_only: bool = False) -> Any:
+    state = answer.state if answer else TrialState.WAITING
+    values = list(answer.values) if answer and state == TrialState.COMPLETE else []
+    trial = optuna.trial.create_trial(
+        state=state,
+        values=(values[:1] if first_only else values) or None,
+        params=point.params,
+        distributions={axis.path: axis.distribution() for axis in found.search.space},
+        user_attrs=_about(found, point, answer),
+        intermediate_values=dict(answer.rungs) if answer and first_only else None,
+    )
+    if answer and answer.record:
+        # When it ran, not when it was exported; `create_trial` knows only now.
+        trial.datetime_start = _local(answer.record.provenance.started_at)
+        trial.datetime_complete = _local(answer.record.provenance.finished_at)
+    return trial
+
+
+def _local(utc: str) -> datetime:
+    """Optuna's clock: naive local time."""
+    return datetime.fromisoformat(utc).astimezone().replace(tzinfo=None)
+
+
+def _about(found: Found, point: Point, answer: Answer | None) -> dict[str, Any]:
+    about: dict[str, Any] = {"trial_id": point.spec.trial_id if point.spec else None}
+    if point.number in found.repeats:
+        about["repeats"] = found.repeats[point.number]
+    if answer and answer.rungs:
+        about["rungs"] = {str(step): value for step, value in answer.rungs.items()}
+    if answer and answer.problem:
+        about["problem"] = answer.problem.strip().splitlines()[-1]
+    if answer and answer.record:
+        about |= {f"measured.{name}": value for name, value in numbers_of(answer.record).items()}
+    return about

@@ -1,0 +1,182 @@
+"""Figures of a search as inline SVG: the front, values at the rungs, what each axis was worth, parallel coordinates."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from optuna.trial import TrialState
+
+from swimlab.plots import PALETTE, STYLE
+from swimlab.search.findings import Importance
+from swimlab.search.space import Choice
+
+if TYPE_CHECKING:
+    from swimlab.search.runner import Found
+
+COMPLETE, PRUNED, BEST = PALETTE[0], PALETTE[1], PALETTE[2]
+FAINT = "#c9d0d7"
+
+
+def front(found: Found, numbers: Sequence[int]) -> str | None:
+    """First objective against second, a dot a complete point; those on the front are joined and numbered."""
+    done = found.complete()
+    if len(found.names) < 2 or not done:
+        return None
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        panel = figure.subplots()
+        for point, answer in done:
+            on_it = point.number in numbers
+            panel.plot(*answer.values[:2], "o", ms=7 if on_it else 5, color=BEST if on_it else FAINT, mec="white")
+        if len(found.names) == 2:
+            line = sorted(answer.values[:2] for point, answer in done if point.number in numbers)
+            panel.plot(*zip(*line, strict=True), color=BEST, linewidth=1, drawstyle=_stairs(found), zorder=0)
+        for point, answer in done:
+            if point.number in numbers:
+                x, y = answer.values[:2]
+                panel.annotate(str(point.number), (x, y), (5, 4), textcoords="offset points", color=BEST)
+        panel.set_xlabel(_aim(found, 0))
+        panel.set_ylabel(_aim(found, 1))
+        return _svg(figure)
+
+
+def rungs(found: Found, best: int | None) -> str | None:
+    """The first objective at every rung; pruned points end in a cross, the best point is marked."""
+    reached = [(p, a) for p, a in found.points if a and a.rungs and p.number not in found.repeats]
+    if not reached:
+        return None
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        panel = figure.subplots()
+        for point, answer in sorted(reached, key=lambda pair: pair[0].number == best):
+            steps, values = list(answer.rungs), list(answer.rungs.values())
+            if answer.state == TrialState.COMPLETE:
+                steps, values = [*steps, _steps(found, point)], [*values, answer.values[0]]
+            pruned = answer.state == TrialState.PRUNED
+            colour = BEST if point.number == best else PRUNED if pruned else COMPLETE
+            panel.plot(steps, values, "-", color=colour, linewidth=2.2 if point.number == best else 1.1, alpha=0.85)
+            panel.plot(steps[-1], values[-1], "x" if pruned else "o", color=colour, ms=6 if pruned else 4)
+        panel.set_xlabel("optimiser steps")
+        panel.set_ylabel(found.names[0])
+        return _svg(figure)
+
+
+def importance(made: Sequence[Importance], paths: Sequence[str]) -> str | None:
+    """Bars, one group an axis, one colour an objective."""
+    if not made:
+        return None
+    order = sorted(paths, key=lambda path: sum(item.shares.get(path, 0.0) for item in made))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10.6, 0.5 + 0.24 * len(order) * (len(made) + 0.6)), layout="constrained")
+        panel = figure.subplots()
+        height = 0.8 / len(made)
+        for i, item in enumerate(made):
+            at = np.arange(len(order)) + 0.4 - (i + 0.5) * height
+            shares = [item.shares.get(path, 0.0) for path in order]
+            panel.barh(at, shares, height * 0.9, color=PALETTE[i % len(PALETTE)], label=item.objective)
+            for y, share in zip(at, shares, strict=True):
+                panel.text(share + 0.004, y, f"{share:.2f}", va="center", fontsize=7.5, color="#59636e")
+        panel.set_yticks(np.arange(len(order)), order)
+        panel.grid(visible=False, axis="y")
+        panel.set_axisbelow(True)
+        panel.set_xlim(0, 1)
+        panel.set_xlabel("share in getting among the best quarter")
+        panel.legend(frameon=False, loc="lower right")
+        return _svg(figure)
+
+
+def parallel(found: Found, best: int | None) -> str | None:
+    """A line a point through its parameters and objectives, coloured by the first objective (of a pruned point: at its
+    last rung, dashed, and it ends before the objectives)."""
+    shown = [(p, a) for p, a in found.points if a and (a.values or a.rungs) and p.number not in found.repeats]
+    if len(shown) < 2:
+        return None
+    columns = [*(axis.path for axis in found.search.space), *found.names]
+    with rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
+        figure = Figure(figsize=(10.6, 4.2), layout="constrained")
+        panel = figure.subplots()
+        scales = [_Scale(found, i) for i in range(len(columns))]
+        first = [a.values[0] if a.values else list(a.rungs.values())[-1] for _, a in shown]
+        shade = matplotlib.colors.Normalize(min(first), max(first))
+        colours = matplotlib.colormaps["viridis" if found.search.objectives[0].higher_is_better else "viridis_r"]
+        for (point, answer), value in sorted(zip(shown, first, strict=True), key=lambda item: item[1]):
+            told = [*point.params.values(), *answer.values]
+            heights = [scale.y(v) for scale, v in zip(scales, told, strict=False)]
+            # Points that share a choice would hide each other: each is moved by its number.
+            spread = 0.05 * (point.number / max(1, found.search.budget - 1) - 0.5)
+            heights = [y + spread if scale.labels else y for y, scale in zip(heights, scales, strict=False)]
+            line, alpha = ("-", 0.9) if answer.values else ("--", 0.5)
+            width = 2.6 if point.number == best else 1.2
+            panel.plot(
+                range(len(heights)), heights, color=colours(shade(value)), linewidth=width, linestyle=line, alpha=alpha
+            )
+        for at, scale in enumerate(scales):
+            panel.axvline(at, color="#b6bcc4", linewidth=1, zorder=0)
+            for y, label in scale.ticks():
+                panel.text(at + 0.02, y, label, fontsize=7.5, color="#59636e", va="center", zorder=5, parse_math=False,
+                           bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6})  # fmt: skip
+        panel.set_xticks(range(len(columns)), [name.replace(".", "\n", 1) for name in columns])
+        panel.set_yticks([])
+        panel.set_xlim(-0.1, len(columns) - 0.6)
+        panel.set_ylim(-0.06, 1.06)
+        panel.tick_params(length=0)
+        figure.colorbar(matplotlib.cm.ScalarMappable(shade, colours), ax=panel, label=found.names[0], pad=0.01)
+        return _svg(figure)
+
+
+class _Scale:
+    """One column of the parallel coordinates: values → 0…1."""
+
+    def __init__(self, found: Found, index: int) -> None:
+        self.labels: list[str] = []
+        self._log = False
+        axes = found.search.space
+        if index < len(axes):
+            axis = axes[index]
+            if isinstance(axis, Choice):
+                self.labels = [str(label) for label in axis.values]
+                return
+            self._low, self._high, self._log = float(axis.low), float(axis.high), axis.log
+        else:
+            seen = [a.values[index - len(axes)] for _, a in found.complete()] or [0.0]
+            self._low, self._high = min(seen), max(seen)
+
+    def y(self, value: Any) -> float:
+        if self.labels:
+            return self.labels.index(str(value)) / (len(self.labels) - 1)
+        if self._high == self._low:
+            return 0.5
+        if self._log:
+            return float(np.log(value / self._low) / np.log(self._high / self._low))
+        return float((value - self._low) / (self._high - self._low))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        if self.labels:
+            return [(self.y(label), label) for label in self.labels]
+        return [(self.y(value), f"{value:.3g}") for value in dict.fromkeys((self._low, self._high))]
+
+
+def _steps(found: Found, point: Any) -> int:
+    return int(point.spec.recipe.optim.steps)
+
+
+def _aim(found: Found, index: int) -> str:
+    return f"{found.names[index]} ({'more' if found.search.objectives[index].higher_is_better else 'less'} is better)"
+
+
+def _stairs(found: Found) -> str:
+    return "steps-pre" if found.search.objectives[0].higher_is_better else "steps-post"
+
+
+def _svg(figure: Figure) -> str:
+    svg = io.StringIO()
+    # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = svg.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,53 @@
+"""A course as Ray Tune's search algorithm: Tune asks it for trials and tells it when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from swimlab.plan import TrialSpec
+from swimlab.search.course import Course, Point
+
+
+class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
+    """Generation after generation. Tune's trials carry what they run: `spec` and `gate` as
+    JSON. `before(spec)` is called before a trial is handed out."""
+
+    def __init__(self, course: Course, before: Callable[[TrialSpec], None]) -> None:
+        super().__init__()
+        self._course, self._before = course, before
+        self._waiting: list[Point] = []
+        self._running: dict[str, Point] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune: the next trial; None while a generation is out; FINISHED when the budget is spent."""
+        if not self._waiting and not self._running:
+            self._waiting = self._course.todo()
+            if not self._waiting:
+                return str(Searcher.FINISHED)
+        if not self._waiting:
+            return None
+        point = self._running[trial_id] = self._waiting.pop(0)
+        assert point.spec is not None
+        self._before(point.spec)
+        gate = self._course.gate
+        return {
+            "arm": point.spec.arm,
+            "seed": point.spec.seed,
+            "spec": point.spec.model_dump_json(),
+            "gate": None if gate is None else gate.model_dump_json(),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune: a trial ended; the store says how."""
+        self._course.settle(self._running.pop(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune saves its search algorithm every few seconds; ours is rebuilt from the store."""
+        Path(checkpoint_path).write_text("")
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a search goes on from the store: run it again")

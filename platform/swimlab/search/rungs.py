@@ -1,0 +1,174 @@
+"""Rungs: where a trial of a search stops to ask whether to go on, and what that leaves in the store.
+
+    rungs/<trial_id>/<step>-<clips>.json    what was measured there; the same whoever ran the trial, and why
+    pruned/<trial_id>/<step>.json           a trial that ended there: a result, with its cost; no record, so that an
+                                            ablation may still run it to its end
+
+Optuna refuses to prune with several objectives, so the rule sees a study of one, the first. It is rebuilt wherever a
+decision is taken, from the points of finished generations: no trial waits for a coordinator, and the decision is the
+same in every run of the search.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Literal, TypeVar
+
+import optuna
+from optuna.trial import TrialState
+from pydantic import FiniteFloat, ValidationError
+
+from swim.recipe import Frozen
+from swimlab.backends import StoreError
+from swimlab.names import checked_trial_id
+from swimlab.once import EndedWithoutRecord
+from swimlab.records import SCHEMA_VERSION, Cost, Provenance
+from swimlab.store import SweepStore
+
+
+class Rung(Frozen):
+    """Metrics after `step` optimiser steps on the first `clips` held-out clips. No time and no host: a rerun writes the
+    same bytes."""
+
+    schema_version: int = SCHEMA_VERSION
+    trial_id: str
+    step: int
+    clips: int
+    metrics: dict[str, FiniteFloat]
+
+
+class PrunedRecord(Frozen):
+    """A trial that a search ended at a rung. `rungs` are the values of `objective` it had reached, by step; `metrics`
+    all that was measured at the last."""
+
+    schema_version: int = SCHEMA_VERSION
+    state: Literal["PRUNED"] = "PRUNED"
+    trial_id: str
+    attempt: int
+    search: str
+    objective: str
+    step: int
+    clips: int
+    rungs: dict[int, FiniteFloat]
+    metrics: dict[str, FiniteFloat]
+    recipe: dict[str, Any]
+    recipe_name: str
+    seed: int
+    init_trial_id: str | None
+    code_fingerprint: str
+    data_fingerprint: str
+    cost: Cost
+    provenance: Provenance
+
+
+class TrialPruned(EndedWithoutRecord):  # no error: a result
+    """A trial of a search ended at a rung."""
+
+    def __init__(self, record: PrunedRecord) -> None:
+        super().__init__(f"pruned at step {record.step}")
+        self.record = record
+
+
+Model = TypeVar("Model", Rung, PrunedRecord)
+
+
+class Trace(Frozen):
+    """A finished point as the pruner sees it: how it ended, its final value of the first objective, and its rungs."""
+
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    value: FiniteFloat | None = None
+    rungs: dict[int, FiniteFloat]
+
+
+class Gate(Frozen):
+    """All a trial needs, beside the pruner, to decide at its rungs by itself. `earlier` are the points of finished
+    generations, in the order in which they were proposed."""
+
+    search: str
+    objective: str
+    higher_is_better: bool
+    steps: tuple[int, ...]
+    clips: int
+    earlier: tuple[Trace, ...] = ()
+
+
+class Judge:
+    """An Optuna pruner that has seen the earlier points, at one trial's way past the rungs."""
+
+    def __init__(self, gate: Gate, pruner: Any) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.rungs: dict[int, float] = {}
+        self._study = optuna.create_study(
+            direction="maximize" if gate.higher_is_better else "minimize",
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=copy.deepcopy(pruner),  # some remember what they saw
+        )
+        for trace in gate.earlier:
+            trial = self._study.ask()
+            for step, value in sorted(trace.rungs.items()):
+                trial.report(value, step)
+                trial.should_prune()  # some rules note on a trial how far it came
+            self._study.tell(trial, trace.value if trace.state == "COMPLETE" else None, state=TrialState[trace.state])
+        self._trial = self._study.ask()
+
+    def stops(self, step: int, value: float) -> bool:
+        """Tell what was measured at a rung; should the trial end here? Rungs come in order."""
+        self.rungs[step] = value
+        self._trial.report(value, step)
+        return bool(self._trial.should_prune())
+
+
+def known_rungs(store: SweepStore, trial_id: str, clips: int) -> dict[int, Rung]:
+    """What is in the store about a trial's rungs with this many clips, by step. Raises StoreError for a bad file."""
+    found = {}
+    for path in store.list_files(f"rungs/{checked_trial_id(trial_id)}"):
+        step, _, counted = path.rpartition("/")[2].removesuffix(".json").partition("-")
+        if counted == str(clips):
+            found[int(step)] = _parsed(Rung, store, path)
+    return dict(sorted(found.items()))
+
+
+def put_rung(store: SweepStore, rung: Rung) -> None:
+    """Create-only: an earlier attempt measured the same."""
+    path = f"rungs/{checked_trial_id(rung.trial_id)}/{rung.step}-{rung.clips}.json"
+    store.put_create_only(path, rung.model_dump_json(indent=1).encode())
+
+
+def put_pruned(store: SweepStore, record: PrunedRecord) -> None:
+    """Create-only: the first who ended the trial at this rung stands for what it cost."""
+    store.put_create_only(_pruned_path(record.trial_id, record.step), record.model_dump_json(indent=1).encode())
+
+
+def ended(gate: Gate, pruner: Any, store: SweepStore, trial_id: str) -> PrunedRecord | None:
+    """The result of a trial that was ended at a rung where this gate would end it too; nothing is run."""
+    judge = Judge(gate, pruner)
+    for step, rung in known_rungs(store, trial_id, gate.clips).items():
+        if step in gate.steps and judge.stops(step, value_of(rung, gate.objective)):
+            path = _pruned_path(trial_id, step)
+            return _parsed(PrunedRecord, store, path) if store.exists(path) else None
+    return None
+
+
+def value_of(rung: Rung, objective: str) -> float:
+    """Raises ValueError when the rung's clips do not have the metric."""
+    if objective not in rung.metrics:
+        raise ValueError(f"{objective!r} cannot be measured on {rung.clips} held-out clips: prune on more of them")
+    return rung.metrics[objective]
+
+
+def _pruned_path(trial_id: str, step: int) -> str:
+    return f"pruned/{checked_trial_id(trial_id)}/{step}.json"
+
+
+def _parsed(kind: type[Model], store: SweepStore, path: str) -> Model:
+    data = store.read(path)
+    try:
+        version = json.loads(data).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{store.uri}/{path} has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab"
+            )
+        return kind.model_validate_json(data)
+    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
+        raise StoreError(f"{store.uri}/{path} is no {kind.__name__} ({error}); delete it") from error

@@ -1,0 +1,238 @@
+"""From a search to what it found: ask the store first, run what it lacks, export the study, gather everything.
+
+A search that the store can answer wholly never starts Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+from optuna.trial import TrialState
+from rich.console import Console
+
+from swim.recipe import Recipe, ShapesWorld
+from swimlab import identity
+from swimlab.plan import TrialSpec
+from swimlab.records import TrialRecord
+from swimlab.search import journal
+from swimlab.search.course import Answer, Course, Point, name_trial
+from swimlab.search.space import Search
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+from swimlab.tables import ARMS_SCHEMA
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The winner, or the recipe as it is, on a seed that chose nothing."""
+
+    arm: str
+    spec: TrialSpec
+    record: TrialRecord | None
+    failure: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """All a report needs: points in the order of proposal, each with its answer (None: not run yet)."""
+
+    search: Search
+    recipe: Recipe
+    points: tuple[tuple[Point, Answer | None], ...]
+    repeats: dict[int, int]
+    confirmed: tuple[Confirmation, ...]
+    store: SweepStore
+    wall_s: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that were measured, in the order of the objectives."""
+        return tuple(metric.measured(self.recipe.name) for metric in self.search.objectives)
+
+    def complete(self) -> list[tuple[Point, Answer]]:
+        """Trials that ran to their end, each once."""
+        return [
+            (point, answer)
+            for point, answer in self.points
+            if answer and answer.state == TrialState.COMPLETE and point.number not in self.repeats
+        ]
+
+
+def check(search: Search, recipe: Recipe, settings: Settings) -> None:
+    """Raises ValueError for what cannot run here; touches neither Ray nor the store."""
+    if settings.clips == "stream" and isinstance(recipe.data, ShapesWorld):
+        raise ValueError("--clips stream is for your own files; the embedded data is small: leave it out")
+    if search.pruning and settings.clips == "stream":
+        raise ValueError("a trial that decodes while it trains has no CPUs left to score rungs on: set pruning=None")
+    if search.pruning and settings.shard:
+        raise ValueError("a sharded model is nowhere whole while it trains, so no rung can be scored: set pruning=None")
+    if recipe.optim.batch % max(1, settings.workers):
+        raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
+    search.data(recipe)
+
+
+def execute(search: Search, recipe: Recipe, settings: Settings, console: Console) -> Found:
+    """Run what is missing and return everything. Raises StoreError before any work when the store cannot be written,
+    PlanError when a trial cannot fit, PipelineError when the data cannot be used."""
+    started_s = time.monotonic()
+    check(search, recipe, settings)
+    store = SweepStore(settings.store)
+    course = Course(search, recipe, store, settings.cache, retry=True)
+    waiting = course.todo()
+    console.print(
+        f"{search.name} on {recipe.name}: {len(course.answers)} of {search.budget} points answered by the store"
+    )
+    if waiting or _unconfirmed(course, store, settings):
+        store.check_writable()
+        _run(course, store, settings, console)
+    return gather(search, recipe, settings, time.monotonic() - started_s)
+
+
+def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0.0) -> Found:
+    """What the store says about a search, by going its course again; the study and the tables are written anew."""
+    store = SweepStore(settings.store)
+    course = Course(search, recipe, store, settings.cache, retry=False)
+    finished = not course.todo()
+    confirmed = tuple(_confirmed(course, store, settings)) if finished else ()
+    found = Found(
+        search=search,
+        recipe=recipe,
+        points=tuple((point, course.answers.get(point.number)) for point in course.points),
+        repeats={point.number: first.number for point, first in course.repeats()},
+        confirmed=confirmed,
+        store=store,
+        wall_s=wall_s,
+    )
+    if any(answer for _, answer in found.points):
+        journal.export(found)
+        store.write_tables(_arms_table(found))
+    return found
+
+
+def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
+    """What every point starts from, the first of all first."""
+    chain = []
+    while recipe.init is not None:
+        recipe = recipe.init
+        chain.append(name_trial(recipe.name, recipe, settings.cache))
+    return chain[::-1]
+
+
+def confirmations(course: Course, settings: Settings) -> list[TrialSpec]:
+    """The best complete point and the recipe as it is, on the seeds of `confirm`; none before the search is over."""
+    search = course.search
+    done = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
+    if not done or not search.confirm:
+        return []
+    best = max(done, key=lambda point: (*course.answers[point.number].rank(search), -point.number))
+    arms = {"best point": best.params, "recipe as it is": {}}
+    return [
+        name_trial(arm, search.resolve(course.recipe, params, seed), settings.cache)
+        for arm, params in arms.items()
+        for seed in search.confirm
+    ]
+
+
+def _unconfirmed(course: Course, store: SweepStore, settings: Settings) -> list[TrialSpec]:
+    """Each trial once: the best point may be the recipe as it is."""
+    wanted = {spec.trial_id: spec for spec in confirmations(course, settings)}
+    done = store.records(wanted)
+    return [spec for trial_id, spec in wanted.items() if trial_id not in done]
+
+
+def _confirmed(course: Course, store: SweepStore, settings: Settings) -> list[Confirmation]:
+    specs = confirmations(course, settings)
+    ids = {spec.trial_id for spec in specs}
+    done, failed = store.records(ids), store.failures(ids)
+    return [
+        Confirmation(s.arm, s, done.get(s.trial_id), str(failed.get(s.trial_id, {}).get("error", ""))) for s in specs
+    ]
+
+
+def _run(course: Course, store: SweepStore, settings: Settings, console: Console) -> None:
+    from swimlab import cluster, pipeline, sweep  # Ray, and only now
+    from swimlab.progress import SweepProgress
+
+    search, recipe = course.search, course.recipe
+
+    def archive(spec: TrialSpec) -> None:
+        path = f"code/{spec.code_fingerprint}.tar.gz"
+        if not store.exists(path):
+            store.put_create_only(path, identity.source_archive(spec.recipe))
+
+    cluster.check_durable(store.uri)
+    with cluster.session(), SweepProgress(console) as progress:
+        slots = cluster.slots(
+            workers=settings.workers,
+            gpu=settings.gpu,
+            concurrency=settings.concurrency,
+            shard=settings.shard,
+            decode_cpus=settings.decode_cpus,
+        )
+        base_specs = bases(recipe, settings)
+        for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]:
+            fingerprint = identity.clips_fingerprint(data, identity.data_fingerprint(data, settings.cache))
+            pipeline.prepare(
+                data,
+                fingerprint,
+                store,
+                settings.cache,
+                progress.stage,
+                max_quarantined_share=settings.max_quarantined_share,
+                store_clips=settings.clips == "store" or isinstance(data, ShapesWorld),
+                max_clips_bytes=settings.max_clips_gb * 1e9,
+            )
+
+        def wave(specs: list[TrialSpec]) -> None:
+            if not specs:
+                return
+            for spec in specs:
+                archive(spec)
+            progress.wave(", ".join(dict.fromkeys(spec.arm for spec in specs)), len(specs))
+            sweep.run_wave(
+                specs,
+                primary={spec.trial_id: search.objectives[0].measured(recipe.name) for spec in specs},
+                store=store.uri,
+                slots=slots,
+                micro_batch=settings.micro_batch,
+                progress=progress,
+            )
+
+        done = store.records(spec.trial_id for spec in base_specs)
+        for spec in base_specs:
+            wave([spec] if spec.trial_id not in done else [])
+        if course.todo():
+            progress.wave(f"{search.name}: points", search.budget)
+            sweep.run_search(
+                course,
+                before=archive,
+                store=store.uri,
+                slots=slots,
+                micro_batch=settings.micro_batch,
+                progress=progress,
+            )
+        wave(_unconfirmed(course, store, settings))
+        if not cluster.whole():
+            held = "some of the cluster's resources are still held, by this run or by other jobs"
+            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+
+
+def _arms_table(found: Found) -> pa.Table:
+    arms = [(f"point {point.number}", found.search.seed, answer.record) for point, answer in found.complete()]
+    arms += [(c.arm, c.spec.seed, c.record) for c in found.confirmed]
+    return pa.Table.from_pylist(
+        [
+            {
+                "experiment": found.search.name,
+                "recipe": found.recipe.name,
+                "arm": arm,
+                "seed": seed,
+                "trial_id": record.trial_id,
+            }
+            for arm, seed, record in arms
+            if record
+        ],
+        schema=ARMS_SCHEMA,
+    )

@@ -1,0 +1,97 @@
+"""A trial at its rungs, in every process that trains it: rank 0 measures and judges, all ranks hear the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from swim import parallel
+from swim.data.clips import Clips
+from swim.data.types import Clip
+from swim.evaluate import evaluate
+from swim.train import Moment
+from swimlab.plan import TrialSpec
+from swimlab.search.rungs import Gate, Judge, Rung, known_rungs, put_rung, value_of
+from swimlab.store import SweepStore
+
+
+class PrunedAt(Exception):  # noqa: N818  # no error: the trial ends early and well
+    """Raised out of the training loop, on every rank at the same step."""
+
+    def __init__(self, rung: Rung | None, values: dict[int, float]) -> None:
+        super().__init__(f"pruned at step {rung.step}" if rung else "pruned")
+        self.rung, self.values = rung, values
+
+
+class RungWatch:
+    """`measure`, then `judge`, after every step. Measuring leaves no trace in the training: random state and modes come
+    back."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        pruner: Any,
+        spec: TrialSpec,
+        store: SweepStore,
+        held_out: Clips,
+        device: torch.device,
+        micro_batch: int | None,
+    ) -> None:
+        self._gate, self._spec, self._store, self._held_out = gate, spec, store, held_out
+        self._device, self._micro_batch = device, micro_batch
+        self._rank, self._world = parallel.ranks()
+        if self._rank == 0:
+            self._judge = Judge(gate, pruner)
+            self._known = known_rungs(store, spec.trial_id, gate.clips)
+
+    def measure(self, now: Moment) -> bool:
+        """Is this a rung? Then its metrics are in the store afterwards."""
+        if now.step not in self._gate.steps or now.step >= self._spec.recipe.optim.steps:
+            return False
+        if self._rank == 0 and now.step not in self._known:
+            self._known[now.step] = self._measure(now)
+        return True
+
+    def judge(self, now: Moment) -> None:
+        """Raises PrunedAt on every rank when the trial ends here; elsewhere than at a rung, when it was to end at one
+        that a run before it had passed."""
+        at_rung = now.step in self._gate.steps
+        if not at_rung and self._world > 1:  # the ranks of a group begin together, at the first step
+            return
+        ends_at = self._ends_by(now.step) if self._rank == 0 else None
+        stops = ends_at is not None
+        if self._world > 1:
+            heard = torch.tensor([int(stops)], device=self._device)
+            dist.broadcast(heard, 0)
+            stops = bool(heard.item())
+        if stops:
+            raise PrunedAt(ends_at, self._judge.rungs if self._rank == 0 else {})
+
+    def _ends_by(self, step: int) -> Rung | None:
+        """The rung at which the trial ends, of those up to this step that were not judged yet."""
+        for reached, rung in sorted(self._known.items()):
+            due = reached <= step and reached in self._gate.steps and reached not in self._judge.rungs
+            if due and self._judge.stops(reached, value_of(rung, self._gate.objective)):
+                return rung
+        return None
+
+    def _measure(self, now: Moment) -> Rung:
+        with now.trained() as trained:
+            clips = _First(self._held_out, self._gate.clips)
+            metrics = evaluate(self._spec.recipe, trained, clips, self._micro_batch).metrics
+        rung = Rung(trial_id=self._spec.trial_id, step=now.step, clips=self._gate.clips, metrics=metrics)
+        put_rung(self._store, rung)
+        return rung
+
+
+class _First:
+    """The first clips of a split."""
+
+    def __init__(self, clips: Clips, count: int) -> None:
+        self._clips, self.keys = clips, clips.keys[:count]
+
+    def read(self, order: Iterable[int]) -> Iterator[Clip]:
+        return self._clips.read(order)

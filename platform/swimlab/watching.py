@@ -1,0 +1,190 @@
+"""Live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
+
+A look costs, on S3: one listing of recent/ (or of records/ while there is no snapshot), the listings of the attempts
+that have no result yet, one read of each running trial's beat. What cannot change (records, claims, failures) is read
+once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from swimlab.announce import AnnouncedTrial, Announcement, announcements, judged
+from swimlab.attempts import COLLECTED
+from swimlab.leaderboard import Recent, look
+from swimlab.live import Progress
+from swimlab.liveness import Owner
+from swimlab.rows import trial_row
+from swimlab.store import SweepStore
+
+PLANS_EVERY_S = 20.0
+# Files of a committed trial: claim, beat, five tables, the checkpoint's.
+FILES_PER_TRIAL = 15
+LISTED_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial and where it stands: `state` is done, running, failed or waiting. `beat_age_s`: by this machine's clock
+    and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
+
+    trial: AnnouncedTrial
+    state: str
+    progress: Progress | None = None
+    host: str = ""
+    beat_age_s: float | None = None
+    error: str = ""
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One announced run. `left_s`: a guess, from the speed of what runs and the time that like trials took."""
+
+    announced: Announcement
+    trials: tuple[Standing, ...]
+    left_s: float | None
+    claims: tuple[tuple[str, str, float | None, float | None], ...]
+
+    def count(self, state: str) -> int:
+        return sum(trial.state == state for trial in self.trials)
+
+    @property
+    def open(self) -> bool:
+        """Is there anything to wait for?"""
+        return any(trial.state in ("running", "waiting") for trial in self.trials)
+
+
+class Watcher:
+    """Looks at a store again and again, and remembers what cannot change."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self._store = store
+        self._me = Owner.current()
+        self._plans: list[Announcement] = []
+        self._plans_s = -PLANS_EVERY_S
+        self._snapshot = 0
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._fixed: dict[str, dict[str, Any]] = {}
+
+    def look(self, experiment: str | None = None) -> list[Experiment]:
+        """Every announced run, or those of one experiment; latest first. Raises StoreError."""
+        if time.monotonic() - self._plans_s >= PLANS_EVERY_S:
+            self._plans, self._plans_s = announcements(self._store), time.monotonic()
+        plans = [one for one in self._plans if experiment in (None, one.experiment)]
+        self._read_rows()
+        undone = {t.trial_id for one in plans for t in one.trials if t.trial_id not in self._rows}
+        attempts = self._attempts(undone)
+        latest = {trial_id: max(numbers) for trial_id, numbers in attempts.items()}
+        folders = {trial_id: f"attempts/{trial_id}/{number}" for trial_id, number in latest.items()}
+        there = {trial_id: attempts[trial_id][number] for trial_id, number in latest.items()}
+        self._read_fixed(
+            f"{folders[trial_id]}/{name}"
+            for trial_id, names in there.items()
+            for name in ("claim", "failure.json")
+            if name in names
+        )
+        beats = self._read(
+            f"{folders[trial_id]}/{name}"
+            for trial_id, names in there.items()
+            if "failure.json" not in names
+            for name in ("heartbeat", "progress")
+            if name in names
+        )
+        standings = {trial_id: self._standing(folder, there[trial_id], beats) for trial_id, folder in folders.items()}
+        return [self._experiment(one, standings) for one in plans]
+
+    def _read_rows(self) -> None:
+        """Rows of every committed trial: the snapshot once, and what came since."""
+        store = self._store
+        recent = Recent.listed(store.backend)
+        if not recent.snapshots:
+            records = store.read_records(store.trial_ids() - set(self._rows))
+            self._rows |= {trial_id: trial_row(record) for trial_id, record in records.items()}
+            return
+        if recent.snapshots[-1] != self._snapshot:
+            recent, rows = look(store.backend)
+            if rows is not None:
+                self._snapshot = recent.snapshots[-1]
+                self._rows = {row["trial_id"]: row for row in rows.table.to_pylist()}
+        newer = {trial_id for trial_id, nonce in recent.marks if self._rows.get(trial_id, {}).get("nonce") != nonce}
+        self._rows |= {trial_id: trial_row(record) for trial_id, record in store.read_records(newer).items()}
+
+    def _attempts(self, undone: set[str]) -> dict[str, dict[int, set[str]]]:
+        """trial → attempt number → names of its files; trials that nobody has claimed are absent."""
+        list_files = self._store.list_files
+        if len(undone) <= 1 + FILES_PER_TRIAL * len(self._rows) / 1000:
+            with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
+                listed = [path for paths in pool.map(list_files, [f"attempts/{t}" for t in undone]) for path in paths]
+        else:
+            listed = list_files("attempts")
+        found: dict[str, dict[int, set[str]]] = {}
+        for path in listed:
+            _, trial_id, number, name = path.split("/", 3)
+            if trial_id in undone:
+                found.setdefault(trial_id, {}).setdefault(int(number), set()).add(name)
+        return {trial_id: claimed for trial_id, numbers in found.items() if (claimed := _claimed(numbers))}
+
+    def _read_fixed(self, paths: Iterable[str]) -> None:
+        self._fixed |= self._read(path for path in paths if path not in self._fixed)
+
+    def _read(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+        return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
+
+    def _standing(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """What a `Standing` says beside its trial."""
+        if "failure.json" in names:
+            failure = self._fixed[f"{folder}/failure.json"]
+            return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
+        beat = beats.get(f"{folder}/heartbeat", {})
+        if beat.get("released") or COLLECTED in names:
+            return {"state": "waiting"}
+        owner = Owner.model_validate(self._fixed[f"{folder}/claim"]["owner"])
+        said = beats.get(f"{folder}/progress") or beat.get("progress")
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds() if "at" in beat else None
+        return {
+            "state": "running",
+            "progress": Progress.model_validate(said) if said else None,
+            "host": owner.host,
+            "beat_age_s": age_s,
+            "lost": owner.is_gone(self._me),
+        }
+
+    def _experiment(self, one: Announcement, standings: Mapping[str, dict[str, Any]]) -> Experiment:
+        waiting, done = {"state": "waiting"}, {"state": "done"}
+        trials = tuple(
+            Standing(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
+            for t in one.trials
+        )
+        claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
+        return Experiment(one, trials, self._left_s(trials), claims)
+
+    def _left_s(self, trials: Sequence[Standing]) -> float | None:
+        waiting = [t for t in trials if t.state == "waiting"]
+        running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
+        took = [
+            self._rows[t.trial.trial_id]["cost.wall_s"] / max(1, t.trial.steps) for t in trials if t.state == "done"
+        ]
+        per_step_s = sum(took) / len(took) if took else None
+        if not running or (waiting and per_step_s is None):
+            return None
+        left = [t.progress.left_s for t in running.values() if t.progress and t.progress.left_s is not None]
+        if not left and not waiting:
+            return None
+        todo_s = sum(left) + sum((per_step_s or 0) * max(1, t.trial.steps) for t in _each_once(waiting))
+        return max([todo_s / len(running), *left])
+
+
+def _claimed(numbers: Mapping[int, set[str]]) -> dict[int, set[str]]:
+    return {number: names for number, names in numbers.items() if "claim" in names}
+
+
+def _each_once(trials: Iterable[Standing]) -> Iterable[Standing]:
+    """Arms that mean the same share a trial."""
+    return {t.trial.trial_id: t for t in trials}.values()

@@ -1,0 +1,61 @@
+"""Real trials of the nano recipe in a real store, without Ray: same code, but for who schedules it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import nano
+from swim.data import shapes_world
+from swim.recipe import NLReferFiles, ShapesWorld
+from swimlab import Arm, announce, decoding, identity, pipeline, runner, training
+from swimlab.cluster import Slots
+from swimlab.plan import Plan, make_plan
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+ARMS = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}), Arm("control", {"objective.mask_weight": 0}))
+SLOTS = Slots(trial={}, worker={"CPU": 1.0}, workers=0, at_a_time=1)
+
+
+class InProcess:
+    """Stands in for Ray Train's local mode: the same loop, called here."""
+
+    def __init__(self, loop: Any, *, train_loop_config: dict[str, Any], **_: Any) -> None:
+        self._loop, self._config = loop, train_loop_config
+
+    def fit(self) -> SimpleNamespace:
+        return SimpleNamespace(return_value=self._loop(self._config))
+
+
+def drawn(config: ShapesWorld, folder: Path, progress: Any) -> NLReferFiles:
+    """`swimlab.drawing.drawn` in this process."""
+    for split, clips in (("train", config.clips), ("held_out", config.held_out)):
+        rows = shapes_world.write(config, split, range(clips), folder)
+        (folder / f"{split}.json").write_text(json.dumps(rows))
+    return NLReferFiles(
+        annotations=(str(folder / "train.json"),),
+        held_out_annotations=(str(folder / "held_out.json"),),
+        videos=str(folder),
+        formats=("nl-refer",),
+        frames=config.frames,
+    )
+
+
+def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
+    """Three arms on a base of their own, one seed, as `runner.execute` leaves them."""
+    settings = Settings(store=store.uri, cache=cache)
+    plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
+    announce.announce(plan, store, plan.trial_ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "drawn", drawn)
+        patch.setattr(pipeline, "_decoded", lambda jobs, store, _: (decoding.run(job, store) for job in jobs))
+        patch.setattr(training, "TorchTrainer", InProcess)
+        for spec in (spec for wave in plan.waves for spec in wave):
+            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
+            pipeline.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
+            training.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
+    store.write_tables(runner._arms_table(runner.gather(plan, store, 0.0)))
+    return plan
