@@ -25,7 +25,7 @@ from swimlab.ablation import Ablation
 from swimlab.plan import make_plan
 from swimlab.records import TrialRecord
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store import StoreError, SweepStore
 from swimlab.training import train_loop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -116,9 +116,11 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     monkeypatch.setattr(steps, "SAVING_SHARE", float("inf"))  # a busy machine's saving is never too dear
     recipe = nano.recipe(steps=25, base=False)
     one = nano.ablation(seeds=(0,), arms=(Arm("swim"),))
-    assert run(one, str(tmp_path / "store"), tmp_path, recipe) == 0
+    assert run(one, str(tmp_path / "store"), tmp_path, recipe, keep_checkpoints="bases") == 0
     store = SweepStore(str(tmp_path / "store"))
     (whole,) = store.records().values()
+    with pytest.raises(StoreError, match=r"not kept .*--keep-checkpoints bases"):
+        store.download(whole.trial_id, "checkpoint/", tmp_path / "checkpoint")
     film = rows.film_from_table(rows.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
     assert [frame.step for frame in film[:: recipe.evaluation.overlays]] == [0, 10, 20]
     (spec,) = make_plan(one, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves[0]
