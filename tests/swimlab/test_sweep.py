@@ -204,8 +204,8 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
-    table = records.from_parquet(store.open_file(trial_id, "metrics.parquet"))
-    together = {(p.step, p.name): p.value for p in records.metrics_from_table(table)}
+    table = rows.from_parquet(store.open_file(trial_id, "metrics.parquet"))
+    together = {(p.step, p.name): p.value for p in rows.metrics_from_table(table)}
     for step in range(1, 11):
         assert together[step, "loss"] == pytest.approx(alone[step, "loss"], rel=1e-4)
     assert cluster.whole()
@@ -214,7 +214,7 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
     scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
-    assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
+    assert rows.to_parquet(rows.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 
 def _first_gradient(config: dict[str, Any]) -> list[float] | None:
