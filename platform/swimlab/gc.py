@@ -206,7 +206,7 @@ def _bases(store: SweepStore) -> set[str]:
 def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:
     files = {name: size for name, size in names.items() if name.startswith("checkpoint/") and name in record.files}
     folder = folder_of(record.trial_id, record.attempt)
-    why = f"checkpoints that are kept: {rules.checkpoints}"
+    why = f"gc kept the checkpoints of {'no trial' if rules.checkpoints == 'none' else rules.checkpoints}"
     return _item("checkpoint", folder, why, _paths(record.trial_id, record.attempt, files))
 
 

@@ -14,7 +14,8 @@ from swimlab.store import SweepStore
 
 
 class TrialSpec(Frozen):
-    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`."""
+    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the
+    trained weights are hashed and not stored."""
 
     trial_id: str
     arm: str
@@ -24,6 +25,7 @@ class TrialSpec(Frozen):
     code_fingerprint: str
     data_fingerprint: str
     clips_fingerprint: str
+    keep_checkpoint: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
                 code_fingerprint=identity.code_fingerprint(chosen),
                 data_fingerprint=data,
                 clips_fingerprint=identity.clips_fingerprint(chosen.data, data),
+                keep_checkpoint=settings.keep_checkpoints == "all",
             )
         return names[key]
 
@@ -113,5 +116,5 @@ def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, 
         specs = {s.trial_id: s for plan in plans for wave in plan.waves[level : level + 1] for s in wave}
         todo = sorted((s for t, s in specs.items() if t in wanted), key=lambda s: s.trial_id not in starts)
         wanted |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
-        waves.append(tuple(todo))
+        waves.append(tuple(s.model_copy(update={"keep_checkpoint": True}) if s.trial_id in starts else s for s in todo))
     return tuple(wave for wave in reversed(waves) if wave)

@@ -164,6 +164,8 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     if identity.clips_fingerprint(data, here) != fingerprint:
         raise ValueError(f"{gone}, and today's code decodes otherwise; {_checkout(record)}")
     say(f"{gone}: they are made again first, with Ray")
+    import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet
+
     from swimlab import cluster, pipeline
 
     with cluster.session():

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     )
     max_clips_gb: float = Field(200.0, gt=0, description="refuse to store more than this of decoded clips")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
+    keep_checkpoints: Literal["all", "bases"] = Field(
+        "all", description="trained weights that go into the store: of all trials, or of those that others start from"
+    )
     cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
 
     @field_validator("decode_cpus")

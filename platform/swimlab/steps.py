@@ -41,8 +41,8 @@ class StepCheckpoints:
     """Saves the steps of one attempt. `numerics`: the class within which a run may be gone on with; `share`: how much
     of the time saving may take."""
 
-    def __init__(self, attempt: Attempt, numerics: Numerics, share: float = SAVING_SHARE) -> None:
-        self._share = share
+    def __init__(self, attempt: Attempt, numerics: Numerics, share: float | None = None) -> None:
+        self._share = SAVING_SHARE if share is None else share
         self._backend, self._folder = attempt.backend, f"{attempt.folder}/steps"
         self._numerics = dict(numerics)
         self._kept: str | None = None

@@ -302,7 +302,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         result = evaluate(spec.recipe, trained, held_out, config["micro_batch"])
         evaluated_s = time.monotonic()
         models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
-        attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
+        if spec.keep_checkpoint:
+            attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
+        else:
+            attempt.leave_out(Path(scratch) / "checkpoint", "checkpoint", "run with --keep-checkpoints bases")
     for name, table in (
         ("metrics.parquet", records.metrics_table(trained.curve)),
         ("samples.parquet", records.samples_table(result.scores)),

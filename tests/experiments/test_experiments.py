@@ -34,6 +34,7 @@ FLAGS = {
     "decode_cpus",
     "max_clips_gb",
     "max_quarantined_share",
+    "keep_checkpoints",
     "cache",
 }
 

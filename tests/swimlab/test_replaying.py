@@ -45,9 +45,6 @@ def test_a_trial_replays_equal(trained_store: SweepStore, tmp_path: Path, capsys
     assert "numerics class is the same" in printed
 
 
-@pytest.mark.xfail(
-    strict=True, reason="swim loads the mask schedule at mask_weight 0 too, which the code fingerprint leaves out"
-)
 def test_a_control_replays_equal(trained_store: SweepStore, tmp_path: Path) -> None:
     record = of_arm(trained_store, mask_weight=0.0)
     assert replaying.replay(trained_store, record, steps=2, cache=tmp_path).equal
@@ -66,11 +63,14 @@ def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_pa
     with pytest.raises(StoreError, match="altered"):  # as long as the record tells the truth
         replaying.replay(copied, record, cache=tmp_path)
     entry = FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
-    forged = record.model_copy(update={"files": record.files | {"metrics.parquet": entry}})
+    group = record.provenance.model_copy(update={"numerics": record.provenance.numerics | {"world_size": 2}})
+    forged = record.model_copy(update={"files": record.files | {"metrics.parquet": entry}, "provenance": group})
     copied.backend.replace(f"records/{record.trial_id}.json", forged.model_dump_json().encode())
     flags = ("--store", copied.uri, "--cache", str(tmp_path), "--steps", "3")
     assert swimlab("replay", record.trial_id[:9], *flags) == 1
-    assert "DIFFERENT from step 2 of 4: loss was" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "DIFFERENT from step 2 of 4: loss was" in printed
+    assert "numerics class differs: world_size 2 then, 1 now" in printed
 
 
 def test_what_runs_is_the_stored_code(copied: SweepStore, tmp_path: Path) -> None:

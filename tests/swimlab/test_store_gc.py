@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from store_kit import committed, record_of
 
+import nano
 from swim import recipes
 from swimlab import gc, identity, leaderboard
 from swimlab.gc import Rules
 from swimlab.liveness import Owner
+from swimlab.plan import make_plan, missing
+from swimlab.settings import Settings
 from swimlab.store import StoreError, SweepStore
 
 ME = Owner.current()
@@ -133,6 +136,7 @@ def test_a_silent_attempt_that_commits_before_it_is_fenced_stays(uri, trial_reco
 
 @pytest.mark.parametrize(("policy", "left"), [("all", "abc"), ("bases", "a"), ("none", "")])
 def test_checkpoints_are_kept_by_policy_and_their_hashes_always(store, trial_record, tmp_path, policy, left):
+    why = {"bases": "gc kept the checkpoints of bases", "none": "gc kept the checkpoints of no trial"}.get(policy)
     files = {"checkpoint/model": b"w", "metrics.parquet": b"m"}
     committed(store, trial_record, "a", files)
     committed(store, trial_record, "b", files, init_trial_id="a")
@@ -144,7 +148,7 @@ def test_checkpoints_are_kept_by_policy_and_their_hashes_always(store, trial_rec
         if trial_id in left:
             assert (store.download(trial_id, "checkpoint/", tmp_path / trial_id) / "model").read_bytes() == b"w"
         else:
-            with pytest.raises(StoreError, match=rf"not kept .*{policy}.*delete records/{trial_id}"):
+            with pytest.raises(StoreError, match=rf"not kept .{why}.*delete records/{trial_id}"):
                 store.download(trial_id, "checkpoint/", tmp_path / trial_id)
     assert gc.find(store, Rules(checkpoints=policy)).items == ()
 
@@ -159,6 +163,19 @@ def test_a_checkpoint_left_out_from_the_start_has_its_hashes(store, trial_record
     with pytest.raises(StoreError, match=r"not kept .*bases.*--keep-checkpoints all"):
         store.download("t1", "checkpoint/", tmp_path / "got")
     assert gc.find(store, Rules(checkpoints="none")).items == ()
+
+
+def test_a_run_may_store_the_checkpoints_of_bases_only(store, tmp_path):
+    """Which says nothing about the trials' names."""
+    kept = {}
+    for policy in ("all", "bases"):
+        plan = make_plan(nano.ablation(), nano.recipe(), Settings(cache=tmp_path, keep_checkpoints=policy))
+        specs = [spec for wave in missing([plan], store) for spec in wave]
+        kept[policy] = {spec.trial_id: spec.keep_checkpoint for spec in specs}
+    bases = {spec.init_trial_id for spec in specs} - {None}
+    assert kept["all"] == dict.fromkeys(kept["bases"], True)
+    assert {trial_id for trial_id, keep in kept["bases"].items() if keep} == bases
+    assert len(bases) == 1
 
 
 def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
