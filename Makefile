@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: sweep smoke control test check setup clean
+.PHONY: sweep smoke control paper-quick paper test check setup clean
 
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
@@ -14,6 +14,14 @@ smoke: $(STAMP)  ## the same path in about a minute: two arms, one seed, no base
 
 control: $(STAMP)  ## the control the paper left out
 	$(BIN)/python experiments/control.py
+
+paper-quick: $(STAMP)  ## every table and figure with 3 seeds, then the joint search: within an hour on 2 cores
+	$(BIN)/python experiments/paper.py
+	$(BIN)/python experiments/search_joint.py
+
+paper: $(STAMP)  ## the same with 8 seeds, which find 1.5 SDs over three claims where 3 find 5.7
+	$(BIN)/python experiments/paper.py --seeds 8
+	$(BIN)/python experiments/search_joint.py
 
 test: check  ## checks, then the whole suite
 	$(BIN)/python -m pytest

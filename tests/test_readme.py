@@ -3,6 +3,8 @@ real sweep's store in test_sweep.py.)"""
 
 import ast
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def test_from_experiment_to_loss_is_four_links() -> None:
     # Each file names what the next one defines; the first reaches the loop through `main`, the last is chosen by name.
     for (_, here), (name, _) in list(pairwise(links))[1:]:
         assert name in (REPO / here).read_text(), f"{here} does not lead to {name}"
+
+
+def test_the_experiment_of_ones_own_runs_as_printed(tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", section("An experiment of your own"), re.DOTALL)[:1]
+    (tmp_path / "weight_by_layers.py").write_text(snippet)
+    line = [sys.executable, "weight_by_layers.py", "plan", "--cache", "cache"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "20 to run" in done.stdout  # six arms, three seeds, and the two that they start from
 
 
 def test_every_file_the_readme_names_exists() -> None:

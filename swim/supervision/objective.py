@@ -50,9 +50,8 @@ def stock(model: Any) -> Any:
 
 
 def mask_weight(objective: Objective, progress: float) -> float:
-    """λ_mask at `progress` through the steps: the objective's weight times its schedule (without a weight no schedule is
-    loaded: it is no part of what a control runs)."""
-    if objective.mask_weight == 0:
+    """λ_mask at `progress` through the steps: the objective's weight times its schedule."""
+    if objective.mask_weight == 0:  # a control runs no schedule, and its code fingerprint names none
         return 0.0
     factor = registry.load("swim.supervision.schedule", objective.mask_schedule)
     return objective.mask_weight * float(factor(progress))

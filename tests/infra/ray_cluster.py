@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,19 +149,17 @@ def _wait(head: Head, log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, wait a little (a head that ran jobs takes 30 s to go), then kill the head's own family and nothing else."""
+    """Kill the head and its own family, and nothing else (asked to go, a head that ran jobs takes 30 s)."""
     try:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(5)
+        head = psutil.Process(process.pid)
+        family = [head, *head.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
-    except subprocess.TimeoutExpired:
-        process.kill()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    for one in alive:
-        one.kill()
-    psutil.wait_procs(alive, timeout=30)
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait(30)
+    psutil.wait_procs(family, timeout=30)
 
 
 def clean_copy(to: Path) -> Path:

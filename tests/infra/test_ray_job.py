@@ -30,6 +30,22 @@ def worker():
 
 print("WHERE", json.dumps([[swim.__file__, swimlab.plan.__file__], ray.get(worker.remote())]))
 """
+# Two arms: how many there are is no matter of how the code came.
+LOOK = """
+from swimlab import Ablation, Arm, Metric
+
+LOOK = Ablation(
+    name="look",
+    question="Does uploaded code train?",
+    arms=[Arm("swim", preset="paper"), Arm("control", {"objective.mask_weight": 0})],
+    seeds=(0,),
+    metrics=[Metric("attention.pointing", primary=True)],
+    recipe="tiny-smoke",
+)
+
+if __name__ == "__main__":
+    LOOK.main()
+"""
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
         assert (found.returncode == 0) is present, f"{module}: {found.stderr.decode()}"
     repo = clean_copy(folder / "repo")
     (repo / "experiments" / "where.py").write_text(WHERE)
+    (repo / "experiments" / "look.py").write_text(LOOK)
     with ray_head(folder, bin_dir) as head:
         yield Elsewhere(head, repo)
 
@@ -145,11 +162,11 @@ def test_driver_and_workers_import_the_uploaded_code(elsewhere: Elsewhere) -> No
 
 
 def test_an_uploaded_smoke_succeeds(elsewhere: Elsewhere) -> None:
-    output = elsewhere.head.shell(UPLOADED + "sweep_fusion.py smoke", cwd=elsewhere.repo)
+    output = elsewhere.head.shell(UPLOADED + "look.py smoke", cwd=elsewhere.repo)
     assert "smoke: preset paper points at" in output
     assert "BROKEN" not in output
     records = SweepStore(str(elsewhere.head.home / "swimlab-store")).records()  # as infra/runtime-env.yaml says
-    assert len(records) == 6
+    assert len(records) == 2
     # The upload has no .git: trials that ran the checkout's code would know its commit.
     assert {record.provenance.git_sha for record in records.values()} == {None}
     assert elsewhere.head.left_over() == []

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import nano
@@ -26,42 +28,11 @@ FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
 MASK = {"size": [64, 64], "counts": [100, 50, 64 * 64 - 150]}
 
 
-KILLING = """
-import os, signal, threading, time
-from pathlib import Path, PosixPath
-import psutil, ray
-from swim.recipe import NLReferFiles, FramePolicy
-from swimlab import pipeline
-from swimlab.store import SweepStore
-
-pipeline.MAX_ROWS_PER_PART = 2
-ray.init(address="local", num_cpus={cpus}, object_store_memory=100 * 2**20, include_dashboard=False)
-
-def kill_one_that_decodes():
-    me = psutil.Process()
-    while True:
-        for process in me.children(recursive=True):
-            try:
-                if "swim.data.decoder" in " ".join(process.cmdline()) and "ray::" in process.parent().name():
-                    process.parent().send_signal(signal.SIGKILL)
-                    print("killed", flush=True)
-                    return
-            except (psutil.Error, AttributeError):
-                continue
-        time.sleep(0.01)
-
-if {kill}:
-    threading.Thread(target=kill_one_that_decodes, daemon=True).start()
-prepared = pipeline.prepare({data!r}, "f", SweepStore({store!r}), Path({store!r} + "-scratch"))
-assert prepared.rows("train") == 24, prepared
-"""
-
-
 @pytest.fixture(scope="module")
-def ray_2_cpus() -> Iterator[None]:
+def ray_4_cpus() -> Iterator[None]:
     import ray
 
-    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -114,7 +85,7 @@ def in_process(jobs: list[Job], store: Any, _: Any) -> Iterator[Done]:
 
 @pytest.mark.ray
 def test_good_rows_are_decoded_and_bad_ones_explained(
-    ray_2_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_4_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "MAX_ROWS_PER_PART", 4)
     good = [row(f"r{i}", f"{i % 3}.mp4") for i in range(11)]
@@ -166,7 +137,7 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
 
 
 @pytest.mark.ray
-def test_too_little_left_is_an_error_that_shows_the_reasons(ray_2_cpus: None, videos: Path, tmp_path: Path) -> None:
+def test_too_little_left_is_an_error_that_shows_the_reasons(ray_4_cpus: None, videos: Path, tmp_path: Path) -> None:
     rows = [row("good", "0.mp4"), row("gone1", "gone1.mp4"), row("gone2", "gone2.mp4")]
     data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
     store = SweepStore(str(tmp_path / "store"))
@@ -184,7 +155,7 @@ def test_too_little_left_is_an_error_that_shows_the_reasons(ray_2_cpus: None, vi
 
 
 @pytest.mark.ray
-def test_the_embedded_data_takes_the_same_way(ray_2_cpus: None, tmp_path: Path) -> None:
+def test_the_embedded_data_takes_the_same_way(ray_4_cpus: None, tmp_path: Path) -> None:
     config = ShapesWorld(clips=66, held_out=3, seed=3)
     store = SweepStore(str(tmp_path / "store"))
     prepared = prepare(config, "shapes", store, tmp_path / "scratch")
@@ -338,21 +309,42 @@ def test_sixteen_arms_decode_each_clip_once(videos: Path, tmp_path: Path, monkey
     assert sorted(decoded) == sorted({f"{data.annotations[0]}:{i}" for i in range(8)})
 
 
+def kill_one_at_work() -> int | None:
+    """Kills a Ray worker that has a task of the pipeline in hand, if one is seen."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if process.cmdline()[:1] == ["ray::Map(_run)"]:
+                process.kill()
+                return process.pid
+    return None
+
+
 @pytest.mark.ray
-@pytest.mark.timeout(180)
-def test_killed_workers_and_their_number_change_nothing(videos: Path, tmp_path: Path) -> None:
+def test_killed_workers_and_their_number_change_nothing(
+    ray_4_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.data import DataContext, ExecutionResources
+
+    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_PART", 1)
     rows = [row(f"r{i}", f"{i % 3}.mp4") for i in range(24)] + [row("gone", "gone.mp4")]
     data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
+    options = DataContext.get_current().execution_options
+    killed: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "decode clips" and len(killed) < 2 and (pid := kill_one_at_work()):
+            killed.append(pid)
+
     found = {}
-    for name, cpus in (("one", 1), ("four", 4), ("killed", 2)):
-        script = tmp_path / f"{name}.py"
-        script.write_text(KILLING.format(data=data, cpus=cpus, store=str(tmp_path / name), kill=name == "killed"))
-        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert ("killed" in done.stdout) == (name == "killed")
-        found[name] = contents(SweepStore(str(tmp_path / name)))
-    assert found["one"] == found["four"] == found["killed"]
-    assert len(found["one"]) > 10
+    for workers, progress in ((1, None), (2, None), (4, None), (4, kill)):
+        monkeypatch.setattr(options, "resource_limits", ExecutionResources.for_limits(cpu=workers))
+        store = SweepStore(str(tmp_path / f"store-{workers}-{progress is kill}"))
+        prepared = prepare(data, "f", store, tmp_path / "scratch", progress or (lambda *_: None))
+        assert prepared.rows("train") == 24
+        found[workers, progress] = contents(store)
+    assert killed
+    assert all(content == found[1, None] for content in found.values())
+    assert len(found[1, None]) > 10
 
 
 def test_files_that_cannot_be_one_data_set_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Searches through Ray Tune and Ray Train: identical proposals, pruning in one process and in groups, no trace."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,13 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
     with pytest.raises(PrunedAt, match="step 2") as pruned:
         curve(1.0, 1.0)
     assert pruned.value.values == {2: known_rungs(store, spec.trial_id, 2)[2].metrics["attention.ap"]}
+
+
+def test_a_base_that_fails_ends_the_search_and_says_why(
+    two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = nano.recipe()
+    assert recipe.init is not None
+    diverges = recipe.override({"init": recipe.init.override({"optim.lr": 1e30})})
+    assert run(search(budget=2), tmp_path / "store", diverges, tmp_path) == 1
+    assert re.search(r"nano-base, which every point starts from, failed:.*is nan", capsys.readouterr().out, re.DOTALL)

@@ -58,12 +58,17 @@ def decided(record: TrialRecord) -> dict[str, str]:
 
 
 def check_sweep(
-    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: str,
+    seeds: tuple[int, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run(nano.ablation(), store, tmp_path, nano.recipe()) == 0
-    assert "0 of 4 trials cached, 5 to run" in capsys.readouterr().out
+    ablation, trials = nano.ablation(seeds=seeds), 2 * len(seeds)
+    assert run(ablation, store, tmp_path, nano.recipe()) == 0
+    assert f"0 of {trials} trials cached, {trials + 1} to run" in capsys.readouterr().out
     records = SweepStore(store).records()
-    assert len(records) == 5  # two arms, two seeds, and the base they share
+    assert len(records) == trials + 1  # two arms, the seeds, and the base they share
     assert {r.init_trial_id for r in records.values()} - {None} <= set(records)
     for record in records.values():
         assert set(DECIDED) <= set(record.files)
@@ -80,9 +85,9 @@ def check_sweep(
         raise AssertionError("a cached run started Ray")
 
     monkeypatch.setattr(cluster, "session", no_ray)
-    assert run(nano.ablation(), store, tmp_path, nano.recipe()) == 0
+    assert run(ablation, store, tmp_path, nano.recipe()) == 0
     printed = capsys.readouterr().out
-    assert "4 of 4 trials cached, 0 to run" in printed
+    assert f"{trials} of {trials} trials cached, 0 to run" in printed
     assert "swim" in printed
     assert "report" in printed
 
@@ -90,7 +95,7 @@ def check_sweep(
 def test_a_sweep_ends_with_a_table_and_is_cached(
     two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_sweep(str(tmp_path / "store"), tmp_path, capsys, monkeypatch)
+    check_sweep(str(tmp_path / "store"), (0, 1), tmp_path, capsys, monkeypatch)
     trials = ds.dataset(tmp_path / "store/tables/trials").to_table().to_pylist()
     assert {t["objective.mask_weight"] for t in trials if t["recipe_name"] == "nano"} == {0.0, 1.0}
     samples = ds.dataset(tmp_path / "store/tables/samples").to_table()
@@ -190,7 +195,7 @@ def test_the_same_sweep_on_s3(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    check_sweep(s3_store_uri, tmp_path, capsys, monkeypatch)
+    check_sweep(s3_store_uri, (0,), tmp_path, capsys, monkeypatch)
 
 
 def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
@@ -220,33 +225,29 @@ def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
 def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> None:
     from swim import models
     from swim.evaluate import evaluate
-    from swim.train import Trained, encoder_for
-    from swimlab import records
+    from swim.train import Trained, encoder_for, train
     from swimlab.clips import StoredClips, load_prepared
     from swimlab.identity import clips_fingerprint, data_fingerprint
 
     recipe = nano.recipe(steps=12, base=False)  # past the tenth, where the ranks of a group meet to report
-    curves, found = {}, {}
-    for workers in (0, 2):
-        store = SweepStore(str(tmp_path / f"store-{workers}"))
-        assert run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), store.uri, tmp_path, recipe, workers=workers) == 0
-        (found[workers],) = store.records().values()
-        table = records.from_parquet(store.open_file(found[workers].trial_id, "metrics.parquet"))
-        curves[workers] = {(p.step, p.name): p.value for p in records.metrics_from_table(table)}
-    assert found[2].provenance.numerics["world_size"] == 2
+    store = SweepStore(str(tmp_path / "store"))
+    assert run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), store.uri, tmp_path, recipe, workers=2) == 0
+    ((trial_id, found),) = store.records().items()
+    assert found.provenance.numerics["world_size"] == 2
+    prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
+    assert prepared is not None
+    alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
+    table = rows.from_parquet(store.open_file(trial_id, "metrics.parquet"))
+    together = {(p.step, p.name): p.value for p in rows.metrics_from_table(table)}
     for step in range(1, 11):
-        assert curves[2][step, "loss"] == pytest.approx(curves[0][step, "loss"], rel=1e-4)
+        assert together[step, "loss"] == pytest.approx(alone[step, "loss"], rel=1e-4)
     assert cluster.whole()
 
     # The group's checkpoint scored here gives the samples that its rank 0 stored.
-    store = SweepStore(str(tmp_path / "store-2"))
-    (trial_id,) = store.records()
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
-    prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
-    assert prepared is not None
     scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
-    assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
+    assert rows.to_parquet(rows.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 
 def _first_gradient(config: dict[str, Any]) -> list[float] | None:
@@ -322,48 +323,41 @@ EXPERIMENT = """
     from swimlab.settings import Settings
 
     if __name__ == "__main__":
-        cli.run([nano.ablation(seeds=(0, 1, 2))], cli.settings(Settings), lambda: nano.recipe(steps=40))
+        cli.run([nano.ablation(seeds={seeds})], cli.settings(Settings), lambda: nano.recipe(steps=40))
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_sweep_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize(("how", "seeds", "done"), [(signal.SIGKILL, (0, 1), 2), (signal.SIGINT, (0,), 0)])
+def test_a_stopped_sweep_goes_on(
+    two_cpus: None, tmp_path: Path, how: signal.Signals, seeds: tuple[int, ...], done: int
+) -> None:
     """Finished trials are not run again, and the numbers are those of a sweep that nobody stopped."""
-    file = tmp_path / "experiment.py"
-    file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"))))
-
-    def start(store: str) -> subprocess.Popen[str]:
-        flags = ["--store", str(tmp_path / store), "--cache", str(tmp_path / "cache")]
-        return subprocess.Popen(
-            [sys.executable, file, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    driver = start("stopped")
+    file, flags = tmp_path / "experiment.py", ["--store", tmp_path / "stopped", "--cache", tmp_path / "cache"]
+    file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"), seeds=seeds)))
+    ablation, recipe, trials = nano.ablation(seeds=seeds), nano.recipe(steps=40), 1 + 2 * len(seeds)
+    driver = subprocess.Popen(
+        [sys.executable, file, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     store = SweepStore(str(tmp_path / "stopped"))
-    # Killed with three trials done; interrupted while the first base trains, when no other trial exists yet.
-    stop_after = 3 if how == signal.SIGKILL else 0
-    while driver.poll() is None and not (store.list_files("attempts") and len(store.records()) >= stop_after):
+    # Killed with some trials done; interrupted while the base trains, when no other trial exists yet.
+    while driver.poll() is None and not (store.list_files("attempts") and len(store.records()) >= done):
         time.sleep(0.1)
     # Ray's two per-node agents outlive a killed driver by minutes; they hold no CPU slot and run no code of ours.
     children = [c for c in psutil.Process(driver.pid).children(recursive=True) if "Agent" not in c.name()]
     driver.send_signal(how)
     printed, _ = driver.communicate(timeout=60)
     before = store.records()
-    assert stop_after <= len(before) < 7, printed
+    assert done <= len(before) < trials, printed
     assert driver.returncode == (130 if how == signal.SIGINT else -9), printed
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
 
-    again = start("stopped")
-    printed, _ = again.communicate(timeout=200)
-    assert again.returncode == 0, printed
+    assert run(ablation, store.uri, tmp_path, recipe) == 0
     after = store.records()
-    assert len(after) == 7
+    assert len(after) == trials
     assert {k: after[k] for k in before} == before
 
     if how == signal.SIGKILL:
-        whole = start("whole")
-        printed, _ = whole.communicate(timeout=200)
-        assert whole.returncode == 0, printed
+        assert run(ablation, str(tmp_path / "whole"), tmp_path, recipe) == 0
         reference = SweepStore(str(tmp_path / "whole")).records()
         assert {k: decided(r) for k, r in after.items()} == {k: decided(r) for k, r in reference.items()}

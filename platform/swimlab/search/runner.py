@@ -202,7 +202,12 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
 
         done = store.records(spec.trial_id for spec in base_specs)
         for spec in base_specs:
-            wave([spec] if spec.trial_id not in done else [])
+            if spec.trial_id in done:
+                continue
+            wave([spec])
+            if spec.trial_id not in store.records([spec.trial_id]):
+                why = store.failures([spec.trial_id]).get(spec.trial_id, {"error": "it was not run to its end"})
+                raise ValueError(f"{spec.recipe.name}, which every point starts from, failed: {why['error']}")
         if course.todo():
             progress.wave(f"{search.name}: points", search.budget)
             sweep.run_search(
