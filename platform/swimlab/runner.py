@@ -22,6 +22,7 @@ from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
 NAMED_ARMS = 8
+HELD_POLL_S = 2.0
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
@@ -99,17 +100,23 @@ def _run(
             ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
             if not ready:
                 continue
-            progress.wave(_summary(ready), len(ready))
-            took.append(
-                sweep.run_wave(
-                    ready,
-                    primary=measured,
-                    store=store.uri,
-                    slots=slots,
-                    micro_batch=settings.micro_batch,
-                    progress=progress,
+            while ready:
+                progress.wave(_summary(ready), len(ready))
+                took.append(
+                    sweep.run_wave(
+                        ready,
+                        primary=measured,
+                        store=store.uri,
+                        slots=slots,
+                        micro_batch=settings.micro_batch,
+                        progress=progress,
+                    )
                 )
-            )
+                # What other drivers were running by then comes last: by now it has a record, or they died.
+                ready = [spec for spec in ready if spec.trial_id in progress.held()]
+                while ready and all(store.held(spec.trial_id) for spec in ready):
+                    progress.stage("waiting for other drivers", 0, 0)
+                    time.sleep(HELD_POLL_S)
         if not cluster.whole():
             held = "some of the cluster's resources are still held, by this run or by other jobs"
             console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
