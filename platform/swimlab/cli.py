@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
@@ -55,12 +55,17 @@ def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Re
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
     Ctrl-C.
     """
+    guarded(chosen.store, lambda console: _command(ablations, chosen, recipe, console))
+
+
+def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
+    """Exits with what `command` returns, with 1 and one line for what the user can mend, with 130 on Ctrl-C."""
     # A log is as wide as a table needs; only a terminal has a width of its own.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        code = _command(ablations, chosen, recipe, console)
+        code = command(console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
+        console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
     except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
