@@ -12,8 +12,8 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
+from swimlab import index, plan_view, report, runner, text
 from swimlab import plan as plans
-from swimlab import plan_view, report, runner, text
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
@@ -108,7 +108,9 @@ def _show(results: Results, console: Console, smoke: bool) -> int:
         )
     if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
         console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
-    console.print(f"store  {results.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
+    where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index.PAGE}"}
+    lines = "\n".join(f"{name:6} {address}" for name, address in where.items())
+    console.print(lines, soft_wrap=True, highlight=False)
     failed = [trial for trial in results.trials if trial.record is None]
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import verdict
+from swimlab import verdict, wording
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
@@ -154,6 +154,11 @@ class Table:
     def printed(self) -> bool:
         """Whether the paper prints a number for any row."""
         return any(row.paper is not None for row in self.rows)
+
+    @property
+    def paper_digits(self) -> int:
+        """Digits after the point in the paper's column."""
+        return wording.decimals(row.paper for row in self.rows if row.paper is not None)
 
     @property
     def tested(self) -> int:
