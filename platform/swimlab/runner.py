@@ -38,14 +38,18 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         console.print(f"together {len(todo)} to run")
     if waves:
         store.check_writable()
-    for plan in plans:
-        protocol.declare(plan, store)
-        announce.announce(plan, store, todo)
-    if waves:
         _run(plans, waves, store, settings, console)
+    else:
+        _declare(plans, store, todo)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
     store.write_tables(pa.concat_tables([_arms_table(found) for found in results]))
     return results
+
+
+def _declare(plans: Sequence[Plan], store: SweepStore, todo: set[str]) -> None:
+    for plan in plans:
+        protocol.declare(plan, store)
+        announce.announce(plan, store, todo)
 
 
 def _run(
@@ -66,6 +70,8 @@ def _run(
     }
     started_at, began_s, took = provenance.utc_now(), time.monotonic(), list[Wave]()
     with floor(store, settings, console) as ground:
+        # Not before the plan is known to fit: a refused one leaves no file.
+        _declare(plans, store, {spec.trial_id for wave in waves for spec in wave})
         specs = [spec for wave in waves for spec in wave]
         ground.archive(specs)
         ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -183,7 +184,7 @@ def venv_without_swimlab(to: Path) -> Path:
     stays behind."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(to)], check=True)
     packages = next(to.glob("lib/python3*/site-packages"))
-    (packages / "dependencies.pth").write_text(str(Path(psutil.__file__).parents[1]) + "\n")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     ray = to / "bin" / "ray"
     ray.write_text(f"#!{to}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n")
     ray.chmod(0o755)

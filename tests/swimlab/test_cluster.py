@@ -61,7 +61,7 @@ def test_a_refused_plan_does_no_work(two_cpus: None, tmp_path: Path, capsys: pyt
     recipe.write_text(nano.recipe(base=False).model_dump_json())
     flags = ["--recipe", str(recipe), "--store", str(store), "--cache", str(tmp_path / "cache"), "--workers", "4"]
     with pytest.raises(SystemExit) as stopped:
-        nano.ablation().main(flags)
+        nano.ablation().main(argv=flags)
     assert stopped.value.code == 1
     assert "a trial needs 4 CPU at once and the cluster has 2 CPU: lower --workers" in capsys.readouterr().out
     assert not [path for path in store.rglob("*") if path.is_file()]
