@@ -108,7 +108,7 @@ def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
         claims=tuple(claims),
         arms=tuple(arms),
         seeds=table.seeds,
-        planned=len({trial.trial_id for trial in table.trials}),
+        planned=table.trials_planned,
         done={trial.trial_id: trial.wall_s for trial in table.trials if trial.state == "done"},
         protocol=table.protocol.text if table.protocol else "",
         amended=bool(table.protocol and table.protocol.amended),

@@ -34,7 +34,7 @@ class Rules(Frozen):
 
     `checkpoints`: whose are kept of committed trials, all, those that a committed trial started from, or none.
     `unfinished`: also the step checkpoints from which the next attempt at a trial would go on. `clips`, `code`: those
-    that no committed trial refers to; only when nothing lives, and for times when no sweep is being prepared.
+    that no result refers to; only when nothing lives, and for times when no sweep is being prepared.
     """
 
     checkpoints: Checkpoints = "all"
@@ -107,10 +107,10 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
         items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
     alive = tuple(sorted(folder_of(*where) for where, state in states.items() if state is None))
     if rules.code and not alive:
-        why = "no committed trial ran this code"
+        why = "no result came from this code"
         items += [_item("code", path, why, {path: size_bytes}) for path, size_bytes in unused_code(store).items()]
     if rules.clips and not alive:
-        why = "no committed trial would read them with this code"
+        why = "no result would need them with this code"
         items += [_item("clips", folder, why, files) for folder, files in sorted(unused_clips(store).items())]
     return Garbage(tuple(item for item in items if item.paths), alive)
 

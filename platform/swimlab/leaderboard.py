@@ -26,7 +26,7 @@ from swimlab.rows import ROWS_VERSION, as_table, joined
 if TYPE_CHECKING:
     from swimlab.store import SweepStore
 
-_VERSION = {b"swimlab.rows": str(ROWS_VERSION).encode()}
+_VERSION = {b"swimlab.rows": ROWS_VERSION.encode()}
 _TRIES = 5
 
 Prepare = Callable[[Mapping[str, TrialRecord], set[str]], None]

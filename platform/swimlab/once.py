@@ -16,6 +16,10 @@ class EndedWithoutRecord(Exception):  # noqa: N818  # nothing went wrong
     """What ends an attempt well before its trial has a result: a search pruned it."""
 
 
+class HeldElsewhere(EndedWithoutRecord):
+    """Another driver has the trial, and nobody wants to wait for it here."""
+
+
 def run_once(
     store: SweepStore, trial_id: str, work: Callable[[Attempt, Heartbeat], TrialRecord], waiting: Callable[[], None]
 ) -> TrialRecord:

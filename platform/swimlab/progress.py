@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_S = 15.0
+HELD = "another driver has it"
 
 
 class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
@@ -32,6 +33,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._done = 0
         self._total = 0
         self._occupied_s: dict[str, float] = {}
+        self._held: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its own state and runs the original: a terminal cannot travel.
@@ -53,13 +55,17 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
 
     def wave(self, name: str, total: int) -> None:
         """A wave of trials begins."""
-        self._done, self._total, self._occupied_s = 0, total, {}
+        self._done, self._total, self._occupied_s, self._held = 0, total, {}, set()
         self._wave = self._bars.add_task(f"[bold]{name}", total=total, note="")
         self._line(f"{name}: {total} to run", now=True)
 
     def occupied_s(self) -> dict[str, float]:
         """Trial id → how long it held its slot, of the trials of this wave that ended well."""
         return dict(self._occupied_s)
+
+    def held(self) -> set[str]:
+        """The trials of this wave that other drivers were running."""
+        return set(self._held)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Tune: a trial reported."""
@@ -74,6 +80,8 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial ended well, at its last step or at a rung."""
         last = trial.last_result or {}
+        if last.get("stage") == HELD:
+            self._held.add(last["of"])
         if "occupied_s" in last:
             self._occupied_s[last["of"]] = last["occupied_s"]
         self._end(trial, last.get("stage", "done"))

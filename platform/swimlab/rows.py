@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swimlab.records import TrialRecord
+from swimlab.records import Cost, TrialRecord
 
-ROWS_VERSION = 1
+# Which rows a snapshot holds. A cost that older records lack has its default in their rows, too, once they are read
+# again: hence the names of the costs.
+ROWS_VERSION = " ".join(("1", *sorted(Cost.model_fields)))
 LEADING = (
     "trial_id", "recipe_name", "seed", "init_trial_id", "attempt", "nonce", "code_fingerprint", "data_fingerprint"
 )  # fmt: skip
@@ -19,7 +21,7 @@ LEADING = (
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
     """One flat row. Recipe fields keep their dotted path; lists are written as JSON. Whoever changes what a row holds
-    raises ROWS_VERSION: older snapshots are then written anew."""
+    raises ROWS_VERSION, and snapshots are written anew."""
     recipe = {key: value for key, value in record.recipe.items() if key not in ("name", "seed", "init")}
     return {
         **{name: getattr(record, name) for name in LEADING},

@@ -122,6 +122,13 @@ class SweepStore:
         # Whoever held it may have committed between our look and our claim.
         return None if self.backend.exists(record_path) else attempt
 
+    def held(self, trial_id: str) -> bool:
+        """Is somebody at it who may be alive? False with a record, and when it can be claimed."""
+        if self.backend.exists(_record_path(trial_id)):
+            return False
+        latest = self._latest(trial_id)
+        return latest > 0 and self.ended(trial_id, latest) is None
+
     def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
         """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
         not describe this attempt and the files it put, and when `swimlab.gc` has taken the attempt for dead."""

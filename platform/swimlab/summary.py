@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import verdict
+from swimlab import verdict, wording
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
@@ -54,9 +54,10 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm. `changes`: what it overrides; `paper`: the paper's number for the primary metric as it was asked for;
-    `over_reference`: paired difference of the primary metric to the control arm; `claims`: indices into Table.claims;
-    `same_as`: the first arm above it that means the very same trials under this recipe.
+    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `paper`: the paper's number for
+    the primary metric as it was asked for; `over_reference`: paired difference of the primary metric to the control
+    arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that means the very same trials under
+    this recipe.
     """
 
     arm: str
@@ -67,6 +68,7 @@ class Row:
     claims: tuple[int, ...]
     trials: tuple[TrialLine, ...]
     same_as: str | None = None
+    preset: str | None = None
 
     @property
     def wall_s(self) -> float:
@@ -154,6 +156,11 @@ class Table:
         return any(row.paper is not None for row in self.rows)
 
     @property
+    def paper_digits(self) -> int:
+        """Digits after the point in the paper's column."""
+        return wording.decimals(row.paper for row in self.rows if row.paper is not None)
+
+    @property
     def tested(self) -> int:
         """Over how many claims Holm's correction runs."""
         return sum(claim.outcome.p_holm is not None for claim in self.claims)
@@ -162,6 +169,16 @@ class Table:
     def trials_wall_s(self) -> float:
         """All trials together, those that arms share once."""
         return math.fsum({trial.trial_id: trial.wall_s for trial in self.trials}.values())
+
+    @property
+    def trials_done(self) -> int:
+        """Trials with a record, those that arms share once."""
+        return len({trial.trial_id for trial in self.trials if trial.state == "done"})
+
+    @property
+    def trials_planned(self) -> int:
+        """All trials, each once."""
+        return len({trial.trial_id for trial in self.trials})
 
     @property
     def problems(self) -> tuple[TrialLine, ...]:
@@ -185,7 +202,8 @@ def summarise(results: Results) -> Table:
     rows = tuple(
         Row(
             arm=arm.name,
-            changes=arm.changes,
+            changes=arm.overrides,
+            preset=arm.preset,
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
             over_reference=_over_reference(scores, ids, arm.name, ablation.reference, shared),

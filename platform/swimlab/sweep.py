@@ -18,8 +18,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from swimlab.cluster import Slots
+from swimlab.once import HeldElsewhere
 from swimlab.plan import TrialSpec
-from swimlab.progress import SweepProgress
+from swimlab.progress import HELD, SweepProgress
 from swimlab.run_times import Wave
 from swimlab.search.course import Course
 from swimlab.search.proposals import Proposals
@@ -136,7 +137,11 @@ def _trial(
         tune.report({OBJECTIVE: 0.0, **values})
 
     began_s = time.monotonic()
-    metrics = run_trial(spec, store, slots, micro_batch, report)
+    try:
+        metrics = run_trial(spec, store, slots, micro_batch, report, patient=False)
+    except HeldElsewhere:
+        tune.report({OBJECTIVE: 0.0, "stage": HELD, "of": spec.trial_id})
+        return
     done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
     tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), **done})
 

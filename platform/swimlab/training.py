@@ -33,7 +33,7 @@ from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.live import Report, both
 from swimlab.liveness import Heartbeat
-from swimlab.once import run_once
+from swimlab.once import HeldElsewhere, run_once
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
@@ -72,14 +72,17 @@ def run_trial(
     report: Report,
     gate: Gate | None = None,
     pruner: Any = None,
+    patient: bool = True,
 ) -> dict[str, float]:
-    """The trial's final metrics, from the store when it has a record already (also when somebody else is running it:
-    then this waits). A failure is written into the attempt and raised.
+    """The trial's final metrics, from the store when it has a record already. While somebody else is running it this
+    waits or, not `patient`, raises HeldElsewhere. A failure is written into the attempt and raised.
 
     With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
     store = SweepStore(store_uri)
 
     def waiting() -> None:
+        if not patient:
+            raise HeldElsewhere(spec.trial_id)
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
 

@@ -1,30 +1,30 @@
-"""Clips and source archives of a store that no committed trial refers to."""
+"""Clips and source archives of a store that no result refers to: neither a record nor a pruned trial."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
 from swim.recipe import Recipe
 from swimlab import identity
 from swimlab.backends import StoreError
-from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
 
 
 def unused_code(store: SweepStore) -> dict[str, int]:
-    """Source archives that no record names: path → bytes."""
-    used = {f"code/{record.code_fingerprint}.tar.gz" for record in store.records().values()}
+    """Source archives that no result names: path → bytes."""
+    used = {f"code/{result['code_fingerprint']}.tar.gz" for result in _results(store).values()}
     return {path: size_bytes for path, size_bytes in store.backend.sizes("code").items() if path not in used}
 
 
 def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
-    """Folder → file → bytes of the data sets that no committed trial would read with the code as it is now, in the
-    order in which to delete. Raises StoreError for a record whose recipe this code cannot read."""
-    needed = {f"clips/{fingerprint}" for fingerprint in _needed(store.records())}
+    """Folder → file → bytes of the data sets that no result would need, were it run again with the code as it is now,
+    in the order in which to delete. Raises StoreError for a recipe that this code cannot read."""
+    needed = {f"clips/{fingerprint}" for fingerprint in _needed(_results(store))}
     folders: dict[str, dict[str, int]] = defaultdict(dict)
     found = store.backend.sizes("clips")
     # The manifest first: without it nobody takes the rest for whole.
@@ -35,17 +35,24 @@ def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
     return folders
 
 
-def _needed(records: Mapping[str, TrialRecord]) -> set[str]:
+def _results(store: SweepStore) -> dict[str, dict[str, Any]]:
+    """Where → what records and pruned trials (`swimlab.search.rungs.PrunedRecord`) say alike."""
+    found = {f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()}
+    pruned = store.backend.read_many(store.list_files("pruned"))
+    return found | {path: json.loads(data) for path, data in pruned.items()}
+
+
+def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
     needed: dict[tuple[str, str], str] = {}
-    for trial_id, record in records.items():
-        key = (json.dumps(record.recipe.get("data"), sort_keys=True), record.data_fingerprint)
+    for path, result in results.items():
+        key = (json.dumps(result["recipe"].get("data"), sort_keys=True), result["data_fingerprint"])
         if key not in needed:
             try:
-                data = Recipe.model_validate(record.recipe).data
+                data = Recipe.model_validate(result["recipe"]).data
             except ValidationError as error:
                 raise StoreError(
-                    f"trial {trial_id}: its recipe is of other code ({error.error_count()} fields), so which clips it "
-                    "needs cannot be said; collect clips with the code that wrote it, or delete its record"
+                    f"{path}: its recipe is of other code ({error.error_count()} fields), so which clips it needs "
+                    "cannot be said; collect clips with the code that wrote it, or delete it"
                 ) from error
-            needed[key] = identity.clips_fingerprint(data, record.data_fingerprint)
+            needed[key] = identity.clips_fingerprint(data, result["data_fingerprint"])
     return set(needed.values())

@@ -1,5 +1,6 @@
 """What gc takes and what it never touches, on local disk and on S3."""
 
+import json
 import os
 from pathlib import Path
 
@@ -196,8 +197,12 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
     committed(store, trial_record, "t1", recipe=recipe.model_dump(mode="json"), code_fingerprint="c1")
     for path in (f"clips/{used}/manifest.json", "clips/old/train/part", "clips/old/manifest.json"):
         store.put_create_only(path, b"123")
-    for code in ("c1", "c2"):
+    for code in ("c1", "c2", "c3"):
         store.put_create_only(f"code/{code}.tar.gz", b"12")
+    pruned = {"recipe": recipe.model_dump(mode="json"), "data_fingerprint": "e", "code_fingerprint": "c3"}
+    store.put_create_only("pruned/t9/20.json", json.dumps(pruned).encode())
+    ended_early = identity.clips_fingerprint(recipe.data, "e")
+    store.put_create_only(f"clips/{ended_early}/manifest.json", b"123")
     rules = Rules(clips=True, code=True)
     assert gc.find(store).items == ()
     unfinished = attempted(uri, ME, {}, "t2")
@@ -209,9 +214,9 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
         ("clips/old/manifest.json", "clips/old/train/part"),
     ]
     gc.collect(store, garbage)
-    assert store.list_files("clips") == [f"clips/{used}/manifest.json"]
+    assert store.list_files("clips") == sorted(f"clips/{name}/manifest.json" for name in (used, ended_early))
     committed(store, trial_record, "t3", recipe={"data": {"kind": "unknown"}})
-    with pytest.raises(StoreError, match="trial t3: its recipe is of other code"):
+    with pytest.raises(StoreError, match=r"records/t3\.json: its recipe is of other code"):
         gc.find(store, rules)
 
 

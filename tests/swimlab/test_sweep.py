@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from swim.recipe import Recipe
 from swimlab import Arm, cli, cluster, run_times, steps
 from swimlab import records as rows
 from swimlab.ablation import Ablation
+from swimlab.liveness import Owner
 from swimlab.plan import make_plan
 from swimlab.records import TrialRecord
 from swimlab.settings import Settings
@@ -153,6 +156,36 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
         name: whole.files[name].sha256 for name in DECIDED
     }
     assert resumed["metrics"] == whole.metrics
+
+
+def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:
+    """What another driver holds is left to it while there is other work, and taken over when it gives up."""
+    recipe = nano.recipe(base=False)
+    two = nano.ablation(seeds=(0,), arms=(Arm("a"), Arm("b", {"objective.fusion": "max"})))
+    store = SweepStore(str(tmp_path / "store"))
+    (wave,) = make_plan(two, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves
+    elsewhere = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
+    held = SweepStore(store.uri, owner=elsewhere).claim(wave[0].trial_id)
+    seen: list[set[str]] = []
+
+    def other_driver() -> None:
+        with suppress(KeyboardInterrupt), held.heartbeat(interval_s=1.0):
+            for _ in range(1200):
+                time.sleep(0.2)
+                if store.trial_ids():
+                    break
+            seen.append(store.trial_ids())
+            raise KeyboardInterrupt
+
+    other = threading.Thread(target=other_driver)
+    other.start()
+    assert run(two, store.uri, tmp_path, recipe, concurrency=1) == 0
+    other.join()
+    assert seen == [{wave[1].trial_id}]
+    assert {trial_id: record.attempt for trial_id, record in store.records().items()} == {
+        wave[0].trial_id: 2,
+        wave[1].trial_id: 1,
+    }
 
 
 def test_the_same_sweep_on_s3(
