@@ -36,11 +36,16 @@ def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
     try:
         return CliApp.run(kind, cli_args=list(sys.argv[1:] if argv is None else argv))
     except ValidationError as error:
-        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()]
+        lines = [_mistake(e["loc"], e["msg"]) for e in error.errors()]
     except SettingsError as error:
         lines = [str(error)]
     print("\n".join(lines), file=sys.stderr)
     raise SystemExit(2)
+
+
+def _mistake(flag: tuple[str | int, ...], what: str) -> str:
+    # One of several flags together has no flag of its own: its text names them.
+    return f"--{'.'.join(map(str, flag)).replace('_', '-')}: {what}" if flag else what.removeprefix("Value error, ")
 
 
 def main(ablations: Sequence[Ablation], argv: Sequence[str] | None = None) -> None:

@@ -40,6 +40,7 @@ def estimate_grid(estimate: Estimate, prices: Prices, minutes: float, tokenizer:
     counted = f"counted by {tokenizer}" if tokenizer else "an upper estimate: the tiny tokenizer cuts unknown words up"
     cost, tokens = expected_cost(estimate, prices)
     rejected = sum(estimate.rejected.values())
+    free = estimate.requests and not (prices.prompt or prices.completion)
     rows = [
         ["rows", f"{estimate.rows:,}"],
         ["rejected before anything is asked", f"{rejected:,}"],
@@ -47,7 +48,7 @@ def estimate_grid(estimate: Estimate, prices: Prices, minutes: float, tokenizer:
         ["requests to send", f"{estimate.requests:,}"],
         ["prompt tokens", f"{estimate.prompt_tokens:,} ({counted})"],
         ["completion tokens", f"{tokens:,}"],
-        ["cost", money(cost)],
+        ["cost", "no price given (--price-in, --price-out)" if free else money(cost)],
         ["least duration at the rate limit", duration(60 * minutes) if minutes else "no limit set"],
     ]
     return "Plan", ["what", "expected"], rows
