@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import announce, clips, protocol, provenance, run_times
+from swimlab import announce, clips, protocol, provenance, run_times, tuning
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
@@ -26,6 +26,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
     store = SweepStore(settings.store)
+    plans = tuning.tune(plans, store, settings, console)
     waves = missing(plans, store)
     todo = {spec.trial_id for wave in waves for spec in wave}
     for plan in plans:
@@ -118,7 +119,17 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
             counts.update(prepared.quarantined)
             quarantined += clips.load_quarantine(store, prepared).to_pylist()
     standing = protocol.standing(plan, store)
-    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined), standing)
+    return Results(
+        plan.ablation,
+        plan.recipe,
+        trials,
+        store,
+        dict(counts),
+        wall_s,
+        tuple(quarantined),
+        standing,
+        plan.tuning,
+    )
 
 
 def _arms_table(results: Results) -> pa.Table:

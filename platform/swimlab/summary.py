@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import verdict, wording
+from swimlab import tuning, verdict, wording
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
@@ -54,10 +54,10 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `paper`: the paper's number for
-    the primary metric as it was asked for; `over_reference`: paired difference of the primary metric to the control
-    arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that means the very same trials under
-    this recipe.
+    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `tuned`: what tuning chose for
+    it; `paper`: the paper's number for the primary metric as it was asked for; `over_reference`: paired difference of
+    the primary metric to the control arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that
+    means the very same trials under this recipe.
     """
 
     arm: str
@@ -69,6 +69,7 @@ class Row:
     trials: tuple[TrialLine, ...]
     same_as: str | None = None
     preset: str | None = None
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wall_s(self) -> float:
@@ -196,7 +197,9 @@ def summarise(results: Results) -> Table:
     numerics = _numerics(results)
     trials = tuple(_line(trial, columns) for trial in results.trials)
     scores = values[primary.measured(recipe_name)]
-    shared = same_trials((trial.arm, trial.trial_id) for trial in results.trials)
+    shared = {a.name: a.name for a in ablation.arms}  # an arm that is not tuned yet has no trials
+    shared |= same_trials((trial.arm, trial.trial_id) for trial in results.trials)
+    chosen = {one.arm: one.choice or {} for one in results.tuning}
     ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
     claims = _claims(ablation, scores, shared, ids, comparable, mixed=len(numerics) > 1)
     rows = tuple(
@@ -204,6 +207,7 @@ def summarise(results: Results) -> Table:
             arm=arm.name,
             changes=arm.overrides,
             preset=arm.preset,
+            tuned=chosen.get(arm.name, {}),
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
             over_reference=_over_reference(scores, ids, arm.name, ablation.reference, shared),
@@ -220,7 +224,7 @@ def summarise(results: Results) -> Table:
         recipe_name=recipe_name,
         paper_recipe=ablation.paper.recipe,
         comparable=comparable,
-        caveat=_caveat(results, comparable),
+        caveat=_caveat(results, comparable) + tuning.caveat(ablation, results.tuning, primary.measured(recipe_name)),
         columns=columns,
         rows=rows,
         claims=claims,
