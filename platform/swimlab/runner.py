@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -26,24 +27,25 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
     store = SweepStore(settings.store)
-    plans = tuning.tune(plans, store, settings, console)
-    waves = missing(plans, store)
-    todo = {spec.trial_id for wave in waves for spec in wave}
-    for plan in plans:
-        arm_ids = {spec.trial_id for _, spec in plan.arms}
-        console.print(
-            f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
-            f"{len(todo & set(plan.trial_ids))} to run"
-        )
-    if len(plans) > 1:
-        console.print(f"together {len(todo)} to run")
-    if waves:
-        store.check_writable()
-    for plan in plans:
-        protocol.declare(plan, store)
-        announce.announce(plan, store, todo)
-    if waves:
-        _run(plans, waves, store, settings, console)
+    with ExitStack() as held:
+        plans = tuning.tune(plans, store, settings, console, held)
+        waves = missing(plans, store)
+        todo = {spec.trial_id for wave in waves for spec in wave}
+        for plan in plans:
+            arm_ids = {spec.trial_id for _, spec in plan.arms}
+            console.print(
+                f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
+                f"{len(todo & set(plan.trial_ids))} to run"
+            )
+        if len(plans) > 1:
+            console.print(f"together {len(todo)} to run")
+        if waves:
+            store.check_writable()
+        for plan in plans:
+            protocol.declare(plan, store)
+            announce.announce(plan, store, todo)
+        if waves:
+            _run(plans, waves, store, settings, console)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
     store.write_tables(pa.concat_tables([_arms_table(found) for found in results]))
     return results

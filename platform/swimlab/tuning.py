@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from swimlab.search.space import Axis, Choice, Search
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from rich.console import Console
 
     from swim.recipe import Recipe
@@ -93,11 +94,10 @@ class Tuned:
     @property
     def text(self) -> str:
         """`6 points an arm of optim.lr 0.0005…0.004 (log), on seed 100`."""
-        ranges = [
-            ", ".join(a.values) if isinstance(a, Choice) else f"{a.low:g}…{a.high:g}{' (log)' * a.log}"
+        axes = [
+            f"{a.path} " + (", ".join(a.values) if isinstance(a, Choice) else f"{a.low:g}…{a.high:g}{' (log)' * a.log}")
             for a in self.space
         ]
-        axes = [f"{axis.path} {spread}" for axis, spread in zip(self.space, ranges, strict=True)]
         return f"{self.budget} points an arm of {'; '.join(axes)}, on seed {self.seed}"
 
 
@@ -119,10 +119,8 @@ class ArmTuning:
         """`optim.lr = 0.00123, the best of 6 points` or why there is no choice."""
         failed = f" ({self.failed} failed)" if self.failed else ""
         if self.choice is not None:
-            values = {path: f"{v:.4g}" if isinstance(v, float) else str(v) for path, v in self.choice.items()}
-            return (
-                f"{', '.join(f'{path} = {v}' for path, v in values.items())}, the best of {self.budget} points{failed}"
-            )
+            values = [f"{p} = {f'{v:.4g}' if isinstance(v, float) else v}" for p, v in self.choice.items()]
+            return f"{', '.join(values)}, the best of {self.budget} points{failed}"
         if self.answered < self.budget:
             return f"{self.answered} of {self.budget} points answered{failed}: not planned yet"
         return f"all {self.budget} points failed: cannot be planned"
@@ -145,17 +143,16 @@ def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTun
         if complete and len(course.answers) == search.budget:
             best = max(complete, key=lambda p: (*course.answers[p.number].rank(search), -p.number))
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
-        failed, ids = (
-            len(course.answers) - len(complete),
-            dict.fromkeys(p.spec.trial_id for p in course.points if p.spec),
-        )
+        failed = len(course.answers) - len(complete)
+        ids = dict.fromkeys(point.spec.trial_id for point in course.points if point.spec)
         data = identity.data_fingerprint(own.data, settings.cache)
         found.append(ArmTuning(arm, search.budget, len(course.answers), failed, choice, tuple(ids), data))
     return tuple(found)
 
 
-def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console) -> list[Plan]:
-    """Run what tuning lacks, in one Ray session, and plan again with what it chose; protocols are declared before.
+def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console, held: ExitStack) -> list[Plan]:
+    """Run what tuning lacks and plan again with what it chose; protocols are declared before. A Ray that had to be
+    started is left to `held`: the arms run in it too.
 
     A point that failed is run again, as every failed trial is. Raises like `swimlab.search.runner.execute`.
     """
@@ -173,18 +170,16 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
         # The study is a cache: whoever deletes it gets it again.
         if todo or not store.exists(journal.path(search.name, own.name)):
             work.append((search, own))
-    session: AbstractContextManager[None] = nullcontext()
     if open_points:
         from swimlab import cluster  # Ray, and only now
 
         store.check_writable()
+        cluster.check_durable(store.uri)
         for plan in plans:
             protocol.declare(plan, store)
-        cluster.check_durable(store.uri)
-        session = cluster.session()
-    with session:
-        for search, own in work:
-            runner.execute(search, own, settings, console)
+        held.enter_context(cluster.session())
+    for search, own in work:
+        runner.execute(search, own, settings, console)
     return [make_plan(p.ablation, p.recipe, settings, p.seeds) if p.ablation.tuned else p for p in plans]
 
 

@@ -1,14 +1,31 @@
 """Tuned axes: one budget for every arm, on a seed of its own; declared, resumable, told, never in the table."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned, cli, plan_view, protocol, report, runner
+from swimlab import (
+    Ablation,
+    Arm,
+    Better,
+    Choice,
+    Float,
+    Metric,
+    Paper,
+    Tuned,
+    cli,
+    cluster,
+    plan_view,
+    protocol,
+    report,
+    runner,
+)
 from swimlab.plan import Plan, make_plan
 from swimlab.search import journal
 from swimlab.search.course import Course
@@ -214,19 +231,24 @@ def test_the_protocol_has_space_budget_and_seed_and_tuning_amends_nothing(lab: L
     assert amended.history[-1].results_before >= 6  # whoever saw the points had results
 
 
+@pytest.fixture
+def two_cpus() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    two_cpus: None, lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from swimlab import cluster
-
     lab.recipe = nano.recipe(base=False, steps=2)
     declared = ablation(tuned=Tuned([LR], budget=2, seed=100))
 
     def run() -> int:
         with pytest.raises(SystemExit) as ended:
-            cli.run([declared], lab.settings, lambda: lab.recipe)
+            cli.run([declared], lab.settings.model_copy(update={"concurrency": 1}), lambda: lab.recipe)
         return int(ended.value.code or 0)
 
     assert run() == 0
