@@ -7,7 +7,7 @@ from pydantic import FiniteFloat
 from swim.recipe import Frozen
 from swimlab.ablation import Results
 from swimlab.evidence import Ledger
-from swimlab.summary import Table
+from swimlab.table import Table
 
 SCHEMA_VERSION = 1
 

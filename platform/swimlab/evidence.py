@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from swimlab import verdict
-from swimlab.summary import SelfTest, Table
+from swimlab.table import SelfTest, Table
 from swimlab.wording import duration, mean_ci
 
 ID_DIGITS = 8

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swimlab.evidence import Ledger
-from swimlab.summary import ClaimRow, Row, Table
+from swimlab.table import ClaimRow, Row, Table
 from swimlab.text import arm_name, seeds_done, verdict_text
 from swimlab.wording import NO_VALUE, as_printed, duration, mean_ci, p_value
 

@@ -13,7 +13,8 @@ from swimlab.axis import Axis, axis
 from swimlab.digest import digest
 from swimlab.evidence import Ledger
 from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
-from swimlab.summary import Table, summarise
+from swimlab.summary import summarise
+from swimlab.table import Table
 from swimlab.verdict import Interval
 
 DOTS_PX = 120

@@ -53,7 +53,6 @@ class Tuned:
         """Raises ValueError for an arm that already sets a tuned path, or that a value does not fit."""
         from swim import recipes
 
-        base = recipes.named(ablation.recipe)
         for arm in ablation.arms:
             for path, axis in product(arm.changes, self.space):
                 if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
@@ -61,7 +60,7 @@ class Tuned:
                         f"ablation {ablation.name!r}, arm {arm.name!r} sets {path!r}, and {axis.path!r} is tuned: an "
                         "arm's own value and a chosen one cannot both hold; leave one out"
                     )
-            search, own = self.search(ablation, arm), ablation.resolve(base, arm, self.seed)
+            search, own = self.search(ablation, arm), ablation.resolve(recipes.named(ablation.recipe), arm, self.seed)
             for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
                 search.resolve(own, {path: probe})
 

@@ -25,7 +25,7 @@ def test_a_smoke_counts_requests(
 ) -> None:
     def here(_script: str, flags: dict[str, str], _variables: object) -> list[dict[str, Any]]:
         assert leaderboard.main(settings("worker", *(f"--{name}={value}" for name, value in flags.items()))) == 0
-        return json.loads(capsys.readouterr().out)
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     monkeypatch.setattr(leaderboard.measuring, "fresh_process", here)  # four processes would take most of the time
     assert leaderboard.main(settings("smoke", "--store", str(tmp_path), "--trials", "30", "--newer", "4")) == 0
