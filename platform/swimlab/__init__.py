@@ -6,6 +6,7 @@ The public names are those of an experiment file; importing them starts neither 
 from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
 from swimlab.claims import Above, Better, NotWorse, Trend
 from swimlab.search import Choice, Float, Int, Pruning, Search
+from swimlab.tuning import Tuned
 
 __all__ = [
     "Ablation",
@@ -22,4 +23,5 @@ __all__ = [
     "Pruning",
     "Search",
     "Trend",
+    "Tuned",
 ]

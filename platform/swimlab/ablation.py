@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from swimlab.protocol import Standing
     from swimlab.records import TrialRecord
     from swimlab.store import SweepStore
+    from swimlab.tuning import ArmTuning, Tuned
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -107,7 +108,8 @@ class PlannedTrial:
 class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
-    `recipe` is the default of `--recipe`; `reference` names the control arm, which every arm is also compared with.
+    `recipe` is the default of `--recipe`; `reference` names the control arm, which every arm is also compared with;
+    `tuned`: what every arm chooses for itself before its seeds run.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Ablation:
     recipe: str = "tiny-hard-look"
     reference: str | None = None
     question: str = ""
+    tuned: Tuned | None = None
 
     def __post_init__(self) -> None:
         for name in ("arms", "seeds", "metrics"):
@@ -134,7 +137,9 @@ class Ablation:
             self.contrast(claim)
         base = recipes.named(self.recipe)
         for arm in self.arms:
-            self._resolve(base, arm, int(self.seeds[0]))
+            self.resolve(base, arm, int(self.seeds[0]))
+        if self.tuned:
+            self.tuned.check(self)
 
     @property
     def primary(self) -> Metric:
@@ -148,13 +153,33 @@ class Ablation:
             self._check_known(name, f"claim {claim.text!r}")
         return weights
 
-    def plan(self, recipe: Recipe, seeds: Sequence[int] | None = None) -> tuple[PlannedTrial, ...]:
-        """Arms × seeds, arm by arm. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats."""
+    def plan(
+        self,
+        recipe: Recipe,
+        seeds: Sequence[int] | None = None,
+        chosen_values: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> tuple[PlannedTrial, ...]:
+        """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, what tuning found; an arm of a tuned ablation
+        that is not in it is not planned. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats.
+        """
         chosen = tuple(self.seeds if seeds is None else seeds)
+        values = chosen_values or {}
         self._check_seeds(chosen)
         return tuple(
-            PlannedTrial(arm.name, seed, self._resolve(recipe, arm, seed)) for arm in self.arms for seed in chosen
+            PlannedTrial(arm.name, seed, self.resolve(recipe, arm, seed, values.get(arm.name)))
+            for arm in self.arms
+            if self.tuned is None or arm.name in values
+            for seed in chosen
         )
+
+    def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of one trial, `chosen` being what tuning found. ValueError where the arm does not fit."""
+        try:
+            return recipe.override({**arm.changes, **(chosen or {}), "seed": seed})
+        except ValueError as error:
+            # pydantic spreads its message over lines, with the whole input and a web address.
+            found = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
+            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
 
     def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
         """The experiment file's command line: run (default) | plan | smoke | report. `pages` are further tables, run in
@@ -184,14 +209,11 @@ class Ablation:
             raise ValueError(f"ablation {self.name!r} has no seeds: without replicates there is nothing to compare")
         if len(set(seeds)) != len(seeds):
             raise ValueError(f"ablation {self.name!r} repeats a seed: {list(seeds)}")
-
-    def _resolve(self, recipe: Recipe, arm: Arm, seed: int) -> Recipe:
-        try:
-            return recipe.override({**arm.changes, "seed": seed})
-        except ValueError as error:
-            # pydantic spreads its message over lines, with the whole input and a web address.
-            found = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
-            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
+        if self.tuned and self.tuned.seed in seeds:
+            raise ValueError(
+                f"ablation {self.name!r} is tuned on seed {self.tuned.seed}, which is also one of its seeds "
+                f"{list(seeds)}: choose Tuned(seed=…) among others"
+            )
 
     def _trend_arms(self, claim: Trend) -> list[str]:
         if claim.arms:
@@ -223,7 +245,7 @@ class ArmResult:
 class Results:
     """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
     field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
-    nobody looked."""
+    nobody looked; `tuning`: of each arm, where the ablation is tuned."""
 
     ablation: Ablation
     recipe: Recipe
@@ -233,3 +255,4 @@ class Results:
     wall_s: float
     quarantined: tuple[Mapping[str, Any], ...] = ()
     protocol: Standing | None = None
+    tuning: tuple[ArmTuning, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
@@ -85,6 +86,9 @@ def _command(
     seeds = (0,) if smoke else None if chosen.seeds is None else tuple(range(chosen.seeds))
     planned = []
     for ablation in ablations:
+        if smoke and ablation.tuned:
+            console.print(f"{ablation.name}: a smoke tries the machine, and tunes nothing", highlight=False)
+            ablation = dataclasses.replace(ablation, tuned=None)
         recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
         planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds))
     store = SweepStore(chosen.store)
@@ -120,9 +124,12 @@ def _show(results: Results, console: Console, smoke: bool) -> int:
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]
         console.print(f"{trial.arm} seed {trial.seed}: {why}", style="red", markup=False, soft_wrap=True)
+    untuned = [one for one in results.tuning if one.choice is None]
+    for one in untuned:
+        console.print(f"{one.arm} has no tuned values: {one.text}", style="red", markup=False, soft_wrap=True)
     if smoke and not failed and results.recipe.name == SMOKE_RECIPE:
         return _smoke_verdict(results, console)
-    return 1 if failed else 0
+    return 1 if failed or untuned else 0
 
 
 def _smoke_verdict(results: Results, console: Console) -> int:

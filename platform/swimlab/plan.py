@@ -11,6 +11,7 @@ from swimlab import identity
 from swimlab.ablation import Ablation, PlannedTrial
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.tuning import ArmTuning, look
 
 
 class TrialSpec(Frozen):
@@ -31,12 +32,15 @@ class TrialSpec(Frozen):
 @dataclass(frozen=True)
 class Plan:
     """Named trials: `arms` in the order of the ablation (arms that mean the same share one), and the waves to run them
-    in: whatever a trial starts from comes in an earlier wave."""
+    in: whatever a trial starts from comes in an earlier wave. Of a tuned ablation (`tuning`: each arm) only arms whose
+    values are chosen have trials here."""
 
     ablation: Ablation
     recipe: Recipe
     arms: tuple[tuple[PlannedTrial, TrialSpec], ...]
     waves: tuple[tuple[TrialSpec, ...], ...]
+    seeds: tuple[int, ...]
+    tuning: tuple[ArmTuning, ...] = ()
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
@@ -46,7 +50,8 @@ class Plan:
     @property
     def shared(self) -> dict[str, str]:
         """Arm → the first arm that means the same trials under this recipe, most often itself."""
-        return same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
+        own = {arm.name: arm.name for arm in self.ablation.arms}
+        return own | same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
 
 
 def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -59,7 +64,8 @@ def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:
-    """Resolve and name. Raises ValueError or IdentityError for what cannot run; touches neither Ray nor the store."""
+    """Resolve and name. Raises ValueError or IdentityError for what cannot run; touches no Ray, and the store only to
+    read what an ablation's tuning chose."""
     names: dict[str, TrialSpec] = {}
     measured = ablation.primary.measured(recipe.name)
     if not measured.startswith(METRIC_FAMILIES):
@@ -93,16 +99,18 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
             )
         return names[key]
 
-    arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds))
+    tuning = look(ablation, recipe, settings)
+    values = {one.arm: one.choice for one in tuning if one.choice is not None}
+    arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds, values))
     unique = {spec.trial_id: spec for spec in names.values()}
     depth: dict[str, int] = {}
     for spec in names.values():  # what a trial starts from was named before it
         depth[spec.trial_id] = depth[spec.init_trial_id] + 1 if spec.init_trial_id else 0
     waves = tuple(
         tuple(spec for trial_id, spec in unique.items() if depth[trial_id] == level)
-        for level in range(max(depth.values()) + 1)
+        for level in range(max(depth.values(), default=-1) + 1)
     )
-    return Plan(ablation, recipe, arms, waves)
+    return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuning)
 
 
 def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:

@@ -73,7 +73,7 @@ def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
         totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
         at_a_time=at_a_time,
         unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
-        sensitivity=sensitivity(plan.ablation, len({p.seed for p, _ in plan.arms}), scores, plan.shared),
+        sensitivity=sensitivity(plan.ablation, len(plan.seeds), scores, plan.shared),
         standing=protocol.standing(plan, store),
         results=protocol.results_so_far(plan, store),
         unread=moves.unread,
@@ -96,7 +96,7 @@ def render(seen: Outlook) -> RenderableType:
 
 def lines(seen: Outlook) -> list[str]:
     """All but the table of trials."""
-    said = [*_price(seen), *_moved(seen), *_detectable(seen), f"protocol   {_protocol(seen)}"]
+    said = [*_tuning(seen.plan), *_price(seen), *_moved(seen), *_detectable(seen), f"protocol   {_protocol(seen)}"]
     if seen.unread:
         said.append(f"note       {seen.unread} results in the store are of recipes that this code cannot read")
     return said
@@ -122,6 +122,17 @@ def _trials(seen: Outlook) -> Table:
         row = (spec.trial_id, arm, str(spec.seed), spec.recipe.name, str(spec.recipe.optim.steps), state, time)
         table.add_row(*map(Text, row))
     return table
+
+
+def _tuning(plan: plans.Plan) -> list[str]:
+    if plan.ablation.tuned is None:
+        return []
+    points, answered = sum(one.budget for one in plan.tuning), sum(one.answered for one in plan.tuning)
+    out = [f"tuning     {plan.ablation.tuned.text}; {answered} of {points} answered"]
+    out += [f"           {one.arm}: {one.text}" for one in plan.tuning]
+    if any(one.choice is None for one in plan.tuning):
+        out.append("           trials, time and bytes below are of tuned arms alone, without the tuning itself")
+    return out
 
 
 def _price(seen: Outlook) -> list[str]:

@@ -102,7 +102,7 @@ def content(plan: Plan) -> dict[str, Any]:
     A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
     """
     ablation, name = plan.ablation, plan.recipe.name
-    planned = {trial.seed for trial, _ in plan.arms}
+    planned = set(plan.seeds)
     seeds = set(ablation.seeds) if planned <= set(ablation.seeds) else planned
     recipe = json.loads(canonical(plan.recipe))
     recipe.pop("seed")
@@ -122,10 +122,14 @@ def content(plan: Plan) -> dict[str, Any]:
         "test": TEST,
         "alpha": verdict.ALPHA,
         "recipe": recipe,
-        "data": {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
+        # Known before an arm is tuned: tuning never chooses data.
+        "data": {one.arm: one.data_fingerprint for one in plan.tuning}
+        | {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
     }
     if (budget := getattr(ablation, "budget", None)) is not None:
         declared["budget"] = budget
+    if ablation.tuned is not None:
+        declared["tuned"] = ablation.tuned.declared
     # Through JSON, so that a tuple of the file equals the list that is read back.
     plain: dict[str, Any] = json.loads(canonical_json(to_jsonable_python(declared)))
     return plain
@@ -150,7 +154,7 @@ def declare(plan: Plan, store: SweepStore) -> Standing:
             hash=name,
             declared_at=utc_now(),
             results_before=_results(plan, store, known),
-            trials=tuple(sorted({spec.trial_id for _, spec in plan.arms})),
+            trials=tuple(sorted(_trial_ids(plan))),
             protocol=declared,
         )
         path = f"{_folder(plan.ablation.name, plan.recipe.name)}/{entry.number:04d}.json"
@@ -251,9 +255,14 @@ def _entries(known: Iterable[Declaration]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def _trial_ids(plan: Plan) -> set[str]:
+    """Those of the arms, and the points that they were tuned with: whoever saw those had results."""
+    return {spec.trial_id for _, spec in plan.arms}.union(*(one.trial_ids for one in plan.tuning))
+
+
 def _results(plan: Plan, store: SweepStore, known: Iterable[Declaration]) -> int:
     """Committed trials among those this plan, earlier protocols, or the table as last run are about."""
-    trials = {spec.trial_id for _, spec in plan.arms}.union(*(entry.trials for entry in known))
+    trials = _trial_ids(plan).union(*(entry.trials for entry in known))
     path = f"tables/arms/{plan.ablation.name}.parquet"
     if store.exists(path):
         shown = from_parquet(store.read(path))

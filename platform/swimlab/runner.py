@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import announce, clips, protocol, provenance, run_times
+from swimlab import announce, clips, protocol, provenance, run_times, tuning
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
@@ -26,21 +27,23 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
     store = SweepStore(settings.store)
-    waves = missing(plans, store)
-    todo = {spec.trial_id for wave in waves for spec in wave}
-    for plan in plans:
-        arm_ids = {spec.trial_id for _, spec in plan.arms}
-        console.print(
-            f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
-            f"{len(todo & set(plan.trial_ids))} to run"
-        )
-    if len(plans) > 1:
-        console.print(f"together {len(todo)} to run")
-    if waves:
-        store.check_writable()
-        _run(plans, waves, store, settings, console)
-    else:
-        _declare(plans, store, todo)
+    with ExitStack() as held:
+        plans = tuning.tune(plans, store, settings, console, held)
+        waves = missing(plans, store)
+        todo = {spec.trial_id for wave in waves for spec in wave}
+        for plan in plans:
+            arm_ids = {spec.trial_id for _, spec in plan.arms}
+            console.print(
+                f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
+                f"{len(todo & set(plan.trial_ids))} to run"
+            )
+        if len(plans) > 1:
+            console.print(f"together {len(todo)} to run")
+        if waves:
+            store.check_writable()
+            _run(plans, waves, store, settings, console)
+        else:
+            _declare(plans, store, todo)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
     store.write_tables(pa.concat_tables([_arms_table(found) for found in results]))
     return results
@@ -124,7 +127,17 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
             counts.update(prepared.quarantined)
             quarantined += clips.load_quarantine(store, prepared).to_pylist()
     standing = protocol.standing(plan, store)
-    return Results(plan.ablation, plan.recipe, trials, store, dict(counts), wall_s, tuple(quarantined), standing)
+    return Results(
+        plan.ablation,
+        plan.recipe,
+        trials,
+        store,
+        dict(counts),
+        wall_s,
+        tuple(quarantined),
+        standing,
+        plan.tuning,
+    )
 
 
 def _arms_table(results: Results) -> pa.Table:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import verdict
+from swimlab import tuning, verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
@@ -25,7 +25,9 @@ def summarise(results: Results) -> Table:
     numerics = _numerics(results)
     trials = tuple(_line(trial, columns) for trial in results.trials)
     scores = values[primary.measured(recipe_name)]
-    shared = same_trials((trial.arm, trial.trial_id) for trial in results.trials)
+    shared = {a.name: a.name for a in ablation.arms}  # an arm that is not tuned yet has no trials
+    shared |= same_trials((trial.arm, trial.trial_id) for trial in results.trials)
+    chosen = {one.arm: one.choice or {} for one in results.tuning}
     ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
     claims = _claims(ablation, scores, shared, ids, comparable, mixed=len(numerics) > 1)
     rows = tuple(
@@ -33,6 +35,7 @@ def summarise(results: Results) -> Table:
             arm=arm.name,
             changes=arm.overrides,
             preset=arm.preset,
+            tuned=chosen.get(arm.name, {}),
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
             over_reference=_over_reference(scores, ids, arm.name, ablation.reference, shared),
@@ -49,7 +52,7 @@ def summarise(results: Results) -> Table:
         recipe_name=recipe_name,
         paper_recipe=ablation.paper.recipe,
         comparable=comparable,
-        caveat=_caveat(results, comparable),
+        caveat=_caveat(results, comparable) + tuning.caveat(ablation, results.tuning, primary.measured(recipe_name)),
         columns=columns,
         rows=rows,
         claims=claims,

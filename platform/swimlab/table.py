@@ -50,10 +50,10 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `paper`: the paper's number for
-    the primary metric as it was asked for; `over_reference`: paired difference of the primary metric to the control
-    arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that means the very same trials under
-    this recipe.
+    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `tuned`: what tuning chose for
+    it; `paper`: the paper's number for the primary metric as it was asked for; `over_reference`: paired difference of
+    the primary metric to the control arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that
+    means the very same trials under this recipe.
     """
 
     arm: str
@@ -65,6 +65,7 @@ class Row:
     trials: tuple[TrialLine, ...]
     same_as: str | None = None
     preset: str | None = None
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wall_s(self) -> float:

@@ -1,0 +1,200 @@
+"""Tuned axes: before an ablation's arms run, each gets a search of its own, all with one space, budget and seed.
+
+An arm is what is compared; a tuned parameter is what each arm may choose for itself, on a seed that the table does not
+use. The points are ordinary trials of the store: what is tuned, and how far, is read from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from swimlab.search.space import Axis, Choice, Search
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from rich.console import Console
+
+    from swim.recipe import Recipe
+    from swimlab.ablation import Ablation, Arm
+    from swimlab.plan import Plan
+    from swimlab.settings import Settings
+    from swimlab.store import SweepStore
+
+# An arm that chose its own data or its own ruler could not be compared with the others.
+_SHARED = ("data", "evaluation")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Every arm tries `budget` points of `space`, trained with `seed`, which also seeds the sampler (TPE, nothing
+    pruned). The best by the ablation's primary metric becomes part of that arm, for all seeds of the table.
+
+    Raises ValueError here and in `check`, which Ablation calls at import.
+    """
+
+    space: Sequence[Axis]
+    budget: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "space", tuple(self.space))
+        if self.budget < 2:
+            raise ValueError(f"Tuned(budget={self.budget}): with less than two points nothing is chosen")
+        if shared := [axis.path for axis in self.space if axis.path.split(".")[0] in _SHARED]:
+            raise ValueError(f"Tuned may not choose {', '.join(shared)}: arms share the data and the evaluation")
+
+    def check(self, ablation: Ablation) -> None:
+        """Raises ValueError for an arm that already sets a tuned path, or that a value does not fit."""
+        from swim import recipes
+
+        for arm in ablation.arms:
+            for path, axis in product(arm.changes, self.space):
+                if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
+                    raise ValueError(
+                        f"ablation {ablation.name!r}, arm {arm.name!r} sets {path!r}, and {axis.path!r} is tuned: an "
+                        "arm's own value and a chosen one cannot both hold; leave one out"
+                    )
+            search, own = self.search(ablation, arm), ablation.resolve(recipes.named(ablation.recipe), arm, self.seed)
+            for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
+                search.resolve(own, {path: probe})
+
+    def search(self, ablation: Ablation, arm: Arm) -> Search:
+        """The search of one arm; its study is named after both."""
+        name = re.sub(r"[^a-z0-9_-]+", "-", arm.name.lower()).strip("-")
+        if name != arm.name:  # "Mean" and "mean" are two arms
+            name = f"{name}-{hashlib.sha256(arm.name.encode()).hexdigest()[:8]}".strip("-")
+        return Search(
+            name=f"{ablation.name}-tuning-{name}",
+            space=self.space,
+            objectives=(ablation.primary,),
+            budget=self.budget,
+            question=f"which values does arm {arm.name!r} of {ablation.name} get?",
+            recipe=ablation.recipe,
+            seed=self.seed,
+            pruning=None,
+        )
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """For the protocol."""
+        space = {
+            axis.path: {"kind": type(axis).__name__}
+            | {one.name: getattr(axis, one.name) for one in fields(axis) if one.name != "path"}
+            for axis in self.space
+        }
+        return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE"}
+
+    @property
+    def text(self) -> str:
+        """`6 points an arm of optim.lr 0.0005…0.004 (log), on seed 100`."""
+        axes = [
+            f"{a.path} " + (", ".join(a.values) if isinstance(a, Choice) else f"{a.low:g}…{a.high:g}{' (log)' * a.log}")
+            for a in self.space
+        ]
+        return f"{self.budget} points an arm of {'; '.join(axes)}, on seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ArmTuning:
+    """How far an arm's tuning is. `answered` of `budget` points ended, `failed` of them without a result; `choice`:
+    path → value of the best, None while points are open and where none has a result. `trial_ids`: the points so far."""
+
+    arm: str
+    budget: int
+    answered: int
+    failed: int
+    choice: Mapping[str, Any] | None
+    trial_ids: tuple[str, ...]
+    data_fingerprint: str
+
+    @property
+    def text(self) -> str:
+        """`optim.lr = 0.00123, the best of 6 points` or why there is no choice."""
+        failed = f" ({self.failed} failed)" if self.failed else ""
+        if self.choice is not None:
+            values = [f"{p} = {f'{v:.4g}' if isinstance(v, float) else v}" for p, v in self.choice.items()]
+            return f"{', '.join(values)}, the best of {self.budget} points{failed}"
+        if self.answered < self.budget:
+            return f"{self.answered} of {self.budget} points answered{failed}: not planned yet"
+        return f"all {self.budget} points failed: cannot be planned"
+
+
+def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
+    """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
+    if ablation.tuned is None:
+        return ()  # and no Optuna is imported
+    from swimlab import identity
+    from swimlab.search.course import Course
+    from swimlab.store import SweepStore
+
+    found, store = [], SweepStore(settings.store)
+    for arm, search, own in _searches(ablation, recipe):
+        course = Course(search, own, store, settings.cache, retry=False)
+        course.todo()
+        complete = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
+        choice = None
+        if complete and len(course.answers) == search.budget:
+            best = max(complete, key=lambda p: (*course.answers[p.number].rank(search), -p.number))
+            choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
+        failed = len(course.answers) - len(complete)
+        ids = dict.fromkeys(point.spec.trial_id for point in course.points if point.spec)
+        data = identity.data_fingerprint(own.data, settings.cache)
+        found.append(ArmTuning(arm, search.budget, len(course.answers), failed, choice, tuple(ids), data))
+    return tuple(found)
+
+
+def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console, held: ExitStack) -> list[Plan]:
+    """Run what tuning lacks and plan again with what it chose; protocols are declared before. A Ray that had to be
+    started is left to `held`: the arms run in it too.
+
+    A point that failed is run again, as every failed trial is. Raises like `swimlab.search.runner.execute`.
+    """
+    if not any(plan.ablation.tuned for plan in plans):
+        return list(plans)
+    from swimlab import protocol
+    from swimlab.plan import make_plan
+    from swimlab.search import journal, runner
+    from swimlab.search.course import Course
+
+    open_points, work = 0, []
+    for _, search, own in [one for plan in plans for one in _searches(plan.ablation, plan.recipe)]:
+        todo = Course(search, own, store, settings.cache, retry=True).todo()
+        open_points += len(todo)
+        # The study is a cache: whoever deletes it gets it again.
+        if todo or not store.exists(journal.path(search.name, own.name)):
+            work.append((search, own))
+    if open_points:
+        from swimlab import cluster  # Ray, and only now
+
+        store.check_writable()
+        cluster.check_durable(store.uri)
+        for plan in plans:
+            protocol.declare(plan, store)
+        held.enter_context(cluster.session())
+    for search, own in work:
+        runner.execute(search, own, settings, console)
+    return [make_plan(p.ablation, p.recipe, settings, p.seeds) if p.ablation.tuned else p for p in plans]
+
+
+def _searches(ablation: Ablation, recipe: Recipe) -> list[tuple[str, Search, Recipe]]:
+    """Arm, its search, and the arm's own recipe, which the search varies."""
+    if (tuned := ablation.tuned) is None:
+        return []
+    return [(a.name, tuned.search(ablation, a), ablation.resolve(recipe, a, tuned.seed)) for a in ablation.arms]
+
+
+def caveat(ablation: Ablation, tuning: Sequence[ArmTuning], metric: str) -> str:
+    """How each arm was tuned, in a sentence of the table's caveat; "" where nothing is tuned."""
+    if ablation.tuned is None or not tuning:
+        return ""
+    arms = "; ".join(f"{one.arm}: {one.text}" for one in tuning)
+    return (
+        f" Every arm is tuned alone with the same budget, {ablation.tuned.text} (not in this table), by {metric} on "
+        f"the held-out clips that are scored here: {arms}."
+    )
