@@ -101,7 +101,7 @@ def check_pruned(store: SweepStore, trials: int) -> None:
     assert store.records() == {}
     assert [path.rpartition("/")[2] for path in store.list_files("pruned")] == ["2.json"] * trials
     left = [path.split("/")[3] for path in store.list_files("attempts")]
-    assert set(left) <= {"claim", "heartbeat", "steps"}
+    assert set(left) <= {"claim", "heartbeat", "progress", "steps"}
 
 
 def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_path: Path) -> None:
