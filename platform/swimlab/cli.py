@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
@@ -12,8 +12,8 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
+from swimlab import index, plan_view, report, runner, text
 from swimlab import plan as plans
-from swimlab import plan_view, report, runner, text
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
@@ -55,12 +55,17 @@ def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Re
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
     Ctrl-C.
     """
+    guarded(chosen.store, lambda console: _command(ablations, chosen, recipe, console))
+
+
+def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
+    """Exits with what `command` returns, with 1 and one line for what the user can mend, with 130 on Ctrl-C."""
     # A log is as wide as a table needs; only a terminal has a width of its own.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        code = _command(ablations, chosen, recipe, console)
+        code = command(console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
+        console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
     except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -103,7 +108,9 @@ def _show(results: Results, console: Console, smoke: bool) -> int:
         )
     if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
         console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
-    console.print(f"store  {results.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
+    where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index.PAGE}"}
+    lines = "\n".join(f"{name:6} {address}" for name, address in where.items())
+    console.print(lines, soft_wrap=True, highlight=False)
     failed = [trial for trial in results.trials if trial.record is None]
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]

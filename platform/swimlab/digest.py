@@ -7,7 +7,7 @@ from pydantic import FiniteFloat
 from swim.recipe import Frozen
 from swimlab.ablation import Results
 from swimlab.evidence import Ledger
-from swimlab.summary import Table
+from swimlab.table import Table
 
 SCHEMA_VERSION = 1
 
@@ -108,7 +108,7 @@ def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
         claims=tuple(claims),
         arms=tuple(arms),
         seeds=table.seeds,
-        planned=len({trial.trial_id for trial in table.trials}),
+        planned=table.trials_planned,
         done={trial.trial_id: trial.wall_s for trial in table.trials if trial.state == "done"},
         protocol=table.protocol.text if table.protocol else "",
         amended=bool(table.protocol and table.protocol.amended),

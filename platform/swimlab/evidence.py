@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from swimlab import verdict
-from swimlab.summary import SelfTest, Table
+from swimlab.table import SelfTest, Table
 from swimlab.wording import duration, mean_ci
 
 ID_DIGITS = 8
@@ -164,10 +164,10 @@ def how_to_run(store_uri: str) -> str:
         return (
             "import duckdb, fsspec\n\n"
             "# Credentials and AWS_ENDPOINT_URL come from where every AWS tool takes them.\n"
-            'duckdb.register_filesystem(fsspec.filesystem("s3"))\n'
-            'duckdb.sql("""a query from this page""").show()'
+            'duck = duckdb.connect()\nduck.register_filesystem(fsspec.filesystem("s3"))\n'
+            'duck.sql(r"""a query from this page""").show()'
         )
-    return 'import duckdb\n\nduckdb.sql("""a query from this page""").show()\n# or: duckdb < query.sql'
+    return 'import duckdb\n\nduckdb.sql(r"""a query from this page""").show()\n# or: duckdb < query.sql'
 
 
 class _Trials:

@@ -18,7 +18,7 @@ from swimlab.store import SweepStore
 from swimlab.verdict import Verdict
 
 PAGE = "reports/index.html"
-DIGEST = "summary.json"
+DIGEST = "table.json"
 DRAWING_PX = 150
 VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
 
@@ -46,7 +46,11 @@ def write_index(store: SweepStore) -> str:
             digests[path.removesuffix(DIGEST)] = Digest.model_validate_json(data)
         except ValidationError:
             unreadable.append(path)
-    others = [p for p in pages if p.endswith("/index.html") and p.removesuffix("index.html") not in digests]
+    others = [
+        path
+        for path in pages
+        if path.endswith("/index.html") and path != PAGE and path.removesuffix("index.html") not in digests
+    ]
     html = render_index(store.uri, entries(digests), [p.removeprefix("reports/") for p in others], unreadable)
     store.backend.replace(PAGE, html.encode())
     return f"{store.uri}/{PAGE}"

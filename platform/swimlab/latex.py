@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swimlab.evidence import Ledger
-from swimlab.summary import ClaimRow, Row, Table
+from swimlab.table import ClaimRow, Row, Table
 from swimlab.text import arm_name, seeds_done, verdict_text
 from swimlab.wording import NO_VALUE, as_printed, duration, mean_ci, p_value
 
@@ -89,7 +89,7 @@ def _row(table: Table, ledger: Ledger, index: int, row: Row) -> list[str]:
     cell = row.cells[table.primary]
     cells = [tex(arm_name(row))]
     if table.printed:
-        cells.append(tex(as_printed(row.paper)))
+        cells.append(tex(as_printed(row.paper, table.paper_digits)))
     cells.append(_cited(mean_ci(cell.interval), ledger.id("cell", index, table.primary)))
     if table.claims:
         judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].text})" for i in row.claims[:2]]

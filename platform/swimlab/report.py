@@ -13,7 +13,8 @@ from swimlab.axis import Axis, axis
 from swimlab.digest import digest
 from swimlab.evidence import Ledger
 from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
-from swimlab.summary import Table, summarise
+from swimlab.summary import summarise
+from swimlab.table import Table
 from swimlab.verdict import Interval
 
 DOTS_PX = 120
@@ -22,7 +23,7 @@ QUARANTINED_ROWS = 200
 
 
 def write_report(results: Results) -> str:
-    """Writes reports/<ablation>/<recipe>/{index.html, report.md, report.tex, summary.json} into the store, replacing
+    """Writes reports/<ablation>/<recipe>/{index.html, report.md, report.tex, table.json} into the store, replacing
     what is there, then the index over all tables; the page's address."""
     folder = f"reports/{results.ablation.name}/{results.recipe.name}"
     for name, content in write(results).items():
@@ -52,6 +53,7 @@ def render_html(results: Results, table: Table, ledger: Ledger) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["short"] = wording.short
     environment.globals.update(
         number=wording.number, mean_ci=wording.mean_ci, p_value=wording.p_value, duration=wording.duration,
         as_printed=wording.as_printed,

@@ -13,16 +13,12 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from swim.recipe import DataConfig, ShapesWorld
-from swimlab import announce, clips, identity, protocol, provenance, run_times
+from swimlab import announce, clips, protocol, provenance, run_times
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
-
-NAMED_ARMS = 8
-HELD_POLL_S = 2.0
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
@@ -59,8 +55,7 @@ def _run(
     settings: Settings,
     console: Console,
 ) -> None:
-    from swimlab import cluster, pipeline, sweep  # Ray, and only now
-    from swimlab.progress import SweepProgress
+    from swimlab.floor import floor  # Ray, and only now
 
     # What Tune and the progress show of a trial: the primary metric of the first plan that it is in.
     measured = {
@@ -69,57 +64,16 @@ def _run(
         for wave in plan.waves
         for spec in wave
     }
-    cluster.check_durable(store.uri)
     started_at, began_s, took = provenance.utc_now(), time.monotonic(), list[Wave]()
-    with cluster.session(), SweepProgress(console) as progress:
-        slots = cluster.slots(
-            workers=settings.workers,
-            gpu=settings.gpu,
-            concurrency=settings.concurrency,
-            shard=settings.shard,
-            decode_cpus=settings.decode_cpus,
-        )
-        # Before the data, which may take long: the files must still be those that named the trials.
-        for spec in {s.code_fingerprint: s for wave in waves for s in wave}.values():
-            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
-        needed: dict[str, DataConfig] = {s.clips_fingerprint: s.recipe.data for wave in waves for s in wave}
-        for fingerprint, data in needed.items():
-            pipeline.prepare(
-                data,
-                fingerprint,
-                store,
-                settings.cache,
-                progress.stage,
-                max_quarantined_share=settings.max_quarantined_share,
-                store_clips=settings.clips == "store" or isinstance(data, ShapesWorld),
-                max_clips_bytes=settings.max_clips_gb * 1e9,
-            )
+    with floor(store, settings, console) as ground:
+        specs = [spec for wave in waves for spec in wave]
+        ground.archive(specs)
+        ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
         prepared_s = time.monotonic()
         for wave in waves:
             done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
             ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
-            if not ready:
-                continue
-            while ready:
-                progress.wave(_summary(ready), len(ready))
-                took.append(
-                    sweep.run_wave(
-                        ready,
-                        primary=measured,
-                        store=store.uri,
-                        slots=slots,
-                        micro_batch=settings.micro_batch,
-                        progress=progress,
-                    )
-                )
-                # What other drivers were running by then comes last: by now it has a record, or they died.
-                ready = [spec for spec in ready if spec.trial_id in progress.held()]
-                while ready and all(store.held(spec.trial_id) for spec in ready):
-                    progress.stage("waiting for other drivers", 0, 0)
-                    time.sleep(HELD_POLL_S)
-        if not cluster.whole():
-            held = "some of the cluster's resources are still held, by this run or by other jobs"
-            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+            took += ground.run(ready, measured)
     run_times.write(
         store,
         RunTimes(
@@ -130,11 +84,6 @@ def _run(
             waves=tuple(took),
         ),
     )
-
-
-def _summary(wave: Sequence[TrialSpec]) -> str:
-    arms = list(dict.fromkeys(spec.arm for spec in wave))
-    return ", ".join(arms[:NAMED_ARMS]) + (f" and {more} more" if (more := len(arms) - NAMED_ARMS) > 0 else "")
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:

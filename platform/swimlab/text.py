@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab import evidence
-from swimlab.summary import ClaimRow, Column, Row, Table
+from swimlab.table import ClaimRow, Column, Row, Table
 from swimlab.wording import as_printed, duration, mean_ci, p_value, seeds_needed
 
 VERDICT_STYLE = {
@@ -88,7 +88,7 @@ def render_markdown(table: Table) -> str:
     body = [
         [
             arm_name(row),
-            *([as_printed(row.paper)] if table.printed else ()),
+            *([as_printed(row.paper, table.paper_digits)] if table.printed else ()),
             *(_cited(mean_ci(cell.interval), ledger.id("cell", i, j)) for j, cell in enumerate(row.cells)),
             *([_cited(mean_ci(row.over_reference, signed=True), ledger.id("reference", i))] if table.reference else ()),
             seeds_done(table, row),
@@ -153,7 +153,7 @@ def _rows_grid(table: Table) -> Grid:
     for title in ("seeds", "cost"):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [arm_name(row), *([as_printed(row.paper)] if table.printed else ())]
+        cells = [arm_name(row), *([as_printed(row.paper, table.paper_digits)] if table.printed else ())]
         seen = [mean_ci(cell.interval) for cell in row.cells]
         seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
         cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower

@@ -1,5 +1,7 @@
 """How numbers are written, one rule for the page, Markdown and the terminal."""
 
+from collections.abc import Iterable
+
 from swimlab.verdict import Interval, Outcome, Verdict
 
 NO_VALUE = "–"
@@ -13,9 +15,14 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
-def as_printed(value: float | None) -> str:
-    """The paper's own digits."""
-    return NO_VALUE if value is None else f"{value:g}".replace("-", "−")
+def decimals(values: Iterable[float]) -> int:
+    """The most digits after the point that any of the values is written with."""
+    return max((len(f"{value:g}".partition(".")[2]) for value in values), default=0)
+
+
+def as_printed(value: float | None, digits: int) -> str:
+    """The paper's own digits: as many after the point as its column has."""
+    return NO_VALUE if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def mean_ci(seen: Interval | None, signed: bool = False) -> str:
@@ -50,3 +57,9 @@ def seeds_needed(outcome: Outcome) -> str:
 def moment(iso: str) -> str:
     """`2026-01-05 10:00 UTC` of a time as records hold it; a dash for none."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else NO_VALUE
+
+
+def short(value: object, signs: int) -> str:
+    """A recipe's value that would not fit under an arm's name, cut at its end."""
+    text = str(value)
+    return text if len(text) <= signs else f"{text[: signs - 1]}…"

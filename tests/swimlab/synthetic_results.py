@@ -80,7 +80,7 @@ def film_frames(nouns: tuple[str, ...], sharpness: float, seed: int, steps: tupl
 
 def committed(
     ablation: Ablation,
-    folder: Path,
+    folder: Path | str,
     metrics: Callable[[str, int], Mapping[str, float]],
     *,
     nouns: tuple[str, ...] = ("lemon", "plum"),
@@ -92,9 +92,11 @@ def committed(
     steps: int = 40,
     filmed: tuple[int, ...] = (),
     same: Mapping[str, str] = {},
+    seedless: tuple[str, ...] = (),
 ) -> Results:
     """Results of every planned trial, but for those that failed or are missing. `filmed`: steps with maps, none without
-    a film; `same`: arm → the arm above it whose trials it is."""
+    a film; no curves without `steps`, no maps without `nouns`; `same`: arm → the arm above it whose trials it is;
+    `seedless`: arms that are one trial under every seed."""
     store = SweepStore(str(folder))
     recipe = recipes.named(ablation.recipe)
     if recipe_name:
@@ -102,16 +104,19 @@ def committed(
     trials = []
     for planned in ablation.plan(recipe):
         arm, seed = planned.arm, planned.seed
-        trial_id = hashlib.sha256(f"{same.get(arm, arm)}/{seed}".encode()).hexdigest()[:32]
+        run = f"{same.get(arm, arm)}/{0 if arm in seedless else seed}"
+        trial_id = hashlib.sha256(run.encode()).hexdigest()[:32]
         record = store.record(trial_id)
         if record is None and (arm, seed) not in failures and (arm, seed) not in missing:
             attempt = store.claim(trial_id)
             assert attempt is not None
             values = dict(metrics(arm, seed))
             sharpness = min(0.98, max(0.05, next(iter(values.values()))))
-            attempt.put("metrics.parquet", to_parquet(metrics_table(curve(steps, 1 - sharpness, seed))))
+            if steps:
+                attempt.put("metrics.parquet", to_parquet(metrics_table(curve(steps, 1 - sharpness, seed))))
             maps = [overlay(noun, sharpness, seed * 31 + i, i) for i, noun in enumerate(nouns)]
-            attempt.put("overlays.parquet", to_parquet(overlays_table(maps)))
+            if maps:
+                attempt.put("overlays.parquet", to_parquet(overlays_table(maps)))
             if filmed:
                 frames = film_frames(nouns, sharpness, seed * 31, filmed)
                 attempt.put("film.parquet", to_parquet(film_table(frames)))

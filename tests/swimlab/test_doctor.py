@@ -248,6 +248,13 @@ def test_ctrl_c_and_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "[bold]no such recipe" in capsys.readouterr().out
 
 
+def test_a_mistyped_videos_folder_is_no_missing_video(tmp_path: Path) -> None:
+    chosen = Doctor(annotations=["a.json"], videos=str(tmp_path / "clps"), store=str(tmp_path / "store"))
+    with pytest.raises(ValueError, match=r"no folder .*clps: --videos is"):
+        examine(chosen, Console(file=io.StringIO()))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_and_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWIMLAB_STORE", "s3://bucket/prefix")

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, pictures, plots, report
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, pictures, plots, report
 from swimlab.axis import axis
 from swimlab.backends import StoreError
 from swimlab.wording import duration, number, p_value
@@ -105,6 +105,17 @@ def test_every_row_claim_trial_and_picture_is_there(page, results):
     assert "train.lr" not in read.text
 
 
+def test_every_number_opens(page, results):
+    read = Reader(page)
+    opened = [attrs["popovertarget"] for tag, attrs in read.tags if tag == "button"]
+    there = [attrs["id"] for tag, attrs in read.tags if "popover" in attrs]
+    assert set(opened) == set(there)
+    assert len(there) == len(set(there))
+    # Three arms: two metrics and the cost each, two differences to the control, one claim, A/A.
+    assert len(opened) == 3 * 3 + 2 + 2 * 1 + 1
+    assert f"swimlab replay {results.trials[0].trial_id} --store {results.store.uri}" in read.text
+
+
 def test_rendering_twice_gives_the_same_bytes(page, results):
     assert report.write(results)["index.html"] == page
 
@@ -116,7 +127,10 @@ def test_reports_are_written_into_the_store_and_overwritten(results):
     assert results.store.list_files("reports/fusion/tiny-hard-look") == [
         "reports/fusion/tiny-hard-look/index.html",
         "reports/fusion/tiny-hard-look/report.md",
+        "reports/fusion/tiny-hard-look/report.tex",
+        "reports/fusion/tiny-hard-look/table.json",
     ]
+    assert b"tiny-hard-look/index.html" in results.store.read("reports/index.html")
 
 
 def test_the_snippet_reads_the_same_numbers(page, results, capsys):
@@ -148,6 +162,45 @@ def test_the_a_a_row_stands_even_where_the_paper_claims_nothing(tmp_path, result
     ablation = dataclasses.replace(results.ablation, paper=Paper(""))
     fresh = committed(ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5 + seed / 9, "answer.accuracy": 0.5})
     assert "A/A: mean" in Reader(report.write(fresh)["index.html"]).text
+
+
+def test_arms_that_are_one_trial_say_so(tmp_path, results):
+    fresh = committed(
+        results.ablation,
+        tmp_path,
+        lambda arm, seed: {"attention.ap": 0.5 + seed / 9, "answer.accuracy": 0.5},
+        nouns=(),
+        steps=0,
+        same={"pool": "mean"},
+    )
+    files = report.write(fresh)
+    assert "= mean (one trial)" in Reader(files["index.html"]).text
+    assert "nothing to compare" in Reader(files["index.html"]).text
+    assert "6/6" in Reader(files["index.html"]).text
+    assert "pool = mean" in files["report.tex"]
+
+
+def test_a_trend_shows_its_curve_and_says_why_there_is_none(tmp_path):
+    def named(seeds):
+        return Ablation(
+            name="data",
+            arms=[Arm(f"{share}", {"data.fraction": share}) for share in (0.25, 0.5, 1.0)],
+            seeds=seeds,
+            metrics=(Metric("attention.ap", primary=True),),
+            paper=Paper("Figure 4", claims=(Trend("fraction"),)),
+        )
+
+    def doubling(arm, seed):
+        return {"attention.ap": 0.5 + 0.1 * np.log2(float(arm)) + 0.01 * seed}
+
+    drawn = Reader(report.write(committed(named((0, 1)), tmp_path, doubling, nouns=(), steps=0))["index.html"])
+    assert "Twice the data adds 0.1 [" in drawn.text
+    assert "attention.ap along data.fraction" in drawn.text
+    gap = frozenset({("0.5", 0), ("0.5", 1)})
+    bare = Reader(
+        report.write(committed(named((0, 1)), tmp_path / "gap", doubling, missing=gap, nouns=(), steps=0))["index.html"]
+    )
+    assert "No curve: a curve needs at least three amounts" in bare.text
 
 
 def test_a_damaged_file_is_an_error_not_a_gap_in_the_page(tmp_path, results):

@@ -107,6 +107,8 @@ def examine(chosen: Doctor, console: Console) -> int:
     from swimlab.store import SweepStore
 
     exam, recipe = chosen.exam()
+    if exam.videos and "://" not in exam.videos and not Path(exam.videos).is_dir():
+        raise ValueError(f"no folder {exam.videos}: --videos is what the rows' video paths are relative to")
     name = chosen.report_name
     store = SweepStore(chosen.store)
     cluster.check_durable(store.uri)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 
 from optuna.trial import TrialState
@@ -13,9 +12,6 @@ from rich.table import Table
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab import cli
-from swimlab.backends import StoreError
-from swimlab.clips import PipelineError
-from swimlab.closure import IdentityError
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search
@@ -36,16 +32,7 @@ def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = 
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the search needs, with 130 on
     Ctrl-C.
     """
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
-        code = _command(search, chosen, recipe, console)
-    except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
-        code = 130
-    except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        code = 1
-    raise SystemExit(code)
+    cli.guarded(chosen.store, lambda console: _command(search, chosen, recipe, console))
 
 
 def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab import wording
+from swimlab.index import write_index
 from swimlab.search import findings, journal, plots
 from swimlab.search.runner import Found
 from swimlab.text import md, md_grid
@@ -36,11 +37,12 @@ class Line:
 
 
 def write_report(found: Found) -> str:
-    """Writes reports/<search>/<recipe>/{index.html, report.md} into the store, replacing what is there; the page's
-    address."""
+    """Writes reports/<search>/<recipe>/{index.html, report.md} into the store, replacing what is there, then the
+    index over all pages; the page's address."""
     folder = f"reports/{found.search.name}/{found.recipe.name}"
     for name, content in write(found).items():
         found.store.backend.replace(f"{folder}/{name}", content.encode())
+    write_index(found.store)
     return f"{found.store.uri}/{folder}/index.html"
 
 

@@ -152,76 +152,43 @@ def _confirmed(course: Course, store: SweepStore, settings: Settings) -> list[Co
 
 
 def _run(course: Course, store: SweepStore, settings: Settings, console: Console) -> None:
-    from swimlab import cluster, pipeline, sweep  # Ray, and only now
-    from swimlab.progress import SweepProgress
+    from swimlab import sweep  # Ray, and only now
+    from swimlab.floor import floor
 
     search, recipe = course.search, course.recipe
-
-    def archive(spec: TrialSpec) -> None:
-        path = f"code/{spec.code_fingerprint}.tar.gz"
-        if not store.exists(path):
-            store.put_create_only(path, identity.source_archive(spec.recipe))
-
-    cluster.check_durable(store.uri)
-    with cluster.session(), SweepProgress(console) as progress:
-        slots = cluster.slots(
-            workers=settings.workers,
-            gpu=settings.gpu,
-            concurrency=settings.concurrency,
-            shard=settings.shard,
-            decode_cpus=settings.decode_cpus,
-        )
+    objective = search.objectives[0].measured(recipe.name)
+    with floor(store, settings, console) as ground:
         base_specs = bases(recipe, settings)
-        for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]:
-            fingerprint = identity.clips_fingerprint(data, identity.data_fingerprint(data, settings.cache))
-            pipeline.prepare(
-                data,
-                fingerprint,
-                store,
-                settings.cache,
-                progress.stage,
-                max_quarantined_share=settings.max_quarantined_share,
-                store_clips=settings.clips == "store" or isinstance(data, ShapesWorld),
-                max_clips_bytes=settings.max_clips_gb * 1e9,
-            )
+        ground.prepare(
+            {
+                identity.clips_fingerprint(data, identity.data_fingerprint(data, settings.cache)): data
+                for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]
+            }
+        )
 
-        def wave(specs: list[TrialSpec]) -> None:
-            if not specs:
-                return
-            for spec in specs:
-                archive(spec)
-            progress.wave(", ".join(dict.fromkeys(spec.arm for spec in specs)), len(specs))
-            sweep.run_wave(
-                specs,
-                primary={spec.trial_id: search.objectives[0].measured(recipe.name) for spec in specs},
-                store=store.uri,
-                slots=slots,
-                micro_batch=settings.micro_batch,
-                progress=progress,
-            )
+        def run(specs: list[TrialSpec]) -> None:
+            ground.archive(specs)
+            ground.run(specs, {spec.trial_id: objective for spec in specs})
 
         done = store.records(spec.trial_id for spec in base_specs)
         for spec in base_specs:
             if spec.trial_id in done:
                 continue
-            wave([spec])
+            run([spec])
             if spec.trial_id not in store.records([spec.trial_id]):
                 why = store.failures([spec.trial_id]).get(spec.trial_id, {"error": "it was not run to its end"})
                 raise ValueError(f"{spec.recipe.name}, which every point starts from, failed: {why['error']}")
         if course.todo():
-            progress.wave(f"{search.name}: points", search.budget)
+            ground.progress.wave(f"{search.name}: points", search.budget)
             sweep.run_search(
                 course,
-                before=archive,
+                before=lambda spec: ground.archive([spec]),
                 store=store.uri,
-                slots=slots,
+                slots=ground.slots,
                 micro_batch=settings.micro_batch,
-                progress=progress,
+                progress=ground.progress,
             )
-        wave(_unconfirmed(course, store, settings))
-        if not cluster.whole():
-            held = "some of the cluster's resources are still held, by this run or by other jobs"
-            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+        run(_unconfirmed(course, store, settings))
 
 
 def _arms_table(found: Found) -> pa.Table:

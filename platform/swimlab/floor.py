@@ -1,0 +1,95 @@
+"""What tables and searches stand on while they run: a Ray, the slots of its machines, and the data prepared.
+
+Imports Ray: only a run that has something to do imports this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from swim.recipe import DataConfig, ShapesWorld
+from swimlab import cluster, identity, pipeline, sweep
+from swimlab.cluster import Slots
+from swimlab.plan import TrialSpec
+from swimlab.progress import SweepProgress
+from swimlab.run_times import Wave
+from swimlab.settings import Settings
+from swimlab.store import SweepStore
+
+NAMED_ARMS = 8
+HELD_POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class Floor:
+    store: SweepStore
+    settings: Settings
+    slots: Slots
+    progress: SweepProgress
+
+    def archive(self, specs: Iterable[TrialSpec]) -> None:
+        """Keep the sources behind these trials. Before anything long: the files must still be those that named them."""
+        for spec in {spec.code_fingerprint: spec for spec in specs}.values():
+            path = f"code/{spec.code_fingerprint}.tar.gz"
+            if not self.store.exists(path):
+                self.store.put_create_only(path, identity.source_archive(spec.recipe))
+
+    def prepare(self, needed: Mapping[str, DataConfig]) -> None:
+        """Clips fingerprint → data set: read, decoded and stored, unless it is. Raises PipelineError."""
+        for fingerprint, data in needed.items():
+            pipeline.prepare(
+                data,
+                fingerprint,
+                self.store,
+                self.settings.cache,
+                self.progress.stage,
+                max_quarantined_share=self.settings.max_quarantined_share,
+                store_clips=self.settings.clips == "store" or isinstance(data, ShapesWorld),
+                max_clips_bytes=self.settings.max_clips_gb * 1e9,
+            )
+
+    def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[Wave]:
+        """See `sweep.run_wave`. What other drivers were running by then comes last: it has a record, or they died."""
+        took = []
+        while specs:
+            arms = list(dict.fromkeys(spec.arm for spec in specs))
+            more = f" and {len(arms) - NAMED_ARMS} more" if len(arms) > NAMED_ARMS else ""
+            self.progress.wave(", ".join(arms[:NAMED_ARMS]) + more, len(specs))
+            took.append(
+                sweep.run_wave(
+                    specs,
+                    primary=primary,
+                    store=self.store.uri,
+                    slots=self.slots,
+                    micro_batch=self.settings.micro_batch,
+                    progress=self.progress,
+                )
+            )
+            specs = [spec for spec in specs if spec.trial_id in self.progress.held()]
+            while specs and all(self.store.held(spec.trial_id) for spec in specs):
+                self.progress.stage("waiting for other drivers", 0, 0)
+                time.sleep(HELD_POLL_S)
+        return took
+
+
+@contextmanager
+def floor(store: SweepStore, settings: Settings, console: Console) -> Iterator[Floor]:
+    """Raises PlanError when a trial cannot fit the cluster. Says so when resources are still held at the end."""
+    cluster.check_durable(store.uri)
+    with cluster.session(), SweepProgress(console) as progress:
+        slots = cluster.slots(
+            workers=settings.workers,
+            gpu=settings.gpu,
+            concurrency=settings.concurrency,
+            shard=settings.shard,
+            decode_cpus=settings.decode_cpus,
+        )
+        yield Floor(store, settings, slots, progress)
+        if not cluster.whole():
+            held = "some of the cluster's resources are still held, by this run or by other jobs"
+            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")

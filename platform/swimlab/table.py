@@ -1,0 +1,181 @@
+"""The table of an ablation as data: what every rendering (HTML, Markdown, LaTeX, terminal) shows and none computes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from swimlab import wording
+from swimlab.protocol import Standing
+from swimlab.verdict import Interval, Outcome
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the table: `name` as the experiment asks, `measured` as the records hold it under this recipe."""
+
+    name: str
+    measured: str
+    primary: bool
+
+    @property
+    def standin(self) -> bool:
+        return self.name != self.measured
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm under one metric: seed → value, and the t interval over seeds (None without a value)."""
+
+    values: Mapping[int, float]
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks; `values`
+    are the table's metrics as recorded."""
+
+    arm: str
+    seed: int
+    trial_id: str
+    state: str
+    problem: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `paper`: the paper's number for
+    the primary metric as it was asked for; `over_reference`: paired difference of the primary metric to the control
+    arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that means the very same trials under
+    this recipe.
+    """
+
+    arm: str
+    changes: Mapping[str, Any]
+    paper: float | None
+    cells: tuple[Cell, ...]
+    over_reference: Interval | None
+    claims: tuple[int, ...]
+    trials: tuple[TrialLine, ...]
+    same_as: str | None = None
+    preset: str | None = None
+
+    @property
+    def wall_s(self) -> float:
+        return math.fsum(t.wall_s for t in self.trials)
+
+    @property
+    def cpu_s(self) -> float:
+        return math.fsum(t.cpu_s for t in self.trials)
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A judged claim: of each seed, the sum over arms of `weights` times the primary metric, minus `above`."""
+
+    text: str
+    weights: Mapping[str, float]
+    above: float
+    margin: float
+    outcome: Outcome
+    seeds: tuple[int, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(self.weights)
+
+    @property
+    def label(self) -> str:
+        """The verdict as printed: MIXED where none may be given."""
+        return str(self.outcome.verdict) if self.outcome.verdict else "MIXED"
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The A/A row: `arm` against itself on other seeds (verdict.a_a_differences)."""
+
+    arm: str
+    interval: Interval
+
+    @property
+    def text(self) -> str:
+        if self.interval.low is None or self.interval.high is None:
+            return "one difference, no interval: three seeds are needed"
+        return (
+            "no difference" if self.interval.low <= 0 <= self.interval.high else "a difference: do not trust this table"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
+    `caveat`: what this table may be quoted for, in plain words."""
+
+    name: str
+    title: str
+    question: str
+    recipe_name: str
+    paper_recipe: str
+    comparable: bool
+    caveat: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[ClaimRow, ...]
+    self_test: SelfTest | None
+    reference: str | None
+    seeds: tuple[int, ...]
+    numerics: tuple[Mapping[str, str | int], ...]
+    quarantine: Mapping[str, int]
+    notes: tuple[str, ...]
+    wall_s: float
+    trials: tuple[TrialLine, ...] = field(default=())
+    protocol: Standing | None = None
+
+    @property
+    def mixed(self) -> bool:
+        """Trials of more than one numerics class: numbers are shown, verdicts are not."""
+        return len(self.numerics) > 1
+
+    @property
+    def primary(self) -> int:
+        return next(i for i, column in enumerate(self.columns) if column.primary)
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper prints a number for any row."""
+        return any(row.paper is not None for row in self.rows)
+
+    @property
+    def paper_digits(self) -> int:
+        """Digits after the point in the paper's column."""
+        return wording.decimals(row.paper for row in self.rows if row.paper is not None)
+
+    @property
+    def tested(self) -> int:
+        """Over how many claims Holm's correction runs."""
+        return sum(claim.outcome.p_holm is not None for claim in self.claims)
+
+    @property
+    def trials_wall_s(self) -> float:
+        """All trials together, those that arms share once."""
+        return math.fsum({trial.trial_id: trial.wall_s for trial in self.trials}.values())
+
+    @property
+    def trials_done(self) -> int:
+        """Trials with a record, those that arms share once."""
+        return len({trial.trial_id for trial in self.trials if trial.state == "done"})
+
+    @property
+    def trials_planned(self) -> int:
+        """All trials, each once."""
+        return len({trial.trial_id for trial in self.trials})
+
+    @property
+    def problems(self) -> tuple[TrialLine, ...]:
+        return tuple(trial for trial in self.trials if trial.problem or trial.state != "done")
