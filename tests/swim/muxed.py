@@ -1,6 +1,8 @@
 """Small video files of every kind, made here; each frame carries its number in its pixels."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -48,9 +50,21 @@ def number(frame_HWC: np.ndarray, width: int = 128) -> int:
     return sum(int(rows[:, int((bit + 0.5) * step)].mean() > 127) << bit for bit in range(BITS))
 
 
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """As root SVT-AV1 makes the thread that encodes a real-time one, for good: all that a test run starts afterwards
+    (Ray, its workers) would then starve the machine, decoders of its own included."""
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if (os.sched_getscheduler(0), os.sched_getparam(0)) != (policy, priority):
+            os.sched_setscheduler(0, policy, priority)
+
+
 def write(path: Path, make: Make = Make()) -> Path:
     """Encodes frames 0, 1, 2, … into `path`."""
-    with av.open(str(path), "w") as container:
+    with ordinary_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(make.codec, rate=make.rate, options=make.options)
         stream.height, stream.width, stream.pix_fmt = make.height, make.width, make.pix_fmt
         if make.times:

@@ -1,5 +1,6 @@
 """Where decoding may begin, read from coded pictures."""
 
+import os
 from pathlib import Path
 
 import av
@@ -67,3 +68,8 @@ def test_unknown_codecs_are_never_trusted() -> None:
     assert not one_picture_each("mpeg4", 7)
     assert one_picture_each("mpeg4", 50)
     assert one_picture_each("h264", 7)
+
+
+def test_encoding_leaves_this_process_an_ordinary_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", Make("libsvtav1", "mp4", frames=3, options={"preset": "12"}))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
