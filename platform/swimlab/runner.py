@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -20,6 +20,9 @@ from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+
+if TYPE_CHECKING:
+    from swimlab.floor import Floor
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
@@ -71,18 +74,13 @@ def _run(
         for wave in plan.waves
         for spec in wave
     }
-    started_at, began_s, took = provenance.utc_now(), time.monotonic(), list[Wave]()
+    started_at, began_s = provenance.utc_now(), time.monotonic()
     with floor(store, settings, console) as ground:
         # Not before the plan is known to fit: a refused one leaves no file.
         _declare(plans, store, {spec.trial_id for wave in waves for spec in wave})
-        specs = [spec for wave in waves for spec in wave]
-        ground.archive(specs)
-        ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
+        _prepare(ground, waves)
         prepared_s = time.monotonic()
-        for wave in waves:
-            done = store.records(s.init_trial_id for s in wave if s.init_trial_id)
-            ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
-            took += ground.run(ready, measured)
+        took = _train(ground, waves, measured)
     run_times.write(
         store,
         RunTimes(
@@ -93,6 +91,21 @@ def _run(
             waves=tuple(took),
         ),
     )
+
+
+def _prepare(ground: Floor, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
+    specs = [spec for wave in waves for spec in wave]
+    ground.archive(specs)
+    ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
+
+
+def _train(ground: Floor, waves: tuple[tuple[TrialSpec, ...], ...], measured: Mapping[str, str]) -> list[Wave]:
+    took = []
+    for wave in waves:
+        done = ground.store.records(s.init_trial_id for s in wave if s.init_trial_id)
+        ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
+        took += ground.run(ready, measured)
+    return took
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:

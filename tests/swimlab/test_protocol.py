@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,11 +199,14 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
     settings = Settings(store=str(tmp_path), cache=tmp_path / "cache")
     store = SweepStore(str(tmp_path))
 
-    def train(plan, waves, store, settings, console):
+    def train(ground, waves, measured):
         assert store.list_files("protocols"), "a trial began before its protocol was written"
         commit(store, trial_record, [spec.trial_id for wave in waves for spec in wave])
+        return []
 
-    monkeypatch.setattr(runner, "_run", train)
+    monkeypatch.setattr(runner, "_train", train)
+    monkeypatch.setattr(runner, "_prepare", lambda ground, waves: None)
+    monkeypatch.setattr("swimlab.floor.floor", lambda store, settings, console: nullcontext())
     plan = planned(recipe=nano.recipe(base=False))
     table = summarise(runner.execute([plan], settings, Console(quiet=True))[0])
     assert "declared before any result" in text.render_terminal(table)
