@@ -45,7 +45,8 @@ class AnnouncedClaim(Frozen):
 
 
 class Announcement(Frozen):
-    """One run of an ablation on a recipe. `metric`: what its claims are about, as records name it."""
+    """One run of an ablation on a recipe, or of a search. `metric`: what its claims are about, as records name it.
+    `unproposed`: how many points a search has yet to think of; None for an ablation."""
 
     schema_version: int = 1
     experiment: str
@@ -54,6 +55,7 @@ class Announcement(Frozen):
     metric: str
     claims: tuple[AnnouncedClaim, ...]
     trials: tuple[AnnouncedTrial, ...]
+    unproposed: int | None = None
 
 
 def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
@@ -95,7 +97,12 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
             for arm, seed, spec in bases + rows
         ),
     )
-    path = checked_path(f"{FOLDER}/{ablation.name}/{recipe}.json")
+    write(announcement, store)
+
+
+def write(announcement: Announcement, store: SweepStore) -> None:
+    """Replaces the one before. Raises StoreError when the store cannot be written."""
+    path = checked_path(f"{FOLDER}/{announcement.experiment}/{announcement.recipe}.json")
     store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
 
 

@@ -1,4 +1,4 @@
-"""What the index page knows of a table: a small JSON beside the table's page, so that the index rereads no record."""
+"""What the index page knows of a page: a small JSON beside it, so that the index rereads no record."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ class ArmDigest(Frozen):
     high: FiniteFloat | None
     seeds: int
     evidence: str
+
+
+class PageDigest(Frozen):
+    """A page that is no table, a search say: what the index prints of it. `findings` are sentences."""
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    question: str
+    findings: tuple[str, ...]
 
 
 class Digest(Frozen):

@@ -8,7 +8,7 @@ from typing import Any
 
 from swim.evaluation.types import Overlay
 from swimlab import scaling
-from swimlab.ablation import ArmResult, Results
+from swimlab.ablation import Ablation, ArmResult, Results
 from swimlab.claims import Trend
 from swimlab.film import Film, film
 from swimlab.pictures import Strip, strips
@@ -50,12 +50,10 @@ def pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
 
 
 def sharpening(results: Results) -> tuple[int | None, Film | None]:
-    """The control beside SWIM: the reference arm, and the arm of preset `paper` (else the first arm that is not the
-    reference), of the lowest seed that most of the two were filmed under. None where no trial was filmed."""
+    """The control beside SWIM: the reference arm and the `claimed` one, of the lowest seed that most of the two were
+    filmed under. None where no trial was filmed."""
     ablation = results.ablation
-    others = [arm for arm in ablation.arms if arm.name != ablation.reference]
-    ours = next((arm for arm in others if arm.preset == "paper"), others[0] if others else None)
-    wanted = [name for name in (ablation.reference, ours.name if ours else None) if name is not None]
+    wanted = [name for name in (ablation.reference, claimed(ablation)) if name is not None]
     trials = [t for t in _done(results, "film.parquet") if t.arm in wanted and "overlays.parquet" in _files(t)]
     if not trials:
         return None, None
@@ -67,6 +65,16 @@ def sharpening(results: Results) -> tuple[int | None, Film | None]:
         if arm in by_arm
     }
     return seed, film(_overlays(results, next(iter(by_arm.values()))), frames)
+
+
+def claimed(ablation: Ablation) -> str | None:
+    """The arm that stands for SWIM: that of preset `paper`, else the one that the claims speak for most, the first of
+    equals; never the reference. None where there is no other arm."""
+    others = [arm for arm in ablation.arms if arm.name != ablation.reference]
+    if ours := next((arm for arm in others if arm.preset == "paper"), None):
+        return ours.name
+    contrasts = [ablation.contrast(claim) for claim in ablation.paper.claims]
+    return max((a.name for a in others), key=lambda name: sum(c.get(name, 0.0) for c in contrasts), default=None)
 
 
 def trends(results: Results) -> list[TrendFit]:

@@ -1,25 +1,28 @@
-"""reports/index.html: every table of a store on one page, from the small JSON that each report leaves."""
+"""reports/index.html: every table and search of a store on one page, from the small JSON that each report leaves."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from swimlab import wording
 from swimlab.axis import Axis, axis
-from swimlab.digest import Digest
+from swimlab.digest import Digest, PageDigest
 from swimlab.plots import arm_colours
 from swimlab.store import SweepStore
 from swimlab.verdict import Verdict
 
 PAGE = "reports/index.html"
 DIGEST = "table.json"
+OTHER_DIGEST = "page.json"
 DRAWING_PX = 150
+T = TypeVar("T", bound=BaseModel)
 VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
 
 
@@ -38,22 +41,29 @@ def write_index(store: SweepStore) -> str:
     """Writes reports/index.html, replacing what is there; its address. Two drivers at once: the last one to read wins,
     and the next report of any of them puts that right."""
     pages = store.list_files("reports")
-    paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{DIGEST}")]
-    digests: dict[str, Digest] = {}
     unreadable: list[str] = []
-    for path, data in sorted(store.backend.read_many(paths).items()):
-        try:
-            digests[path.removesuffix(DIGEST)] = Digest.model_validate_json(data)
-        except ValidationError:
-            unreadable.append(path)
-    others = [
-        path
+    digests = _read(store, pages, DIGEST, Digest, unreadable)
+    described = _read(store, pages, OTHER_DIGEST, PageDigest, unreadable)
+    others = {
+        path.removeprefix("reports/"): described.get(path.removesuffix("index.html"))
         for path in pages
         if path.endswith("/index.html") and path != PAGE and path.removesuffix("index.html") not in digests
-    ]
-    html = render_index(store.uri, entries(digests), [p.removeprefix("reports/") for p in others], unreadable)
+    }
+    html = render_index(store.uri, entries(digests), others, unreadable)
     store.backend.replace(PAGE, html.encode())
     return f"{store.uri}/{PAGE}"
+
+
+def _read(store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unreadable: list[str]) -> dict[str, T]:
+    """Folder → digest; what cannot be read is added to `unreadable`."""
+    found: dict[str, T] = {}
+    paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{name}")]
+    for path, data in sorted(store.backend.read_many(paths).items()):
+        try:
+            found[path.removesuffix(name)] = kind.model_validate_json(data)
+        except ValidationError:
+            unreadable.append(path)
+    return found
 
 
 def entries(digests: dict[str, Digest]) -> list[Entry]:
@@ -85,8 +95,10 @@ def tally(rows: Sequence[Entry]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
-def render_index(uri: str, rows: Sequence[Entry], others: Sequence[str], unreadable: Sequence[str]) -> str:
-    """The page; its links are relative, so that a copied folder works."""
+def render_index(
+    uri: str, rows: Sequence[Entry], others: Mapping[str, PageDigest | None], unreadable: Sequence[str]
+) -> str:
+    """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
     environment = Environment(
         loader=PackageLoader("swimlab", "templates"),
         autoescape=True,

@@ -1,8 +1,8 @@
 """Live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
 
 A look costs, on S3: one listing of recent/ (or of records/ while there is no snapshot), the listings of the attempts
-that have no result yet, one read of each running trial's beat. What cannot change (records, claims, failures) is read
-once.
+that have no result yet, of pruned/ where there is a search, one read of each running trial's beat. What cannot change
+(records, claims, failures) is read once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LISTED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Standing:
-    """A trial and where it stands: `state` is done, running, failed or waiting. `beat_age_s`: by this machine's clock
-    and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
+    """A trial and where it stands: `state` is done, running, failed, pruned or waiting. `beat_age_s`: by this machine's
+    clock and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
 
     trial: AnnouncedTrial
     state: str
@@ -58,7 +58,7 @@ class Experiment:
     @property
     def open(self) -> bool:
         """Is there anything to wait for?"""
-        return any(trial.state in ("running", "waiting") for trial in self.trials)
+        return bool(self.announced.unproposed) or any(trial.state in ("running", "waiting") for trial in self.trials)
 
 
 class Watcher:
@@ -98,6 +98,10 @@ class Watcher:
             if name in names
         )
         standings = {trial_id: self._standing(folder, there[trial_id], beats) for trial_id, folder in folders.items()}
+        if any(one.unproposed is not None for one in plans):
+            for trial_id in {path.split("/")[1] for path in self._store.list_files("pruned")} & undone:
+                if standings.get(trial_id, {}).get("state") != "running":
+                    standings[trial_id] = {"state": "pruned"}
         return [self._experiment(one, standings) for one in plans]
 
     def _read_rows(self) -> None:
@@ -163,16 +167,16 @@ class Watcher:
             for t in one.trials
         )
         claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
-        return Experiment(one, trials, self._left_s(trials), claims)
+        return Experiment(one, trials, self._left_s(trials, one.unproposed), claims)
 
-    def _left_s(self, trials: Sequence[Standing]) -> float | None:
+    def _left_s(self, trials: Sequence[Standing], unproposed: int | None) -> float | None:
         waiting = [t for t in trials if t.state == "waiting"]
         running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
         took = [
             self._rows[t.trial.trial_id]["cost.wall_s"] / max(1, t.trial.steps) for t in trials if t.state == "done"
         ]
         per_step_s = sum(took) / len(took) if took else None
-        if not running or (waiting and per_step_s is None):
+        if not running or unproposed or (waiting and per_step_s is None):
             return None
         left = [t.progress.left_s for t in running.values() if t.progress and t.progress.left_s is not None]
         if not left and not waiting:

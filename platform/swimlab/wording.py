@@ -51,6 +51,8 @@ def seeds_needed(outcome: Outcome) -> str:
     """The seeds column of a claim: only an open question has one."""
     if outcome.verdict is not Verdict.UNDERPOWERED:
         return NO_VALUE
+    if len(outcome.evidence.differences) < 2:
+        return "at least 2"  # no spread yet, so no estimate
     return f"≈ {outcome.seeds_needed}" if outcome.seeds_needed else "out of reach"
 
 

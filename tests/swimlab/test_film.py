@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swimlab import Ablation, Arm, Better, Metric, Paper, film, report
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, exhibits, film, report
 from synthetic_results import committed, film_frames, overlay
 
 NOUNS = ("lemon", "plum", "melon", "apple", "pear")
@@ -85,3 +85,21 @@ def test_the_page_shows_the_control_beside_swim_and_stands_still_where_wanted(tm
     assert 'media="(prefers-reduced-motion: reduce)"' in page
     plain = committed(ablation, tmp_path / "b", lambda arm, seed: {"attention.ap": 0.5}, nouns=(), steps=0)
     assert "How attention sharpens" not in report.write(plain)["index.html"]
+
+
+def test_beside_the_control_stands_the_arm_that_the_claims_speak_for():
+    def of(claims, arms=("a", "b", "off"), **more):
+        return Ablation(
+            name="claimed",
+            arms=[Arm(name, {"objective.mask_weight": i / 10}, **more.get(name, {})) for i, name in enumerate(arms)],
+            seeds=(0,),
+            metrics=(Metric("attention.ap"),),
+            paper=Paper("T", claims=claims),
+            reference="off",
+        )
+
+    assert exhibits.claimed(of([])) == "a"
+    assert exhibits.claimed(of([Better("b", "a")])) == "b"
+    assert exhibits.claimed(of([Better("a", "off"), Better("off", "b"), NotWorse("a", "b", margin=0.1)])) == "a"
+    assert exhibits.claimed(of([Trend("mask_weight")], ("off", "a", "b"))) == "b"
+    assert exhibits.claimed(of([], ("off",))) is None

@@ -105,10 +105,14 @@ def test_a_summary_that_cannot_be_read_is_named_and_other_pages_are_linked(store
     report.write_report(fresh)
     fresh.store.backend.replace("reports/old/tiny/table.json", b'{"schema_version": 9}')
     fresh.store.backend.replace("reports/old/tiny/index.html", b"old")
+    fresh.store.backend.replace("reports/odd/tiny/page.json", b"{}")
+    fresh.store.backend.replace("reports/odd/tiny/index.html", b"odd")
     index.write_index(fresh.store)
     read = page(fresh.store)
-    assert "reports/old/tiny/table.json cannot be read" in read.text
-    assert "old/tiny/index.html" in [attrs["href"] for tag, attrs in read.tags if tag == "a"]
+    linked = [attrs["href"] for tag, attrs in read.tags if tag == "a"]
+    for path, name in (("old/tiny", "table.json"), ("odd/tiny", "page.json")):
+        assert f"reports/{path}/{name} cannot be read" in read.text
+        assert f"{path}/index.html" in linked
 
 
 def test_an_empty_store_has_an_index(tmp_path):

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Choice, Float, Int, Metric, Pruning, Search
+from swimlab import Choice, Float, Int, Metric, Pruning, Search, index
 from swimlab.records import TrialRecord
 from swimlab.search import journal, report, runner
 from swimlab.search.course import Answer, Course, Point
@@ -271,6 +271,13 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     assert html.count(">PRUNED</span>") == sum(a.state == TrialState.PRUNED for _, a in found.points if a)
     assert "on fresh seeds attention.ap" in page["report.md"]
     assert "worth for attention.ap" in page["report.md"]
+
+    report.write_report(found)
+    assert index.PAGE in found.store.list_files("reports")
+    overview = found.store.read(index.PAGE).decode()
+    assert 'href="nano/nano/index.html"' in overview
+    assert "Which &lt;objective&gt; is best?" in overview
+    assert "on fresh seeds attention.ap" in overview
 
 
 def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:

@@ -25,6 +25,7 @@ from swimlab.search.rungs import Gate, Trace, known_rungs
 from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.watching import Watcher
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -108,6 +109,9 @@ def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_p
     recipe, store = nano.recipe(base=False, steps=8), SweepStore(str(tmp_path / "store"))
     assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path) == 0
     check_pruned(store, 2)
+    (watched,) = Watcher(store).look()
+    assert [(t.trial.arm, t.state) for t in watched.trials] == [("point 0", "pruned"), ("point 1", "pruned")]
+    assert not watched.open
     trial_ids = {path.split("/")[1] for path in store.list_files("pruned")}
     assert run(pruned_by(NEVER, 2), tmp_path / "store", recipe, tmp_path) == 0
     assert store.records().keys() == trial_ids

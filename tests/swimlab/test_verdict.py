@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swimlab import calibration, verdict
+from swimlab import calibration, verdict, wording
 from swimlab.calibration import Case, differences, findings
 from swimlab.decision import Finding
 from swimlab.verdict import Evidence, Verdict, a_a_differences, detectable_in_sds, holm, interval, judge
@@ -222,3 +222,13 @@ def test_the_a_a_row_says_no_difference():
             seen = interval(a_a_differences(list(rng.normal(0.6, 0.01, seeds))))
             alarms += not seen.low <= 0 <= seen.high
         assert alarms / TABLES <= rate + SLACK
+
+
+def test_seeds_needed_in_words():
+    def said(*differences, margin=0.0):
+        return wording.seeds_needed(judge([Evidence(differences, margin=margin)])[0])
+
+    assert said(0.1) == "at least 2"
+    assert said(0.001, -0.001, 0.0) == "out of reach"
+    assert said(0.04, -0.01, 0.02).startswith("≈ ")
+    assert said(0.04, 0.0401, 0.0402) == "–"

@@ -101,6 +101,33 @@ def test_verdicts_so_far(store, announced, trial_record) -> None:
     assert half is not None
 
 
+def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:
+    done, pruned, running, waiting = (f"{i:020x}" for i in range(4))
+    trials = tuple(
+        announce.AnnouncedTrial(trial_id=t, arm=f"point {i}", seed=0, steps=8, shown=True)
+        for i, t in enumerate((done, pruned, running, waiting))
+    )
+    one = Announcement(
+        experiment="joint", recipe="nano", announced_at="2026-01-01", metric="m", claims=(), trials=trials, unproposed=3
+    )
+    announce.write(one, store)
+    committed(store, trial_record, done)
+    for trial_id in (pruned, running):  # what an earlier search pruned may run again
+        store.put_create_only(f"pruned/{trial_id}/2.json", b"{}")
+    attempt = store.claim(running)
+    with attempt.heartbeat():
+        (seen,) = Watcher(store).look()
+    assert [t.state for t in seen.trials] == ["done", "pruned", "running", "waiting"]
+    assert "1 of 7 done, 1 pruned, 1 running, 1 waiting, 3 to propose" in screen(seen)
+    assert seen.open
+    assert seen.left_s is None
+    ended = one.model_copy(update={"trials": trials[:2]})
+    announce.write(ended, store)
+    assert Watcher(store).look()[0].open
+    announce.write(ended.model_copy(update={"unproposed": 0}), store)
+    assert not Watcher(store).look()[0].open
+
+
 def test_a_look_costs_few_requests_on_s3(s3_store_uri, trial_record, tmp_path) -> None:
     """Done trials cost nothing; one that waits a listing, one that runs also the read of its beat."""
     store = SweepStore(s3_store_uri)

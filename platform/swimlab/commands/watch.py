@@ -81,9 +81,11 @@ def _open(one: Experiment) -> list[RenderableType]:
 
 
 def _title(one: Experiment) -> Text:
-    total, done = len(one.trials), one.count("done")
-    filled = BAR * done // max(1, total)
-    states = [f"{count} {state}" for state in ("running", "failed", "waiting") if (count := one.count(state))]
+    unproposed = one.announced.unproposed or 0
+    total, done = len(one.trials) + unproposed, one.count("done")
+    filled = BAR * (done + one.count("pruned")) // max(1, total)
+    states = [f"{count} {state}" for state in ("pruned", "running", "failed", "waiting") if (count := one.count(state))]
+    states += [f"{unproposed} to propose"] * bool(unproposed)
     left = f", about {duration(one.left_s)} left" if one.left_s is not None else ""
     return Text.assemble(
         (f"{one.announced.experiment} on {one.announced.recipe}  ", "bold"),

@@ -12,7 +12,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab import wording
-from swimlab.index import write_index
+from swimlab.digest import PageDigest
+from swimlab.index import OTHER_DIGEST, write_index
 from swimlab.search import findings, journal, plots
 from swimlab.search.runner import Found
 from swimlab.text import md, md_grid
@@ -37,8 +38,8 @@ class Line:
 
 
 def write_report(found: Found) -> str:
-    """Writes reports/<search>/<recipe>/{index.html, report.md} into the store, replacing what is there, then the
-    index over all pages; the page's address."""
+    """Writes reports/<search>/<recipe>/{index.html, report.md, page.json}, replacing what is there, then the index over
+    all pages; the page's address."""
     folder = f"reports/{found.search.name}/{found.recipe.name}"
     for name, content in write(found).items():
         found.store.backend.replace(f"{folder}/{name}", content.encode())
@@ -48,7 +49,12 @@ def write_report(found: Found) -> str:
 
 def write(found: Found) -> dict[str, str]:
     """File name → text."""
-    return {"index.html": render_html(found), "report.md": render_markdown(found)}
+    page = PageDigest(title=f"Search {found.search.name}", question=found.search.question, findings=tuple(_said(found)))
+    return {
+        "index.html": render_html(found),
+        "report.md": render_markdown(found),
+        OTHER_DIGEST: page.model_dump_json(indent=1),
+    }
 
 
 def lines(found: Found) -> list[Line]:

@@ -6,6 +6,7 @@ A search that the store can answer wholly never starts Ray.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
-from swimlab import identity
+from swimlab import announce, identity, provenance
 from swimlab.plan import TrialSpec
 from swimlab.records import TrialRecord
 from swimlab.search import journal
@@ -170,6 +171,8 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
             ground.archive(specs)
             ground.run(specs, {spec.trial_id: objective for spec in specs})
 
+        say = _Announcer(course, store, settings)
+        say()
         done = store.records(spec.trial_id for spec in base_specs)
         for spec in base_specs:
             if spec.trial_id in done:
@@ -180,15 +183,53 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
                 raise ValueError(f"{spec.recipe.name}, which every point starts from, failed: {why['error']}")
         if course.todo():
             ground.progress.wave(f"{search.name}: points", search.budget)
+
+            def before(spec: TrialSpec) -> None:
+                ground.archive([spec])
+                say()
+
             sweep.run_search(
                 course,
-                before=lambda spec: ground.archive([spec]),
+                before=before,
                 store=store.uri,
                 slots=ground.slots,
                 micro_batch=settings.micro_batch,
                 progress=ground.progress,
             )
+        say(confirmations(course, settings))
         run(_unconfirmed(course, store, settings))
+
+
+class _Announcer:
+    """Says which trials the search is about whenever it has proposed more of them."""
+
+    def __init__(self, course: Course, store: SweepStore, settings: Settings) -> None:
+        self._course, self._store = course, store
+        self._bases = bases(course.recipe, settings)
+        self._said = -1
+
+    def __call__(self, confirming: Sequence[TrialSpec] = ()) -> None:
+        search, points = self._course.search, self._course.points
+        if self._said == len(points) and not confirming:
+            return
+        self._said = len(points)
+        trials: dict[str, announce.AnnouncedTrial] = {}
+        for spec in (*self._bases, *(point.spec for point in points if point.spec), *confirming):
+            about = {"arm": spec.arm, "seed": spec.seed, "steps": spec.recipe.optim.steps}
+            shown = spec not in self._bases
+            trials.setdefault(spec.trial_id, announce.AnnouncedTrial(trial_id=spec.trial_id, shown=shown, **about))
+        announce.write(
+            announce.Announcement(
+                experiment=search.name,
+                recipe=self._course.recipe.name,
+                announced_at=provenance.utc_now(),
+                metric=search.objectives[0].measured(self._course.recipe.name),
+                claims=(),
+                trials=tuple(trials.values()),
+                unproposed=search.budget - len(points),
+            ),
+            self._store,
+        )
 
 
 def _arms_table(found: Found) -> pa.Table:
