@@ -167,16 +167,17 @@ class Watcher:
             for t in one.trials
         )
         claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
-        return Experiment(one, trials, self._left_s(trials, one.unproposed), claims)
+        left_s = None if one.unproposed else self._left_s(trials)
+        return Experiment(one, trials, left_s, claims)
 
-    def _left_s(self, trials: Sequence[Standing], unproposed: int | None) -> float | None:
+    def _left_s(self, trials: Sequence[Standing]) -> float | None:
         waiting = [t for t in trials if t.state == "waiting"]
         running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
         took = [
             self._rows[t.trial.trial_id]["cost.wall_s"] / max(1, t.trial.steps) for t in trials if t.state == "done"
         ]
         per_step_s = sum(took) / len(took) if took else None
-        if not running or unproposed or (waiting and per_step_s is None):
+        if not running or (waiting and per_step_s is None):
             return None
         left = [t.progress.left_s for t in running.values() if t.progress and t.progress.left_s is not None]
         if not left and not waiting:

@@ -88,10 +88,10 @@ def test_the_page_shows_the_control_beside_swim_and_stands_still_where_wanted(tm
 
 
 def test_beside_the_control_stands_the_arm_that_the_claims_speak_for():
-    def of(claims, arms=("a", "b", "off"), **more):
+    def of(claims, arms=("a", "b", "off")):
         return Ablation(
             name="claimed",
-            arms=[Arm(name, {"objective.mask_weight": i / 10}, **more.get(name, {})) for i, name in enumerate(arms)],
+            arms=[Arm(name, {"objective.mask_weight": i / 10}) for i, name in enumerate(arms)],
             seeds=(0,),
             metrics=(Metric("attention.ap"),),
             paper=Paper("T", claims=claims),

@@ -225,8 +225,8 @@ def test_the_a_a_row_says_no_difference():
 
 
 def test_seeds_needed_in_words():
-    def said(*differences, margin=0.0):
-        return wording.seeds_needed(judge([Evidence(differences, margin=margin)])[0])
+    def said(*differences):
+        return wording.seeds_needed(judge([Evidence(differences)])[0])
 
     assert said(0.1) == "at least 2"
     assert said(0.001, -0.001, 0.0) == "out of reach"

@@ -85,7 +85,7 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
     console.print(
         f"{search.name} on {recipe.name}: {len(course.answers)} of {search.budget} points answered by the store"
     )
-    if waiting or _unconfirmed(course, store, settings):
+    if waiting or _unconfirmed(confirmations(course, settings), store):
         store.check_writable()
         _run(course, store, settings, console)
     return gather(search, recipe, settings, time.monotonic() - started_s)
@@ -136,9 +136,9 @@ def confirmations(course: Course, settings: Settings) -> list[TrialSpec]:
     ]
 
 
-def _unconfirmed(course: Course, store: SweepStore, settings: Settings) -> list[TrialSpec]:
+def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
     """Each trial once: the best point may be the recipe as it is."""
-    wanted = {spec.trial_id: spec for spec in confirmations(course, settings)}
+    wanted = {spec.trial_id: spec for spec in confirming}
     done = store.records(wanted)
     return [spec for trial_id, spec in wanted.items() if trial_id not in done]
 
@@ -171,7 +171,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
             ground.archive(specs)
             ground.run(specs, {spec.trial_id: objective for spec in specs})
 
-        say = _Announcer(course, store, settings)
+        say = _Announcer(course, base_specs, store)
         say()
         done = store.records(spec.trial_id for spec in base_specs)
         for spec in base_specs:
@@ -196,16 +196,16 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
                 micro_batch=settings.micro_batch,
                 progress=ground.progress,
             )
-        say(confirmations(course, settings))
-        run(_unconfirmed(course, store, settings))
+        confirming = confirmations(course, settings)
+        say(confirming)
+        run(_unconfirmed(confirming, store))
 
 
 class _Announcer:
     """Says which trials the search is about whenever it has proposed more of them."""
 
-    def __init__(self, course: Course, store: SweepStore, settings: Settings) -> None:
-        self._course, self._store = course, store
-        self._bases = bases(course.recipe, settings)
+    def __init__(self, course: Course, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
+        self._course, self._bases, self._store = course, base_specs, store
         self._said = -1
 
     def __call__(self, confirming: Sequence[TrialSpec] = ()) -> None:
