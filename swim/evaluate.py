@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swim.data.clips import Clips, as_clips
 from swim.data.encode import Batch, Encoded, NounRow, collate
+from swim.data.non_selective import guesses
 from swim.data.types import Clip, Rle
 from swim.evaluation import metrics
 from swim.evaluation.attributes import attribute_of
@@ -52,7 +53,7 @@ def evaluate(
     domain, heads, fusion and normalisation; both on every patch with a mask. With `evaluation.attributes`,
     `attention_attribute.*` reads the word in front of a noun ("the small lemon"), `attention_its_noun.*` the nouns that
     have one, and `attention_gap.*` is noun minus attribute. `answer.accuracy` counts slot words (where rows have
-    slots), `answer.ceiling` is what answering with the clip's commonest value per slot would score,
+    slots), `answer.ceiling` is what answering with the commonest value of all the clip's objects would score,
     `answer.token_accuracy` counts every answer token.
     """
     scores: list[SampleScore] = []
@@ -232,29 +233,11 @@ def _answers(batch: Batch, lm_head: torch.nn.Module, hidden_BLD: torch.Tensor) -
             SampleScore(**where, turn=-1, metric="answer.token_accuracy", value=float(right_N.mean())),
             SampleScore(**where, turn=-1, metric="answer.loss", value=loss),
         ]
-        guess = _commonest(sample)
-        for turn, slot, positions in sample.slots:
+        for (turn, slot, positions), guessed in zip(sample.slots, guesses(sample.clip.turns), strict=True):
             hit = float(all(right_at[p] for p in positions))
             rows.append(SampleScore(**where, turn=turn, metric=f"answer.accuracy.{slot.name}", value=hit))
-            said = _words(sample, positions)
-            rows.append(
-                SampleScore(
-                    **where, turn=turn, metric=f"answer.ceiling.{slot.name}", value=float(said == guess[slot.name])
-                )
-            )
+            rows.append(SampleScore(**where, turn=turn, metric=f"answer.ceiling.{slot.name}", value=float(guessed)))
     return rows
-
-
-def _words(sample: Encoded, positions: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(sample.input_ids_L[p]) for p in positions)
-
-
-def _commonest(sample: Encoded) -> dict[str, tuple[int, ...]]:
-    """The clip's most frequent value of each slot: the best answer of a model that cannot tell its objects apart."""
-    values: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for _, slot, positions in sample.slots:
-        values[slot.name].append(_words(sample, positions))
-    return {name: max(sorted(set(said)), key=said.count) for name, said in values.items()}
 
 
 def _overlays(seen: list[_Seen], room: int) -> list[Overlay]:

@@ -69,7 +69,7 @@ def render_latex(table: Table, ledger: Ledger) -> str:
     ]
     alignment = "l" + "r" * table.printed + "r" + "p{4.4cm}" * bool(table.claims) + "rr"
     rows = [_row(table, ledger, i, row) for i, row in enumerate(table.rows)]
-    caption = f"{tex(table.title)}: {tex(table.question)} {tex(table.caveat)}"
+    caption = f"{tex(table.title)}: {tex(table.question)} {tex(table.caveat)} {tex(table.replication)}"
     if table.protocol:
         caption += f" Protocol: {tex(table.protocol.text)}."
     lines = [HEAD, *_grid(alignment, heads, rows, caption, f"tab:{table.name}")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from swim.recipe import NLReferFiles, ShapesWorld
+from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
 from swimlab import tuning, verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
@@ -53,6 +53,7 @@ def summarise(results: Results) -> Table:
         paper_recipe=ablation.paper.recipe,
         comparable=comparable,
         caveat=_caveat(results, comparable) + tuning.caveat(ablation, results.tuning, primary.measured(recipe_name)),
+        replication=replication(results.recipe),
         columns=columns,
         rows=rows,
         claims=claims,
@@ -86,6 +87,20 @@ def _caveat(results: Results, comparable: bool) -> str:
     return (
         f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in: only directions are "
         f"compared.{seen}"
+    )
+
+
+def replication(recipe: Recipe) -> str:
+    """What the seeds of a table replicate, and what all of its trials share."""
+    if recipe.init is not None:
+        start = f"one base (the weights of recipe {recipe.init.name})"
+    else:
+        start = "one checkpoint" if isinstance(recipe.model, HubModel) else "one draw of initial weights"
+    lora = " and the adapters' first values" if isinstance(recipe.model, HubModel) and recipe.model.lora else ""
+    return (
+        f"Seeds replicate the order of batches{lora} and nothing else: all trials share {start}, one data draw and one "
+        "test set. The intervals do not cover another base, other data or another machine, where rounding leads to "
+        "another base and some verdicts came out differently."
     )
 
 

@@ -116,7 +116,7 @@ class SelfTest:
 @dataclass(frozen=True)
 class Table:
     """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
-    `caveat`: what this table may be quoted for, in plain words."""
+    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words."""
 
     name: str
     title: str
@@ -125,6 +125,7 @@ class Table:
     paper_recipe: str
     comparable: bool
     caveat: str
+    replication: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     claims: tuple[ClaimRow, ...]

@@ -56,6 +56,7 @@ def terminal(table: Table) -> RenderableType:
     if table.self_test:
         test = table.self_test
         parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))
+    parts.append(Text(table.replication, "dim"))
     if table.protocol:
         parts.append(Text(f"protocol  {table.protocol.text}", "yellow" if table.protocol.amended else ""))
     if table.mixed:
@@ -105,6 +106,7 @@ def render_markdown(table: Table) -> str:
         test = table.self_test
         shown = _cited(mean_ci(test.interval, signed=True), ledger.id("self-test"))
         lines += ["", f"A/A: {md(test.arm)} against itself: {shown}, {test.text}."]
+    lines += ["", md(table.replication)]
     if table.protocol:
         lines += ["", f"Protocol: {md(table.protocol.text)}."]
     if table.mixed:

@@ -201,5 +201,9 @@ def _slots(raw: Any, answer: str, field: str) -> tuple[Slot, ...]:
         if not 0 <= start < end <= len(answer):
             hint = f"start and end count characters of the answer without its tags ({len(answer)})"
             raise DataError(f"[{shown(start)}, {shown(end)}) is outside the answer", field=where, hint=hint)
-        slots.append(Slot(name=plain_text(name, field=f"{where}.name", hint="give a name"), start=start, end=end))
+        commonest = slot.get("commonest")
+        if commonest is not None:
+            commonest = plain_text(commonest, field=f"{where}.commonest", hint="give the value most objects share")
+        name = plain_text(name, field=f"{where}.name", hint="give a name")
+        slots.append(Slot(name=name, start=start, end=end, commonest=commonest))
     return tuple(slots)

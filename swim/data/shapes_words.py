@@ -5,12 +5,11 @@ an outline would leave attention nothing to learn. Every value of an answer is o
 tokenizer, and nothing before it in the sentence depends on it ("moves nowhere", because "stays still" would tell).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 
 from swim.data.markup import strip_tags
-from swim.data.types import Slot, Turn
+from swim.data.types import Slot
 
 # RGB, 0-255. Hues far apart, and `cloud` apart from the grey background by brightness alone.
 NOUNS: Mapping[str, tuple[int, int, int]] = {
@@ -22,7 +21,7 @@ NOUNS: Mapping[str, tuple[int, int, int]] = {
     "cloud": (240, 240, 245),
 }
 # Two sizes and two patterns: three objects then share values so often that answering without looking at the one asked
-# for scores .67, six objects .58 (see `ceiling`). A third pattern would lower both.
+# for scores .67, six objects .58 (`swim.data.non_selective`). A third pattern would lower both.
 SIZES = ("small", "large")
 PATTERNS = ("plain", "striped")
 # One step (down, right), in image coordinates.
@@ -108,22 +107,3 @@ def corpus() -> list[str]:
             texts += [plain(answer(noun, size, pattern, motion, told)[0]) for told in ("", "size", "pattern")]
     texts.append(listing([(noun, SIZES[0], PATTERNS[0], "left") for noun in NOUNS])[0])
     return texts
-
-
-def ceiling(conversations: Sequence[tuple[Turn, ...]]) -> float:
-    """The share of slots answered by each clip's commonest value of that slot name: all that a model can reach which
-    sees the clip but not which object it is asked about. To be printed beside every accuracy.
-
-    Raises ValueError when no turn has a slot.
-    """
-    right = total = 0
-    for turns in conversations:
-        values: dict[str, Counter[str]] = {}
-        for turn in turns:
-            for slot in turn.slots:
-                values.setdefault(slot.name, Counter())[plain(turn.gpt)[slot.start : slot.end]] += 1
-        right += sum(max(counts.values()) for counts in values.values())
-        total += sum(sum(counts.values()) for counts in values.values())
-    if not total:
-        raise ValueError("no turn has a slot: the non-selective ceiling is defined for answers with slots only")
-    return right / total

@@ -5,7 +5,7 @@ Dimensions: N objects, T frames, H × W pixels, C = RGB. Nothing here imports to
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from swim.data import shapes_words as words
+from swim.data.non_selective import commonest
 from swim.data.shapes_draw import DIFFICULTIES, Difficulty, Scene, Split, Thing, calibration_frames, draw
-from swim.data.shapes_words import ceiling
 from swim.recipe import ShapesWorld
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Split",
     "Thing",
     "calibration_frames",
-    "ceiling",
     "draw",
     "encode_mp4",
     "row",
@@ -59,7 +58,9 @@ def row(config: ShapesWorld, split: Split, index: int) -> tuple[dict[str, Any], 
         result["conversations"] = _turn(asked, sentences)
     else:
         ordered = ordered[: config.turns]
-        result["conversations"] = [entry for _, thing in ordered for entry in _refer(thing)]
+        # Over all objects, asked about or not: the best guess of whoever cannot tell which one is meant.
+        guess = {name: commonest([getattr(t, name) for t in scene.objects]) for name in words.VALUES}
+        result["conversations"] = [entry for _, thing in ordered for entry in _refer(thing, guess)]
         # A tag in the question and one in the answer: the same object twice, in reading order.
         tracks = _tracks(scene.masks_NTHW)
         result["annotation"] = [tracks[i] for i, _ in ordered for _ in range(2)]
@@ -97,16 +98,17 @@ def encode_mp4(frames_THWC: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _refer(thing: Thing) -> list[dict[str, Any]]:
+def _refer(thing: Thing, guess: Mapping[str, str]) -> list[dict[str, Any]]:
     asked = words.question(thing.noun, getattr(thing, thing.told) if thing.told else "")
-    return _turn(asked, words.answer(thing.noun, thing.size, thing.pattern, thing.motion, told=thing.told))
+    text, slots = words.answer(thing.noun, thing.size, thing.pattern, thing.motion, told=thing.told)
+    return _turn(asked, (text, tuple(slot.model_copy(update={"commonest": guess[slot.name]}) for slot in slots)))
 
 
 def _turn(asked: str, answer: words.Text) -> list[dict[str, Any]]:
     text, slots = answer
     return [
         {"from": "human", "value": asked},
-        {"from": "gpt", "value": text, "slots": [slot.model_dump() for slot in slots]},
+        {"from": "gpt", "value": text, "slots": [slot.model_dump(exclude_none=True) for slot in slots]},
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from swim.data.markup import strip_tags
 from swim.recipe import Frozen
 
 
@@ -25,11 +26,16 @@ class DataError(Exception):
 
 
 class Slot(Frozen):
-    """A word of an answer that the question does not give away: characters [start, end) of the plain answer."""
+    """A word of an answer that the question does not give away: characters [start, end) of the plain answer.
+
+    `commonest` is the value that most objects of the clip share, where the annotations know them all, the objects that
+    no turn asks about included; None leaves only the turns to count.
+    """
 
     name: str
     start: int
     end: int
+    commonest: str | None = None
 
 
 class Turn(Frozen):
@@ -38,6 +44,10 @@ class Turn(Frozen):
     human: str
     gpt: str
     slots: tuple[Slot, ...] = ()
+
+    def said(self, slot: Slot) -> str:
+        """The answer's word at a slot."""
+        return strip_tags(self.gpt)[0][slot.start : slot.end]
 
 
 class Rle(Frozen):

@@ -165,7 +165,7 @@ def test_driver_and_workers_import_the_uploaded_code(elsewhere: Elsewhere) -> No
 
 def test_an_uploaded_smoke_succeeds(elsewhere: Elsewhere) -> None:
     output = elsewhere.head.shell(UPLOADED + "look.py smoke", cwd=elsewhere.repo)
-    assert "smoke: preset paper points at" in output
+    assert "(the paper's objective) points at" in output
     assert "BROKEN" not in output
     records = SweepStore(str(elsewhere.head.home / "swimlab-store")).records()  # as infra/runtime-env.yaml says
     assert len(records) == 2

@@ -9,8 +9,9 @@ import torch
 
 from swim import models
 from swim.data.masks import decode
+from swim.data.non_selective import ceiling
 from swim.data.samples import parse_row
-from swim.data.shapes_words import ceiling, plain
+from swim.data.shapes_words import plain
 from swim.data.shapes_world import row
 from swim.data.types import Clip
 from swim.evaluate import evaluate, film, summarise

@@ -42,7 +42,7 @@ def test_a_row_becomes_a_sample() -> None:
     assert (sample.file, sample.row, sample.video) == ("folder/nl_refer.json", 7, "videos/clip.mp4")
     assert [turn.human for turn in sample.turns] == ["What does the <ins>dog</ins> do?", "And the <ins>cat</ins>?"]
     assert sample.turns[0].gpt == "The <ins>dog</ins> runs."
-    assert sample.turns[0].slots[0].model_dump() == {"name": "motion", "start": 8, "end": 12}
+    assert sample.turns[0].slots[0].model_dump(exclude_none=True) == {"name": "motion", "start": 8, "end": 12}
     assert [list(track) for track in sample.tracks] == [[3], [3], [0]]
     assert masks.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert (sample.kind, sample.marks, sample.question_type, sample.options) == ("nl-refer", "ins", "", ())

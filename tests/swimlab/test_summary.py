@@ -55,6 +55,8 @@ def test_a_tiny_recipe_is_never_compared_with_the_papers_gap(tmp_path):
     evidence = table.claims[0].outcome.evidence
     assert (table.comparable, evidence.direction_only, evidence.paper_gap) == (False, True, None)
     assert "tiny-hard-look" in table.caveat
+    assert "order of batches and nothing else" in table.replication
+    assert "the weights of recipe tiny-base" in table.replication
     assert "never about a 7B" in table.caveat
     assert text.verdict_text(table.claims[0]) == "REPRODUCED (direction only)"
 

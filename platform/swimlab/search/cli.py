@@ -11,7 +11,7 @@ from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import cli
+from swimlab import cli, smoke
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search
@@ -36,9 +36,9 @@ def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = 
 
 
 def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
-    smoke = chosen.command == "smoke"
-    recipe = own() if own else recipes.named(chosen.recipe or (cli.SMOKE_RECIPE if smoke else search.recipe))
-    if smoke:
+    smokes = chosen.command == "smoke"
+    recipe = own() if own else recipes.named(chosen.recipe or (smoke.RECIPE if smokes else search.recipe))
+    if smokes:
         search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
     elif chosen.seeds is not None:
         # Seeds from 0, as everywhere; the search has its own, the others confirm.

@@ -16,6 +16,7 @@ from swimlab.digest import PageDigest
 from swimlab.index import OTHER_DIGEST, write_index
 from swimlab.search import findings, journal, plots
 from swimlab.search.runner import Found
+from swimlab.summary import replication
 from swimlab.text import md, md_grid
 
 STATE_CLASS = {"COMPLETE": "REPRODUCED", "PRUNED": "SHIFTED", "FAIL": "CONTRADICTED", "NOT_RUN": "NOT_RUN"}
@@ -133,7 +134,7 @@ def caveat(found: Found) -> str:
     words += "; the confirmation below is on seeds that chose nothing." if found.search.confirm else "."
     if found.recipe.model.kind == "tiny":
         words += f" Recipe {found.recipe.name} is a tiny model: this is about the mechanism, never about 7B."
-    return words
+    return f"{words} {replication(found.recipe)}"
 
 
 def terminal(found: Found) -> RenderableType:
