@@ -34,10 +34,14 @@ check: $(STAMP)
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
-	touch $(STAMP)
+	@echo "set-up 1/3: a virtual environment in $(VENV), 5 s"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	@echo "set-up 2/3: torch, at the version in constraints.txt: 200 MB as a CPU build, several GB as a CUDA build, 1 to 10 min"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables torch
+	@echo "set-up 3/3: ray, transformers and 120 more packages, 400 MB, about 2 min"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $(STAMP)
+	@echo "set-up done"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
