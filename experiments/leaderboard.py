@@ -29,6 +29,7 @@ from swimlab.records import Cost, TrialRecord
 from swimlab.rows import as_table
 from swimlab.s3 import S3Backend
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 
 NAME = "leaderboard"
 TITLE, QUESTION = "Leaderboard", "How many requests and seconds is a table of all trials on S3?"
@@ -132,7 +133,7 @@ def fill(uri: str, first: int, last: int, compacted: bool) -> list[dict[str, Any
         for files in (marks, records):
             backend.fs.pipe({f"{backend.root}/{path}": data for path, data in files.items()})
     if compacted:
-        store.write_tables()
+        write_tables(store)
     return []
 
 
@@ -143,7 +144,7 @@ def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
         store.exists("nothing")  # the connection
         sent.clear()
         began_s = time.monotonic()
-        table = store.leaderboard() if chosen.scheme == "snapshot" else as_table(store.records().values())
+        table = leaderboard.leaderboard(store) if chosen.scheme == "snapshot" else as_table(store.records().values())
         time_s = time.monotonic() - began_s
     digest = hashlib.sha256(leaderboard.to_bytes(table.combine_chunks())).hexdigest()
     found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}

@@ -22,10 +22,12 @@ from swim.checkpoint import Checkpoint
 from swim.evaluation.types import MetricPoint
 from swimlab import gc, steps
 from swimlab.attempts import Attempt
+from swimlab.leaderboard import leaderboard
 from swimlab.once import run_once
 from swimlab.records import Cost, Provenance, TrialRecord, metrics_table, to_parquet
 from swimlab.rows import as_table
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 
 STEPS, INTERVAL = 20, 5
 CPU = {"device": "cpu"}
@@ -237,8 +239,8 @@ def judge(storm: Storm) -> Mapping[str, int]:
         if (trial_id, number) in resumed
     ]
     told = {trial_id: nonces for trial_id, nonces in commits.items() if nonces}
-    before = store.leaderboard()
-    store.write_tables()
+    before = leaderboard(store)
+    write_tables(store)
     gc.collect(store, gc.find(store, gc.Rules(unfinished=True)))
     table = as_table(records.values())
     curves = {t: to_parquet(metrics_table(expected(t))) for t in records}
@@ -251,7 +253,7 @@ def judge(storm: Storm) -> Mapping[str, int]:
         "repeated": again + sum(len(set(numbers)) != len(numbers) for numbers in claims.values()),
         "unfinished": len({f"t{n}" for n in range(storm.started())} - set(records)),
         "wrong": sum(store.open_file(trial_id, "metrics.parquet") != curve for trial_id, curve in curves.items()),
-        "unlisted": sum(not found.equals(table) for found in (before, store.leaderboard())),
+        "unlisted": sum(not found.equals(table) for found in (before, leaderboard(store))),
         "garbage": len(gc.find(store, gc.Rules(unfinished=True)).items),
         "most_recomputed": max(recomputed, default=0),
         "drivers_that_ran": len({pid for pid, what, *_ in lines if what == "committed"}),

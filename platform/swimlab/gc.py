@@ -15,7 +15,7 @@ from typing import Literal
 
 from swim.recipe import Frozen
 from swimlab.attempts import COLLECTED, DROPPED, dropped_note, folder_of
-from swimlab.leaderboard import Recent, mark_path
+from swimlab.leaderboard import Recent, leaderboard, mark_path
 from swimlab.provenance import utc_now
 from swimlab.records import TrialRecord
 from swimlab.store import Ended, SweepStore
@@ -200,7 +200,7 @@ def _of_unfinished(
 
 
 def _bases(store: SweepStore) -> set[str]:
-    return {trial_id for trial_id in store.leaderboard()["init_trial_id"].to_pylist() if trial_id}
+    return {trial_id for trial_id in leaderboard(store)["init_trial_id"].to_pylist() if trial_id}
 
 
 def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:

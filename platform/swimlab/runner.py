@@ -20,6 +20,7 @@ from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 
 if TYPE_CHECKING:
     from swimlab.floor import Floor
@@ -48,7 +49,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         else:
             _declare(plans, store, todo)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
-    store.write_tables(pa.concat_tables([_arms_table(found) for found in results]))
+    write_tables(store, pa.concat_tables([_arms_table(found) for found in results]))
     return results
 
 

@@ -17,8 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
-import pyarrow as pa
-
 from swimlab import committed, leaderboard
 from swimlab.attempts import COLLECTED, Attempt, folder_of, put_dir_once
 from swimlab.backends import StoreError, backend_for
@@ -100,10 +98,6 @@ class SweepStore:
         found = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
         parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in found.items()]
         return {record.trial_id: record for record in parsed}
-
-    def leaderboard(self) -> pa.Table:
-        """Every committed trial, a row each, in two or three requests; see `swimlab.leaderboard.leaderboard`."""
-        return leaderboard.leaderboard(self)
 
     def claim(self, trial_id: str) -> Attempt | None:
         """The right to run a trial, or None at once: it has a record, or somebody alive holds it (ask again later)."""
@@ -201,12 +195,6 @@ class SweepStore:
     def list_files(self, path: str) -> list[str]:
         """Every file below a folder, sorted, relative to the store."""
         return self.backend.files(checked_path(path.rstrip("/")))
-
-    def write_tables(self, arms: pa.Table | None = None) -> None:
-        """Rebuild tables/ from the records; see `swimlab.tables.write_tables`."""
-        from swimlab import tables
-
-        tables.write_tables(self, arms)
 
     def _committed(self, trial_id: str) -> TrialRecord:
         if (record := self.record(trial_id)) is None:

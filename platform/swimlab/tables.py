@@ -7,7 +7,6 @@ arms/<experiment>.parquet     which trial an experiment shows under which recipe
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +14,7 @@ import pyarrow.compute as pc
 from swimlab.leaderboard import compact, look, to_bytes
 from swimlab.names import checked_path
 from swimlab.records import TrialRecord, from_parquet, to_parquet
-
-if TYPE_CHECKING:
-    from swimlab.store import SweepStore
+from swimlab.store import SweepStore
 
 ARMS_SCHEMA = pa.schema(
     [
@@ -34,7 +31,7 @@ PUBLISHED = "tables/trials/trials.parquet"
 _AT_A_TIME = 64  # trials whose tables are in memory together
 
 
-def write_tables(store: "SweepStore", arms: pa.Table | None = None) -> None:
+def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
     """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
     known of its experiment and recipe.
 
@@ -59,7 +56,7 @@ def write_tables(store: "SweepStore", arms: pa.Table | None = None) -> None:
         _add_arms(store, arms)
 
 
-def _copy(store: "SweepStore", new: Mapping[str, TrialRecord], present: set[str]) -> None:
+def _copy(store: SweepStore, new: Mapping[str, TrialRecord], present: set[str]) -> None:
     for kind in ("metrics", "samples"):
         name = f"{kind}.parquet"
         stale = [p for p in store.backend.files(f"tables/{kind}") if PurePosixPath(p).stem not in present]
@@ -73,7 +70,7 @@ def _copy(store: "SweepStore", new: Mapping[str, TrialRecord], present: set[str]
                 store.backend.replace(f"tables/{kind}/{trial_id}.parquet", content)
 
 
-def _add_arms(store: "SweepStore", arms: pa.Table) -> None:
+def _add_arms(store: SweepStore, arms: pa.Table) -> None:
     arms = arms.select(ARMS_SCHEMA.names).cast(ARMS_SCHEMA)
     for experiment in pc.unique(arms["experiment"]).to_pylist():
         path = checked_path(f"tables/arms/{experiment}.parquet")

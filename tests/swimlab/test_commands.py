@@ -10,6 +10,7 @@ from pyarrow import csv
 from store_kit import committed
 
 from swimlab import __main__, lookup
+from swimlab.leaderboard import leaderboard
 from swimlab.lookup import Condition
 from swimlab.store import StoreError, SweepStore
 
@@ -39,7 +40,7 @@ def test_ls_is_a_leaderboard(say, trained_store: SweepStore) -> None:
     assert "nano-base" in everything
     assert max(map(len, everything.splitlines())) <= 100 + len(trained_store.uri)
     sorted_by = say("ls", "--experiment", "nano", "--sort", "attention.ap")
-    board = {row["trial_id"]: row["attention.ap"] for row in trained_store.leaderboard().to_pylist()}
+    board = {row["trial_id"]: row["attention.ap"] for row in leaderboard(trained_store).to_pylist()}
     best_first = sorted(arms(trained_store).values(), key=lambda t: -board[t])
     listed = [line.split()[0] for line in sorted_by.splitlines() if line.strip()[:8] in {t[:8] for t in board}]
     assert listed == [t[:8] for t in best_first]

@@ -5,6 +5,7 @@ import pytest
 
 from swimlab import Ablation, Above, Arm, Axis, Better, Metric, Paper, Trend, evidence, report
 from swimlab.summary import summarise
+from swimlab.tables import write_tables
 from synthetic_results import committed
 
 ABLATION = Ablation(
@@ -36,7 +37,7 @@ def results(where):
     found = committed(
         ABLATION, where, values, same={"2": "two"}, seedless=("base",), missing=frozenset({("0", 3)}), nouns=(), steps=0
     )
-    found.store.write_tables()
+    write_tables(found.store)
     return found
 
 

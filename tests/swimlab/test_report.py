@@ -8,6 +8,7 @@ import pytest
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, pictures, plots, report
 from swimlab.axis import axis
 from swimlab.backends import StoreError
+from swimlab.tables import write_tables
 from swimlab.wording import duration, number, p_value
 from synthetic_results import committed, curve, overlay
 
@@ -140,7 +141,7 @@ def test_the_snippet_reads_the_same_numbers(page, results, capsys):
 
     shown = {"experiment": "fusion", "recipe": results.recipe.name}
     rows = [shown | {"arm": t.arm, "seed": t.seed, "trial_id": t.trial_id} for t in results.trials]
-    results.store.write_tables(pa.Table.from_pylist(rows))
+    write_tables(results.store, pa.Table.from_pylist(rows))
     code = next(block for block in Reader(page).words if "import duckdb" in block)
     exec(code.replace(".show()", ".fetchall()").replace("duckdb.sql(", "found = duckdb.sql("), space := {})
     done = [t for t in results.trials if t.record]

@@ -14,6 +14,7 @@ from swim.evaluation.types import MetricPoint
 from swimlab.liveness import Owner
 from swimlab.records import metrics_table, to_parquet
 from swimlab.store import StoreError, SweepStore
+from swimlab.tables import write_tables
 
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
 FORK = multiprocessing.get_context("fork")
@@ -255,9 +256,9 @@ def test_tables_are_rebuilt_from_records(store, trial_record, tmp_path):
     arms = pa.Table.from_pylist(
         [{"experiment": "fusion", "recipe": r, "arm": a, "seed": 0, "trial_id": t} for r, a, t in shown]
     )
-    store.write_tables(arms.slice(0, 1))
-    store.write_tables(arms.slice(3, 1))
-    store.write_tables(arms.slice(1, 2))  # replaces what its recipe showed, and leaves the other recipe's
+    write_tables(store, arms.slice(0, 1))
+    write_tables(store, arms.slice(3, 1))
+    write_tables(store, arms.slice(1, 2))  # replaces what its recipe showed, and leaves the other recipe's
     local = {path: tmp_path / "tables" / path for path in store.list_files("tables")}
     assert sorted(local) == [
         "tables/arms/fusion.parquet",
@@ -280,7 +281,7 @@ def test_tables_are_rebuilt_from_records(store, trial_record, tmp_path):
     curve = duckdb.sql(f"select * from '{local['tables/metrics/t1.parquet']}'").fetchall()
     assert curve == [("t1", 0, "train.loss", 2.0)]
     store.backend.delete("records/t1.json")
-    store.write_tables()
+    write_tables(store)
     assert "tables/metrics/t1.parquet" not in store.list_files("tables")
 
 

@@ -9,6 +9,7 @@ from swimlab import leaderboard, s3
 from swimlab.records import metrics_table, to_parquet
 from swimlab.rows import as_table, joined
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 
 
 def ids(table: pa.Table) -> list[str]:
@@ -24,24 +25,24 @@ def marks(store: SweepStore) -> list[str]:
 
 
 def test_without_any_snapshot_every_record_is_read(store, trial_record):
-    assert store.leaderboard().num_rows == 0
-    assert store.leaderboard().column_names[0] == "trial_id"
+    assert leaderboard.leaderboard(store).num_rows == 0
+    assert leaderboard.leaderboard(store).column_names[0] == "trial_id"
     committed(store, trial_record, "t2")
     committed(store, trial_record, "t1")
-    assert ids(store.leaderboard()) == ["t1", "t2"]
+    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2"]
 
 
 def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
     committed(store, trial_record, "t2", seed=1)
-    store.write_tables()
+    write_tables(store)
     assert marks(store) == []
     committed(store, trial_record, "t1", metrics={"attention.ap": 1.0, "bench_d.avg": 2.0})
     assert len(marks(store)) == 1
-    table = store.leaderboard()
+    table = leaderboard.leaderboard(store)
     assert table.equals(whole(store))
     assert table["bench_d.avg"].to_pylist() == [2.0, None]
-    store.write_tables()
-    assert store.leaderboard().equals(table)
+    write_tables(store)
+    assert leaderboard.leaderboard(store).equals(table)
     assert leaderboard.look(store.backend)[1].table.equals(table)
     assert marks(store) == []
 
@@ -49,13 +50,13 @@ def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
 def test_a_mark_whose_record_never_came_says_nothing(store, trial_record):
     """A driver killed between its mark and its record, and another that then runs the trial."""
     committed(store, trial_record, "t1")
-    store.write_tables()
+    write_tables(store)
     dead = store.claim("t2")
     leaderboard.mark(store.backend, "t2", dead.nonce)
-    assert ids(store.leaderboard()) == ["t1"]
+    assert ids(leaderboard.leaderboard(store)) == ["t1"]
     dead.fail("killed", "Killed")
     committed(store, trial_record, "t2")
-    assert ids(store.leaderboard()) == ["t1", "t2"]
+    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2"]
 
 
 def test_an_attempt_that_lost_leaves_no_mark(store, trial_record):
@@ -64,7 +65,7 @@ def test_an_attempt_that_lost_leaves_no_mark(store, trial_record):
     committed(store, trial_record, "t1")
     assert not store.commit(first, record_of(first, trial_record))
     assert len(marks(store)) == 1
-    store.write_tables()
+    write_tables(store)
     assert marks(store) == []
 
 
@@ -72,23 +73,23 @@ def test_a_record_deleted_by_hand_leaves_and_its_rerun_replaces_it(store, trial_
     points = to_parquet(metrics_table([MetricPoint(step=0, name="train.loss", value=2.0)]))
     committed(store, trial_record, "t1", {"metrics.parquet": points}, metrics={"attention.ap": 0.1})
     attempt = committed(store, trial_record, "t2")
-    store.write_tables()
+    write_tables(store)
     store.backend.delete("records/t1.json")
-    store.write_tables()
-    assert ids(store.leaderboard()) == ["t2"]
+    write_tables(store)
+    assert ids(leaderboard.leaderboard(store)) == ["t2"]
     assert store.list_files("tables/metrics") == []
     store.backend.delete("records/t2.json")
     attempt.fail("its process ended", "Killed")
     committed(store, trial_record, "t2", metrics={"attention.ap": 0.9})  # deleted and run again between compactions
-    assert store.leaderboard()["attention.ap"].to_pylist() == [0.9]
-    store.write_tables()
+    assert leaderboard.leaderboard(store)["attention.ap"].to_pylist() == [0.9]
+    write_tables(store)
     assert leaderboard.look(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
 
 
 def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch):
     for number in range(3):
         committed(store, trial_record, f"t{number}")
-    store.write_tables()
+    write_tables(store)
     committed(store, trial_record, "t3")
     read, real = [], store.backend.read_many
 
@@ -97,8 +98,8 @@ def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch)
         return real(paths)
 
     monkeypatch.setattr(store.backend, "read_many", read_many)
-    store.write_tables()
-    store.write_tables()
+    write_tables(store)
+    write_tables(store)
     assert read == ["records/t3.json"]
     assert len(store.list_files("recent/snapshots")) == 2
 
@@ -106,7 +107,7 @@ def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch)
 def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_record, monkeypatch):
     """The reader has listed the marks; before it reads, another driver commits and compacts twice."""
     committed(store, trial_record, "t1")
-    store.write_tables()
+    write_tables(store)
     committed(store, trial_record, "t2")
     listed, others = leaderboard.Recent.listed, ["t3", "t4"]
 
@@ -116,11 +117,11 @@ def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_rec
             committed(store, trial_record, others.pop())
             with monkeypatch.context() as patch:
                 patch.setattr(leaderboard.Recent, "listed", listed)
-                store.write_tables()
+                write_tables(store)
         return recent
 
     monkeypatch.setattr(leaderboard.Recent, "listed", interrupted)
-    assert ids(store.leaderboard()) == ["t1", "t2", "t3", "t4"]
+    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2", "t3", "t4"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -128,7 +129,7 @@ def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, t
     """Without the numbered snapshots the slower one would write back a state in which a row is missing whose mark the
     faster one has removed."""
     committed(store, trial_record, "t1")
-    store.write_tables()
+    write_tables(store)
     committed(store, trial_record, "t2")
     real, others = store.trial_ids, ["t3"]
 
@@ -138,34 +139,34 @@ def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, t
             committed(store, trial_record, others.pop())
             with monkeypatch.context() as patch:
                 patch.setattr(store, "trial_ids", real)
-                store.write_tables()
+                write_tables(store)
         return found if found is not None else real()
 
     monkeypatch.setattr(store, "trial_ids", trial_ids)
-    store.write_tables()
+    write_tables(store)
     monkeypatch.undo()
     assert marks(store) == []
-    assert ids(store.leaderboard()) == ids(leaderboard.look(store.backend)[1].table) == ["t1", "t2", "t3"]
+    assert ids(leaderboard.leaderboard(store)) == ids(leaderboard.look(store.backend)[1].table) == ["t1", "t2", "t3"]
     assert pa.parquet.read_table(pa.BufferReader(store.read("tables/trials/trials.parquet"))).num_rows == 3
 
 
 def test_a_snapshot_that_cannot_be_read_is_only_a_cache(store, trial_record):
     committed(store, trial_record, "t1")
-    store.write_tables()
+    write_tables(store)
     for content in (b"no parquet", to_parquet(as_table([]))):  # the second: rows of another version
         store.backend.replace(store.list_files("recent/snapshots")[-1], content)
-        assert ids(store.leaderboard()) == ["t1"]
-        store.write_tables()
+        assert ids(leaderboard.leaderboard(store)) == ["t1"]
+        write_tables(store)
         assert leaderboard.look(store.backend)[1].table.num_rows == 1
 
 
 def test_deleted_tables_are_written_again(store, trial_record):
     points = to_parquet(metrics_table([MetricPoint(step=0, name="train.loss", value=2.0)]))
     committed(store, trial_record, "t1", {"metrics.parquet": points})
-    store.write_tables()
+    write_tables(store)
     before = {path: store.read(path) for path in store.list_files("tables")}
     store.backend.delete_many(list(before))
-    store.write_tables()
+    write_tables(store)
     assert {path: store.read(path) for path in store.list_files("tables")} == before
     assert len(before) == 2
 
@@ -198,14 +199,14 @@ def test_requests_of_a_leaderboard_on_s3(s3_store_uri, trial_record, monkeypatch
     store = SweepStore(s3_store_uri)
     for number in range(3):
         committed(store, trial_record, f"t{number}")
-    store.write_tables()
+    write_tables(store)
     with store.backend.counted() as sent:
-        assert store.leaderboard().num_rows == 3
+        assert leaderboard.leaderboard(store).num_rows == 3
     assert sent == {"ListObjectsV2": 1, "GetObject": 1}
     for number in range(PAGE):
         leaderboard.mark(store.backend, f"killed{number}", "nonce")
     for number in range(2):
         committed(store, trial_record, f"new{number}")
     with store.backend.counted() as sent:
-        assert store.leaderboard().num_rows == 5
+        assert leaderboard.leaderboard(store).num_rows == 5
     assert sent == {"ListObjectsV2": 2, "GetObject": 1 + PAGE + 2}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from swimlab import lookup, tracking
+from swimlab.leaderboard import leaderboard
 from swimlab.records import from_parquet, metrics_from_table
 from swimlab.store import SweepStore
 from swimlab.tracking import Run
@@ -14,7 +15,7 @@ from swimlab.tracking import Run
 
 @pytest.fixture(scope="module")
 def chosen(trained_store: SweepStore) -> list[Run]:
-    rows = lookup.of_experiment(trained_store, trained_store.leaderboard().to_pylist(), "nano")
+    rows = lookup.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
     return list(tracking.runs(trained_store, rows))
 
 

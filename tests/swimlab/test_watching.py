@@ -13,10 +13,12 @@ import nano
 from swimlab import Arm, announce
 from swimlab.announce import Announcement
 from swimlab.commands.watch import frame, sparkline
+from swimlab.leaderboard import leaderboard
 from swimlab.live import Latest, ProgressFile
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 from swimlab.watching import Experiment, Watcher
 
 
@@ -94,7 +96,7 @@ def test_verdicts_so_far(store, announced, trial_record) -> None:
         if trial.shown:
             value = 0.9 + 0.001 * trial.seed if trial.arm == "swim" else 0.5
             committed(store, trial_record, trial.trial_id, metrics={"attention.ap": value})
-    rows = {row["trial_id"]: row for row in store.leaderboard().to_pylist()}
+    rows = {row["trial_id"]: row for row in leaderboard(store).to_pylist()}
     ((_, label, mean, half),) = announce.judged(announced.model_copy(update={"claims": (claim,)}), rows)
     assert label == "REPRODUCED"
     assert mean == pytest.approx(0.4005)
@@ -134,7 +136,7 @@ def test_a_look_costs_few_requests_on_s3(s3_store_uri, trial_record, tmp_path) -
     found = announced_in(store, tmp_path)
     for trial in found.trials[:3]:
         committed(store, trial_record, trial.trial_id)
-    store.write_tables()
+    write_tables(store)
     with store.claim(found.trials[3].trial_id).heartbeat():
         watcher = Watcher(store)
         watcher.look()

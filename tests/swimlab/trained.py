@@ -15,6 +15,7 @@ from swimlab.cluster import Slots
 from swimlab.plan import Plan, make_plan
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
+from swimlab.tables import write_tables
 
 ARMS = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}), Arm("control", {"objective.mask_weight": 0}))
 SLOTS = Slots(trial={}, worker={"CPU": 1.0}, workers=0, at_a_time=1)
@@ -57,5 +58,5 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
             pipeline.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
             training.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
-    store.write_tables(runner._arms_table(runner.gather(plan, store, 0.0)))
+    write_tables(store, runner._arms_table(runner.gather(plan, store, 0.0)))
     return plan

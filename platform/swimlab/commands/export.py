@@ -12,6 +12,7 @@ from rich.console import Console
 
 from swimlab import lookup, tracking
 from swimlab.commands.base import StoreCommand, say
+from swimlab.leaderboard import leaderboard
 from swimlab.records import to_parquet
 from swimlab.rows import rows_table
 
@@ -31,7 +32,7 @@ class Export(StoreCommand):
         """See `StoreCommand`."""
         self._check()
         store = lookup.open_store(self.store)
-        rows = lookup.of_experiment(store, store.leaderboard().to_pylist(), self.experiment)
+        rows = lookup.of_experiment(store, leaderboard(store).to_pylist(), self.experiment)
         if not rows:
             raise ValueError(f"{store.uri} holds no trial that is done: nothing to export")
         if self.to == "file":

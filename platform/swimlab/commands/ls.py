@@ -14,6 +14,7 @@ from rich.text import Text
 
 from swimlab import lookup
 from swimlab.commands.base import StoreCommand, ago, say
+from swimlab.leaderboard import leaderboard
 from swimlab.lookup import Condition
 from swimlab.wording import NO_VALUE, duration, number
 
@@ -51,7 +52,7 @@ class Ls(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = lookup.open_store(self.store)
-        board = store.leaderboard()
+        board = leaderboard(store)
         conditions = [Condition.parsed(text) for text in self.where]
         asked = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
         wanted = [("--where", c.column) for c in conditions] + [("--columns", name) for name in self.columns]

@@ -22,6 +22,7 @@ from swimlab.commands.base import StoreCommand, ago, say
 from swimlab.commands.why import value
 from swimlab.differences import flat, recipe_differences
 from swimlab.doctor.words import size
+from swimlab.leaderboard import leaderboard
 from swimlab.liveness import Owner, released
 from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
@@ -145,7 +146,7 @@ def _lines(
     yield "data", record.data_fingerprint
     yield "files", _files(record)
     yield from _attempt_lines(attempts)
-    board = store.leaderboard()
+    board = leaderboard(store)
     below = board.filter(pc.equal(board["init_trial_id"], trial_id))["trial_id"].to_pylist()
     more = f" and {len(below) - MOST_DESCENDANTS} more" if len(below) > MOST_DESCENDANTS else ""
     yield "starts", f"{', '.join(t[:12] for t in below[:MOST_DESCENDANTS])}{more}" if below else "nothing from it"

@@ -22,7 +22,7 @@ from swimlab.search.course import Answer, Course, Point, name_trial
 from swimlab.search.space import Search
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
-from swimlab.tables import ARMS_SCHEMA
+from swimlab.tables import ARMS_SCHEMA, write_tables
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
     )
     if any(answer for _, answer in found.points):
         journal.export(found)
-        store.write_tables(_arms_table(found))
+        write_tables(store, _arms_table(found))
     return found
 
 
