@@ -139,7 +139,8 @@ class Ablation:
         for arm in self.arms:
             self.resolve(base, arm, int(self.seeds[0]))
         if self.tuned:
-            self.tuned.check(self)
+            own = [(arm, self.resolve(base, arm, self.tuned.seed)) for arm in self.arms]
+            self.tuned.check(self.name, self.primary, self.recipe, own)
 
     @property
     def primary(self) -> Metric:

@@ -52,7 +52,8 @@ def summarise(results: Results) -> Table:
         recipe_name=recipe_name,
         paper_recipe=ablation.paper.recipe,
         comparable=comparable,
-        caveat=_caveat(results, comparable) + tuning.caveat(ablation, results.tuning, primary.measured(recipe_name)),
+        caveat=_caveat(results, comparable)
+        + tuning.caveat(ablation.tuned, results.tuning, primary.measured(recipe_name)),
         replication=replication(results.recipe),
         columns=columns,
         rows=rows,

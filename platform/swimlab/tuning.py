@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from swim.recipe import Recipe
-    from swimlab.ablation import Ablation, Arm
+    from swimlab.ablation import Ablation, Arm, Metric
     from swimlab.plan import Plan
     from swimlab.settings import Settings
     from swimlab.store import SweepStore
@@ -49,33 +49,32 @@ class Tuned:
         if shared := [axis.path for axis in self.space if axis.path.split(".")[0] in _SHARED]:
             raise ValueError(f"Tuned may not choose {', '.join(shared)}: arms share the data and the evaluation")
 
-    def check(self, ablation: Ablation) -> None:
-        """Raises ValueError for an arm that already sets a tuned path, or that a value does not fit."""
-        from swim import recipes
-
-        for arm in ablation.arms:
+    def check(self, name: str, primary: Metric, recipe: str, arms: Sequence[tuple[Arm, Recipe]]) -> None:
+        """`arms`: each with its own recipe. Raises ValueError for an arm that sets a tuned path itself, or that a value
+        does not fit."""
+        for arm, own in arms:
             for path, axis in product(arm.changes, self.space):
                 if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
                     raise ValueError(
-                        f"ablation {ablation.name!r}, arm {arm.name!r} sets {path!r}, and {axis.path!r} is tuned: an "
-                        "arm's own value and a chosen one cannot both hold; leave one out"
+                        f"ablation {name!r}, arm {arm.name!r} sets {path!r}, and {axis.path!r} is tuned: an arm's own "
+                        "value and a chosen one cannot both hold; leave one out"
                     )
-            search, own = self.search(ablation, arm), ablation.resolve(recipes.named(ablation.recipe), arm, self.seed)
+            search = self.search(name, primary, recipe, arm.name)
             for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
                 search.resolve(own, {path: probe})
 
-    def search(self, ablation: Ablation, arm: Arm) -> Search:
-        """The search of one arm; its study is named after both."""
-        name = re.sub(r"[^a-z0-9_-]+", "-", arm.name.lower()).strip("-")
-        if name != arm.name:  # "Mean" and "mean" are two arms
-            name = f"{name}-{hashlib.sha256(arm.name.encode()).hexdigest()[:8]}".strip("-")
+    def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:
+        """The search of one arm; its study is named after both. `recipe` is the ablation's default."""
+        name = re.sub(r"[^a-z0-9_-]+", "-", arm.lower()).strip("-")
+        if name != arm:  # "Mean" and "mean" are two arms
+            name = f"{name}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}".strip("-")
         return Search(
-            name=f"{ablation.name}-tuning-{name}",
+            name=f"{ablation}-tuning-{name}",
             space=self.space,
-            objectives=(ablation.primary,),
+            objectives=(primary,),
             budget=self.budget,
-            question=f"which values does arm {arm.name!r} of {ablation.name} get?",
-            recipe=ablation.recipe,
+            question=f"which values does arm {arm!r} of {ablation} get?",
+            recipe=recipe,
             seed=self.seed,
             pruning=None,
         )
@@ -186,15 +185,22 @@ def _searches(ablation: Ablation, recipe: Recipe) -> list[tuple[str, Search, Rec
     """Arm, its search, and the arm's own recipe, which the search varies."""
     if (tuned := ablation.tuned) is None:
         return []
-    return [(a.name, tuned.search(ablation, a), ablation.resolve(recipe, a, tuned.seed)) for a in ablation.arms]
+    return [
+        (
+            arm.name,
+            tuned.search(ablation.name, ablation.primary, ablation.recipe, arm.name),
+            ablation.resolve(recipe, arm, tuned.seed),
+        )
+        for arm in ablation.arms
+    ]
 
 
-def caveat(ablation: Ablation, tuning: Sequence[ArmTuning], metric: str) -> str:
+def caveat(tuned: Tuned | None, tuning: Sequence[ArmTuning], metric: str) -> str:
     """How each arm was tuned, in a sentence of the table's caveat; "" where nothing is tuned."""
-    if ablation.tuned is None or not tuning:
+    if tuned is None or not tuning:
         return ""
     arms = "; ".join(f"{one.arm}: {one.text}" for one in tuning)
     return (
-        f" Every arm is tuned alone with the same budget, {ablation.tuned.text} (not in this table), by {metric} on "
+        f" Every arm is tuned alone with the same budget, {tuned.text} (not in this table), by {metric} on "
         f"the held-out clips that are scored here: {arms}."
     )

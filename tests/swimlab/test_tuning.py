@@ -121,7 +121,13 @@ class Lab:
         assert declared.tuned is not None
         for arm in (a for a in declared.arms if a.name in arms):
             own = declared.resolve(self.recipe, arm, 100)
-            course = Course(declared.tuned.search(declared, arm), own, self.store, self.settings.cache, retry=False)
+            course = Course(
+                declared.tuned.search(declared.name, declared.primary, declared.recipe, arm.name),
+                own,
+                self.store,
+                self.settings.cache,
+                retry=False,
+            )
             left = most
             while left and (todo := course.todo()):
                 for point in todo[:left]:
