@@ -102,9 +102,7 @@ def record_of(number: int) -> TrialRecord:
         files={name: {"sha256": digest, "size_bytes": drawn.randrange(10**6)} for name in files},
         cost=Cost(wall_s=drawn.random(), cpu_s=drawn.random(), train_s=1.0, eval_s=1.0, peak_rss_bytes=10**9),
         provenance=provenance.gather(
-            device="cpu",
-            dtype="float32",
-            world_size=1,
+            numerics={"device": "cpu", "dtype": "float32", "world_size": 1},
             started_at="2026-01-01T00:00:00+00:00",
             finished_at="2026-01-01T00:00:01+00:00",
         ),

@@ -74,7 +74,7 @@ def measure(
     console: Console,
 ) -> RunT:
     """Ask all and commit the answers as a new run; what stops it (Ctrl-C, a process that failed) is raised after what
-    came in by then is committed. `numerics` are the device, dtype and world_size of `provenance.gather`."""
+    came in by then is committed. `numerics`: device, dtype and world_size."""
     store.check_writable()
     started = provenance.utc_now()
     rows: list[Measurement] = []
@@ -103,7 +103,7 @@ def measure(
         run_id=new_run_id(),
         machine=machine,
         settings=dict(settings),
-        provenance=provenance.gather(**numerics, started_at=started, finished_at=provenance.utc_now()),
+        provenance=provenance.gather(numerics=numerics, started_at=started, finished_at=provenance.utc_now()),
         rows=tuple(rows),
     )
     if rows:

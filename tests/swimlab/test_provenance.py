@@ -5,9 +5,9 @@ from swimlab import provenance
 
 def test_gather_names_versions_and_the_numerics_class():
     now = provenance.utc_now()
-    found = provenance.gather(device="cpu", dtype="float32", world_size=2, started_at=now, finished_at=now)
+    found = provenance.gather(numerics={"device": "cpu"}, started_at=now, finished_at=now)
     assert set(found.versions) == {"python", *provenance.PACKAGES}
-    assert set(found.numerics) == {"torch", "transformers", "device", "dtype", "world_size"}
+    assert set(found.numerics) == {"torch", "transformers", "device"}
     assert found.numerics["torch"] == found.versions["torch"]
     assert now.endswith("+00:00")
 
