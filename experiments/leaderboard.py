@@ -145,7 +145,7 @@ def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
         time_s = time.monotonic() - began_s
     digest = hashlib.sha256(leaderboard.to_bytes(table.combine_chunks())).hexdigest()
     found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
-    machine = f"{measuring.cpu_name()}, {os.cpu_count()} threads"
+    machine = f"{provenance.processor()}, {os.cpu_count()} threads"
     return [found | {"time_s": time_s, "digest": digest, "machine": machine}]
 
 

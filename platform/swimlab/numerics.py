@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -44,20 +42,10 @@ def numerics_class(*, device: str, dtype: str, world_size: int) -> dict[str, str
     if device != "cpu":
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         return known | {"cuda": torch.version.cuda or torch.version.hip or "none", "cudnn": cudnn or "none"}
-    known |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_model": processor()}
+    known |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_model": provenance.processor()}
     known |= math_libraries(torch.__config__.show())
     switches = ", ".join(f"{name}={os.environ[name]}" for name in SWITCHES if os.environ.get(name))
     return known | ({"switches": switches} if switches else {})
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Its model name, with family and model number where Linux has them: behind a hypervisor the name of every Intel
-    server may be "Intel(R) Xeon(R) Processor"."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    name = first.get("model name") or platform.processor() or platform.machine()
-    numbers = [f"{key.removeprefix('cpu ')} {first[key]}" for key in ("cpu family", "model") if key in first]
-    return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
 def math_libraries(built_with: str) -> dict[str, str]:

@@ -52,6 +52,16 @@ def framework_versions() -> dict[str, str | int]:
     return {name: found[name] for name in ("torch", "transformers") if name in found}
 
 
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Its model name, with family and model number where Linux has them: behind a hypervisor the name of every Intel
+    server may be "Intel(R) Xeon(R) Processor"."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {first[key]}" for key in ("cpu family", "model") if key in first]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """(HEAD, are there uncommitted changes?) of the checkout around a folder; None for what git cannot say."""
     sha = _git(folder, "rev-parse", "--verify", "HEAD")

@@ -223,7 +223,7 @@ def _outcome(
     if seen is None and not evidence.unpaired:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
     if mixed or seen is None:
-        left_out = f"; {evidence.unpaired} seeds of this claim are not paired" if evidence.unpaired else ""
+        left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
         return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
     if found is None or seen.low is None or seen.high is None:
         return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")

@@ -125,7 +125,7 @@ def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
     table = summarise(results)
     (claim,) = table.claims
     assert (claim.label, claim.seeds, claim.outcome.interval) == ("MIXED", (), None)
-    assert "3 seeds of this claim are not paired" in claim.outcome.reason
+    assert "not paired: 3" in claim.outcome.reason
     assert [row.over_reference is None for row in table.rows] == [False, True, True]
     page = report.write(results)["index.html"]
     header = page[: page.index("<h2>Results")]

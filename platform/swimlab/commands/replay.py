@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from swimlab import lookup
 from swimlab.commands.base import StoreCommand, say
 from swimlab.commands.why import committed
-from swimlab.replaying import Replay, ReplayError, pairs, replay, told_numerics
+from swimlab.replaying import Replay, ReplayError, pairs, replay
 
 
 class ReplayTrial(StoreCommand):
@@ -62,8 +62,8 @@ class ReplayTrial(StoreCommand):
 
 
 def told(result: Replay, host: str) -> list[str]:
-    """What was compared under which conditions."""
-    lines = [told_numerics(result.numerics)]
+    """Under which conditions was compared, but for the numerics class, which is said before the first step."""
+    lines = []
     if result.versions:
         lines.append(f"versions differ: {pairs(result.versions)}")
     if result.first:
@@ -75,11 +75,12 @@ def told(result: Replay, host: str) -> list[str]:
 def verdict(result: Replay) -> tuple[str, str]:
     """One sentence and its style."""
     steps = f"{result.compared_steps} of {result.stored_steps} steps"
-    if result.first is None:
-        return f"EQUAL: {steps} replayed, every value is the stored one, bit for bit", "bold green"
-    step, name, then, now = result.first
     fields = ", ".join(d.path for d in result.numerics)
-    why = f"; as can be expected of another numerics class ({fields})" if fields else ""
+    if result.first is None:
+        although = f", although the numerics class differs ({fields})" if fields else ""
+        return f"EQUAL: {steps} replayed, every value is the stored one, bit for bit{although}", "bold green"
+    step, name, then, now = result.first
+    why = f"; that is to be expected, for the numerics class differs ({fields})" if fields else ""
     return (
         f"DIFFERENT from step {step} of {result.stored_steps}: {name} was {then!r}, is {now!r} "
         f"({abs(then - now):.3g} apart); the {result.equal_steps} steps before it are equal{why}",
