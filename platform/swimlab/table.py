@@ -118,8 +118,8 @@ class SelfTest:
 @dataclass(frozen=True)
 class Table:
     """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
-    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words; `mixture`:
-    groups of trials that may not be compared with each other, empty where all may."""
+    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words;
+    `mixture`: groups of trials that may not be compared with each other, empty where all may."""
 
     name: str
     title: str
