@@ -157,7 +157,9 @@ def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) 
     if chosen.synonyms:
         outputs["synonyms"] = str(rewriting.synonyms_of(out))
     came = provenance.gather(
-        device="cpu", dtype="-", world_size=workers, started_at=started, finished_at=provenance.utc_now()
+        numerics={"device": "cpu", "dtype": "-", "world_size": workers},
+        started_at=started,
+        finished_at=provenance.utc_now(),
     )
     built = records.Built(
         run_id=new_run_id(),

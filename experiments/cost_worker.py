@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from swimlab.measuring import cpu_name
+from swimlab.provenance import processor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 # Dense bf16 peaks out of NVIDIA's data sheets, for MFU.
@@ -112,7 +112,7 @@ def machine(device: torch.device) -> str:
     """The GPU's name, or the CPU's and its number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()
-    return f"{cpu_name()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
 
 
 class LiveBytes(TorchDispatchMode):

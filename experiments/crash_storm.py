@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import cli, cost_report, measuring
+from swimlab import cli, cost_report, measuring, provenance
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
 from swimlab.store import SweepStore
@@ -103,7 +103,7 @@ def work(chosen: StormSettings) -> list[dict[str, Any]]:
         raised.share(raised.started() if kills else SHARED[chosen.scheme] if chosen.kills is None else chosen.kills)
         found = {"drivers": chosen.drivers, "kills": kills, **storm.judge(raised)}
         found |= {"killed_at": raised.killed_at.most_common(), "time_s": time.monotonic() - began_s}
-    return [found | {"machine": f"{measuring.cpu_name()}, {os.cpu_count()} threads"}]
+    return [found | {"machine": f"{provenance.processor()}, {os.cpu_count()} threads"}]
 
 
 def run(chosen: StormSettings, store: SweepStore, console: Console) -> StormRun:

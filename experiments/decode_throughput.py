@@ -16,7 +16,7 @@ from decode_data import SIZES, Data, tiny, tiny_clips
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cli, cost_plot, cost_report, measuring
+from swimlab import cli, cost_plot, cost_report, measuring, provenance
 from swimlab.clips import StoredClips
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
@@ -139,7 +139,7 @@ def work(chosen: DecodeSettings) -> list[dict[str, Any]]:
         answers = [decode_worker.sweep(data.cache, chosen.processes, chosen.arms)]
     else:
         answers = decode_worker.measure(chosen.scheme, data, chosen.processes, chosen.memory)
-    return [answer | {"machine": f"{measuring.cpu_name()}, {os.cpu_count()} threads"} for answer in answers]
+    return [answer | {"machine": f"{provenance.processor()}, {os.cpu_count()} threads"} for answer in answers]
 
 
 def ask(flags: dict[str, Any]) -> list[dict[str, Any]]:

@@ -103,9 +103,7 @@ def record_of(number: int) -> TrialRecord:
         files={name: {"sha256": digest, "size_bytes": drawn.randrange(10**6)} for name in files},
         cost=Cost(wall_s=drawn.random(), cpu_s=drawn.random(), train_s=1.0, eval_s=1.0, peak_rss_bytes=10**9),
         provenance=provenance.gather(
-            device="cpu",
-            dtype="float32",
-            world_size=1,
+            numerics={"device": "cpu", "dtype": "float32", "world_size": 1},
             started_at="2026-01-01T00:00:00+00:00",
             finished_at="2026-01-01T00:00:01+00:00",
         ),
@@ -148,7 +146,7 @@ def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
         time_s = time.monotonic() - began_s
     digest = hashlib.sha256(leaderboard.to_bytes(table.combine_chunks())).hexdigest()
     found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
-    machine = f"{measuring.cpu_name()}, {os.cpu_count()} threads"
+    machine = f"{provenance.processor()}, {os.cpu_count()} threads"
     return [found | {"time_s": time_s, "digest": digest, "machine": machine}]
 
 

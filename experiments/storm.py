@@ -100,7 +100,7 @@ def work(store: SweepStore, attempt: Attempt, journal: Journal) -> TrialRecord:
         journal.note("step", attempt, run.step)
         if run.step % INTERVAL == 0 and run.step < STEPS:
             journal.note("saving", attempt, run.step)
-            saved.save(run, [])
+            saved.save(run, [], "")
             journal.note("saved", attempt, run.step)
     journal.note("putting", attempt)
     attempt.put("metrics.parquet", to_parquet(metrics_table(run.curve)))

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from swimlab import calibration_plot, cli, cost_report, measuring
+from swimlab import calibration_plot, cli, cost_report, measuring, provenance
 from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
 from swimlab.decision import Finding
 from swimlab.measurements import Measurement, Run
@@ -98,7 +98,7 @@ def simulate(seeds: int, claims: int, noise: str, tables: int) -> list[dict[str,
         case = Case(case.seeds, case.effects, case.margin, case.non_inferiority, noise)
         found = findings(case, tables, seed=SAMPLE + number)
         fields = {"scheme": scheme, "size": noise, "round": 0, "seeds": seeds, "claims": claims, "tables": tables}
-        fields |= {"effect_sds": case.effects[0], "margin_sds": case.margin, "machine": measuring.cpu_name()}
+        fields |= {"effect_sds": case.effects[0], "margin_sds": case.margin, "machine": provenance.processor()}
         answers += [
             fields | {"asked": finding.name, "count": tables_with(found, finding, about).count} for finding in asked
         ]

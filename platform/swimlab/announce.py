@@ -14,6 +14,7 @@ from swim.recipe import Frozen
 from swimlab.backends import StoreError
 from swimlab.claims import Above, NotWorse
 from swimlab.names import checked_path
+from swimlab.pairing import Origin, comparable
 from swimlab.provenance import utc_now
 from swimlab.store import SweepStore
 
@@ -129,24 +130,27 @@ def judged(
 
     values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
-    numerics = set()
+    origins: dict[str, dict[int, Origin]] = {}
     for trial in one.trials:
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
         row = rows.get(trial.trial_id)
         if trial.shown and row is not None and row.get(one.metric) is not None:
             values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
-            numerics.add(tuple(sorted((k, v) for k, v in row.items() if k.startswith("numerics.") and v is not None)))
+            origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
+    mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
+    paired = [verdict.weigh(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
     evidence = [
         verdict.Evidence(
-            differences=tuple(verdict.weigh(claim.weights, values, trials, claim.above).values()),
+            differences=tuple(differences.values()),
             margin=claim.margin,
             non_inferiority=claim.non_inferiority,
             direction_only=True,
+            unpaired=len(verdict.weigh(claim.weights, values, trials)) - len(differences),
         )
-        for claim in one.claims
+        for claim, differences in zip(one.claims, paired, strict=True)
     ]
     found = []
-    for claim, outcome in zip(one.claims, verdict.judge(evidence, mixed=len(numerics) > 1), strict=True):
+    for claim, outcome in zip(one.claims, verdict.judge(evidence, mixed=mixed), strict=True):
         seen = outcome.interval
         half = seen.high - seen.mean if seen and seen.high is not None else None
         found.append((claim, str(outcome.verdict or "MIXED"), seen.mean if seen else None, half))

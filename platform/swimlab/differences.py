@@ -1,4 +1,4 @@
-"""What differs between two trials, by what the store keeps: recipe, code, data, numerics, versions."""
+"""What differs between two trials, by what the store keeps: recipe, code, data, start weights, numerics, versions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swim.supervision.layers import resolve
 from swimlab.backends import StoreError
+from swimlab.pairing import Origin, comparable
 from swimlab.records import TrialRecord
+from swimlab.rows import trial_row
 from swimlab.store import SweepStore
 from swimlab.syntax import source_hash
 
@@ -171,6 +173,17 @@ class Comparison:
         return self.left.init_trial_id != self.right.init_trial_id
 
     @property
+    def start(self) -> bool:
+        """Did they start from other weights, or is it not known of one?"""
+        return self.left.start_weights != self.right.start_weights
+
+    @property
+    def unlike_start(self) -> bool:
+        """Other weights, although the recipes state the same start (`swimlab.pairing`)."""
+        left, right = (replace(Origin.of(trial_row(r)), numerics=()) for r in (self.left, self.right))
+        return not comparable((left, right))
+
+    @property
     def sentence(self) -> str:
         """The answer, last line of the screen."""
         if self.left.trial_id == self.right.trial_id:
@@ -192,6 +205,10 @@ class Comparison:
         if self.numerics:
             names = _listed(d.path for d in self.numerics)
             said += f" Their numerics classes differ too ({names}): do not compare their numbers."
+        if self.unlike_start:
+            known = self.left.start_weights and self.right.start_weights
+            what = "They started from other weights" if known else "Of one the weights it started from are not recorded"
+            said += f" {what}, although their recipes state the same start: do not compare their numbers."
         return said
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from swimlab import verdict
+from swimlab.pairing import Origin
 from swimlab.table import SelfTest, Table
 from swimlab.wording import duration, mean_ci
 
@@ -186,11 +187,14 @@ class _Trials:
         mine = [line for line in self.lines.values() if line.arm in weights]
         scores: dict[str, dict[int, float]] = {arm: {} for arm in weights}
         ids: dict[str, dict[int, str]] = {arm: {} for arm in weights}
+        origins: dict[str, dict[int, Origin]] = {arm: {} for arm in weights}
         for line in mine:
             ids[line.arm][line.seed] = line.trial_id
+            if line.origin:
+                origins[line.arm][line.seed] = line.origin
             if self.primary in line.values:
                 scores[line.arm][line.seed] = line.values[self.primary]
-        return list(verdict.weigh(weights, scores, ids))
+        return list(verdict.weigh(weights, scores, ids, origins=origins))
 
     def self_test(self, test: SelfTest) -> tuple[Part, ...]:
         seeds = list(self.rows[test.arm].values)

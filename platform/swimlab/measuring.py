@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -74,7 +72,7 @@ def measure(
     console: Console,
 ) -> RunT:
     """Ask all and commit the answers as a new run; what stops it (Ctrl-C, a process that failed) is raised after what
-    came in by then is committed. `numerics` are the device, dtype and world_size of `provenance.gather`."""
+    came in by then is committed. `numerics`: device, dtype and world_size."""
     store.check_writable()
     started = provenance.utc_now()
     rows: list[Measurement] = []
@@ -103,7 +101,7 @@ def measure(
         run_id=new_run_id(),
         machine=machine,
         settings=dict(settings),
-        provenance=provenance.gather(**numerics, started_at=started, finished_at=provenance.utc_now()),
+        provenance=provenance.gather(numerics=numerics, started_at=started, finished_at=provenance.utc_now()),
         rows=tuple(rows),
     )
     if rows:
@@ -144,10 +142,3 @@ def main(
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def cpu_name() -> str:
-    """The model of this machine's CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

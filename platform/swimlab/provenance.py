@@ -3,6 +3,7 @@
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,26 +19,20 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def gather(*, device: str, dtype: str, world_size: int, started_at: str, finished_at: str) -> Provenance:
-    """Everything but the results. `device`, `dtype` and `world_size` complete the numerics class; a package that is not
-    installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
+def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: str) -> Provenance:
+    """Everything but the results. `numerics`: device, dtype and world size, or the whole class of `swimlab.numerics`. A
+    package that is not installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never
+    fails."""
     sha, dirty = git_state(Path(swim.__file__).parent)
     return Provenance(
         git_sha=sha,
         git_dirty=dirty,
         versions=versions(),
         host=socket.gethostname(),
-        numerics=numerics(device=device, dtype=dtype, world_size=world_size),
+        numerics=framework_versions() | dict(numerics),
         started_at=started_at,
         finished_at=finished_at,
     )
-
-
-def numerics(*, device: str, dtype: str, world_size: int) -> dict[str, str | int]:
-    """The class within which numbers compare, and within which a run may be gone on with."""
-    found = versions()
-    known: dict[str, str | int] = {name: found[name] for name in ("torch", "transformers") if name in found}
-    return {**known, "device": device, "dtype": dtype, "world_size": world_size}
 
 
 def versions() -> dict[str, str]:
@@ -49,6 +44,22 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def framework_versions() -> dict[str, str | int]:
+    """Those versions that are part of the numerics class."""
+    found = versions()
+    return {name: found[name] for name in ("torch", "transformers") if name in found}
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Its model name, with family and model number where Linux has them: behind a hypervisor the name of every Intel
+    server may be "Intel(R) Xeon(R) Processor"."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {first[key]}" for key in ("cpu family", "model") if key in first]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

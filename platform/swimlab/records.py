@@ -47,8 +47,8 @@ class Cost(Frozen):
 
 
 class Provenance(Frozen):
-    """Recorded beside a result, never part of its identity. `numerics` is the class within which numbers compare:
-    torch, transformers, device, dtype, world_size. Times are UTC, ISO 8601."""
+    """Recorded beside a result, never part of its identity. `numerics` is the class within which numbers compare
+    (`swimlab.numerics`; older records do not name their processor). Times are UTC, ISO 8601."""
 
     git_sha: str | None
     git_dirty: bool | None
@@ -61,7 +61,8 @@ class Provenance(Frozen):
 
 class TrialRecord(Frozen):
     """The commit of a trial. `files` are named relative to attempts/<trial_id>/<attempt>/; `recipe` is
-    `Recipe.model_dump(mode="json")`. A metric that is not finite is refused: such a trial failed."""
+    `Recipe.model_dump(mode="json")`; `start_weights` is the hash of the weights before the first step (None: an older
+    record, which does not say). A metric that is not finite is refused: such a trial failed."""
 
     schema_version: int = SCHEMA_VERSION
     trial_id: str
@@ -71,6 +72,7 @@ class TrialRecord(Frozen):
     recipe_name: str
     seed: int
     init_trial_id: str | None
+    start_weights: str | None = None
     code_fingerprint: str
     data_fingerprint: str
     metrics: dict[str, FiniteFloat]

@@ -27,6 +27,7 @@ from swimlab import clips, identity, provenance, replay_child
 from swimlab.backends import StoreError
 from swimlab.clips import PreparedData, StoredClips
 from swimlab.differences import Difference, compared
+from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord, from_parquet, metrics_from_table
 from swimlab.store import SweepStore
 
@@ -100,15 +101,33 @@ def replay(
             ],
             "hold": sum(part.memory_bytes for part in parts) <= StoredClips.HELD_BYTES,
         }
-        result, device = Replay(stored_steps=max(stored)), "cpu"
+        result = Replay(stored_steps=max(stored))
         with _child(job, Path(scratch)) as lines:
             for line in lines:
-                device = line.get("device", device)
+                if "device" in line:  # the first line, before any step
+                    result.numerics, result.versions = _here(record, line["device"])
+                    say(told_numerics(result.numerics))
                 if "step" in line:
                     _compare(result, line["step"], stored.get(line["step"], {}), line["values"])
                     on_step(line["step"], wanted)
-    result.numerics, result.versions = _here(record, device)
     return result
+
+
+def told_numerics(differing: list[Difference]) -> str:
+    """What to expect of this machine, field by field."""
+    if not differing:
+        return "numerics class is the same: every value should come out the same, bit for bit"
+    return (
+        f"numerics class differs: {pairs(differing)}; bits are promised within one class only, so roundings may differ"
+    )
+
+
+def pairs(differences: list[Difference]) -> str:
+    """Then and now, in a line."""
+    return ", ".join(
+        f"{d.path} {UNKNOWN if d.left is None else d.left} then, {'none' if d.right is None else d.right} now"
+        for d in differences
+    )
 
 
 def stored_curve(store: SweepStore, record: TrialRecord) -> Curve:
@@ -218,9 +237,10 @@ def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Map
 
 
 def _here(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
-    """What differs between then and now, in numerics class and versions."""
+    """What differs between then and now, in numerics class and versions. The child inherits this process's environment,
+    and with it what torch uses of the processor."""
+    from swimlab.numerics import numerics_class  # imports torch, which this module's other users do without
+
     then = record.provenance
-    now = provenance.gather(
-        device=device, dtype=str(then.numerics.get("dtype")), world_size=1, started_at="", finished_at=""
-    )
-    return compared(then.numerics, now.numerics), compared(then.versions, now.versions)
+    now = numerics_class(device=device, dtype=str(then.numerics.get("dtype")), world_size=1)
+    return compared(then.numerics, now), compared(then.versions, provenance.versions())

@@ -12,6 +12,7 @@ from swimlab.ablation import Results
 from swimlab.axis import Axis, axis
 from swimlab.digest import digest
 from swimlab.evidence import Ledger
+from swimlab.pairing import UNKNOWN
 from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
 from swimlab.summary import summarise
 from swimlab.table import Table
@@ -116,6 +117,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
     ]
     facts["base trial"] = [record.init_trial_id or "none" for record in records]
     facts["versions"] = [_pairs(record.provenance.versions) for record in records]
+    facts["start weights"] = [record.start_weights or UNKNOWN for record in records]
     facts["numerics class"] = [_pairs(record.provenance.numerics) for record in records]
     facts["host"] = [record.provenance.host for record in records]
     facts["first started"] = [min((r.provenance.started_at for r in records), default="never")]

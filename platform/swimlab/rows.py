@@ -13,9 +13,10 @@ from swimlab.records import Cost, TrialRecord
 
 # Which rows a snapshot holds. A cost that older records lack has its default in their rows, too, once they are read
 # again: hence the names of the costs.
-ROWS_VERSION = " ".join(("1", *sorted(Cost.model_fields)))
+ROWS_VERSION = " ".join(("2", *sorted(Cost.model_fields)))
 LEADING = (
-    "trial_id", "recipe_name", "seed", "init_trial_id", "attempt", "nonce", "code_fingerprint", "data_fingerprint"
+    "trial_id", "recipe_name", "seed", "init_trial_id", "start_weights", "attempt", "nonce", "code_fingerprint",
+    "data_fingerprint",
 )  # fmt: skip
 
 

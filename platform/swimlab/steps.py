@@ -1,7 +1,8 @@
 """Step checkpoints of a one-process trial: an attempt that dies leaves where it stood, and the next one goes on there.
 
     attempts/<trial_id>/<n>/steps/<step>/{run.safetensors, run.json, film.parquet}
-    attempts/<trial_id>/<n>/steps/<step>/done.json    written last: sha256 of the others, and the numerics class
+    attempts/<trial_id>/<n>/steps/<step>/done.json    written last: sha256 of the others, the numerics class, and the
+                                                      hash of the weights the trial started from
 
 Of an attempt the newest is kept, and none once its trial has a record.
 """
@@ -31,9 +32,10 @@ SAVING_SHARE = 1 / 20
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an earlier attempt stood."""
+    """Where an earlier attempt stood. `start_weights`: what the trial had started from."""
 
     run: Checkpoint
+    start_weights: str
     film: tuple[FilmFrame, ...]
 
 
@@ -48,7 +50,7 @@ class StepCheckpoints:
         self._kept: str | None = None
         self._ended_s, self._took_s = 0.0, 0.0
 
-    def save(self, now: Moment, film: Sequence[FilmFrame]) -> bool:
+    def save(self, now: Moment, film: Sequence[FilmFrame], start_weights: str) -> bool:
         """Save this moment, and drop the one before; False when saving again so soon would cost too much."""
         began_s = time.monotonic()
         if self._took_s > self._share * (began_s - self._ended_s):
@@ -58,7 +60,11 @@ class StepCheckpoints:
             now.checkpoint().save(Path(scratch))
             (Path(scratch) / "film.parquet").write_bytes(to_parquet(film_table(film)))
             files = put_dir_once(self._backend, Path(scratch), folder)
-        done = {"numerics": self._numerics, "files": {name: entry.model_dump() for name, entry in files.items()}}
+        done = {
+            "numerics": self._numerics,
+            "start_weights": start_weights,
+            "files": {name: entry.model_dump() for name, entry in files.items()},
+        }
         self._backend.create(f"{folder}/done.json", json.dumps(done).encode())
         if self._kept:
             drop(self._backend, self._kept)
@@ -76,7 +82,8 @@ def drop(backend: Backend, folder: str) -> None:
 def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> Standing | None:
     """The last whole step of the attempts before this one, of the same numerics class; None starts from the beginning.
 
-    A step whose files are not what was written is passed over: it can only cost time.
+    Passed over, which can only cost time: a step whose files are not what was written, and one that an older swimlab
+    saved, whose class names no processor.
     """
     prefix = f"attempts/{attempt.trial_id}/"
     found: list[tuple[int, int]] = []
@@ -93,7 +100,7 @@ def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> Standing |
 def _load(backend: Backend, folder: str, numerics: Numerics) -> Standing | None:
     try:
         done = json.loads(backend.read(f"{folder}/done.json"))
-        if done["numerics"] != dict(numerics):
+        if done["numerics"] != dict(numerics) or "start_weights" not in done:
             return None
         with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:
             for name, entry in done["files"].items():
@@ -102,6 +109,6 @@ def _load(backend: Backend, folder: str, numerics: Numerics) -> Standing | None:
                 if entry_of(local) != FileEntry.model_validate(entry):
                     return None
             film = film_from_table(from_parquet((Path(scratch) / "film.parquet").read_bytes()))
-            return Standing(Checkpoint.load(Path(scratch)), tuple(film))
+            return Standing(Checkpoint.load(Path(scratch)), done["start_weights"], tuple(film))
     except FileNotFoundError:  # its owner lives after all and moved on
         return None

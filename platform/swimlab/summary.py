@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 
 from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
-from swimlab import tuning, verdict
+from swimlab import pairing, tuning, verdict
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
+from swimlab.pairing import Origin
 from swimlab.plan import same_trials
+from swimlab.rows import trial_row
 from swimlab.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
 from swimlab.verdict import Evidence, Interval
 
@@ -22,14 +24,18 @@ def summarise(results: Results) -> Table:
     columns = tuple(Column(m.name, m.measured(recipe_name), m is primary) for m in ablation.metrics)
     comparable = recipe_name == ablation.paper.recipe and primary.name == primary.measured(recipe_name)
     values = {column.measured: _values(results, column.measured) for column in columns}
-    numerics = _numerics(results)
     trials = tuple(_line(trial, columns) for trial in results.trials)
     scores = values[primary.measured(recipe_name)]
     shared = {a.name: a.name for a in ablation.arms}  # an arm that is not tuned yet has no trials
     shared |= same_trials((trial.arm, trial.trial_id) for trial in results.trials)
     chosen = {one.arm: one.choice or {} for one in results.tuning}
     ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
-    claims = _claims(ablation, scores, shared, ids, comparable, mixed=len(numerics) > 1)
+    origins: dict[str, dict[int, Origin]] = {a.name: {} for a in ablation.arms}
+    for line in trials:
+        if line.origin:
+            origins[line.arm][line.seed] = line.origin
+    mixture = pairing.mixture({line.trial_id: line.origin for line in trials if line.origin})
+    claims = _claims(ablation, scores, shared, ids, origins, comparable, mixed=bool(mixture))
     rows = tuple(
         Row(
             arm=arm.name,
@@ -38,7 +44,7 @@ def summarise(results: Results) -> Table:
             tuned=chosen.get(arm.name, {}),
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
-            over_reference=_over_reference(scores, ids, arm.name, ablation.reference, shared),
+            over_reference=_over_reference(scores, ids, origins, arm.name, ablation.reference, shared),
             claims=tuple(i for i, claim in enumerate(claims) if arm.name in claim.arms),
             trials=tuple({line.trial_id: line for line in reversed(trials) if line.arm == arm.name}.values())[::-1],
             same_as=None if shared[arm.name] == arm.name else shared[arm.name],
@@ -53,15 +59,17 @@ def summarise(results: Results) -> Table:
         paper_recipe=ablation.paper.recipe,
         comparable=comparable,
         caveat=_caveat(results, comparable)
-        + tuning.caveat(ablation.tuned, results.tuning, primary.measured(recipe_name)),
+        + tuning.caveat(ablation.tuned, results.tuning, primary.measured(recipe_name))
+        + ("" if mixture else _unknown(results)),
         replication=replication(results.recipe),
         columns=columns,
         rows=rows,
         claims=claims,
-        self_test=_self_test(ablation, scores, ids),
+        # It compares an arm's trials with each other.
+        self_test=None if mixture else _self_test(ablation, scores, ids),
         reference=ablation.reference,
         seeds=tuple(sorted({trial.seed for trial in results.trials})),
-        numerics=numerics,
+        mixture=mixture,
         quarantine=dict(results.quarantine),
         notes=tuple(ablation.paper.notes),
         wall_s=results.wall_s,
@@ -113,12 +121,14 @@ def _values(results: Results, metric: str) -> dict[str, dict[int, float]]:
     return values
 
 
-def _numerics(results: Results) -> tuple[dict[str, str | int], ...]:
-    seen: list[dict[str, str | int]] = []
-    for trial in results.trials:
-        if trial.record and trial.record.provenance.numerics not in seen:
-            seen.append(trial.record.provenance.numerics)
-    return tuple(seen)
+def _unknown(results: Results) -> str:
+    """A sentence for records that cannot show that they may be compared."""
+    if all(trial.record is None or trial.record.start_weights for trial in results.trials):
+        return ""
+    return (
+        " The records were made by an older swimlab, which wrote down neither the processor nor the hash of the "
+        "weights a trial started from: that they may be compared is assumed."
+    )
 
 
 def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
@@ -130,7 +140,8 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     problem = f"its record has no {', '.join(absent)}" if absent else ""
     cost = record.cost
     seen = {column.measured: record.metrics[column.measured] for column in columns if column.measured not in absent}
-    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, seen)
+    origin = Origin.of(trial_row(record))
+    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, seen, origin)
 
 
 def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
@@ -142,13 +153,14 @@ def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
 def _over_reference(
     scores: Mapping[str, Mapping[int, float]],
     ids: Mapping[str, Mapping[int, str]],
+    origins: Mapping[str, Mapping[int, Origin]],
     arm: str,
     reference: str | None,
     shared: Mapping[str, str],
 ) -> Interval | None:
     if reference is None or shared[arm] == shared[reference]:
         return None
-    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores, ids)
+    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores, ids, origins=origins)
     return verdict.interval(list(paired.values())) if paired else None
 
 
@@ -157,6 +169,7 @@ def _claims(
     scores: Mapping[str, Mapping[int, float]],
     shared: Mapping[str, str],
     ids: Mapping[str, Mapping[int, str]],
+    origins: Mapping[str, Mapping[int, Origin]],
     comparable: bool,
     *,
     mixed: bool,
@@ -166,7 +179,8 @@ def _claims(
         ablation.contrast(claim) if isinstance(claim, Above) else _oriented(ablation.contrast(claim), ablation.primary)
         for claim in ablation.paper.claims
     ]
-    paired = [verdict.weigh(w, scores, ids, value) for w, value in zip(weights, above, strict=True)]
+    paired = [verdict.weigh(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)]
+    finished = [len(verdict.weigh(w, scores, ids)) for w in weights]
     evidence = [
         Evidence(
             differences=tuple(differences.values()),
@@ -175,8 +189,9 @@ def _claims(
             paper_gap=_paper_gap(ablation, claim) if comparable else None,
             direction_only=not comparable,
             same_trials=nothing_left(w, shared),
+            unpaired=n - len(differences),
         )
-        for claim, w, differences in zip(ablation.paper.claims, weights, paired, strict=True)
+        for claim, w, differences, n in zip(ablation.paper.claims, weights, paired, finished, strict=True)
     ]
     return tuple(
         ClaimRow(claim.text, w, value, claim.margin, outcome, tuple(differences))

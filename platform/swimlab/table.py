@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swimlab import wording
+from swimlab.pairing import Group, Origin
 from swimlab.protocol import Standing
 from swimlab.verdict import Interval, Outcome
 
@@ -36,7 +37,7 @@ class Cell:
 @dataclass(frozen=True)
 class TrialLine:
     """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks; `values`
-    are the table's metrics as recorded."""
+    are the table's metrics as recorded; `origin` says what a done trial may be compared with."""
 
     arm: str
     seed: int
@@ -46,6 +47,7 @@ class TrialLine:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     values: Mapping[str, float] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class SelfTest:
 @dataclass(frozen=True)
 class Table:
     """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
-    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words."""
+    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words;
+    `mixture`: groups of trials that may not be compared with each other, empty where all may."""
 
     name: str
     title: str
@@ -132,7 +135,7 @@ class Table:
     self_test: SelfTest | None
     reference: str | None
     seeds: tuple[int, ...]
-    numerics: tuple[Mapping[str, str | int], ...]
+    mixture: tuple[Group, ...]
     quarantine: Mapping[str, int]
     notes: tuple[str, ...]
     wall_s: float
@@ -141,8 +144,16 @@ class Table:
 
     @property
     def mixed(self) -> bool:
-        """Trials of more than one numerics class: numbers are shown, verdicts are not."""
-        return len(self.numerics) > 1
+        """Some trials may not be compared (`swimlab.pairing`): numbers are shown, verdicts are not."""
+        return bool(self.mixture)
+
+    def members(self, group: Group) -> str:
+        """The trials of a group by arm and seeds."""
+        seeds: dict[str, list[int]] = {}
+        for trial in self.trials:
+            if trial.trial_id in group.trial_ids:
+                seeds.setdefault(trial.arm, []).append(trial.seed)
+        return "; ".join(f"{arm}, seed{'s' * (len(s) > 1)} {', '.join(map(str, s))}" for arm, s in seeds.items())
 
     @property
     def primary(self) -> int:

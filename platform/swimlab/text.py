@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab import evidence
+from swimlab.pairing import mixed_of
 from swimlab.table import ClaimRow, Column, Row, Table
 from swimlab.wording import as_printed, duration, mean_ci, p_value, seeds_needed
 
@@ -60,7 +61,7 @@ def terminal(table: Table) -> RenderableType:
     if table.protocol:
         parts.append(Text(f"protocol  {table.protocol.text}", "yellow" if table.protocol.amended else ""))
     if table.mixed:
-        parts.append(Text("MIXED: trials of several numerics classes; no verdicts", style="bold yellow"))
+        parts.append(Text(f"MIXED: no verdicts. {mixed_of(table.mixture)}", style="bold yellow"))
     parts += [Text(f"{t.state}: {t.arm}, seed {t.seed} ({t.trial_id}): {t.problem}", "red") for t in table.problems]
     parts += [Text(f"quarantined: {count} × {reason}", "yellow") for reason, count in table.quarantine.items()]
     return Group(*parts)
@@ -110,7 +111,8 @@ def render_markdown(table: Table) -> str:
     if table.protocol:
         lines += ["", f"Protocol: {md(table.protocol.text)}."]
     if table.mixed:
-        lines += ["", "**MIXED**: trials of several numerics classes; no verdicts."]
+        lines += ["", "**MIXED**: these trials may not all be compared, so no verdict is given:", ""]
+        lines += [f"- {md(group.what)}: {md(table.members(group))}" for group in table.mixture]
     if table.problems:
         lines += ["", "## Failed or missing trials", ""]
         lines += [f"- {md(t.arm)}, seed {t.seed} ({t.state}): {md(t.problem)}" for t in table.problems]

@@ -33,11 +33,13 @@ from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.live import Report, both
 from swimlab.liveness import Heartbeat
+from swimlab.numerics import numerics_class, of_all_ranks
 from swimlab.once import HeldElsewhere, run_once
 from swimlab.plan import TrialSpec
 from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
 from swimlab.search.watch import PrunedAt, RungWatch
+from swimlab.start_weights import start_weights
 from swimlab.store import SweepStore
 from swimlab.streaming import StreamedClips
 
@@ -48,7 +50,8 @@ POLL_S = 2.0
 
 class Outcome(Frozen):
     """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
-    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung."""
+    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung. `numerics` is the class
+    of the worker group, whose machines may be others than the trial's own."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -57,8 +60,8 @@ class Outcome(Frozen):
     data_wait_s: float
     resumed_step: int
     hosted_s: float
-    device: str
-    world_size: int
+    numerics: dict[str, str | int]
+    start_weights: str
     peak_rss_bytes: int
     pruned_at: int | None = None
     rungs: dict[int, float] | None = None
@@ -136,6 +139,7 @@ def _run_attempt(
         "recipe_name": spec.recipe.name,
         "seed": spec.recipe.seed,
         "init_trial_id": spec.init_trial_id,
+        "start_weights": outcome.start_weights,
         "code_fingerprint": spec.code_fingerprint,
         "data_fingerprint": spec.data_fingerprint,
         "metrics": outcome.metrics,
@@ -150,11 +154,7 @@ def _run_attempt(
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         "provenance": provenance.gather(
-            device=outcome.device,
-            dtype=_dtype(spec.recipe),
-            world_size=outcome.world_size,
-            started_at=started_at,
-            finished_at=provenance.utc_now(),
+            numerics=outcome.numerics, started_at=started_at, finished_at=provenance.utc_now()
         ),
     }
     if gate and outcome.pruned_at is not None:
@@ -218,7 +218,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
         device = get_device()
     device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    numerics = provenance.numerics(device=device_name, dtype=_dtype(spec.recipe), world_size=world)
+    numerics = of_all_ranks(numerics_class(device=device_name, dtype=_dtype(spec.recipe), world_size=world), device)
     attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
     if not local and rank == 0:
         report = both(attempt.progress_file().tell, report)
@@ -239,6 +239,12 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
+    started_from = standing.start_weights if standing else ""
+
+    def on_start(now: Moment) -> None:
+        nonlocal started_from
+        started_from = start_weights(now.module) or ""
+        look(now)
 
     def look(now: Moment) -> None:
         if filmed and now.step % film_every == 0:
@@ -255,7 +261,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
             if saved:
-                saved.save(now, frames)
+                saved.save(now, frames, started_from)
             report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
         hosted_s += time.monotonic() - began_s
         if watch:
@@ -266,8 +272,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
             resumed_step=standing.run.step if standing else 0,
             hosted_s=hosted_s,
-            device=device_name,
-            world_size=world,
+            numerics=numerics,
+            start_weights=started_from,
             peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
         ).model_dump()
 
@@ -280,7 +286,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             device=device,
             micro_batch=config["micro_batch"],
             shard=config["shard"],
-            on_start=look,
+            on_start=on_start,
             on_step=on_step,
             resume=standing.run if standing else None,
         )

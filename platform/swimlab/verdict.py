@@ -16,6 +16,7 @@ from scipy import special
 
 from swimlab import decision
 from swimlab.decision import Finding
+from swimlab.pairing import Origin, comparable
 
 ALPHA = 0.05
 POWER = 0.8
@@ -45,7 +46,8 @@ class Interval:
 @dataclass(frozen=True)
 class Evidence:
     """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
-    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test."""
+    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test; `unpaired`: seeds that
+    every arm has and that are left out, since their trials may not be compared."""
 
     differences: tuple[float, ...]
     margin: float = 0.0
@@ -53,11 +55,12 @@ class Evidence:
     paper_gap: float | None = None
     direction_only: bool = False
     same_trials: bool = False
+    unpaired: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A judged claim. `verdict` is None when no verdict may be given (mixed numerics); `reason` says why, in words.
+    """A judged claim. `verdict` is None when no verdict may be given (a mixed table); `reason` says why, in words.
 
     `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
     settled, or when `MOST_SEEDS` would not do.
@@ -98,13 +101,17 @@ def weigh(
     values: Mapping[str, Mapping[int, float]],
     trials: Mapping[str, Mapping[int, str]] | None = None,
     above: float = 0.0,
+    origins: Mapping[str, Mapping[int, Origin]] | None = None,
 ) -> dict[int, float]:
     """Seed → weighted sum over arms minus `above`, for the seeds that every arm of `weights` has (arm → seed → value).
 
     Seeds that stand for the very same `trials` (arm → seed → trial id; weights that nobody trained have no seed) are
-    one replicate, not several that agree.
+    one replicate, not several that agree. Where `origins` (arm → seed) are given, a seed whose trials may not be
+    compared (`swimlab.pairing`) is left out.
     """
     seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in weights)))
+    if origins is not None:
+        seeds = [seed for seed in seeds if comparable(origins[arm][seed] for arm in weights)]
     if trials is not None:
         first = {tuple(trials[arm][seed] for arm in weights): seed for seed in reversed(seeds)}
         seeds = sorted(first.values())
@@ -124,8 +131,8 @@ def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = Fal
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
     EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
-    tests) is a family of its own. `mixed`: trials of different numerics classes, no verdict at all. A claim between
-    arms that are the same trials is NOT_RUN and does not count in Holm's family.
+    tests) is a family of its own. `mixed`: the table has trials that may not be compared, so no verdict at all. A claim
+    between arms that are the same trials is NOT_RUN and does not count in Holm's family.
     """
     tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
     family = [claims[i] for i in tested]
@@ -213,10 +220,11 @@ def _outcome(
 
     if evidence.same_trials:
         return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
-    if seen is None:
+    if seen is None and not evidence.unpaired:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
-    if mixed:
-        return out(None, "MIXED: the trials come from different numerics classes; rerun them on one")
+    if mixed or seen is None:
+        left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
+        return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
     if found is None or seen.low is None or seen.high is None:
         return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
     delta, gap = evidence.margin, evidence.paper_gap

@@ -143,7 +143,7 @@ def test_rules_that_miss_fail_the_smoke(capsys: pytest.CaptureFixture[str]) -> N
     from swimlab import provenance
     from swimlab.rewriting.record import Built, Errors
 
-    came = provenance.gather(device="cpu", dtype="-", world_size=1, started_at="s", finished_at="f")
+    came = provenance.gather(numerics={"device": "cpu", "dtype": "-", "world_size": 1}, started_at="s", finished_at="f")
     about = {"run_id": "r", "command": "smoke", "settings": {"rewriter": "rules"}, "provenance": came, "wall_s": 1.0}
 
     def code(**counts: int) -> int:

@@ -243,7 +243,9 @@ def test_counted_bytes_are_judged_against_their_limits() -> None:
             scheme=scheme, size="7b-narrow", tokens=8192, held_bytes=held_bytes, **fields
         )
 
-    came = provenance.gather(device="cpu", dtype="float32", world_size=1, started_at="s", finished_at="f")
+    came = provenance.gather(
+        numerics={"device": "cpu", "dtype": "float32", "world_size": 1}, started_at="s", finished_at="f"
+    )
 
     def verdict(released: int) -> str:
         rows = (counted("sft", 50), counted("swim", 60), counted("released", released))

@@ -26,7 +26,9 @@ NUMERICS: dict[str, str | int] = {
     "device": "cpu",
     "dtype": "float32",
     "world_size": 1,
+    "cpu_capability": "AVX512",
 }
+START = "5eed" * 16
 
 
 def curve(steps: int, floor: float, seed: int) -> list[MetricPoint]:
@@ -87,6 +89,7 @@ def committed(
     failures: Mapping[tuple[str, int], str] = {},
     missing: frozenset[tuple[str, int]] = frozenset(),
     numerics: Callable[[str, int], dict[str, str | int]] = lambda arm, seed: NUMERICS,
+    start_weights: Callable[[str, int], str | None] = lambda arm, seed: START,
     quarantine: Mapping[str, int] = {},
     recipe_name: str | None = None,
     steps: int = 40,
@@ -128,6 +131,7 @@ def committed(
                 recipe_name=recipe.name,
                 seed=seed,
                 init_trial_id="b" * 32,
+                start_weights=start_weights(arm, seed),
                 code_fingerprint="c0de" * 8,
                 data_fingerprint="da7a" * 8,
                 metrics=values,

@@ -124,6 +124,29 @@ def test_why_names_fields_and_modules(say, trained_store: SweepStore) -> None:
     assert "One trial: nothing differs." in say("why", ids["swim"], ids["swim"])
 
 
+def test_why_and_show_name_processor_and_start(say, trained_store: SweepStore, tmp_path: Path) -> None:
+    ids = arms(trained_store)
+    record = trained_store.record(ids["swim"])
+    screen = " ".join(say("show", ids["swim"]).split())
+    assert f"start weights {record.start_weights}" in screen
+    assert f"cpu_capability {record.provenance.numerics['cpu_capability']}" in screen
+    assert "hash of weights" not in say("why", ids["swim"], ids["pool"])
+    shutil.copytree(trained_store.uri, tmp_path / "store")
+    copy = SweepStore(str(tmp_path / "store"))
+    old = {name: v for name, v in record.provenance.numerics.items() if not name.startswith("cpu")}
+    for start, says in (
+        (None, "Of one the weights it started from are not recorded"),
+        ("0" * 64, "from other weights"),
+    ):
+        made = record.provenance.model_copy(update={"numerics": old})
+        changed = record.model_copy(update={"start_weights": start, "provenance": made})
+        copy.backend.replace(f"records/{ids['swim']}.json", changed.model_dump_json().encode())
+        screen = " ".join(say("why", ids["swim"], ids["pool"], store=copy.uri).split())
+        assert "hash of weights" in screen
+        assert "numerics classes differ too (cpu_capability and cpu_model)" in screen
+        assert says in screen
+
+
 def test_a_prefix_must_be_one_trial(tmp_path: Path, trial_record) -> None:
     store = SweepStore(str(tmp_path))
     for trial_id in ("ab12", "ab34", "ab3"):

@@ -32,7 +32,9 @@ def row(scheme: str, number: int, time_s: float | None = 1.0, **fields: object) 
 
 
 def run(*rows: Step, run_id: str = "r1") -> StepRun:
-    came = provenance.gather(device="cpu", dtype="float32", world_size=1, started_at="s", finished_at="f")
+    came = provenance.gather(
+        numerics={"device": "cpu", "dtype": "float32", "world_size": 1}, started_at="s", finished_at="f"
+    )
     return StepRun(
         experiment="cost", run_id=run_id, machine="m", settings={"size": "small"}, provenance=came, rows=rows
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search, index
 from swimlab.records import TrialRecord
-from swimlab.search import journal, report, runner
+from swimlab.search import findings, journal, report, runner
 from swimlab.search.course import Answer, Course, Point
 from swimlab.search.rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
 from swimlab.settings import Settings
@@ -278,6 +279,14 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     assert 'href="nano/nano/index.html"' in overview
     assert "Which &lt;objective&gt; is best?" in overview
     assert "on fresh seeds attention.ap" in overview
+
+    # A confirmation that started elsewhere is not paired with the others, and the page says so.
+    first, *others = found.confirmed
+    assert first.record is not None
+    moved = replace(first, record=first.record.model_copy(update={"start_weights": "0" * 64}))
+    mixed = replace(found, confirmed=(moved, *others))
+    assert [[row.difference.n for row in findings.confirmed(one)] for one in (found, mixed)] == [[2, 2], [1, 1]]
+    assert ["MIXED" in report.caveat(one) for one in (found, mixed)] == [False, True]
 
 
 def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:

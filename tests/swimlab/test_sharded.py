@@ -10,10 +10,12 @@ import ray
 import nano
 from swim import models
 from swim.evaluate import evaluate
+from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
 from swimlab import Arm, cli, identity, records
 from swimlab.clips import StoredClips, load_prepared
 from swimlab.settings import Settings
+from swimlab.start_weights import start_weights
 from swimlab.store import SweepStore
 
 
@@ -48,6 +50,9 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     ((trial_id, record),) = store.records().items()
     assert trial_id == identity.trial_id(recipe, cache)
     assert record.provenance.numerics["world_size"] == 2
+    # Gathered from shares, the start hashes as one that is whole.
+    whole = SupervisedModel(models.build(recipe.model)[0], recipe.objective)
+    assert record.start_weights == start_weights(whole)
     prepared = load_prepared(store, identity.clips_fingerprint(recipe.data, record.data_fingerprint))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}

@@ -1,5 +1,7 @@
 """Step checkpoints: whole or not there, of one numerics class, the newest only."""
 
+import json
+
 import torch
 
 from swim.checkpoint import Checkpoint
@@ -35,22 +37,32 @@ def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
     saved._took_s = 0.0
     for step in (10, 20):
         saved._ended_s = 0.0  # long ago: saving is never too dear here
-        assert saved.save(Now(step), [FRAME])
+        assert saved.save(Now(step), [FRAME], "5eed")
     assert {path.split("/")[4] for path in first.backend.files("attempts/t/1/steps")} == {"20"}
     standing = latest(first.backend, second, CPU)
     assert standing.run.step == 20
     assert torch.equal(standing.run.tensors["model.w"], torch.full((2, 3), 20.0))
     assert standing.run.curve == Now(20).checkpoint().curve
     assert standing.film == (FRAME,)
+    assert standing.start_weights == "5eed"
     # Not one's own, and not of other numerics.
     assert latest(first.backend, first, CPU) is None
     assert latest(first.backend, second, CPU | {"torch": "3"}) is None
     # A later attempt that came less far, and one whose files are damaged or not all there.
-    assert StepCheckpoints(second, CPU).save(Now(10), [])
+    assert StepCheckpoints(second, CPU).save(Now(10), [], "5eed")
     assert latest(first.backend, third, CPU).run.step == 20
     (tmp_path / "attempts/t/1/steps/20/run.safetensors").write_bytes(b"something else")
     assert latest(first.backend, third, CPU).run.step == 10
     (tmp_path / "attempts/t/2/steps/10/done.json").unlink()
+    assert latest(first.backend, third, CPU) is None
+    # One that says its class as it was said before processors were part of it, and one without its start.
+    assert StepCheckpoints(second, CPU).save(Now(20), [], "5eed")
+    assert latest(first.backend, third, CPU).run.step == 20
+    assert latest(first.backend, third, CPU | {"cpu_capability": "AVX2"}) is None
+    path = "attempts/t/2/steps/20/done.json"
+    done = json.loads(first.backend.read(path))
+    del done["start_weights"]
+    first.backend.replace(path, json.dumps(done).encode())
     assert latest(first.backend, third, CPU) is None
     drop(first.backend, "attempts/t/1/steps")
     assert first.backend.files("attempts/t/1/steps") == []
@@ -59,7 +71,7 @@ def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
 def test_saving_takes_a_twentieth_of_the_time_at_most(tmp_path):
     (first,) = attempts(tmp_path, 1)
     saved = StepCheckpoints(first, CPU)
-    assert saved.save(Now(10), [])
+    assert saved.save(Now(10), [], "5eed")
     saved._took_s = 1e6
-    assert not saved.save(Now(20), [])
+    assert not saved.save(Now(20), [], "5eed")
     assert {path.split("/")[4] for path in first.backend.files("attempts/t/1/steps")} == {"10"}

@@ -1,9 +1,9 @@
 import pytest
 
-from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper, text
+from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper, report, text
 from swimlab.summary import summarise
 from swimlab.verdict import Verdict
-from synthetic_results import NUMERICS, committed
+from synthetic_results import NUMERICS, START, committed
 
 VALUES = {"mean": (0.66, 0.64, 0.65), "pool": (0.61, 0.60, 0.605), "control": (0.14, 0.13, 0.12)}
 
@@ -110,8 +110,38 @@ def test_mixed_numerics_show_numbers_without_verdicts(tmp_path):
     table = summarise(committed(fusion(), tmp_path, ap, numerics=on_a_gpu_once))
     assert table.mixed
     assert table.rows[1].cells[0].interval is not None
-    assert [claim.label for claim in table.claims] == ["MIXED"]
-    assert "MIXED" in text.render_terminal(table)
+    assert [(claim.label, claim.seeds) for claim in table.claims] == [("MIXED", (0, 2))]
+    assert table.claims[0].outcome.p_holm is None
+    assert table.rows[1].over_reference.n == 2
+    assert table.self_test is None
+    terminal = " ".join(text.render_terminal(table).split())
+    assert "MIXED: no verdicts. device cpu: 8 trials; device cuda: 1 trial" in terminal
+    assert "- device cuda: pool, seed 1" in text.render_markdown(table)
+
+
+def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
+    """As where the base was trained again on another machine between two arms."""
+    results = committed(fusion(), tmp_path, ap, start_weights=lambda arm, seed: "be" * 32 if arm == "pool" else START)
+    table = summarise(results)
+    (claim,) = table.claims
+    assert (claim.label, claim.seeds, claim.outcome.interval) == ("MIXED", (), None)
+    assert "not paired: 3" in claim.outcome.reason
+    assert [row.over_reference is None for row in table.rows] == [False, True, True]
+    page = report.write(results)["index.html"]
+    header = page[: page.index("<h2>Results")]
+    assert "MIXED." in header
+    assert "<li>start weights bebebebebebe: pool, seeds 0, 1, 2</li>" in header
+    assert all(f"verdict {verdict}" not in page for verdict in Verdict)
+
+
+def test_what_old_records_do_not_say_is_said(tmp_path):
+    unknown = committed(fusion(), tmp_path / "old", ap, start_weights=lambda arm, seed: None)
+    table = summarise(unknown)
+    assert table.claims[0].outcome.verdict is Verdict.REPRODUCED
+    assert "that they may be compared is assumed" in table.caveat
+    assert "assumed" not in summarise(committed(fusion(), tmp_path / "new", ap)).caveat
+    first = committed(fusion(), tmp_path / "both", ap, start_weights=lambda arm, seed: START if seed else None)
+    assert [claim.label for claim in summarise(first).claims] == ["MIXED"]
 
 
 def test_lower_is_better_turns_the_claim_around(tmp_path):

@@ -156,6 +156,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
         name: whole.files[name].sha256 for name in DECIDED
     }
     assert resumed["metrics"] == whole.metrics
+    assert resumed["start_weights"] == whole.start_weights
 
 
 def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:
@@ -225,15 +226,18 @@ def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
 def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> None:
     from swim import models
     from swim.evaluate import evaluate
+    from swim.supervision.objective import SupervisedModel
     from swim.train import Trained, encoder_for, train
     from swimlab.clips import StoredClips, load_prepared
     from swimlab.identity import clips_fingerprint, data_fingerprint
+    from swimlab.start_weights import start_weights
 
     recipe = nano.recipe(steps=12, base=False)  # past the tenth, where the ranks of a group meet to report
     store = SweepStore(str(tmp_path / "store"))
     assert run(nano.ablation(seeds=(0,), arms=(Arm("a"),)), store.uri, tmp_path, recipe, workers=2) == 0
     ((trial_id, found),) = store.records().items()
     assert found.provenance.numerics["world_size"] == 2
+    assert found.start_weights == start_weights(SupervisedModel(models.build(recipe.model)[0], recipe.objective))
     prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}

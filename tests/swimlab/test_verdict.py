@@ -7,6 +7,7 @@ from scipy import stats
 from swimlab import calibration, verdict, wording
 from swimlab.calibration import Case, differences, findings
 from swimlab.decision import Finding
+from swimlab.pairing import Origin
 from swimlab.verdict import Evidence, Verdict, a_a_differences, detectable_in_sds, holm, interval, judge
 
 
@@ -55,8 +56,9 @@ def test_a_standin_gives_a_direction_and_no_gap():
 
 
 def test_mixed_numerics_give_no_verdict_and_no_p():
-    outcomes = judge([Evidence((0.2, 0.21, 0.19)), Evidence(())], mixed=True)
-    assert [o.verdict for o in outcomes] == [None, Verdict.NOT_RUN]
+    outcomes = judge([Evidence((0.2, 0.21, 0.19)), Evidence(()), Evidence((), unpaired=2)], mixed=True)
+    assert [o.verdict for o in outcomes] == [None, Verdict.NOT_RUN, None]
+    assert "not paired: 2" in outcomes[2].reason
     assert outcomes[0].p_holm is None
     assert "MIXED" in outcomes[0].reason
 
@@ -114,6 +116,14 @@ def test_weigh_pairs_by_seed_and_drops_incomplete_seeds():
     values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {1: 0.5, 2: 0.5, 9: 7.0}}
     assert verdict.weigh({"a": 1, "b": -1}, values) == {1: 1.5, 2: 2.5}
     assert verdict.weigh({"a": 1, "c": -1}, values) == {}
+
+
+def test_weigh_leaves_out_seeds_whose_trials_may_not_be_compared():
+    here, there = (Origin((("cpu_capability", name),), (), "w") for name in ("AVX512", "DEFAULT"))
+    values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {0: 0.5, 1: 0.5, 2: 0.5}}
+    origins = {"a": {0: here, 1: here, 2: there}, "b": {0: here, 1: there, 2: there}}
+    assert verdict.weigh({"a": 1, "b": -1}, values, origins=origins) == {0: 0.5, 2: 2.5}
+    assert verdict.weigh({"a": 1}, values, origins=origins) == values["a"]
 
 
 def test_seeds_of_one_trial_are_one_replicate():

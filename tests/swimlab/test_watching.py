@@ -101,6 +101,9 @@ def test_verdicts_so_far(store, announced, trial_record) -> None:
     assert label == "REPRODUCED"
     assert mean == pytest.approx(0.4005)
     assert half is not None
+    shown = next(trial.trial_id for trial in announced.trials if trial.shown and trial.arm == "swim")
+    rows[shown]["start_weights"] = "others"
+    assert [seen[1] for seen in announce.judged(announced.model_copy(update={"claims": (claim,)}), rows)] == ["MIXED"]
 
 
 def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:

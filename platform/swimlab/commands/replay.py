@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -12,9 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from swimlab import lookup
 from swimlab.commands.base import StoreCommand, say
-from swimlab.commands.why import committed, value
-from swimlab.differences import Difference
-from swimlab.replaying import Replay, ReplayError, replay
+from swimlab.commands.why import committed
+from swimlab.replaying import Replay, ReplayError, pairs, replay
 
 
 class ReplayTrial(StoreCommand):
@@ -64,14 +62,10 @@ class ReplayTrial(StoreCommand):
 
 
 def told(result: Replay, host: str) -> list[str]:
-    """What was compared under which conditions."""
+    """Under which conditions was compared, but for the numerics class, which is said before the first step."""
     lines = []
-    if result.numerics:
-        lines.append(f"numerics class differs: {_pairs(result.numerics)}; only roundings may differ at first")
-    else:
-        lines.append("numerics class is the same")
     if result.versions:
-        lines.append(f"versions differ: {_pairs(result.versions)}")
+        lines.append(f"versions differ: {pairs(result.versions)}")
     if result.first:
         lines.append(f"the trial ran on {host}")
         lines.append(f"losses are {result.last_gap:.3g} apart at step {result.compared_steps}, the last one compared")
@@ -81,15 +75,14 @@ def told(result: Replay, host: str) -> list[str]:
 def verdict(result: Replay) -> tuple[str, str]:
     """One sentence and its style."""
     steps = f"{result.compared_steps} of {result.stored_steps} steps"
+    fields = ", ".join(d.path for d in result.numerics)
     if result.first is None:
-        return f"EQUAL: {steps} replayed, every value is the stored one, bit for bit", "bold green"
+        although = f", although the numerics class differs ({fields})" if fields else ""
+        return f"EQUAL: {steps} replayed, every value is the stored one, bit for bit{although}", "bold green"
     step, name, then, now = result.first
+    why = f"; that is to be expected, for the numerics class differs ({fields})" if fields else ""
     return (
         f"DIFFERENT from step {step} of {result.stored_steps}: {name} was {then!r}, is {now!r} "
-        f"({abs(then - now):.3g} apart); the {result.equal_steps} steps before it are equal",
-        "bold red",
+        f"({abs(then - now):.3g} apart); the {result.equal_steps} steps before it are equal{why}",
+        "yellow" if fields else "bold red",
     )
-
-
-def _pairs(differences: Sequence[Difference]) -> str:
-    return ", ".join(f"{d.path} {value(d.left)} then, {value(d.right)} now" for d in differences)

@@ -24,6 +24,7 @@ from swimlab.differences import flat, recipe_differences
 from swimlab.doctor.words import size
 from swimlab.leaderboard import leaderboard
 from swimlab.liveness import Owner, released
+from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
 from swimlab.wording import NO_VALUE, duration, number
@@ -127,6 +128,7 @@ def _lines(
     yield "state", f"done {ago(record.provenance.finished_at)}, attempt {record.attempt}"
     yield "recipe", _recipe(record)
     yield "", f"seed {record.seed}, starts from {record.init_trial_id or 'fresh weights'}"
+    yield "start weights", record.start_weights or UNKNOWN
     yield "metrics", _metrics(record.metrics)
     cost = record.cost
     yield (

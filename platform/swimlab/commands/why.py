@@ -17,6 +17,7 @@ from swimlab import lookup
 from swimlab.backends import StoreError
 from swimlab.commands.base import StoreCommand, say
 from swimlab.differences import Comparison, Difference, compare
+from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
 from swimlab.wording import NO_VALUE, number
@@ -28,7 +29,7 @@ _SIDE = {None: ("", ""), "left": ("runs it", NO_VALUE), "right": (NO_VALUE, "run
 
 
 class Why(StoreCommand):
-    """What differs between two trials: recipe, code, data, numerics, versions."""
+    """What differs between two trials: recipe, code, data, start weights, numerics, versions."""
 
     a: CliPositionalArg[str] = Field(description="a trial id, or the beginning of one")
     b: CliPositionalArg[str] = Field(description="the other")
@@ -80,6 +81,8 @@ def _grid(found: Comparison, shown: Sequence[Sequence[lookup.Shown]]) -> Table:
     section("", "same fields", found.recipe)
     if found.base:
         add("base", "starts from", _short(left.init_trial_id), _short(right.init_trial_id))
+    if found.start:
+        add("start", "hash of weights", *((r.start_weights or UNKNOWN)[:12] for r in (left, right)))
     _code(found, add)
     same = "same data" if not found.data else "fingerprint"
     add("data", same, *(("", "") if not found.data else (left.data_fingerprint[:12], right.data_fingerprint[:12])))

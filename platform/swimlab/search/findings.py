@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
+from swimlab.pairing import Origin, comparable
+from swimlab.rows import trial_row
 from swimlab.search import journal
 from swimlab.search.course import Answer, Point
 from swimlab.verdict import Interval, interval
@@ -108,15 +110,17 @@ class Confirmed:
 
 
 def confirmed(found: Found) -> list[Confirmed]:
-    """One row an objective, over the seeds that both have."""
+    """One row an objective, over the seeds that both have and that may be compared (`swimlab.pairing`)."""
     by_arm: dict[str, dict[int, dict[str, float]]] = {}
+    origins: dict[str, dict[int, Origin]] = {}
     for run in found.confirmed:
         if run.record:
             by_arm.setdefault(run.arm, {})[run.spec.seed] = run.record.metrics
+            origins.setdefault(run.arm, {})[run.spec.seed] = Origin.of(trial_row(run.record))
     if len(by_arm) < 2:
         return []
     best_runs, base_runs = by_arm["best point"], by_arm["recipe as it is"]
-    seeds = sorted(set(best_runs) & set(base_runs))
+    seeds = [s for s in sorted(set(best_runs) & set(base_runs)) if comparable(arm[s] for arm in origins.values())]
     rows = []
     for name in found.names:
         both = [(best_runs[s][name], base_runs[s][name]) for s in seeds if name in best_runs[s].keys() & base_runs[s]]

@@ -14,6 +14,9 @@ from rich.text import Text
 from swimlab import wording
 from swimlab.digest import PageDigest
 from swimlab.index import OTHER_DIGEST, write_index
+from swimlab.pairing import Origin, mixed_of, mixture
+from swimlab.records import TrialRecord
+from swimlab.rows import trial_row
 from swimlab.search import findings, journal, plots
 from swimlab.search.runner import Found
 from swimlab.summary import replication
@@ -134,6 +137,10 @@ def caveat(found: Found) -> str:
     words += "; the confirmation below is on seeds that chose nothing." if found.search.confirm else "."
     if found.recipe.model.kind == "tiny":
         words += f" Recipe {found.recipe.name} is a tiny model: this is about the mechanism, never about 7B."
+    records = [answer.record for _, answer in found.complete()] + [run.record for run in found.confirmed]
+    origins = {r.trial_id: Origin.of(trial_row(r)) for r in records if isinstance(r, TrialRecord)}
+    if groups := mixture(origins):
+        words += f" MIXED: not all trials may be compared ({mixed_of(groups)}); seeds are paired only where they may."
     return f"{words} {replication(found.recipe)}"
 
 

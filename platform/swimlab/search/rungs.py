@@ -56,6 +56,7 @@ class PrunedRecord(Frozen):
     recipe_name: str
     seed: int
     init_trial_id: str | None
+    start_weights: str | None = None
     code_fingerprint: str
     data_fingerprint: str
     cost: Cost
