@@ -115,7 +115,8 @@ def ray_head(cwd: Path, bin_dir: Path, token: str, start: str, **variables: str)
         subprocess.run(token, shell=True, env=env, check=True, capture_output=True)
         command = (
             f"{start.removesuffix(' --block')} --block --node-ip-address 127.0.0.1 --port {gcs} "
-            f"--dashboard-port {dashboard} --dashboard-agent-listen-port {agent} --ray-client-server-port {client} --temp-dir {short}/r "
+            f"--dashboard-port {dashboard} --dashboard-agent-listen-port {agent} "
+            f"--ray-client-server-port {client} --temp-dir {short}/r "
             f"--num-cpus 2 --num-gpus 0 --object-store-memory 200000000 --disable-usage-stats"
         )
         with ExitStack() as stack:
