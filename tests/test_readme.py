@@ -2,10 +2,9 @@
 they name exists, four links lead from an experiment to the loss. (`tests/readme` runs the commands and snippets.)"""
 
 import ast
-import importlib.util
+import importlib
 import re
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,23 +69,25 @@ def test_what_is_not_run_says_why_and_what_is_run_expects_something() -> None:
             assert all(isinstance(way, Run) for way in entry), text
 
 
-def settings() -> Iterator[type[BaseSettings]]:
-    """Every command line of ours."""
+def command_lines() -> list[type[BaseSettings]]:
+    """Every class of ours whose fields are flags."""
+    declares = re.compile(r"^class \w+\((BaseSettings|StoreCommand|\w*Settings)\)", re.MULTILINE)
     sys.path.insert(0, str(REPO / "experiments"))
     try:
-        for file in sorted((REPO / "experiments").glob("*.py")):
-            if "Settings):" in file.read_text():
-                importlib.import_module(file.stem)
+        for root in (REPO / "experiments", REPO / "platform"):
+            for file in sorted(root.rglob("*.py")):
+                if declares.search(file.read_text()):
+                    importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts))
     finally:
         sys.path.remove(str(REPO / "experiments"))
     kinds = [BaseSettings]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    return iter(kinds)
+    return kinds
 
 
 def test_every_flag_that_is_named_exists() -> None:
-    ours = {f"--{name.replace('_', '-')}" for kind in settings() for name in kind.model_fields}
+    ours = {f"--{name.replace('_', '-')}" for kind in command_lines() for name in kind.model_fields}
     for name, content in readme_files.texts():
         assert readme_files.lone_flags(content) - ours - OTHERS == set(), name
 
