@@ -69,7 +69,7 @@ def one_line(span: str) -> str:
 
 def _prose(text: str) -> str:
     """The text with blanks for fences, so that places stay."""
-    return _FENCE.sub(lambda fence: re.sub(r"\S", " ", fence[0]), text)
+    return _FENCE.sub(lambda fence: " " * len(fence[0]), text)
 
 
 def _spans(text: str) -> list[str]:
