@@ -34,10 +34,10 @@ print("trials", len(JournalStorage(journal.JournalFileBackend(sys.argv[1])).get_
 HUBER = 'Arm("huber", {"objective.mask_loss": "huber"})'
 
 
-def with_arm(name: str, arm: str) -> str:
+def with_arm(name: str, arm: str, imports: str = "Ablation, Arm, Metric") -> str:
     """An experiment file with one more arm than its control."""
-    return f"""
-from swimlab import Ablation, Arm, Axis, Metric
+    return f"""\
+from swimlab import {imports}
 
 NAMED = Ablation(
     name="{name}",
@@ -75,10 +75,10 @@ COMMANDS: dict[str, Entry] = {
         Run(slow=True, prints=("(the paper's objective) points at", ": ok")),
     ),
     "make paper-quick": (
-        Run(env=PLAN, prints=("layers", "loss-weight", "0 of 20 points answered")),
+        Run(env=PLAN, prints=("layers on tiny-hard-look", "loss-weight on tiny-hard-look", "of 20 points answered")),
         Run(env=NANO, slow=True, prints=("Table 3", "Table 5", "joint")),
     ),
-    "make paper": (Run(env=PLAN, prints=("layers", "0 of 20 points answered")),),
+    "make paper": (Run(env=PLAN, prints=("layers on tiny-hard-look", "of 20 points answered")),),
     # Plans and one's own data.
     "source .venv/bin/activate": (Run(line=f"{PRINTED} && command -v swimlab python", prints=(".venv/bin/swimlab",)),),
     ".venv/bin/python experiments/control.py plan": (Run(prints=("12 to run", "official-code")),),
@@ -190,7 +190,7 @@ SNIPPETS: dict[str, Entry] = {
             file="experiments/with_huber.py",
             body=with_arm("with-huber", PRINTED),
             env=NANO,
-            prints=("0 of 2 trials cached", "huber", "control"),
+            prints=("huber: 1 to run", "control"),
         ),
     ),
     snippets.TRAINER: RunBy(OWN_TRAINER, "test_the_readmes_example_trains_in_twenty_lines"),
@@ -207,7 +207,7 @@ SNIPPETS: dict[str, Entry] = {
     'Axis("objective.fusion", {"mean": "mean", "pool": "max"})': (
         Run(
             file="experiments/with_axis.py",
-            body=with_arm("with-axis", f"*{PRINTED}"),
+            body=with_arm("with-axis", f"*{PRINTED}", "Ablation, Arm, Axis, Metric"),
             line="python experiments/with_axis.py plan",
             env=NANO,
             prints=("mean", "pool"),
@@ -216,7 +216,7 @@ SNIPPETS: dict[str, Entry] = {
     "TABLE.main(PAGE_2)": (
         Run(
             file="experiments/with_page.py",
-            body=f"from sweep_fusion import INTERACTION as PAGE_2, TABLE_4 as TABLE\n{PRINTED}\n",
+            body=f"from sweep_fusion import INTERACTION as PAGE_2\nfrom sweep_fusion import TABLE_4 as TABLE\n\n{PRINTED}\n",
             line="python experiments/with_page.py plan",
             env=NANO,
             prints=("fusion on", "fusion-normalise on"),
@@ -225,10 +225,13 @@ SNIPPETS: dict[str, Entry] = {
     'tuned=Tuned(space=[Float("optim.lr", 5e-4, 4e-3, log=True)], budget=6, seed=100)': (
         Run(
             file="experiments/with_tuning.py",
-            body=f"""
+            body=f"""\
 from dataclasses import replace
+
 from sweep_fusion import TABLE_4
+
 from swimlab import Float, Tuned
+
 replace(TABLE_4, {PRINTED}).main()
 """,
             line="python experiments/with_tuning.py plan",
@@ -239,7 +242,7 @@ replace(TABLE_4, {PRINTED}).main()
     'objective("official-code")': (
         Run(
             file="preset.py",
-            body=f"from swim.supervision.presets import objective\nprint({PRINTED}.fusion)\n",
+            body=f"from swim.supervision.presets import objective\n\nprint({PRINTED}.fusion)\n",
             prints=("released-product",),
         ),
     ),
