@@ -216,7 +216,12 @@ SNIPPETS: dict[str, Entry] = {
     "TABLE.main(PAGE_2)": (
         Run(
             file="experiments/with_page.py",
-            body=f"from sweep_fusion import INTERACTION as PAGE_2\nfrom sweep_fusion import TABLE_4 as TABLE\n\n{PRINTED}\n",
+            body=f"""\
+from sweep_fusion import INTERACTION as PAGE_2
+from sweep_fusion import TABLE_4 as TABLE
+
+{PRINTED}
+""",
             line="python experiments/with_page.py plan",
             env=NANO,
             prints=("fusion on", "fusion-normalise on"),
