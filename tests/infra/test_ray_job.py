@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 from ray_cluster import REPO, Head, clean_copy, ray_head, venv_without_swimlab
+from readme_lab import STEPS, small
 from readme_table import INFRA_EXPORT, INFRA_TOKEN, README_TOKEN, START, SUBMIT, UPLOAD, run_as_printed
 
-from swim.recipe import ShapesWorld
-from swim.recipes import tiny_smoke
 from swimlab.store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -35,11 +34,8 @@ print("WHERE", json.dumps([[swim.__file__, swimlab.plan.__file__], ray.get(worke
 
 
 def nano(folder: Path) -> Path:
-    """A recipe of three steps, as a file."""
-    recipe = tiny_smoke().override(
-        {"name": "tiny-nano", "data": ShapesWorld(clips=12, held_out=4, seed=2), "optim.steps": 3, "optim.batch": 4}
-    )
-    (folder / "nano.json").write_text(recipe.model_dump_json())
+    """A recipe of two steps, as a file."""
+    (folder / "nano.json").write_text(small().model_dump_json())
     return folder / "nano.json"
 
 
@@ -51,14 +47,15 @@ class Submitted:
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
+def submitted(tmp_path_factory: pytest.TempPathFactory, swept: list[Path]) -> Iterator[Submitted]:
     """A head in the repo, environment active, then a job: the printed lines. Only recipe and seeds are small."""
     folder = tmp_path_factory.mktemp("job")
     places = {"SWIMLAB_STORE": str(folder / "store"), "SWIMLAB_CACHE": str(folder / "cache")}
-    small = {"SWIMLAB_RECIPE": str(nano(folder)), "SWIMLAB_SEEDS": "1"}
+    sizes = {"SWIMLAB_RECIPE": str(nano(folder)), "SWIMLAB_SEEDS": "1"}
     lines = run_as_printed(README_TOKEN), run_as_printed(START)
-    with ray_head(REPO, Path(sys.executable).parent, *lines, **small, **places) as head:
+    with ray_head(REPO, Path(sys.executable).parent, *lines, **sizes, **places) as head:
         output = head.shell(run_as_printed(SUBMIT))
+        swept.append(folder / "store")
         yield Submitted(head, output, SweepStore(str(folder / "store")))
 
 
@@ -67,7 +64,7 @@ def test_the_job_prints_its_table_and_leaves_its_records(submitted: Submitted) -
     assert "succeeded" in submitted.output
     records = submitted.store.records()
     assert len(records) == TRIALS
-    assert {record.recipe["optim"]["steps"] for record in records.values()} == {3}
+    assert {record.recipe["optim"]["steps"] for record in records.values()} == {STEPS}
 
 
 def test_the_dashboard_shows_the_job_to_whoever_has_the_token(submitted: Submitted) -> None:

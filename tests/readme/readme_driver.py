@@ -57,18 +57,14 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> tuple[i
 
 
 def main(address: str) -> None:
-    """Serves until it is sent None."""
+    """Serves until it is killed: Ray takes 4 s to go by itself, and nothing here is kept."""
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
     with Listener(address, "AF_UNIX") as listener:
         while True:
             with listener.accept() as client:
-                asked = client.recv()
-                if asked is None:
-                    break
-                client.send(run(*asked))
-    ray.shutdown()
+                client.send(run(*client.recv()))
 
 
 if __name__ == "__main__":

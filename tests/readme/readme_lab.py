@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing.connection import Client
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +21,7 @@ from readme_table import TABLE
 import nano
 from swim.data import shapes_world
 from swim.data.nl_refer import known
-from swim.recipe import ShapesWorld
+from swim.recipe import Recipe, ShapesWorld
 from swim.recipes import tiny_files
 
 REPO = Path(__file__).resolve().parents[2]
@@ -89,14 +88,17 @@ class Lab:
 
 
 @contextmanager
-def lab(*, warm: bool) -> Iterator[Lab]:
-    """`warm`: Python commands share a process and a Ray (see `readme_driver`); else each has its own, as a user's."""
+def lab(*, warm: bool, swept: Path | None = None) -> Iterator[Lab]:
+    """`warm`: Python commands share a process and a Ray (see `readme_driver`); else each has its own, as a user's.
+    `swept`: a store to begin with (the fixture of that name)."""
     with TemporaryDirectory(prefix="lab", ignore_cleanup_errors=True) as short, ExitStack() as stack:
         folder, home = Path(short) / "swim", Path(short) / "home"
         home.mkdir()
         clean_copy(folder)
         bin_dir = environment(folder)
         own_files(folder)
+        if swept:
+            shutil.copytree(swept, folder / "swimlab-store")
         # Before anything runs: a process knows the losses that it found when it first looked.
         for text, ways in TABLE.items():
             for way in ways if isinstance(ways, tuple) else ():
@@ -120,10 +122,14 @@ def environment(folder: Path) -> Path:
     return bin_dir
 
 
+def small() -> Recipe:
+    """`nano.json`. Its name is the one that the snippets about Table 4 ask for."""
+    return nano.recipe(steps=STEPS, base=False).override({"name": "tiny-hard-look"})
+
+
 def own_files(folder: Path) -> None:
     """The recipes that the table names, and annotations and clips of the user's own."""
-    small = nano.recipe(steps=STEPS).override({"name": "tiny-hard-look"})  # the name that Table 4's snippets ask for
-    (folder / "nano.json").write_text(small.model_dump_json())
+    (folder / "nano.json").write_text(small().model_dump_json())
     files = tiny_files().override({"model": nano.SHAPE, "optim.steps": STEPS})
     (folder / "nano-files.json").write_text(files.model_dump_json())
     rows = shapes_world.write(ShapesWorld(clips=CLIPS, held_out=1), "train", range(CLIPS), folder / "my" / "clips")
@@ -148,9 +154,6 @@ def _driver(found: Lab, bin_dir: Path, address: Path) -> Iterator[None]:
             assert process.poll() is None, "the driver did not start"
             time.sleep(0.05)
         yield
-        with Client(str(address), "AF_UNIX") as driver:
-            driver.send(None)
-        process.wait(60)
     finally:
         end_family(process)
 

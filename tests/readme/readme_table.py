@@ -57,7 +57,7 @@ COMMANDS: dict[str, Entry] = {
     # The Makefile. Set-up is done: `.venv` has the packages of the environment that runs the tests.
     SWEEP: (
         Run(env=NANO, prints=("Table 4", "mean > product", "reports/index.html")),
-        Run(env=NANO, after=SWEPT, prints=("together 0 to run", "Table 4")),
+        Run(env=NANO, after=SWEPT, slow=True, prints=("together 0 to run", "Table 4")),
     ),
     "make test": (
         Run(

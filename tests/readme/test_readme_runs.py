@@ -31,14 +31,17 @@ def name(text: str, number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def labs() -> Iterator[Callable[[str], Lab]]:
-    """`warm`: a process and a Ray for all commands; `cold`: for each its own, as a user's."""
+def labs(swept: list[Path]) -> Iterator[Callable[[str], Lab]]:
+    """`warm`: a process and a Ray for all commands, on the store that a Ray job has left, if one ran before; `cold`: an
+    empty store, and for each command processes of its own, as a user's."""
     with ExitStack() as stack:
         open_labs: dict[str, Lab] = {}
 
         def get(kind: str) -> Lab:
             if kind not in open_labs:
-                open_labs[kind] = stack.enter_context(lab(warm=kind == "warm"))
+                open_labs[kind] = stack.enter_context(
+                    lab(warm=kind == "warm", swept=swept[-1] if swept and kind == "warm" else None)
+                )
             return open_labs[kind]
 
         yield get
