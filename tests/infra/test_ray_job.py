@@ -133,7 +133,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     folder = tmp_path_factory.mktemp("elsewhere")
     bin_dir = venv_without_swimlab(folder / "venv")
     for module, present in (("ray", True), ("swimlab", False), ("swim", False)):
-        found = subprocess.run([bin_dir / "python", "-c", f"import {module}"], cwd=folder, capture_output=True)
+        found = subprocess.run([bin_dir / "python", "-I", "-c", f"import {module}"], cwd=folder, capture_output=True)
         assert (found.returncode == 0) is present, f"{module}: {found.stderr.decode()}"
     repo = clean_copy(folder / "repo")
     (repo / "experiments" / "where.py").write_text(WHERE)
