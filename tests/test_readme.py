@@ -1,19 +1,95 @@
-"""What the README promises: its files exist, four links lead from an experiment to the loss. (Its snippets are run on a
-real sweep's store in test_sweep.py.)"""
+"""What our Markdown files promise: every command and snippet is known to the character, every file that
+they name exists, four links lead from an experiment to the loss. (`tests/readme` runs the commands and snippets.)"""
 
 import ast
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+import readme_files
+import readme_table
+from readme_entries import NotRun, Run, RunBy
+
 REPO = Path(__file__).parents[1]
-README = (REPO / "README.md").read_text()
+# Flags of programs that are not ours.
+OTHERS = {"--help", "--working-dir", "--runtime-env", "--block"}
+
+
+def all_texts() -> list[str]:
+    return [found.text for _, content in readme_files.texts() for found in readme_files.printed(content)]
 
 
 def section(title: str) -> str:
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    (content,) = (text for _, text in readme_files.texts() if f"\n## {title}\n" in text)
+    return content.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_command_and_snippet_is_in_the_table() -> None:
+    unknown = sorted(set(all_texts()) - set(readme_table.TABLE))
+    assert unknown == [], "printed, and not in tests/readme/readme_table.py: say there how it is run"
+
+
+def test_the_table_has_nothing_that_is_not_printed() -> None:
+    gone = sorted(set(readme_table.TABLE) - set(all_texts()))
+    assert gone == [], "in tests/readme/readme_table.py, and printed nowhere"
+
+
+def test_one_changed_character_is_noticed() -> None:
+    """In any text that is printed, wherever it is printed: at its first, last and every seventh character."""
+    for name, content in readme_files.texts():
+        elsewhere = {
+            found.text for file, body in readme_files.texts() if file != name for found in readme_files.printed(body)
+        }
+        for found in readme_files.printed(content):
+            for at in {*range(found.start, found.end, 7), found.end - 1 - found.text.endswith("\n")}:
+                other = "x" if content[at] != "x" else "y"
+                changed = content[:at] + other + content[at + 1 :]
+                now = elsewhere | {one.text for one in readme_files.printed(changed)}
+                assert now != set(readme_table.TABLE), (name, found.text, at - found.start)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [pytest.param(entry, id=text[:60]) for text, entry in readme_table.TABLE.items() if isinstance(entry, RunBy)],
+)
+def test_what_other_modules_run_is_there(entry: RunBy) -> None:
+    tree = ast.parse((REPO / entry.module).read_text())
+    assert entry.test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_what_is_not_run_says_why_and_what_is_run_expects_something() -> None:
+    for text, entry in readme_table.TABLE.items():
+        if isinstance(entry, NotRun):
+            assert len(entry.reason.split()) >= 3, text
+        elif not isinstance(entry, RunBy):
+            assert all(isinstance(way, Run) for way in entry), text
+
+
+def flags() -> set[str]:
+    """Every flag of ours: the fields of the classes that are command lines, read without importing them."""
+    bases = re.compile(r"BaseSettings|StoreCommand|\w*Settings")
+    found = set()
+    for root in ("experiments", "platform"):
+        for file in (REPO / root).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ClassDef) and any(bases.fullmatch(ast.unparse(base)) for base in node.bases):
+                    fields = [line.target for line in node.body if isinstance(line, ast.AnnAssign)]
+                    found |= {f"--{ast.unparse(target).replace('_', '-')}" for target in fields}
+    return found
+
+
+def test_every_flag_that_is_named_exists() -> None:
+    for name, content in readme_files.texts():
+        assert readme_files.lone_flags(content) - flags() - OTHERS == set(), name
+
+
+def test_every_file_that_is_named_exists() -> None:
+    """Or is one that a snippet is saved as."""
+    saved = {way.file for entry in readme_table.TABLE.values() if isinstance(entry, tuple) for way in entry}
+    for name, content in readme_files.texts():
+        for path in readme_files.paths(content) - saved:
+            assert (REPO / path).exists() or (REPO / name).with_name(path).exists(), f"{name} names {path}"
 
 
 def test_from_experiment_to_loss_is_four_links() -> None:
@@ -26,17 +102,3 @@ def test_from_experiment_to_loss_is_four_links() -> None:
     # Each file names what the next one defines; the first reaches the loop through `main`, the last is chosen by name.
     for (_, here), (name, _) in list(pairwise(links))[1:]:
         assert name in (REPO / here).read_text(), f"{here} does not lead to {name}"
-
-
-def test_the_experiment_of_ones_own_runs_as_printed(tmp_path: Path) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", section("An experiment of your own"), re.DOTALL)[:1]
-    (tmp_path / "weight_by_layers.py").write_text(snippet)
-    line = [sys.executable, "weight_by_layers.py", "plan", "--cache", "cache"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "20 to run" in done.stdout  # six arms, three seeds, and the two that they start from
-
-
-def test_every_file_the_readme_names_exists() -> None:
-    for path in re.findall(r"\]\(([\w/.]+)\)", README):
-        assert (REPO / path).exists(), path

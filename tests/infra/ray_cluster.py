@@ -95,8 +95,9 @@ class Head:
 
 
 @contextmanager
-def ray_head(cwd: Path, bin_dir: Path, **variables: str) -> Iterator[Head]:
-    """`ray start --head` in `cwd` with `bin_dir` active; ended by its own process group."""
+def ray_head(cwd: Path, bin_dir: Path, token: str, start: str, **variables: str) -> Iterator[Head]:
+    """A head in `cwd` with `bin_dir` active, by the printed lines `token` and `start`, to which are added ports of our
+    own, loopback, two CPUs, and --block, so that it is ended by its process id."""
     with tempfile.TemporaryDirectory(prefix="sw", ignore_cleanup_errors=True) as short:  # sockets: 107 characters
         home = Path(short) / "home"
         home.mkdir()
@@ -111,11 +112,11 @@ def ray_head(cwd: Path, bin_dir: Path, **variables: str) -> Iterator[Head]:
             "NO_PROXY": "127.0.0.1",
             **variables,
         }
-        make_token = "umask 077 && ray get-auth-token --generate"
-        subprocess.run(make_token, shell=True, env=env, check=True, capture_output=True)
+        subprocess.run(token, shell=True, env=env, check=True, capture_output=True)
         command = (
-            f"ray start --head --block --node-ip-address 127.0.0.1 --port {gcs} --dashboard-port {dashboard} "
-            f"--dashboard-agent-listen-port {agent} --ray-client-server-port {client} --temp-dir {short}/r "
+            f"{start.removesuffix(' --block')} --block --node-ip-address 127.0.0.1 --port {gcs} "
+            f"--dashboard-port {dashboard} --dashboard-agent-listen-port {agent} "
+            f"--ray-client-server-port {client} --temp-dir {short}/r "
             f"--num-cpus 2 --num-gpus 0 --object-store-memory 200000000 --disable-usage-stats"
         )
         with ExitStack() as stack:
@@ -123,7 +124,7 @@ def ray_head(cwd: Path, bin_dir: Path, **variables: str) -> Iterator[Head]:
             process = subprocess.Popen(
                 command.split(), cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True
             )
-            stack.callback(_end, process)
+            stack.callback(end_family, process)
             head = Head(process, cwd, env, f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}")
             _wait(head, Path(short) / "start.log")
             yield head
@@ -149,7 +150,7 @@ def _wait(head: Head, log: Path) -> None:
     raise RuntimeError(f"the head did not start:\n{log.read_text()}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_family(process: subprocess.Popen[bytes]) -> None:
     """Kill the head and its own family, and nothing else (asked to go, a head that ran jobs takes 30 s)."""
     try:
         head = psutil.Process(process.pid)

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 from ray_cluster import REPO, Head, clean_copy, ray_head, venv_without_swimlab
+from readme_lab import STEPS, small
+from readme_table import INFRA_EXPORT, INFRA_TOKEN, README_TOKEN, START, SUBMIT, UPLOAD, run_as_printed
 
-from swim.recipe import ShapesWorld
-from swim.recipes import tiny_smoke
 from swimlab.store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-UPLOADED = "ray job submit --working-dir . --runtime-env infra/runtime-env.yaml -- python experiments/"
+UPLOADED = run_as_printed(UPLOAD).removesuffix("sweep_fusion.py smoke")
 TRIALS = 10  # six arms of Table 4 and six of its interaction, which share two; one seed
 WHERE = """
 import json, ray, swim, swimlab.plan
@@ -31,22 +31,12 @@ def worker():
 
 print("WHERE", json.dumps([[swim.__file__, swimlab.plan.__file__], ray.get(worker.remote())]))
 """
-# Two arms: how many there are is no matter of how the code came.
-LOOK = """
-from swimlab import Ablation, Arm, Metric
 
-LOOK = Ablation(
-    name="look",
-    question="Does uploaded code train?",
-    arms=[Arm("swim", preset="paper"), Arm("control", {"objective.mask_weight": 0})],
-    seeds=(0,),
-    metrics=[Metric("attention.pointing", primary=True)],
-    recipe="tiny-smoke",
-)
 
-if __name__ == "__main__":
-    LOOK.main()
-"""
+def nano(folder: Path) -> Path:
+    """A recipe of two steps, as a file."""
+    (folder / "nano.json").write_text(small().model_dump_json())
+    return folder / "nano.json"
 
 
 @dataclass(frozen=True)
@@ -57,17 +47,15 @@ class Submitted:
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
-    """`ray start --head` in the repo, environment active, then the literal command. Only recipe and seeds are small."""
+def submitted(tmp_path_factory: pytest.TempPathFactory, swept: list[Path]) -> Iterator[Submitted]:
+    """A head in the repo, environment active, then a job: the printed lines. Only recipe and seeds are small."""
     folder = tmp_path_factory.mktemp("job")
-    recipe = tiny_smoke().override(
-        {"data": ShapesWorld(clips=12, held_out=4, seed=2), "optim.steps": 3, "optim.batch": 4}
-    )
-    (folder / "nano.json").write_text(recipe.model_dump_json())
     places = {"SWIMLAB_STORE": str(folder / "store"), "SWIMLAB_CACHE": str(folder / "cache")}
-    small = {"SWIMLAB_RECIPE": str(folder / "nano.json"), "SWIMLAB_SEEDS": "1"}
-    with ray_head(REPO, Path(sys.executable).parent, **small, **places) as head:
-        output = head.shell("ray job submit -- python experiments/sweep_fusion.py")
+    sizes = {"SWIMLAB_RECIPE": str(nano(folder)), "SWIMLAB_SEEDS": "1"}
+    lines = run_as_printed(README_TOKEN), run_as_printed(START)
+    with ray_head(REPO, Path(sys.executable).parent, *lines, **sizes, **places) as head:
+        output = head.shell(run_as_printed(SUBMIT))
+        swept.append(folder / "store")
         yield Submitted(head, output, SweepStore(str(folder / "store")))
 
 
@@ -76,7 +64,7 @@ def test_the_job_prints_its_table_and_leaves_its_records(submitted: Submitted) -
     assert "succeeded" in submitted.output
     records = submitted.store.records()
     assert len(records) == TRIALS
-    assert {record.recipe["optim"]["steps"] for record in records.values()} == {3}
+    assert {record.recipe["optim"]["steps"] for record in records.values()} == {STEPS}
 
 
 def test_the_dashboard_shows_the_job_to_whoever_has_the_token(submitted: Submitted) -> None:
@@ -145,12 +133,12 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     folder = tmp_path_factory.mktemp("elsewhere")
     bin_dir = venv_without_swimlab(folder / "venv")
     for module, present in (("ray", True), ("swimlab", False), ("swim", False)):
-        found = subprocess.run([bin_dir / "python", "-c", f"import {module}"], cwd=folder, capture_output=True)
+        found = subprocess.run([bin_dir / "python", "-I", "-c", f"import {module}"], cwd=folder, capture_output=True)
         assert (found.returncode == 0) is present, f"{module}: {found.stderr.decode()}"
     repo = clean_copy(folder / "repo")
     (repo / "experiments" / "where.py").write_text(WHERE)
-    (repo / "experiments" / "look.py").write_text(LOOK)
-    with ray_head(folder, bin_dir) as head:
+    lines = f"{run_as_printed(INFRA_EXPORT)}\n{run_as_printed(INFRA_TOKEN)}", run_as_printed(f"{START} --block")
+    with ray_head(folder, bin_dir, *lines, SWIMLAB_RECIPE=str(nano(folder))) as head:
         yield Elsewhere(head, repo)
 
 
@@ -163,12 +151,11 @@ def test_driver_and_workers_import_the_uploaded_code(elsewhere: Elsewhere) -> No
         assert Path(plan_file) == root / "platform" / "swimlab" / "plan.py"
 
 
-def test_an_uploaded_smoke_succeeds(elsewhere: Elsewhere) -> None:
-    output = elsewhere.head.shell(UPLOADED + "look.py smoke", cwd=elsewhere.repo)
-    assert "(the paper's objective) points at" in output
-    assert "BROKEN" not in output
+def test_an_uploaded_job_trains(elsewhere: Elsewhere) -> None:
+    output = elsewhere.head.shell(run_as_printed(UPLOAD), cwd=elsewhere.repo)
+    assert "Smoke of Table 4: How should the attention maps of the supervised layers be fused?" in output
     records = SweepStore(str(elsewhere.head.home / "swimlab-store")).records()  # as infra/runtime-env.yaml says
-    assert len(records) == 2
+    assert len(records) == 3  # two arms of either table, which share one
     # The upload has no .git: trials that ran the checkout's code would know its commit.
     assert {record.provenance.git_sha for record in records.values()} == {None}
     assert elsewhere.head.left_over() == []

@@ -1,11 +1,11 @@
 """`swim` in somebody else's trainer: the README's example, run as it stands, and what it says when used wrongly."""
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from readme_snippets import TRAINER
+from readme_table import run_as_printed
 
 from swim import models
 from swim.data.encode import collate, pack
@@ -15,8 +15,6 @@ from swim.recipe import TinyModel
 from swim.supervision.documents import documents, tagged_nouns
 from swim.supervision.objective import SupervisedModel
 from swim.supervision.presets import objective
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def chat(clip):
@@ -46,7 +44,7 @@ def test_the_readmes_example_trains_in_twenty_lines(clips, encoder, tokenizer, t
     stock, _ = tiny.build(TinyModel(hidden=32, layers=6, intermediate=32, vision_hidden=16, vision_depth=1))
     # Published checkpoints are bf16.
     models.save(stock.bfloat16(), tokenizer, tmp_path / "checkpoint")
-    (example,) = re.findall(r"```python\n(import torch\n.*?)```", README, re.DOTALL)
+    example = run_as_printed(TRAINER)
     assert len(example.splitlines()) <= 20
 
     def sample(clip):
@@ -65,6 +63,9 @@ def test_the_readmes_example_trains_in_twenty_lines(clips, encoder, tokenizer, t
         assert (before[name].float() != after[name]).float().mean() > 0.9, name
     assert names["losses"].mask_count == 2
     assert names["losses"].mask.isfinite()
+    exec(run_as_printed("model.model.visual.requires_grad_(False)"), names)
+    assert not any(p.requires_grad for p in names["model"].model.visual.parameters())
+    assert any(p.requires_grad for p in names["model"].parameters())
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

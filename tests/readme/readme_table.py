@@ -1,0 +1,264 @@
+"""Every command and snippet that our Markdown files print, and how the tests run it.
+
+Keys are the printed texts. What is not printed as it is run stands in an entry and nowhere else: sizes (`nano.json`:
+two steps of a 32-wide model on twelve clips, one seed), places, ids, the server of a language model.
+"""
+
+import readme_snippets as snippets
+from readme_entries import PRINTED, Entry, NotRun, Run, RunBy
+
+NANO = {"SWIMLAB_RECIPE": "nano.json", "SWIMLAB_SEEDS": "1"}
+PLAN = NANO | {"SWIMLAB_COMMAND": "plan"}
+RAY_JOB = "tests/infra/test_ray_job.py"
+OWN_TRAINER = "tests/swim/test_own_trainer.py"
+
+SWEEP = "make sweep"
+SWEPT = ((SWEEP, 0),)
+BUILD = "python experiments/build_nl_refer.py --annotations my/videorefer.json --out my/nl_refer.jsonl"
+TRAIN = "python experiments/train.py --annotations my/nl_refer.jsonl --videos my/clips"
+START, SUBMIT = "ray start --head", "ray job submit -- python experiments/sweep_fusion.py"
+UPLOAD = (
+    "ray job submit --working-dir . --runtime-env infra/runtime-env.yaml -- python experiments/sweep_fusion.py smoke"
+)
+README_TOKEN = "export RAY_AUTH_MODE=token && ray get-auth-token --generate > /dev/null"
+INFRA_TOKEN = "(umask 077 && ray get-auth-token --generate >/dev/null)"
+INFRA_EXPORT = "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0"
+PLAN_TRAIN = "python experiments/train.py plan --annotations my/rows.json --videos my/clips " + PRINTED
+JOURNAL = "optuna-dashboard swimlab-store/studies/joint/tiny-hard-look/journal.log"
+OPEN_JOURNAL = """python -c '
+import sys
+from optuna.storages import JournalStorage, journal
+print("trials", len(JournalStorage(journal.JournalFileBackend(sys.argv[1])).get_all_trials(0)))
+'"""
+
+HUBER = 'Arm("huber", {"objective.mask_loss": "huber"})'
+
+
+def with_arm(name: str, arm: str, imports: str = "Ablation, Arm, Metric") -> str:
+    """An experiment file with one more arm than its control."""
+    return f"""\
+from swimlab import {imports}
+
+NAMED = Ablation(
+    name="{name}",
+    question="Is what the README prints an arm?",
+    arms=[{arm}, Arm("control", {{"objective.mask_weight": 0}})],
+    seeds=(0,),
+    metrics=[Metric("attention.ap", primary=True)],
+    recipe="tiny-hard-look",
+)
+
+if __name__ == "__main__":
+    NAMED.main()
+"""
+
+
+COMMANDS: dict[str, Entry] = {
+    # The Makefile. Set-up is done: `.venv` has the packages of the environment that runs the tests.
+    SWEEP: (
+        Run(env=NANO, prints=("Table 4", "mean > product", "reports/index.html")),
+        Run(env=NANO, after=SWEPT, slow=True, prints=("together 0 to run", "Table 4")),
+    ),
+    "make test": (
+        Run(
+            # The suite that runs this has checked the same files: its mypy answers from there.
+            env={
+                "MYPY_CACHE_DIR": "{repo}/.mypy_cache",
+                "PYTEST_ADDOPTS": "tests/test_architecture.py -p no:cacheprovider",
+            },
+            prints=("All checks passed", "already formatted", "no issues found", "test_architecture"),
+        ),
+    ),
+    "make setup": (Run(prints=("Nothing to be done",)),),
+    "make smoke": (
+        Run(env=NANO, prints=("Smoke of Control", "reports/index.html")),
+        Run(slow=True, prints=("(the paper's objective) points at", ": ok")),
+    ),
+    "make paper-quick": (
+        Run(env=PLAN, prints=("layers on tiny-hard-look", "loss-weight on tiny-hard-look", "of 20 points answered")),
+        Run(env=NANO, slow=True, prints=("Table 3", "Table 5", "joint")),
+    ),
+    "make paper": (Run(env=PLAN, prints=("layers on tiny-hard-look", "of 20 points answered")),),
+    # Plans and one's own data.
+    "source .venv/bin/activate": (Run(line=f"{PRINTED} && command -v swimlab python", prints=(".venv/bin/swimlab",)),),
+    ".venv/bin/python experiments/control.py plan": (Run(prints=("12 to run", "official-code")),),
+    "swimlab doctor my/rows.json --videos my/clips": (Run(prints=("nl-refer", "reports/doctor")),),
+    BUILD: (Run(prints=("rewritten", "my/nl_refer.jsonl")),),
+    TRAIN: (
+        Run(env={"SWIMLAB_RECIPE": "nano-files.json"}, after=((BUILD, 0),), prints=("swim", "0 rows quarantined")),
+    ),
+    f"{TRAIN} --recipe qwen2.5-vl-7b": (
+        # 15 GB of weights and a GPU: the same line on tiny models of the class is in tests/swim and tests/swimlab.
+        Run(env={"SWIMLAB_COMMAND": "plan"}, after=((BUILD, 0),), prints=("qwen2.5-vl-7b", "1 to run")),
+    ),
+    "--rewriter endpoint --model NAME --base-url URL": (
+        Run(
+            put={"NAME": "tiny", "URL": "{llm}"},
+            line=f"{BUILD.replace('nl_refer.jsonl', 'asked.jsonl')} --workers 1 {PRINTED}",
+            prints=("requests", "my/asked.jsonl"),
+        ),
+    ),
+    "--clips stream --workers 4 --decode-cpus 12": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "--workers 4 --shard": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "--workers 4": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "--workers 2": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "--fraction 0.25": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "--recipe mine.json": (Run(line=f"cp nano-files.json mine.json && {PLAN_TRAIN}", prints=("tiny-files",)),),
+    "SWIMLAB_STORE=s3://bucket/prefix": (
+        Run(
+            put={"s3://bucket/prefix": "elsewhere"},
+            line=f"{PRINTED} swimlab ls",
+            code=1,
+            prints=("elsewhere is not there",),
+        ),
+    ),
+    "python experiments/verdict_calibration.py": (Run(env={"SWIMLAB_TABLES": "100"}, prints=("ABOVE 5 %",)),),
+    "experiments/cost_of_supervision.py --device cuda": (
+        # `smoke` and a CPU: the same harness, small sizes.
+        Run(put={"cuda": "cpu"}, line=f"python {PRINTED} smoke", slow=True, prints=("step (s)",)),
+    ),
+    # Reading the store.
+    "swimlab ls --experiment fusion --sort attention.ap": (Run(after=SWEPT, prints=("released-fusion", "mean")),),
+    "swimlab show 211a": (
+        Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("tiny-hard-look as mean", "committed")),
+    ),
+    "swimlab why 211a bad7": (
+        Run(
+            put={"211a": "{trial_mean}", "bad7": "{trial_pool}"},
+            after=SWEPT,
+            prints=("They differ in objective.fusion and in module swim.supervision.fusion.max.",),
+        ),
+    ),
+    "swimlab watch": (Run(line=f"{PRINTED} --once", after=SWEPT, prints=("fusion",)),),
+    "swimlab replay 211a": (Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("EQUAL",)),),
+    "swimlab export --experiment fusion --out fusion.csv": (Run(after=SWEPT, prints=("6 trials in fusion.csv",)),),
+    "swimlab export --experiment fusion --to tensorboard --out DIR": (
+        Run(put={"DIR": "tb"}, after=SWEPT, prints=("6 trials copied to tensorboard at tb",)),
+    ),
+    "swimlab export --experiment fusion --to mlflow --tracking-uri URI": (
+        # MLflow is none of our dependencies: the line reaches it, and says what to install.
+        Run(put={"URI": "runs"}, after=SWEPT, code=1, prints=("--to mlflow needs MLflow, which is not installed",)),
+    ),
+    "swimlab gc": (Run(after=SWEPT, prints=("collect",)),),
+    JOURNAL: (
+        # The dashboard is none of our dependencies: Optuna opens the file that it would show.
+        Run(put={"optuna-dashboard": OPEN_JOURNAL}, after=(("make paper-quick", 1),), slow=True, prints=("trials 20",)),
+    ),
+    # Ray jobs: a head of our own, which listens on loopback and is ended by its process id.
+    README_TOKEN: RunBy(RAY_JOB, "submitted"),
+    INFRA_EXPORT: RunBy(RAY_JOB, "elsewhere"),
+    INFRA_TOKEN: RunBy(RAY_JOB, "elsewhere"),
+    START: RunBy(RAY_JOB, "submitted"),
+    f"{START} --block": RunBy(RAY_JOB, "elsewhere"),
+    SUBMIT: RunBy(RAY_JOB, "submitted"),
+    UPLOAD: RunBy(RAY_JOB, "test_an_uploaded_job_trains"),
+    "ssh -L 8265:127.0.0.1:8265 HOST": (
+        # No other machine here: ssh says how it understands the line.
+        Run(put={"ssh": "ssh -G", "HOST": "127.0.0.1"}, tool="ssh", prints=("localforward 8265 [127.0.0.1]:8265",)),
+    ),
+    "pip install -r constraints.txt": (
+        # All of it is there: without an index pip would fail on a pin that is not.
+        Run(
+            put={"pip install": "{python} -m pip install --dry-run --no-index --no-deps"},
+            prints=("Requirement already satisfied: torch",),
+        ),
+    ),
+    # Mentions.
+    "ray stop": NotRun("it ends every Ray on the machine, also those of others"),
+    "ray start": NotRun("a mention of the command below"),
+    "ray get-auth-token": NotRun("it prints the token; with --generate it is run above"),
+    "RAY_AUTH_MODE=token": RunBy(RAY_JOB, "submitted"),
+    "RAY_API_SERVER_ADDRESS=http://host:port": RunBy(RAY_JOB, "submitted"),
+    "swimlab replay": NotRun("a mention: it is run with an id above"),
+    "kill -9": RunBy("tests/swimlab/test_sweep.py", "test_a_stopped_sweep_goes_on"),
+}
+
+SNIPPETS: dict[str, Entry] = {
+    snippets.PYARROW: (Run(file="by_pyarrow.py", after=SWEPT, prints=("released-product", "lemon")),),
+    snippets.DUCKDB: (Run(file="by_duckdb.py", after=SWEPT, prints=("released-fusion", "control")),),
+    snippets.EXPERIMENT: (
+        Run(
+            file="experiments/weight_by_layers.py",
+            line="python experiments/weight_by_layers.py plan",
+            prints=("20 to run",),
+        ),
+    ),
+    # A file as any other of its folder: it is imported, and then an arm is trained with it.
+    snippets.LOSS: (Run(file="swim/supervision/losses/huber.py"),),
+    HUBER: (
+        Run(
+            file="experiments/with_huber.py",
+            body=with_arm("with-huber", PRINTED),
+            env=NANO,
+            prints=("huber: 1 to run", "control"),
+        ),
+    ),
+    snippets.TRAINER: RunBy(OWN_TRAINER, "test_the_readmes_example_trains_in_twenty_lines"),
+    # Expressions in the prose, inside files that they would stand in.
+    'Arm("released", preset="official-code")': (
+        Run(
+            file="experiments/with_preset.py",
+            body=with_arm("with-preset", PRINTED),
+            line="python experiments/with_preset.py plan",
+            env=NANO,
+            prints=("released",),
+        ),
+    ),
+    'Axis("objective.fusion", {"mean": "mean", "pool": "max"})': (
+        Run(
+            file="experiments/with_axis.py",
+            body=with_arm("with-axis", f"*{PRINTED}", "Ablation, Arm, Axis, Metric"),
+            line="python experiments/with_axis.py plan",
+            env=NANO,
+            prints=("mean", "pool"),
+        ),
+    ),
+    "TABLE.main(PAGE_2)": (
+        Run(
+            file="experiments/with_page.py",
+            body=f"""\
+from sweep_fusion import INTERACTION as PAGE_2
+from sweep_fusion import TABLE_4 as TABLE
+
+{PRINTED}
+""",
+            line="python experiments/with_page.py plan",
+            env=NANO,
+            prints=("fusion on", "fusion-normalise on"),
+        ),
+    ),
+    'tuned=Tuned(space=[Float("optim.lr", 5e-4, 4e-3, log=True)], budget=6, seed=100)': (
+        Run(
+            file="experiments/with_tuning.py",
+            body=f"""\
+from dataclasses import replace
+
+from sweep_fusion import TABLE_4
+
+from swimlab import Float, Tuned
+
+replace(TABLE_4, {PRINTED}).main()
+""",
+            line="python experiments/with_tuning.py plan",
+            env=NANO,
+            prints=("optim.lr",),
+        ),
+    ),
+    'objective("official-code")': (
+        Run(
+            file="preset.py",
+            body=f"from swim.supervision.presets import objective\n\nprint({PRINTED}.fusion)\n",
+            prints=("released-product",),
+        ),
+    ),
+    "model.model.visual.requires_grad_(False)": RunBy(OWN_TRAINER, "test_the_readmes_example_trains_in_twenty_lines"),
+    "tagged_nouns(…, row=i)": RunBy(OWN_TRAINER, "test_nouns_are_found_where_the_encoder_put_them"),
+    "end=": RunBy(OWN_TRAINER, "test_packed_samples_are_told_apart_by_where_they_end"),
+}
+TABLE: dict[str, Entry] = COMMANDS | SNIPPETS
+
+
+def run_as_printed(text: str) -> str:
+    """`text`, for a module that runs it: fails where the table has no such key or knows another way."""
+    assert isinstance(TABLE[text], RunBy), text
+    return text
