@@ -13,15 +13,14 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import index, plan_view, report, runner, text
+from swimlab import plan_view
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
-from swimlab.closure import IdentityError
+from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
-from swimlab.summary import summarise
 
 # A smoke that does not point is a broken machine: from scratch .975 was measured at step 50 (seed 0).
 SMOKE_RECIPE = "tiny-smoke"
@@ -84,18 +83,21 @@ def _command(
 ) -> int:
     smoke = chosen.command == "smoke"
     seeds = (0,) if smoke else None if chosen.seeds is None else tuple(range(chosen.seeds))
-    planned = []
+    planned, identifier = [], Identifier(chosen.cache)
     for ablation in ablations:
         if smoke and ablation.tuned:
             console.print(f"{ablation.name}: a smoke tries the machine, and tunes nothing", highlight=False)
             ablation = dataclasses.replace(ablation, tuned=None)
         recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
-        planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds))
+        planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds, identifier=identifier))
     store = SweepStore(chosen.store)
     if chosen.command == "plan":
         for plan in planned:
             console.print(plan_view.render(plan_view.look(plan, store, chosen)))
         return 0
+    # Plots and pages take two seconds to import: not for a plan.
+    from swimlab import runner
+
     if chosen.command == "report":
         found = [runner.gather(plan, store, 0.0) for plan in planned]
     else:
@@ -104,6 +106,10 @@ def _command(
 
 
 def _show(results: Results, console: Console, smoke: bool) -> int:
+    # See `_command`.
+    from swimlab import index, report, text
+    from swimlab.summary import summarise
+
     uri = report.write_report(results)
     console.print(text.terminal(summarise(results)))
     console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")
