@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
 from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import plan_view
+from swimlab import command_line, plan_view
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
+from swimlab.command_line import Flags
 from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
@@ -28,24 +27,9 @@ SMOKE_POINTING = 0.6
 QUARANTINE_LINES = 20
 
 
-Chosen = TypeVar("Chosen", bound=Settings)
-
-
-def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
-    """Flags over SWIMLAB_* variables over defaults. Exits with 2 and one line a mistake."""
-    try:
-        return CliApp.run(kind, cli_args=list(sys.argv[1:] if argv is None else argv))
-    except ValidationError as error:
-        lines = [_mistake(e["loc"], e["msg"]) for e in error.errors()]
-    except SettingsError as error:
-        lines = [str(error)]
-    print("\n".join(lines), file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _mistake(flag: tuple[str | int, ...], what: str) -> str:
-    # One of several flags together has no flag of its own: its text names them.
-    return f"--{'.'.join(map(str, flag)).replace('_', '-')}: {what}" if flag else what.removeprefix("Value error, ")
+def settings(kind: type[Flags], argv: Sequence[str] | None = None) -> Flags:
+    """See `command_line.parse`."""
+    return command_line.parse(kind, argv)
 
 
 def main(ablations: Sequence[Ablation], argv: Sequence[str] | None = None) -> None:
