@@ -11,11 +11,12 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import command_line, plan_view
+from swimlab import code_check, command_line, plan_view
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
+from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
 from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
@@ -56,7 +57,7 @@ def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
-    except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
+    except (StoreError, PipelineError, IdentityError, CodeError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
     raise SystemExit(code)
@@ -74,6 +75,8 @@ def _command(
             ablation = dataclasses.replace(ablation, tuned=None)
         recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
         planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds, identifier=identifier))
+    if chosen.command != "report":
+        code_check.check((trained for plan in planned for trained in _recipes(plan)), identifier.sources, chosen.cache)
     store = SweepStore(chosen.store)
     if chosen.command == "plan":
         for plan in planned:
@@ -87,6 +90,11 @@ def _command(
     else:
         found = runner.execute(planned, chosen, console)
     return max([_show(results, console, smoke) for results in found])
+
+
+def _recipes(plan: plans.Plan) -> list[Recipe]:
+    """One of every arm, those that are not tuned yet included."""
+    return [plan.ablation.resolve(plan.recipe, arm, plan.seeds[0]) for arm in plan.ablation.arms]
 
 
 def _show(results: Results, console: Console, smoke: bool) -> int:

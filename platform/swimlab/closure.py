@@ -13,7 +13,7 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class SourceFile:
     path: str
     data: bytes
     content_hash: str
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Of the bytes as they are, comments and annotations included."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -115,16 +115,20 @@ def render_index(
 ) -> str:
     """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
     trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}
-    return _environment().get_template("index.html.j2").render(
-        uri=uri,
-        rows=rows,
-        tally=tally(rows),
-        recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
-        direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
-        trials=len(trials),
-        wall_s=sum(trials.values()),
-        others=others,
-        unreadable=unreadable,
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            uri=uri,
+            rows=rows,
+            tally=tally(rows),
+            recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
+            direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
+            trials=len(trials),
+            wall_s=sum(trials.values()),
+            others=others,
+            unreadable=unreadable,
+        )
     )
 
 

@@ -69,25 +69,29 @@ def render_html(results: Results, table: Table, ledger: Ledger) -> str:
     colours = arm_colours([row.arm for row in table.rows], table.reference)
     strips_seed, strips = exhibits.pictures(results)
     film_seed, film = exhibits.sharpening(results)
-    return _environment().get_template("report.html.j2").render(
-        table=table,
-        ledger=ledger,
-        uri=results.store.uri,
-        how_to_run=evidence.how_to_run(results.store.uri),
-        colours=colours,
-        dots=_dots_axis(table),
-        forest=_forest_axis(table),
-        trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
-        curves=learning_curves(exhibits.learning_curves(results), colours),
-        smooth_above=SMOOTH_ABOVE_POINTS,
-        quarantined=results.quarantined[:QUARANTINED_ROWS],
-        quarantined_total=len(results.quarantined),
-        strips=strips,
-        strips_seed=strips_seed,
-        film=film,
-        film_seed=film_seed,
-        facts=_facts(results),
-        snippet=_snippet(results, table),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            table=table,
+            ledger=ledger,
+            uri=results.store.uri,
+            how_to_run=evidence.how_to_run(results.store.uri),
+            colours=colours,
+            dots=_dots_axis(table),
+            forest=_forest_axis(table),
+            trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
+            curves=learning_curves(exhibits.learning_curves(results), colours),
+            smooth_above=SMOOTH_ABOVE_POINTS,
+            quarantined=results.quarantined[:QUARANTINED_ROWS],
+            quarantined_total=len(results.quarantined),
+            strips=strips,
+            strips_seed=strips_seed,
+            film=film,
+            film_seed=film_seed,
+            facts=_facts(results),
+            snippet=_snippet(results, table),
+        )
     )
 
 
