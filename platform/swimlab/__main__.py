@@ -1,55 +1,78 @@
-"""The `swimlab` command: what is not an experiment. A new command is one more settings class with a `cli_cmd`."""
+"""The `swimlab` command: what is not an experiment. A new command is one more line of `COMMANDS`."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import metadata
+from typing import NoReturn
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
+# Name → the module and class of its flags, and what it says. A module is imported when its command is named: all of
+# them together take 2.2 CPU seconds (Ray Data, SciPy, Arrow), which no --help should.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "doctor": ("swimlab.doctor.cli:Doctor", "what is in annotations and videos, what is broken and where"),
+    "ls": ("swimlab.commands.ls:Ls", "the trials of a store, as a leaderboard"),
+    "show": ("swimlab.commands.show:Show", "everything about a trial, on one screen"),
+    "why": ("swimlab.commands.why:Why", "what differs between two trials"),
+    "watch": ("swimlab.commands.watch:Watch", "live status of the runs in a store"),
+    "gc": ("swimlab.commands.gc:Gc", "what the store no longer needs; --delete removes it"),
+    "export": ("swimlab.commands.export:Export", "trials as a table, or for TensorBoard and MLflow"),
+    "replay": ("swimlab.commands.replay:ReplayTrial", "run a trial again: is its curve the same, bit for bit?"),
+}
 
-from swimlab.commands.export import Export
-from swimlab.commands.gc import Gc
-from swimlab.commands.ls import Ls
-from swimlab.commands.replay import ReplayTrial
-from swimlab.commands.show import Show
-from swimlab.commands.watch import Watch
-from swimlab.commands.why import Why
-from swimlab.doctor.cli import Doctor
 
+def usage() -> str:
+    """What `swimlab --help` prints."""
+    listed = "\n".join(f"  {name:8} {says}" for name, (_, says) in COMMANDS.items())
+    text = """\
+        usage: swimlab COMMAND [flags]
+               swimlab COMMAND --help | --help | --version
 
-class Swimlab(BaseSettings):
-    """SWIM Lab. Experiments are files of experiments/; these commands are about data and stores."""
+        SWIM Lab. Experiments are files of experiments/; these commands are about data and stores.
 
-    model_config = SettingsConfigDict(cli_prog_name="swimlab", cli_kebab_case=True, cli_hide_none_type=True)
-
-    doctor: CliSubCommand[Doctor] = Field(description="what is in annotations and videos, what is broken and where")
-    ls: CliSubCommand[Ls] = Field(description="the trials of a store, as a leaderboard")
-    show: CliSubCommand[Show] = Field(description="everything about a trial, on one screen")
-    why: CliSubCommand[Why] = Field(description="what differs between two trials")
-    watch: CliSubCommand[Watch] = Field(description="live status of the runs in a store")
-    gc: CliSubCommand[Gc] = Field(description="what the store no longer needs; --delete removes it")
-    export: CliSubCommand[Export] = Field(description="trials as a table, or for TensorBoard and MLflow")
-    replay: CliSubCommand[ReplayTrial] = Field(description="run a trial again: is its curve the same, bit for bit?")
-
-    def cli_cmd(self) -> None:
-        """Runs the command that was named; without one, says which there are."""
-        if get_subcommand(self, is_required=False) is None:
-            print(CliApp.format_help(self), file=sys.stderr)
-            raise SystemExit(2)
-        CliApp.run_subcommand(self)
+        """
+    return f"{textwrap.dedent(text)}{listed}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exits with the command's code, and with 2 and one line a mistake when it is called wrongly."""
+    name, *flags = [*(sys.argv[1:] if argv is None else argv)] or [""]
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(f"swimlab {version()}")
+    elif name in COMMANDS:
+        _run(name, flags)
+    elif not name:
+        _refuse(usage())
+    elif name.startswith("-"):
+        _refuse(f"swimlab: no flag {name}: a command comes first, its flags after it ({', '.join(COMMANDS)})")
+    else:
+        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
+        _refuse(f"swimlab: no command {name!r}; the nearest is {near!r} (there are {', '.join(COMMANDS)})")
+
+
+def version() -> str:
+    """The installed version."""
     try:
-        CliApp.run(Swimlab, cli_args=list(sys.argv[1:] if argv is None else argv))
-        return
-    except ValidationError as error:
-        lines = [f"--{str(e['loc'][-1]).replace('_', '-')}: {e['msg']}" for e in error.errors()]
-    except SettingsError as error:
-        lines = [f"{error}; a file name with brackets, commas or quotes is written as '\"a,b.json\"'"]
-    print("\n".join(lines), file=sys.stderr)
+        return metadata.version("swimlab")
+    except metadata.PackageNotFoundError:  # uploaded with a Ray job
+        return "of a source tree that is not installed"
+
+
+def _run(name: str, flags: list[str]) -> None:
+    # Pydantic is half of what a --help may take.
+    from swimlab.command_line import parse
+
+    module, _, command = COMMANDS[name][0].partition(":")
+    parse(getattr(importlib.import_module(module), command), flags, f"swimlab {name}")
+
+
+def _refuse(text: str) -> NoReturn:
+    print(text, file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -4,45 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
 from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import index, plan_view, report, runner, smoke, text
+from swimlab import code_check, command_line, plan_view, smoke, tuning
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
-from swimlab.closure import IdentityError
+from swimlab.code_check import CodeError
+from swimlab.command_line import Flags
+from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
-from swimlab.summary import summarise
 
 QUARANTINE_LINES = 20
 
 
-Chosen = TypeVar("Chosen", bound=Settings)
-
-
-def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
-    """Flags over SWIMLAB_* variables over defaults. Exits with 2 and one line a mistake."""
-    try:
-        return CliApp.run(kind, cli_args=list(sys.argv[1:] if argv is None else argv))
-    except ValidationError as error:
-        lines = [_mistake(e["loc"], e["msg"]) for e in error.errors()]
-    except SettingsError as error:
-        lines = [str(error)]
-    print("\n".join(lines), file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _mistake(flag: tuple[str | int, ...], what: str) -> str:
-    # One of several flags together has no flag of its own: its text names them.
-    return f"--{'.'.join(map(str, flag)).replace('_', '-')}: {what}" if flag else what.removeprefix("Value error, ")
+def settings(kind: type[Flags], argv: Sequence[str] | None = None) -> Flags:
+    """See `command_line.parse`."""
+    return command_line.parse(kind, argv)
 
 
 def main(ablations: Sequence[Ablation], argv: Sequence[str] | None = None) -> None:
@@ -69,7 +53,7 @@ def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
-    except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
+    except (StoreError, PipelineError, IdentityError, CodeError, ValueError, OSError) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         code = 1
     raise SystemExit(code)
@@ -80,17 +64,22 @@ def _command(
 ) -> int:
     smokes = chosen.command == "smoke"
     seeds = None if smokes or chosen.seeds is None else tuple(range(chosen.seeds))
-    planned = []
+    planned, identifier = [], Identifier(chosen.cache)
     for ablation in ablations:
         recipe = own() if own else recipes.named(chosen.recipe or (smoke.RECIPE if smokes else ablation.recipe))
-        planned.append(
-            plans.make_plan(smoke.reduced(ablation, recipe) if smokes else ablation, recipe, chosen, seeds=seeds)
-        )
+        table = smoke.reduced(ablation, recipe) if smokes else ablation
+        tuned = tuning.look(table, recipe, chosen)
+        planned.append(plans.make_plan(table, recipe, chosen, seeds=seeds, identifier=identifier, tuning=tuned))
+    if chosen.command != "report":
+        code_check.check((trained for plan in planned for trained in _recipes(plan)), identifier.sources, chosen.cache)
     store = SweepStore(chosen.store)
     if chosen.command == "plan":
         for plan in planned:
             console.print(plan_view.render(plan_view.look(plan, store, chosen)))
         return 0
+    # Plots and pages take two seconds to import: not for a plan.
+    from swimlab import runner
+
     if chosen.command == "report":
         found = [runner.gather(plan, store, 0.0) for plan in planned]
     else:
@@ -98,7 +87,16 @@ def _command(
     return max([_show(results, console, smokes) for results in found])
 
 
+def _recipes(plan: plans.Plan) -> list[Recipe]:
+    """One of every arm, those that are not tuned yet included."""
+    return [plan.ablation.resolve(plan.recipe, arm, plan.seeds[0]) for arm in plan.ablation.arms]
+
+
 def _show(results: Results, console: Console, smokes: bool) -> int:
+    # See `_command`.
+    from swimlab import index, report, text
+    from swimlab.summary import summarise
+
     uri = report.write_report(results)
     console.print(text.terminal(summarise(results)))
     console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")

@@ -1,4 +1,4 @@
-"""Which data a recipe sees: content, never location.
+"""Which data a recipe of a user's own files sees: content, never location.
 
 Full contents are hashed, once: a hash is remembered by path, size and modification time in a JSON file.
 """
@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,8 @@ from swim.data import media
 from swim.data.rows import read_rows
 from swim.data.types import DataError
 from swim.data.video import resolve_video
-from swim.recipe import DataConfig, NLReferFiles
+from swim.recipe import NLReferFiles
+from swimlab import remembered
 from swimlab.closure import IdentityError
 
 # A file changed again within the resolution of its own timestamp would keep its remembered hash; so young files are
@@ -29,20 +29,15 @@ class FileHashes:
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = cache_dir / "file-hashes.json"
-        self._known: dict[str, list[Any]] = self._load()
-        self._changed = False
+        self._known = remembered.load(self._path)
+        self._new: dict[str, list[Any]] = {}
 
     def __enter__(self) -> "FileHashes":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._changed:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{self._path.name}-{uuid4().hex}")
-        # Another process may have added hashes meanwhile.
-        temporary.write_text(json.dumps(self._load() | self._known, indent=0))
-        os.replace(temporary, self._path)
+        if self._new:
+            remembered.add(self._path, self._new)
 
     def of(self, path: Path) -> str:
         """sha256 of a file, or of the names and hashes of the files of a folder (a video may be a folder of frames)."""
@@ -57,28 +52,16 @@ class FileHashes:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
-            self._known[key] = [*stamp, digest]
-            self._changed = True
+            self._known[key] = self._new[key] = [*stamp, digest]
         return digest
 
-    def _load(self) -> dict[str, list[Any]]:
-        try:
-            known: dict[str, list[Any]] = json.loads(self._path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        return known
 
-
-def data_content(data: DataConfig, cache_dir: Path, generator_code: Callable[[], str]) -> dict[str, Any]:
-    """What the data is, as plain values to be hashed. For the embedded data set: its config and its generator's code.
-
-    For a user's files: the frame policy, the formats, and per annotation file its name, its content and the contents of
-    the videos its rows name (a missing one counts as "missing"). Objects on S3 are known by their entity tag and size.
-    `fraction` is no part of it: every fraction reads the same clips. Raises IdentityError for an annotation file that
-    cannot be read.
+def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
+    """What a user's files are, as plain values to be hashed: the frame policy, the formats, and per annotation file its
+    name, its content and the contents of the videos its rows name (a missing one counts as "missing"). Objects on S3
+    are known by their entity tag and size. `fraction` is no part of it: every fraction reads the same clips. Raises
+    IdentityError for an annotation file that cannot be read.
     """
-    if not isinstance(data, NLReferFiles):
-        return {"config": data.model_dump(exclude={"fraction"}), "code": generator_code()}
     with FileHashes(cache_dir) as hashes:
         parts = {"train": data.annotations, "held_out": data.held_out_annotations}
         return {
@@ -105,20 +88,20 @@ def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> 
 
 
 def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
-    """The videos that a file's rows name, remembered by its content: reading gigabytes at every start would not do."""
-    remembered = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
+    """The videos that a file's rows name, memory by its content: reading gigabytes at every start would not do."""
+    memory = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     try:
-        known: list[str] = json.loads(remembered.read_text())
+        known: list[str] = json.loads(memory.read_text())
         return known
     except (FileNotFoundError, json.JSONDecodeError):
         pass
     # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
     rows = (row for _, row in read_rows(file) if isinstance(row, dict))
     named = sorted({video for row in rows if isinstance(video := row.get("video"), str)})
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    temporary = remembered.with_name(f".{remembered.name}-{uuid4().hex}")
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = memory.with_name(f".{memory.name}-{uuid4().hex}")
     temporary.write_text(json.dumps(named))
-    os.replace(temporary, remembered)
+    os.replace(temporary, memory)
     return named
 
 

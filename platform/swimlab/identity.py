@@ -4,20 +4,25 @@ Two recipes that must give the same numbers have one name (a control is shared b
 change a number changes it. What cannot be written stably is refused.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swim.entry import entry_modules, reading_modules
-from swim.recipe import DataConfig, HubModel, Recipe
+from swim.recipe import DataConfig, HubModel, Recipe, ShapesWorld
 from swim.supervision.layers import resolve
-from swimlab.closure import SOURCE_ROOT, IdentityError, archive, fingerprint, module_hashes
-from swimlab.data_identity import FileHashes, data_content
+from swimlab.closure import SOURCE_ROOT, IdentityError, Sources, archive, fingerprint
 
 __all__ = [
+    "Identifier",
     "IdentityError",
+    "TrialIdentity",
     "canonical",
     "canonical_json",
     "clips_fingerprint",
@@ -89,9 +94,77 @@ def _plain(value: Any, path: str) -> Any:
     )
 
 
+@dataclass(frozen=True)
+class TrialIdentity:
+    """A trial's name and what it is made of. `clips_fingerprint` names its prepared clips; `init` is the identity of
+    the recipe it starts from."""
+
+    trial_id: str
+    code_fingerprint: str
+    data_fingerprint: str
+    clips_fingerprint: str
+    init: TrialIdentity | None
+
+
+class Identifier:
+    """Names the trials of one session by one reading of the sources and of the data. `cache_dir` remembers hashes of
+    large files."""
+
+    def __init__(self, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> None:
+        self.sources = Sources(source_root, cache_dir)
+        self._cache_dir = cache_dir
+        self._trials: dict[str, TrialIdentity] = {}
+        self._data: dict[str, str] = {}
+
+    def identify(self, recipe: Recipe) -> TrialIdentity:
+        """The recipe it starts from enters as a trial of its own. Raises IdentityError when recipe, code or data cannot
+        be named stably."""
+        key = recipe.model_dump_json()
+        if key not in self._trials:
+            self._trials[key] = self._identify(recipe)
+            self.sources.save()
+        return self._trials[key]
+
+    def data_fingerprint(self, data: DataConfig) -> str:
+        """Hash of what the data is, 20 hex digits. Of the embedded data set: its config and its generator's code."""
+        key = data.model_dump_json()
+        if key not in self._data:
+            if isinstance(data, ShapesWorld):
+                code = self._code(["swim.data.shapes_world"])
+                content = {"config": data.model_dump(exclude={"fraction"}), "code": code}
+            else:
+                # PyAV and the readers of annotations take 0.2 s to import: not for a plan on the embedded data.
+                from swimlab.data_identity import files_content
+
+                content = files_content(data, self._cache_dir)
+            self._data[key] = _digest(canonical_json(content))
+        return self._data[key]
+
+    def clips_fingerprint(self, data: DataConfig, data_fingerprint: str) -> str:
+        """See the function of this name."""
+        return _clips(data_fingerprint, self._code(reading_modules(data)))
+
+    def _identify(self, recipe: Recipe) -> TrialIdentity:
+        init = None if recipe.init is None else self.identify(recipe.init)
+        code, data = self._code(entry_modules(recipe)), self.data_fingerprint(recipe.data)
+        parts = {"recipe": canonical(recipe, init.trial_id if init else None), "code": code, "data": data}
+        if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
+            # Imported here for the reason above.
+            from swimlab.data_identity import FileHashes
+
+            # A hub id names its weights (as far as `revision` does); a folder may hold others tomorrow.
+            with FileHashes(self._cache_dir) as hashes:
+                parts["weights"] = hashes.of(Path(recipe.model.path))
+        name = _digest(canonical_json(parts))
+        return TrialIdentity(name, code, data, self.clips_fingerprint(recipe.data, data), init)
+
+    def _code(self, roots: Iterable[str]) -> str:
+        return fingerprint(self.sources.module_hashes(roots))
+
+
 def code_modules(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> dict[str, str]:
     """Module (or packaged data file) → hash, for everything of `swim` that the recipe runs."""
-    return module_hashes(entry_modules(recipe), source_root)
+    return Sources(source_root).module_hashes(entry_modules(recipe))
 
 
 def code_fingerprint(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> str:
@@ -101,37 +174,27 @@ def code_fingerprint(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> str:
 
 def source_archive(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> bytes:
     """The sources behind `code_fingerprint`, for code/<fingerprint>.tar.gz; byte-equal for equal sources."""
-    return archive(entry_modules(recipe), source_root)
+    return archive(Sources(source_root).closure(entry_modules(recipe)).values())
 
 
 def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
-    """Hash of what the data is (see `data_content`), 20 hex digits. `cache_dir` remembers hashes of large files."""
-    content = data_content(data, cache_dir, lambda: fingerprint(module_hashes(["swim.data.shapes_world"], source_root)))
-    return _digest(canonical_json(content))
+    """See `Identifier`."""
+    return Identifier(cache_dir, source_root).data_fingerprint(data)
 
 
 def clips_fingerprint(data: DataConfig, data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
     """Hash of a data set and of the code that reads and decodes it: the name of its prepared clips."""
-    code = fingerprint(module_hashes(reading_modules(data), source_root))
-    return _digest(canonical_json({"data": data_fingerprint, "code": code}))
+    code = fingerprint(Sources(source_root).module_hashes(reading_modules(data)))
+    return _clips(data_fingerprint, code)
+
+
+def _clips(data: str, code: str) -> str:
+    return _digest(canonical_json({"data": data, "code": code}))
 
 
 def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
-    """The trial's name, 20 hex digits; the recipe it starts from enters as a trial of its own.
-
-    Raises IdentityError when recipe, code or data cannot be named stably.
-    """
-    init_id = None if recipe.init is None else trial_id(recipe.init, cache_dir, source_root)
-    parts = {
-        "recipe": canonical(recipe, init_id),
-        "code": code_fingerprint(recipe, source_root),
-        "data": data_fingerprint(recipe.data, cache_dir, source_root),
-    }
-    if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
-        # A hub id names its weights (as far as `revision` does); a folder may hold others tomorrow.
-        with FileHashes(cache_dir) as hashes:
-            parts["weights"] = hashes.of(Path(recipe.model.path))
-    return _digest(canonical_json(parts))
+    """The trial's name, 20 hex digits. Raises IdentityError."""
+    return Identifier(cache_dir, source_root).identify(recipe).trial_id
 
 
 def _digest(text: str) -> str:

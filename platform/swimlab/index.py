@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -95,10 +96,9 @@ def tally(rows: Sequence[Entry]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
-def render_index(
-    uri: str, rows: Sequence[Entry], others: Mapping[str, PageDigest | None], unreadable: Sequence[str]
-) -> str:
-    """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
+@cache
+def _environment() -> Environment:
+    # The index is written after every table of a session.
     environment = Environment(
         loader=PackageLoader("swimlab", "templates"),
         autoescape=True,
@@ -107,17 +107,28 @@ def render_index(
         lstrip_blocks=True,
     )
     environment.globals.update(duration=wording.duration, number=wording.number, moment=wording.moment)
+    return environment
+
+
+def render_index(
+    uri: str, rows: Sequence[Entry], others: Mapping[str, PageDigest | None], unreadable: Sequence[str]
+) -> str:
+    """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
     trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}
-    return environment.get_template("index.html.j2").render(
-        uri=uri,
-        rows=rows,
-        tally=tally(rows),
-        recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
-        direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
-        trials=len(trials),
-        wall_s=sum(trials.values()),
-        others=others,
-        unreadable=unreadable,
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            uri=uri,
+            rows=rows,
+            tally=tally(rows),
+            recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
+            direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
+            trials=len(trials),
+            wall_s=sum(trials.values()),
+            others=others,
+            unreadable=unreadable,
+        )
     )
 
 

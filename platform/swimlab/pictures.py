@@ -132,5 +132,6 @@ def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _png(image_HWC: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(image_HWC).save(buffer, "PNG", optimize=True)
+    # Not `optimize`: eight times the CPU time, a third of a whole report, for 4 to 9 % fewer bytes.
+    Image.fromarray(image_HWC).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

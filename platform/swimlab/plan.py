@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from swim.evaluation.types import METRIC_FAMILIES
 from swim.recipe import Frozen, Recipe, ShapesWorld
-from swimlab import identity
 from swimlab.ablation import Ablation, PlannedTrial
+from swimlab.identity import Identifier
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
-from swimlab.tuning import ArmTuning, look
+from swimlab.tuning import ArmTuning
 
 
 class TrialSpec(Frozen):
@@ -63,9 +63,20 @@ def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {arm: first.setdefault(tuple(ids), arm) for arm, ids in trials.items()}
 
 
-def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Sequence[int] | None = None) -> Plan:
-    """Resolve and name. Raises ValueError or IdentityError for what cannot run; touches no Ray, and the store only to
-    read what an ablation's tuning chose."""
+def make_plan(
+    ablation: Ablation,
+    recipe: Recipe,
+    settings: Settings,
+    seeds: Sequence[int] | None = None,
+    identifier: Identifier | None = None,
+    tuning: Sequence[ArmTuning] = (),
+) -> Plan:
+    """Resolve and name, by `identifier` where several tables are planned together; `tuning` is what the store says of
+    the arms of a tuned ablation (`swimlab.tuning.look`). Raises ValueError or IdentityError for what cannot run;
+    touches neither Ray nor the store."""
+    if ablation.tuned and not tuning:
+        raise ValueError(f"ablation {ablation.name!r} is tuned: its plan needs to be told what tuning chose")
+    identifier = identifier or Identifier(settings.cache)
     names: dict[str, TrialSpec] = {}
     measured = ablation.primary.measured(recipe.name)
     if not measured.startswith(METRIC_FAMILIES):
@@ -82,8 +93,8 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
         key = chosen.model_dump_json()
         if key not in names:
             init = None if chosen.init is None else name(chosen.init.name, chosen.init.seed, chosen.init)
-            data = identity.data_fingerprint(chosen.data, settings.cache)
-            trial_id = identity.trial_id(chosen, settings.cache)
+            found = identifier.identify(chosen)
+            trial_id = found.trial_id
             # Tune knows a trial by arm and seed: two bases of one name must not be taken for each other.
             taken = any((s.arm, s.seed) == (arm, seed) and s.trial_id != trial_id for s in names.values())
             names[key] = TrialSpec(
@@ -92,14 +103,13 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
                 seed=seed,
                 recipe=chosen,
                 init_trial_id=init.trial_id if init else None,
-                code_fingerprint=identity.code_fingerprint(chosen),
-                data_fingerprint=data,
-                clips_fingerprint=identity.clips_fingerprint(chosen.data, data),
+                code_fingerprint=found.code_fingerprint,
+                data_fingerprint=found.data_fingerprint,
+                clips_fingerprint=found.clips_fingerprint,
                 keep_checkpoint=settings.keep_checkpoints == "all",
             )
         return names[key]
 
-    tuning = look(ablation, recipe, settings)
     values = {one.arm: one.choice for one in tuning if one.choice is not None}
     arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds, values))
     unique = {spec.trial_id: spec for spec in names.values()}
@@ -110,7 +120,7 @@ def make_plan(ablation: Ablation, recipe: Recipe, settings: Settings, seeds: Seq
         tuple(spec for trial_id, spec in unique.items() if depth[trial_id] == level)
         for level in range(max(depth.values(), default=-1) + 1)
     )
-    return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuning)
+    return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
 
 
 def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:

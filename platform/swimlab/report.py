@@ -3,6 +3,7 @@ Markdown and LaTeX."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -45,8 +46,9 @@ def write(results: Results) -> dict[str, str]:
     }
 
 
-def render_html(results: Results, table: Table, ledger: Ledger) -> str:
-    """The page. Everything that comes from data is escaped."""
+@cache
+def _environment() -> Environment:
+    # One for all pages of a session: compiling the templates takes 0.1 s a page.
     environment = Environment(
         loader=PackageLoader("swimlab", "templates"),
         autoescape=True,
@@ -60,28 +62,37 @@ def render_html(results: Results, table: Table, ledger: Ledger) -> str:
         as_printed=wording.as_printed,
         seeds_needed=wording.seeds_needed, column_title=text.column_title, verdict_text=text.verdict_text,
     )  # fmt: skip
+    return environment
+
+
+def render_html(results: Results, table: Table, ledger: Ledger) -> str:
+    """The page. Everything that comes from data is escaped."""
     colours = arm_colours([row.arm for row in table.rows], table.reference)
     strips_seed, strips = exhibits.pictures(results)
     film_seed, film = exhibits.sharpening(results)
-    return environment.get_template("report.html.j2").render(
-        table=table,
-        ledger=ledger,
-        uri=results.store.uri,
-        how_to_run=evidence.how_to_run(results.store.uri),
-        colours=colours,
-        dots=_dots_axis(table),
-        forest=_forest_axis(table),
-        trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
-        curves=learning_curves(exhibits.learning_curves(results), colours),
-        smooth_above=SMOOTH_ABOVE_POINTS,
-        quarantined=results.quarantined[:QUARANTINED_ROWS],
-        quarantined_total=len(results.quarantined),
-        strips=strips,
-        strips_seed=strips_seed,
-        film=film,
-        film_seed=film_seed,
-        facts=_facts(results),
-        snippet=_snippet(results, table),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            table=table,
+            ledger=ledger,
+            uri=results.store.uri,
+            how_to_run=evidence.how_to_run(results.store.uri),
+            colours=colours,
+            dots=_dots_axis(table),
+            forest=_forest_axis(table),
+            trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
+            curves=learning_curves(exhibits.learning_curves(results), colours),
+            smooth_above=SMOOTH_ABOVE_POINTS,
+            quarantined=results.quarantined[:QUARANTINED_ROWS],
+            quarantined_total=len(results.quarantined),
+            strips=strips,
+            strips_seed=strips_seed,
+            film=film,
+            film_seed=film_seed,
+            facts=_facts(results),
+            snippet=_snippet(results, table),
+        )
     )
 
 

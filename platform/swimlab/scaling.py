@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from swimlab.verdict import ALPHA, Interval, interval
 
@@ -137,6 +137,9 @@ def _power_law(x: Floats, y: Floats) -> Floats | None:
     best = int(np.argmin([linear(c)[1] for c in scan]))
     if best in (0, len(scan) - 1):
         return None
+    # 0.3 s to import, and most pages fit no trend.
+    from scipy import optimize
+
     found = optimize.minimize_scalar(
         lambda c: linear(c)[1], bounds=(scan[best - 1], scan[best + 1]), method="bounded", options={"xatol": 1e-9}
     )

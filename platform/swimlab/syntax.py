@@ -24,8 +24,12 @@ def serialise(tree: ast.Module) -> str:
 
 def source_hash(source: str, path: str) -> str:
     """sha256 of a module's relative path and canonical text. Raises SyntaxError naming the path."""
-    text = serialise(ast.parse(source, filename=path))
-    return hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()
+    return tree_hash(ast.parse(source, filename=path), path)
+
+
+def tree_hash(tree: ast.Module, path: str) -> str:
+    """The same of a module that is parsed already."""
+    return hashlib.sha256(f"{path}\n{serialise(tree)}".encode()).hexdigest()
 
 
 def is_type_checking(node: ast.AST) -> bool:

@@ -178,7 +178,12 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
         held.enter_context(cluster.session())
     for search, own in work:
         runner.execute(search, own, settings, console)
-    return [make_plan(p.ablation, p.recipe, settings, p.seeds) if p.ablation.tuned else p for p in plans]
+    return [
+        make_plan(p.ablation, p.recipe, settings, p.seeds, tuning=look(p.ablation, p.recipe, settings))
+        if p.ablation.tuned
+        else p
+        for p in plans
+    ]
 
 
 def _searches(ablation: Ablation, recipe: Recipe) -> list[tuple[str, Search, Recipe]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swim.recipe import NLReferFiles
-from swimlab.data_identity import data_content
+from swimlab.data_identity import files_content
 from swimlab.identity import IdentityError
 from swimlab.pipeline import PipelineError, prepare
 from swimlab.store import SweepStore
@@ -38,7 +38,7 @@ def test_content_is_the_files_and_the_videos_they_name(tmp_path: Path, name: str
     for video in ("a.mp4", "b.mp4", "unused.mp4"):
         (videos / video).write_bytes(video.encode())
     data = NLReferFiles(annotations=(str(rows),), videos=str(videos))
-    content = data_content(data, tmp_path / "cache", lambda: "")
+    content = files_content(data, tmp_path / "cache")
     assert content == {
         "kind": data.kind,
         "frames": data.frames.model_dump(),
@@ -63,11 +63,11 @@ def test_annotations_broken_half_way_refuse_the_run(tmp_path: Path) -> None:
     path.write_text(f"[{json.dumps(ROWS[0])}, {{'video': 1}}]")
     data, place = NLReferFiles(annotations=(str(path),), videos="videos"), r"rows\.json row 1 .*at byte 22"
     with pytest.raises(IdentityError, match=place):
-        data_content(data, tmp_path / "cache", lambda: "")
+        files_content(data, tmp_path / "cache")
     with pytest.raises(PipelineError, match=place):
         prepare(data, "f", SweepStore(str(tmp_path / "store")), tmp_path / "scratch")
     path.write_text(path.read_text().replace("'", '"'))
-    assert data_content(data, tmp_path / "cache", lambda: "")["train"][0]["videos"].keys() == {"b.mp4"}
+    assert files_content(data, tmp_path / "cache")["train"][0]["videos"].keys() == {"b.mp4"}
 
 
 def test_large_annotations_are_not_held_in_memory(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_large_annotations_are_not_held_in_memory(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"video": "a.mp4", "annotation": ["x" * 1000] * 20}] * 1500))
     tracemalloc.start()
     try:
-        data_content(NLReferFiles(annotations=(str(path),), videos="videos"), tmp_path / "cache", lambda: "")
+        files_content(NLReferFiles(annotations=(str(path),), videos="videos"), tmp_path / "cache")
         assert tracemalloc.get_traced_memory()[1] < 0.4 * path.stat().st_size
     finally:
         tracemalloc.stop()

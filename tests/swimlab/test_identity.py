@@ -246,7 +246,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_the_closure_follows_every_import_statement(package):
-    assert list(closure.closure(["swim.a.b"], package)) == [
+    assert list(closure.Sources(package).closure(["swim.a.b"])) == [
         "swim",
         "swim.a",
         "swim.a.b",
@@ -257,18 +257,18 @@ def test_the_closure_follows_every_import_statement(package):
         "swim/a/data/more.bin",
         "swim/a/words.txt",
     ]
-    before = closure.module_hashes(["swim.a.b"], package)
+    before = closure.Sources(package).module_hashes(["swim.a.b"])
     (package / "swim/a/words.txt").write_text("blue\n")
-    after = closure.module_hashes(["swim.a.b"], package)
+    after = closure.Sources(package).module_hashes(["swim.a.b"])
     assert {name for name in after if after[name] != before[name]} == {"swim/a/words.txt"}
 
 
 def test_an_import_that_leads_nowhere_is_refused(package):
     with pytest.raises(IdentityError, match=r"swim\.a\.unused imports 'swim\.nowhere'"):
-        closure.closure(["swim.a.unused"], package)
+        closure.Sources(package).closure(["swim.a.unused"])
     (package / "swim/a/unused.py").write_text("def (")
     with pytest.raises(IdentityError, match=r"unused\.py cannot be parsed"):
-        closure.module_hashes(["swim.a.unused"], package)
+        closure.Sources(package).module_hashes(["swim.a.unused"])
 
 
 def test_the_archive_holds_the_sources_and_is_deterministic(root):

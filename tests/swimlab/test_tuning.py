@@ -25,6 +25,7 @@ from swimlab import (
     protocol,
     report,
     runner,
+    tuning,
 )
 from swimlab.plan import Plan, make_plan
 from swimlab.search import journal
@@ -96,7 +97,9 @@ class Lab:
         self.recipe: Recipe = nano.recipe(base=False)
 
     def plan(self, declared: Ablation | None = None, seeds: tuple[int, ...] | None = None) -> Plan:
-        return make_plan(declared or ablation(), self.recipe, self.settings, seeds)
+        tuned = declared or ablation()
+        states = tuning.look(tuned, self.recipe, self.settings)
+        return make_plan(tuned, self.recipe, self.settings, seeds, tuning=states)
 
     def commit(self, spec: Any, ap: float | None) -> None:
         attempt = self.store.claim(spec.trial_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import cli, smoke
+from swimlab import cli, code_check, smoke
+from swimlab.closure import Sources
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search
@@ -43,6 +45,8 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
     elif chosen.seeds is not None:
         # Seeds from 0, as everywhere; the search has its own, the others confirm.
         search = dataclasses.replace(search, confirm=tuple(s for s in range(chosen.seeds) if s != search.seed))
+    if chosen.command != "report":
+        code_check.check(_variants(search, recipe), Sources(cache_dir=chosen.cache), chosen.cache)
     if chosen.command == "plan":
         runner.check(search, recipe, chosen)
         console.print(_plan(search, recipe, chosen))
@@ -62,6 +66,16 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
         console.print(f"{lost.arm} seed {lost.spec.seed}: {lost.failure or 'not run'}", style="red", markup=False)
     complete = all(answer for _, answer in found.points) and all(c.record for c in found.confirmed)
     return 0 if complete and not failed else 1
+
+
+def _variants(search: Search, recipe: Recipe) -> list[Recipe]:
+    """The recipe with each value that an axis may take; points that do not go together fail on their own."""
+    found = [recipe]
+    for axis in search.space:
+        for label in axis.probes:
+            with suppress(ValueError):
+                found.append(recipe.override({axis.path: axis.value(label)}))
+    return found
 
 
 def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:

@@ -61,16 +61,16 @@ class Answer:
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
     """A recipe as a named trial. Raises IdentityError."""
-    data = identity.data_fingerprint(recipe.data, cache)
+    found = identity.Identifier(cache).identify(recipe)
     return TrialSpec(
-        trial_id=identity.trial_id(recipe, cache),
+        trial_id=found.trial_id,
         arm=label,
         seed=recipe.seed,
         recipe=recipe,
-        init_trial_id=None if recipe.init is None else identity.trial_id(recipe.init, cache),
-        code_fingerprint=identity.code_fingerprint(recipe),
-        data_fingerprint=data,
-        clips_fingerprint=identity.clips_fingerprint(recipe.data, data),
+        init_trial_id=found.init.trial_id if found.init else None,
+        code_fingerprint=found.code_fingerprint,
+        data_fingerprint=found.data_fingerprint,
+        clips_fingerprint=found.clips_fingerprint,
     )
 
 
