@@ -74,8 +74,11 @@ def _command(
         code_check.check((trained for plan in planned for trained in _recipes(plan)), identifier.sources, chosen.cache)
     store = SweepStore(chosen.store)
     if chosen.command == "plan":
-        for plan in planned:
-            console.print(plan_view.render(plan_view.look(plan, store, chosen)))
+        outlooks = [plan_view.look(plan, store, chosen) for plan in planned]
+        for outlook in outlooks:
+            console.print(plan_view.render(outlook))
+        if len(outlooks) > 1:
+            console.print("\n".join(plan_view.together(outlooks, store, chosen)), highlight=False, markup=False)
         return 0
     # Plots and pages take two seconds to import: not for a plan.
     from swimlab import runner

@@ -1,4 +1,4 @@
-"""What a plan will take, from what like trials took. Without a like trial the answer is "unknown", never a guess.
+"""What a plan will take, from what like trials took; `first_estimate` has what is said without a like trial.
 
 Like means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
 """
@@ -17,6 +17,9 @@ from swimlab.records import TrialRecord
 
 # What an estimate rests on, best first.
 SAME, LIKE, ROUGH = "same recipe", "same model, data and batch", "same model, scaled by steps × batch"
+
+# Without any record: see `swimlab.first_estimate`.
+FIRST = "first estimate"
 
 # These do not move the time of a step: which clips, not how large they are.
 _WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from swim.recipe import Recipe
 from swimlab import plan as plans
 from swimlab import protocol
 from swimlab.clips import load_prepared
-from swimlab.forecast import Estimate, Totals, estimate, totals
+from swimlab.first_estimate import first_estimate, reach
+from swimlab.forecast import FIRST, Estimate, Totals, estimate, totals
 from swimlab.moved import Move, Moves
 from swimlab.plan import TrialSpec
 from swimlab.protocol import Standing
@@ -53,7 +55,10 @@ def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
     new = [spec for wave in waves for spec in wave]
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
     moves = Moves(store, (record for record in everything.values() if record.seed in seeds))
-    estimates = {spec.trial_id: estimate(spec, everything.values()) for spec in new}
+    estimates = {
+        spec.trial_id: estimate(spec, everything.values()) or first_estimate(spec.recipe, settings.cache)
+        for spec in new
+    }
     at_a_time = slots(settings)
     measured = plan.ablation.primary.measured(plan.recipe.name)
     scores: dict[str, dict[int, float]] = {}
@@ -144,20 +149,48 @@ def _price(seen: Outlook) -> list[str]:
     out, total = [said], seen.totals
     if not total.trials:
         return out
+    return [*out, *_time(total, seen.estimates, seen.plan.recipe, seen.at_a_time), _bytes(total, seen.unprepared)]
+
+
+def _time(
+    total: Totals, estimates: Mapping[str, Estimate | None], recipe: Recipe, at_a_time: int | None
+) -> Iterator[str]:
     if total.unknown == total.trials:
-        return [*out, "time       unknown: the store has no result of this model", "bytes      unknown, likewise"]
-    sources = Counter(e.source for e in seen.estimates.values() if e)
+        yield "time       unknown: the store has no result of this model, and its size is not known from here"
+        return
+    sources = Counter(e.source for e in estimates.values() if e)
     basis = "; ".join(f"{count} trials by the {source}" for source, count in sources.items())
     hours = f"{total.device_hours:.3g} device-hours ({', '.join(total.devices)})"
-    out.append(f"time       ≈ {duration(total.trials_s)} of trials, {hours}; {basis}")
+    yield f"time       ≈ {duration(total.trials_s)} of trials, {hours}; {basis}"
+    if FIRST in sources:
+        yield f"           {reach(recipe)}"
     if total.unknown:
-        out.append(f"           not counted: {total.unknown} trials of models the store has no result of")
-    elif seen.at_a_time is None:
-        out.append("           wall-clock unknown: say how many trials run at a time (--concurrency)")
+        yield f"           not counted: {total.unknown} trials of models the store has no result of"
+    elif at_a_time is None:
+        yield "           wall-clock unknown: say how many trials run at a time (--concurrency)"
     elif total.wall_s is not None:
-        out.append(f"           wall-clock ≈ {duration(total.wall_s)} with {seen.at_a_time} at a time, as here")
-    more = f", and the decoded clips of {seen.unprepared} data sets, not counted" if seen.unprepared else ""
-    return [*out, f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"]
+        yield f"           wall-clock ≈ {duration(total.wall_s)} with {at_a_time} at a time, as here"
+
+
+def _bytes(total: Totals, unprepared: int) -> str:
+    if total.unknown == total.trials:
+        return "bytes      unknown, likewise"
+    more = f", and the decoded clips of {unprepared} data sets, not counted" if unprepared else ""
+    return f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"
+
+
+def together(seen: Sequence[Outlook], store: SweepStore, settings: Settings) -> list[str]:
+    """Of several tables: the trials that they need between them, each once, and what those take."""
+    waves = plans.missing([one.plan for one in seen], store)
+    alone = sum(one.totals.trials for one in seen)
+    count = sum(map(len, waves))
+    shared = f"; {alone - count} of the {alone} above are shared by tables, and run once" if alone > count else ""
+    lines = [f"together   {count} trials to run for {len(seen)} tables{shared}"]
+    if not count:
+        return lines
+    estimates = {trial_id: found for one in seen for trial_id, found in one.estimates.items()}
+    total = totals(waves, estimates, at_a_time=seen[0].at_a_time or 1, devices_a_trial=max(1, settings.workers))
+    return [*lines, *_time(total, estimates, seen[0].plan.recipe, seen[0].at_a_time)]
 
 
 def _moved(seen: Outlook) -> list[str]:

@@ -93,12 +93,23 @@ def test_a_variable_sets_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.settings(Settings, ["--store", "here"]).store == "here"
 
 
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: the first plan imports torch, to see that what it names can be imported; the others remember."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _shared_cache(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIMLAB_CACHE", str(_cache))
+
+
 def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *argv], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_plan_lists_trials_and_what_they_start_from(tmp_path: Path) -> None:
-    done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", "--cache", "cache", cwd=tmp_path)
+    done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "20 to run" in done.stdout
     assert done.stdout.count("starts arms") == 4  # captions and lists, for either page
@@ -122,14 +133,14 @@ def test_a_misspelt_override_fails_at_import(tmp_path: Path) -> None:
 def test_a_primary_metric_that_nothing_measures_is_refused_before_any_work(tmp_path: Path) -> None:
     file = str(EXPERIMENTS / "sweep_fusion.py")
     (tmp_path / "mine.json").write_text(recipes.tiny_smoke().override({"name": "mine"}).model_dump_json())
-    done = run(file, "plan", "--recipe", "mine.json", "--cache", "cache", cwd=tmp_path)
+    done = run(file, "plan", "--recipe", "mine.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "bench_d.avg" in done.stdout
     assert "standin" in done.stdout
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_any_work(tmp_path: Path) -> None:
-    done = run(str(EXPERIMENTS / "control.py"), "plan", "--workers", "3", "--cache", "cache", cwd=tmp_path)
+    done = run(str(EXPERIMENTS / "control.py"), "plan", "--workers", "3", cwd=tmp_path)
     assert done.returncode == 1
     assert "does not divide" in done.stdout
 
@@ -142,15 +153,15 @@ def test_train_plans_on_own_annotations(tmp_path: Path) -> None:
     }
     (tmp_path / "mine.json").write_text(json.dumps([row]))
     file = str(EXPERIMENTS / "train.py")
-    done = run(file, "plan", "--annotations", "mine.json", "--cache", "cache", cwd=tmp_path)
+    done = run(file, "plan", "--annotations", "mine.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tiny-files" in done.stdout
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "b"}) + "\n")
-    lines = run(file, "plan", "--annotations", "mine.jsonl", "--cache", "cache", cwd=tmp_path)
+    lines = run(file, "plan", "--annotations", "mine.jsonl", cwd=tmp_path)
     assert lines.returncode == 0, lines.stdout
     unknown = run(file, "plan", "--annotations", "mine.json", "--recipe", "tiny-fils", cwd=tmp_path)
     assert (unknown.returncode, "tiny-files" in unknown.stdout) == (1, True)
     assert run(file, "plan", cwd=tmp_path).returncode == 2
-    lost = run(file, "plan", "--annotations", "gone.json", "--cache", "cache", cwd=tmp_path)
+    lost = run(file, "plan", "--annotations", "gone.json", cwd=tmp_path)
     assert lost.returncode == 1
     assert "gone.json" in lost.stdout

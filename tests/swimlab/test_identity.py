@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tarfile
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swim import recipes
+from swim.entry import entry_modules
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import closure, identity
 from swimlab.data_identity import FileHashes
@@ -282,6 +284,68 @@ def test_the_archive_holds_the_sources_and_is_deterministic(root):
     assert bce == (root / "swim/supervision/losses/bce.py").read_bytes()
     assert names == sorted(names)
     assert "swim/supervision/losses/dice.py" not in names
+
+
+# One reading of the sources for many trials
+
+
+def test_names_of_one_reading_are_those_of_readings_of_their_own(root, tmp_path):
+    """Trials of every arm and base, by one Identifier and one by one, with and without what a cache remembers."""
+    tiny = recipes.tiny()
+    changes = [{}, {"objective.fusion": "product"}, {"objective.mask_weight": 0}, {"seed": 1}, {"data.seed": 9}]
+    trials = [tiny.override(change) for change in changes] + [recipes.tiny_deep(), SMOKE]
+    alone = [identity.Identifier(tmp_path / str(i), root).identify(trial) for i, trial in enumerate(trials)]
+    for _ in range(2):
+        identifier = identity.Identifier(tmp_path / "cache", root)
+        assert [identifier.identify(trial) for trial in trials] == alone
+    assert [found.trial_id for found in alone] == [identity.trial_id(trial, tmp_path, root) for trial in trials]
+    assert [found.code_fingerprint for found in alone] == [identity.code_fingerprint(trial, root) for trial in trials]
+    for found, trial in zip(alone, trials, strict=True):
+        assert found.clips_fingerprint == identity.clips_fingerprint(trial.data, found.data_fingerprint, root)
+    assert alone[0].init == identity.Identifier(tmp_path, root).identify(recipes.tiny_base())
+
+
+def test_an_edit_is_seen_by_the_next_reading_whatever_the_cache_remembers(root, tmp_path):
+    identifier = identity.Identifier(tmp_path, root)
+    before = identifier.identify(SMOKE)
+    bce = root / "swim/supervision/losses/bce.py"
+    text, stat = bce.read_text(), bce.stat()
+    bce.write_text(text.replace("1e-6", "1e-5"))
+    os.utime(bce, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, same time: only the content tells
+    assert identifier.identify(SMOKE) == before
+    assert identity.Identifier(tmp_path, root).identify(SMOKE).code_fingerprint != before.code_fingerprint
+    bce.write_text(text)
+    assert identity.Identifier(tmp_path, root).identify(SMOKE) == before
+
+
+GOLDEN_IDS = {
+    "qwen2.5-vl-7b": "1e91320626844d9fe4af",
+    "tiny": "3a7d95de1ea0c63fd5ea",
+    "tiny-deep": "f8e6d2989a33ea5caffd",
+    "tiny-files": "d87cf21a8dc0bbfb79bd",
+    "tiny-hard-look": "8439352a03b741ec2b1b",
+    "tiny-hard-twins": "712d8356afd49b7aa9a3",
+    "tiny-smoke": "85d21c971ddd4bd72fdd",
+}
+
+
+def test_names_of_the_recipes_are_frozen(tmp_path):
+    """Over sources that never change: if this fails, whoever has a store loses its trials. Say why in the log."""
+    rows = tmp_path / "rows.json"
+    rows.write_text("[]")
+    files = {"annotations": (str(rows),), "videos": str(tmp_path)}
+    trials = {
+        name: build(**files if "annotations" in signature(build).parameters else {})
+        for name, build in recipes.RECIPES.items()
+    }
+    for trial in [*trials.values(), recipes.tiny_base()]:
+        for module in entry_modules(trial):
+            folder, _, name = module.rpartition(".")
+            path = tmp_path / "root" / folder.replace(".", "/") / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"NAME = {name!r}\n")
+    names = {name: identity.trial_id(trial, tmp_path / "cache", tmp_path / "root") for name, trial in trials.items()}
+    assert names == GOLDEN_IDS
 
 
 # The data

@@ -58,6 +58,17 @@ def commit(tmp_path, trial_record):
     return write
 
 
+@pytest.fixture(scope="session")
+def probed(tmp_path_factory):
+    """A cache folder for all tests: the machine is probed once."""
+    return tmp_path_factory.mktemp("probed")
+
+
+@pytest.fixture(autouse=True)
+def _probed(probed, monkeypatch):
+    monkeypatch.setenv("SWIMLAB_CACHE", str(probed))
+
+
 def look(plan, store, **settings):
     return plan_view.look(plan, store, Settings(store=store.uri, **settings))
 
@@ -109,10 +120,11 @@ def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record)
     assert (found.unknown, found.trials_s, found.wall_s) == (1, 90, None)
 
 
-def test_an_empty_store_knows_no_time_and_a_like_trial_gives_one(tmp_path, commit):
+def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_path, commit):
     plan = planned(tmp_path)
     seen = look(plan, commit.store)
-    assert "time       unknown" in said(seen)
+    assert "9 trials by the first estimate" in said(seen)
+    assert "from the recipe's arithmetic and how fast one thread of this CPU multiplies" in said(seen)
     assert f"{detectable_in_sds(3, claims=2):.2f} SDs" in said(seen)
     assert "not declared yet; `run` declares it before any result" in said(seen)
     specs = {(p.arm, p.seed): spec for p, spec in plan.arms}
@@ -185,6 +197,33 @@ def test_moved_data_and_bases_are_told_from_moved_code(tmp_path, commit):
     assert "of recipes that this code cannot read" not in said(look(plan, commit.store))
     commit(first, trial_id="c", recipe={"from": "another time"})
     assert "1 results in the store are of recipes that this code cannot read" in said(look(plan, commit.store))
+
+
+def test_tables_of_a_file_say_what_they_take_together(tmp_path, commit):
+    plans = [
+        planned(tmp_path),
+        planned(
+            tmp_path, name="other", arms=[Arm("swim"), Arm("max", {"objective.fusion": "max"})], paper=Paper("Other")
+        ),
+    ]
+    settings = Settings(store=commit.store.uri, concurrency=2)
+
+    def together():
+        return plan_view.together(
+            [plan_view.look(plan, commit.store, settings) for plan in plans], commit.store, settings
+        )
+
+    lines = together()
+    # Three arms and two, of three seeds each; `swim` is in both.
+    assert lines[0] == (
+        "together   12 trials to run for 2 tables; 3 of the 15 above are shared by tables, and run once"
+    )
+    assert "12 trials by the first estimate" in lines[1]
+    for plan in plans:
+        for _, spec in plan.arms:
+            if commit.store.record(spec.trial_id) is None:
+                commit(spec)
+    assert together() == ["together   0 trials to run for 2 tables"]
 
 
 LAYERS = Axis("objective.layers", {"six": "first:1.0", "all": "all", "last": "last:1"})

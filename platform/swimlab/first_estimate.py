@@ -1,0 +1,143 @@
+"""What a trial will take where the store has no like trial: its arithmetic, at the speed of this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
+from swimlab import machine_probe
+from swimlab.forecast import FIRST, Estimate
+
+EFFICIENCY = 0.5
+LAYER_S = 0.0
+START_S = 1.0
+# How far it was off where it was measured; a model of another size is further from what it was fitted on.
+OFF = {"tiny": 2, "hub": 4}
+
+# Tokens of a conversation beside the video's; of the embedded data as encoded, of a user's files a guess.
+_TURN_TOKENS = 25
+_LIST_TOKENS, _LISTED_TOKENS = 12, 12
+_FILE_TOKENS = 200
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The widths of a Qwen2.5-VL: text tower, then vision tower."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    vocabulary: int
+    vision_hidden: int
+    vision_layers: int
+    vision_intermediate: int
+
+    @property
+    def layer_weights(self) -> int:
+        """Of one text layer."""
+        kv = self.hidden * self.kv_heads // self.heads
+        return 2 * self.hidden * (self.hidden + kv) + 3 * self.hidden * self.intermediate
+
+    @property
+    def weights(self) -> int:
+        """Of the whole model, about."""
+        vision = self.vision_layers * (4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_intermediate)
+        merger = 4 * self.vision_hidden * (4 * self.vision_hidden + self.hidden)
+        return self.layers * self.layer_weights + 2 * self.vocabulary * self.hidden + vision + merger
+
+
+# From the models' own config.json; a checkpoint on disk says its own.
+_VISION = (1280, 32, 3420)
+_HUB = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": Shape(2048, 36, 16, 2, 11008, 151936, *_VISION),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Shape(3584, 28, 28, 4, 18944, 152064, *_VISION),
+    "Qwen/Qwen2.5-VL-32B-Instruct": Shape(5120, 64, 40, 8, 27648, 152064, *_VISION),
+    "Qwen/Qwen2.5-VL-72B-Instruct": Shape(8192, 80, 64, 8, 29568, 152064, *_VISION),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of a trial. `rows` × `inner` × `columns`: its largest matrix product."""
+
+    train_flops: float
+    eval_flops: float
+    passes: int
+    rows: int
+    shape: Shape
+
+
+def first_estimate(recipe: Recipe, cache_dir: Path) -> Estimate | None:
+    """For one thread of this machine's CPU, as trials run; None for a model whose size cannot be known from here."""
+    if (needs := work(recipe)) is None:
+        return None
+    rate = EFFICIENCY * machine_probe.flops_per_s(needs.rows, needs.shape.hidden, needs.shape.intermediate, cache_dir)
+    took_s = START_S + (needs.train_flops + needs.eval_flops) / rate + needs.passes * needs.shape.layers * LAYER_S
+    size = needs.shape.weights * _BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
+    return Estimate(took_s, took_s, size, 0, FIRST, "one CPU thread")
+
+
+def reach(recipe: Recipe) -> str:
+    """What a first estimate rests on and how far it may be off, in words."""
+    text = "a first estimate, from the recipe's arithmetic and how fast one thread of this CPU multiplies matrices: "
+    if isinstance(recipe.model, TinyModel):
+        return f"{text}within a factor of {OFF['tiny']}"
+    return f"{text}within a factor of {OFF['hub']}, without evaluation; a GPU is not probed, and is far faster"
+
+
+def work(recipe: Recipe) -> Work | None:
+    """Forward and backward passes over the text tower with its attention, a forward pass of the frozen vision tower
+    for every clip a step reads, and one of both for every held-out clip of the embedded data (of a user's files the
+    number of rows is not known before they are read)."""
+    if (shape := shape_of(recipe.model)) is None:
+        return None
+    frames, optim, model = recipe.data.frames, recipe.optim, recipe.model
+    visual = frames.max_frames // 2 * max(1, frames.max_pixels // frames.cell_px**2)
+    tokens = visual + _text_tokens(recipe)
+    text = tokens * shape.layers * (2 * shape.layer_weights + 4 * tokens * shape.hidden)
+    patches = 4 * visual
+    near = min(patches, 4 * max(1, frames.max_pixels // frames.cell_px**2))  # attention stays in a temporal patch
+    each = 4 * shape.vision_hidden**2 + 3 * shape.vision_hidden * shape.vision_intermediate
+    vision = patches * shape.vision_layers * (2 * each + 4 * near * shape.vision_hidden)
+    # Forward, then backward to the activations and to the weights; adapters leave the weights alone.
+    text_passes = 3.0
+    if isinstance(model, HubModel):
+        text_passes += model.gradient_checkpointing - (model.lora is not None)
+    held_out = recipe.data.held_out if isinstance(recipe.data, ShapesWorld) else 0
+    return Work(
+        train_flops=optim.steps * optim.batch * (text_passes * text + vision),
+        eval_flops=held_out * (text + vision),
+        passes=3 * optim.steps,
+        rows=tokens * optim.batch,
+        shape=shape,
+    )
+
+
+def shape_of(model: TinyModel | HubModel) -> Shape | None:
+    """The widths of a recipe's model; None where neither a folder nor its name says them."""
+    if isinstance(model, TinyModel):
+        text = (model.hidden, model.layers, model.heads, model.kv_heads, model.intermediate, 371)
+        return Shape(*text, model.vision_hidden, model.vision_depth, 2 * model.vision_hidden)
+    try:
+        config: dict[str, Any] = json.loads((Path(model.path) / "config.json").read_text())
+        text_config, vision = config.get("text_config", config), config["vision_config"]
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+        widths = [int(text_config[name]) for name in (*names, "intermediate_size", "vocab_size")]
+        return Shape(*widths, *(int(vision[name]) for name in ("hidden_size", "depth", "intermediate_size")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return _HUB.get(model.path)
+
+
+def _text_tokens(recipe: Recipe) -> int:
+    data = recipe.data
+    if not isinstance(data, ShapesWorld):
+        return _FILE_TOKENS
+    if data.prompts == "list":
+        return _LIST_TOKENS + _LISTED_TOKENS * data.objects
+    return _TURN_TOKENS * (1 if data.prompts == "caption" else min(data.turns, data.objects))

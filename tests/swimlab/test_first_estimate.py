@@ -1,0 +1,67 @@
+"""What `plan` says of a model that the store knows nothing of."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from swim import recipes
+from swim.recipe import HubModel, Lora
+from swimlab import first_estimate, machine_probe
+from swimlab.first_estimate import shape_of, work
+from swimlab.forecast import FIRST
+
+
+def test_the_work_of_the_tiny_recipe_counts_what_its_model_does() -> None:
+    recipe = recipes.tiny_hard_look()
+    shape = shape_of(recipe.model)
+    assert shape is not None
+    # The text tower has 639,488 weights, of which 47,488 are the vocabulary, and 590,000 stand in its four layers.
+    assert shape.layers * shape.layer_weights == 589_824
+    assert shape.weights == pytest.approx(875_200, rel=0.1)
+    needs = work(recipe)
+    assert needs is not None
+    twice = work(recipe.override({"optim.steps": 240}))
+    assert twice is not None
+    assert twice.train_flops == 2 * needs.train_flops
+    assert twice.eval_flops == needs.eval_flops > 0
+    # 2 · 589,824 · 203 tokens · 16 conversations, three passes, and something for attention and the vision tower.
+    bare = 3 * 2 * 589_824 * 203 * 16 * 120
+    assert bare < needs.train_flops < 3 * bare
+
+
+def test_hub_models_are_known_by_name_or_by_their_folder(tmp_path: Path) -> None:
+    recipe = recipes.qwen2_5_vl_7b()
+    shape = shape_of(recipe.model)
+    assert shape is not None
+    assert shape.weights == pytest.approx(8.3e9, rel=0.03)  # as the model card says
+    assert shape_of(HubModel(path="somebody/else")) is None
+    assert work(recipe.override({"model.path": "somebody/else"})) is None
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+    text = dict(zip(names, (8, 2, 2, 1, 16), strict=True)) | {"vocab_size": 5}
+    vision = {"hidden_size": 4, "depth": 1, "intermediate_size": 6}
+    for config in (text | {"vision_config": vision}, {"text_config": text, "vision_config": vision}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        found = shape_of(HubModel(path=str(tmp_path)))
+        assert found == first_estimate.Shape(8, 2, 2, 1, 16, 5, 4, 1, 6)
+    # Recomputed activations cost a forward pass, adapters spare the gradients of the weights.
+    whole, plain = work(recipe), work(recipe.override({"model.gradient_checkpointing": False}))
+    lora = work(recipe.override({"model.lora": Lora()}))
+    assert whole is not None
+    assert plain is not None
+    assert lora is not None
+    assert whole.train_flops > plain.train_flops == lora.train_flops
+    assert "a GPU is not probed" in first_estimate.reach(recipe)
+
+
+def test_the_machine_is_probed_once_for_a_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = first_estimate.first_estimate(recipes.tiny(), tmp_path)
+    assert found is not None
+    assert (found.source, found.records) == (FIRST, 0)
+    assert found.wall_s > 0
+    monkeypatch.setattr(machine_probe.subprocess, "run", lambda *_, **__: pytest.fail("probed again"))
+    assert first_estimate.first_estimate(recipes.tiny(), tmp_path) == found
+    # Another seed, fusion or data set is the same shape; a wider model is not.
+    assert first_estimate.first_estimate(recipes.tiny_hard_look(), tmp_path) is not None
+    with pytest.raises(pytest.fail.Exception):
+        first_estimate.first_estimate(recipes.tiny_deep(), tmp_path)
