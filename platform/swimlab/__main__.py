@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict, SettingsError, get_subcommand
 
+from swimlab.commands.base import print_any_text
 from swimlab.commands.export import Export
 from swimlab.commands.gc import Gc
 from swimlab.commands.ls import Ls
@@ -42,6 +43,7 @@ class Swimlab(BaseSettings):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exits with the command's code, and with 2 and one line a mistake when it is called wrongly."""
+    print_any_text()  # before `--help` is printed
     try:
         CliApp.run(Swimlab, cli_args=list(sys.argv[1:] if argv is None else argv))
         return

@@ -19,6 +19,7 @@ from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
 from swimlab.closure import IdentityError
+from swimlab.commands.base import print_any_text, say, screen
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 from swimlab.summary import summarise
@@ -27,6 +28,7 @@ from swimlab.summary import summarise
 SMOKE_RECIPE = "tiny-smoke"
 SMOKE_POINTING = 0.6
 QUARANTINE_LINES = 20
+LOG_WIDTH = 120  # what the widest table needs
 
 
 Chosen = TypeVar("Chosen", bound=Settings)
@@ -34,6 +36,7 @@ Chosen = TypeVar("Chosen", bound=Settings)
 
 def settings(kind: type[Chosen], argv: Sequence[str] | None = None) -> Chosen:
     """Flags over SWIMLAB_* variables over defaults. Exits with 2 and one line a mistake."""
+    print_any_text()  # before `--help` is printed
     try:
         return CliApp.run(kind, cli_args=list(sys.argv[1:] if argv is None else argv))
     except ValidationError as error:
@@ -66,15 +69,14 @@ def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Re
 
 def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
     """Exits with what `command` returns, with 1 and one line for what the user can mend, with 130 on Ctrl-C."""
-    # A log is as wide as a table needs; only a terminal has a width of its own.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = screen(LOG_WIDTH)
     try:
         code = command(console)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
     except (StoreError, PipelineError, IdentityError, ValueError, OSError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{type(error).__name__}: {error}", "red")
         code = 1
     raise SystemExit(code)
 
@@ -87,7 +89,7 @@ def _command(
     planned = []
     for ablation in ablations:
         if smoke and ablation.tuned:
-            console.print(f"{ablation.name}: a smoke tries the machine, and tunes nothing", highlight=False)
+            console.print(f"{ablation.name}: a smoke tries the machine, and tunes nothing")
             ablation = dataclasses.replace(ablation, tuned=None)
         recipe = own() if own else recipes.named(chosen.recipe or (SMOKE_RECIPE if smoke else ablation.recipe))
         planned.append(plans.make_plan(ablation, recipe, chosen, seeds=seeds))
@@ -108,25 +110,20 @@ def _show(results: Results, console: Console, smoke: bool) -> int:
     console.print(text.terminal(summarise(results)))
     console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")
     for row in results.quarantined[:QUARANTINE_LINES]:
-        console.print(
-            f"not used: {row['file']} row {row['row']} {row['field']}: {row['reason']} ({row['hint']})",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        reason = f"{row['field']}: {row['reason']} ({row['hint']})"
+        say(console, f"not used: {row['file']} row {row['row']} {reason}", "yellow")
     if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
         console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
     where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index.PAGE}"}
     lines = "\n".join(f"{name:6} {address}" for name, address in where.items())
-    console.print(lines, soft_wrap=True, highlight=False)
+    say(console, lines)
     failed = [trial for trial in results.trials if trial.record is None]
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]
-        console.print(f"{trial.arm} seed {trial.seed}: {why}", style="red", markup=False, soft_wrap=True)
+        say(console, f"{trial.arm} seed {trial.seed}: {why}", "red")
     untuned = [one for one in results.tuning if one.choice is None]
     for one in untuned:
-        console.print(f"{one.arm} has no tuned values: {one.text}", style="red", markup=False, soft_wrap=True)
+        say(console, f"{one.arm} has no tuned values: {one.text}", "red")
     if smoke and not failed and results.recipe.name == SMOKE_RECIPE:
         return _smoke_verdict(results, console)
     return 1 if failed or untuned else 0

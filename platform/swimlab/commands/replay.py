@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -15,6 +14,7 @@ from swimlab.commands.base import StoreCommand, say
 from swimlab.commands.why import committed, value
 from swimlab.differences import Difference
 from swimlab.replaying import Replay, ReplayError, replay
+from swimlab.settings import DEFAULT_CACHE, CacheFolder
 
 
 class ReplayTrial(StoreCommand):
@@ -26,7 +26,7 @@ class ReplayTrial(StoreCommand):
     micro_batch: int | None = Field(
         None, ge=1, description="conversations a forward pass, if the trial ran with that flag (it moves roundings)"
     )
-    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
