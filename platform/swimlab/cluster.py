@@ -1,7 +1,7 @@
 """The Ray cluster a plan runs on: join or start it, check that the plan fits, see that nothing is left behind."""
 
-import logging
 import getpass
+import logging
 import os
 import secrets
 import shlex
