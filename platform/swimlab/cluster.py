@@ -1,6 +1,5 @@
 """The Ray cluster a plan runs on: join or start it, check that the plan fits, see that nothing is left behind."""
 
-import getpass
 import logging
 import os
 import secrets
@@ -116,7 +115,7 @@ def why_no_ray(error: Exception, address: str | None) -> str:
     if isinstance(error, OSError):
         return (
             f"Ray cannot use its temporary folder {folder} ({said}): set RAY_TMPDIR to a short folder that you can "
-            f"write to, such as /tmp/{getpass.getuser()}"
+            f"write to, such as /tmp/$USER"
         )
     return (
         f"Ray did not start ({said}): the machine may be overloaded, so run the same command again; Ray's logs are "

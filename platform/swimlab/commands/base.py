@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Callable
@@ -14,6 +15,19 @@ from rich.console import Console
 from swimlab.backends import StoreError
 
 LOG_WIDTH = 100
+PLAIN = {
+    "−": "-",
+    "–": "-",
+    "─": "-",
+    "━": "=",
+    "·": "-",
+    "±": "+-",
+    "×": "x",
+    "≈": "~",
+    "≥": ">=",
+    "…": "...",
+    "Δ": "D",
+}
 HELP = SettingsConfigDict(
     env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
 )
@@ -51,10 +65,17 @@ def screen(width: int = LOG_WIDTH) -> Console:
 
 
 def print_any_text() -> None:
-    """Let stdout print "?" for a character that its encoding lacks. At the start of every command: Latin-1 has no "–",
-    and a finished run would end with a UnicodeEncodeError."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's or a test's stdout takes every character
-        sys.stdout.reconfigure(errors="replace")
+    """Let stdout print something else for characters that its encoding lacks. At the start of every command: Latin-1
+    has no minus sign, and a finished run would end with a UnicodeEncodeError, or without its signs."""
+    codecs.register_error("plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's stdout takes every character
+        sys.stdout.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(char, "?") for char in error.object[error.start : error.end]), error.end
 
 
 def say(console: Console, text: str, style: str = "") -> None:
