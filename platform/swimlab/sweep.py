@@ -100,6 +100,7 @@ def run_search(
 
 def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, callbacks: list[tune.Callback]) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a traceback each: the store has it, and the log its last line
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
     with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")

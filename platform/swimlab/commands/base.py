@@ -15,19 +15,9 @@ from rich.console import Console
 from swimlab.backends import StoreError
 
 LOG_WIDTH = 100
-PLAIN = {
-    "−": "-",
-    "–": "-",
-    "─": "-",
-    "━": "=",
-    "·": "-",
-    "±": "+-",
-    "×": "x",
-    "≈": "~",
-    "≥": ">=",
-    "…": "...",
-    "Δ": "D",
-}
+# What numbers and tables are printed with, for encodings without it: a "?" for a minus sign would change a result.
+PLAIN = {"−": "-", "–": "-", "─": "-", "━": "=", "·": "-", "±": "+-", "×": "x", "÷": "/", "≈": "~", "…": "..."}
+PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
 HELP = SettingsConfigDict(
     env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
 )
@@ -66,7 +56,7 @@ def screen(width: int = LOG_WIDTH) -> Console:
 
 def print_any_text() -> None:
     """Let stdout print something else for characters that its encoding lacks. At the start of every command: Latin-1
-    has no minus sign, and a finished run would end with a UnicodeEncodeError, or without its signs."""
+    has no "−", and a finished run would end with a UnicodeEncodeError."""
     codecs.register_error("plain", _plain)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's stdout takes every character
         sys.stdout.reconfigure(errors="plain")
