@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab import cli, provenance
 from swimlab.backends import StoreError
+from swimlab.commands.base import say, screen
 from swimlab.cost_report import Grid
 from swimlab.endpoint import EndpointConfig, EndpointError, key_for
 from swimlab.measurements import new_run_id
@@ -239,12 +239,7 @@ def command(chosen: BuildSettings, console: Console) -> int:
             records.commit(store, built, rejected)
     show(reports.grids(built), console)
     lines = [f"{name:8} {path}" for name, path in (built.outputs | {"store": store.uri}).items()]
-    console.print(
-        "\n".join([*lines, f"report   {reports.write_report(store, built)}"]),
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
+    say(console, "\n".join([*lines, f"report   {reports.write_report(store, built)}"]))
     if built.command == "smoke":
         return smoke_verdict(built, console)
     if not built.tally["rewritten"]:
@@ -255,7 +250,7 @@ def command(chosen: BuildSettings, console: Console) -> int:
 
 def main(chosen: BuildSettings) -> int:
     """The exit code: 1 when the endpoint, store or data cannot do what is asked, 130 on Ctrl-C."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = screen(160)
     try:
         return command(chosen, console)
     except KeyboardInterrupt:
@@ -265,7 +260,7 @@ def main(chosen: BuildSettings) -> int:
         text = f"stopped: {error}\nall answers are kept; the same command goes on where this left off"
     except (StoreError, EndpointError, ValidationError, ValueError, OSError) as error:
         text = f"{type(error).__name__}: {error}"
-    console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    say(console, text, "red")
     return 1
 
 

@@ -10,10 +10,10 @@ import statistics
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from swimlab import cli, run_times
+from swimlab.commands.base import screen
 from swimlab.store import SweepStore
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         cells = [f"{value:.2f}" for value in spread] or ["–"] * 3
         ratio = "–" if seen.ratio is None else f"{seen.ratio:.3f}"
         table.add_row(name, str(seen.trials), *cells, ratio, f"{times.prepare_s:.0f}")
-    Console().print(table)
+    screen().print(table)
 
 
 if __name__ == "__main__":

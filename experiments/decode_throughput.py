@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from decode_data import SIZES, Data, tiny, tiny_clips
@@ -21,6 +20,7 @@ from swimlab.clips import StoredClips
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store import SweepStore
 
 NAME = "decode_throughput"
@@ -98,7 +98,7 @@ class DecodeSettings(MeasuringSettings):
     clips: int | None = Field(None, ge=1, description="videos of each size; default: 12 of 720p, 256 of 64px; smoke: 8")
     steps: int = Field(40, ge=1, description="steps of recipe tiny that are trained")
     arms: int = Field(16, ge=1, description="arms of the sweep whose decodings are counted")
-    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="keeps the videos and their clips")
+    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="keeps the videos and their clips")
     scheme: Job | Literal["setup"] = Field("decord", description="worker: the one to measure")
     size: Literal["720p", "64px"] = Field("64px", description="worker: of which size")
     memory: bool = Field(False, description="worker: sample memory")

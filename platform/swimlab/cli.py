@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -17,11 +16,13 @@ from swimlab.backends import StoreError
 from swimlab.clips import PipelineError
 from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
+from swimlab.commands.base import say, screen
 from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 
 QUARANTINE_LINES = 20
+LOG_WIDTH = 120  # what the widest table needs
 
 
 def settings(kind: type[Flags], argv: Sequence[str] | None = None) -> Flags:
@@ -46,15 +47,14 @@ def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Re
 
 def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
     """Exits with what `command` returns, with 1 and one line for what the user can mend, with 130 on Ctrl-C."""
-    # A log is as wide as a table needs; only a terminal has a width of its own.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = screen(LOG_WIDTH)
     try:
         code = command(console)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on where this left off (store {store})")
         code = 130
     except (StoreError, PipelineError, IdentityError, CodeError, ValueError, OSError) as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{type(error).__name__}: {error}", "red")
         code = 1
     raise SystemExit(code)
 
@@ -104,25 +104,20 @@ def _show(results: Results, console: Console, smokes: bool) -> int:
     console.print(text.terminal(summarise(results)))
     console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")
     for row in results.quarantined[:QUARANTINE_LINES]:
-        console.print(
-            f"not used: {row['file']} row {row['row']} {row['field']}: {row['reason']} ({row['hint']})",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        reason = f"{row['field']}: {row['reason']} ({row['hint']})"
+        say(console, f"not used: {row['file']} row {row['row']} {reason}", "yellow")
     if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
         console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
     where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index.PAGE}"}
     lines = "\n".join(f"{name:6} {address}" for name, address in where.items())
-    console.print(lines, soft_wrap=True, highlight=False)
+    say(console, lines)
     failed = [trial for trial in results.trials if trial.record is None]
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]
-        console.print(f"{trial.arm} seed {trial.seed}: {why}", style="red", markup=False, soft_wrap=True)
+        say(console, f"{trial.arm} seed {trial.seed}: {why}", "red")
     untuned = [one for one in results.tuning if one.choice is None]
     for one in untuned:
-        console.print(f"{one.arm} has no tuned values: {one.text}", style="red", markup=False, soft_wrap=True)
+        say(console, f"{one.arm} has no tuned values: {one.text}", "red")
     if failed or untuned:
         return 1
     return smoke.judge(results, console) if smokes else 0

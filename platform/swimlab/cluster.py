@@ -2,7 +2,11 @@
 
 import logging
 import os
+import secrets
+import shlex
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray._common.utils import get_ray_address_file
+from ray._common.utils import get_default_ray_temp_dir, get_ray_address_file
 from ray.exceptions import AuthenticationError
 
 # Ray returns a trial's CPUs a little after `fit()` does (seconds were measured on a loaded machine).
@@ -44,25 +48,85 @@ class Slots:
 def session() -> Iterator[None]:
     """A Ray to work with: the surrounding job's, the running cluster's, or one of our own that ends with us.
 
-    Raises PlanError when there should be a cluster and it does not answer or does not accept our token."""
+    Raises PlanError when there should be a cluster and it does not answer or does not accept our token, and when a Ray
+    of our own does not start."""
     for noisy in ("ray.data", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return
     address = running_cluster()
+    environment = worker_environment(sys.executable, own=address is None)
+    if address is None:
+        _find_token()
     try:
         # The dashboard belongs to `ray start --head`; a Ray of our own is gone before anybody could look.
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
-    except (ConnectionError, AuthenticationError) as error:
-        raise PlanError(
-            f"the Ray cluster at {address} refused us ({error}): set RAY_AUTH_MODE=token, and use its token "
-            "(~/.ray/auth_token, or the file that RAY_AUTH_TOKEN_PATH names)"
-        ) from error
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", runtime_env=environment)
+    except Exception as error:  # Ray raises plain ones too
+        raise PlanError(why_no_ray(error, address)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def worker_environment(interpreter: str, *, own: bool) -> dict[str, str] | None:
+    """The runtime environment in which workers start from this interpreter. Ray gives its path to a shell unquoted for
+    every worker that has environment variables, as all of Tune's trials do: those would not start, and Ray would try
+    for six minutes. Raises PlanError for a path from which a Ray of our `own` cannot start at all."""
+    if own and not _survives(interpreter):
+        raise PlanError(
+            f"Ray cannot start from {interpreter}, for the quotes or backslashes in that path: use a link to this "
+            "folder that has a plain name"
+        )
+    quoted = shlex.quote(interpreter)
+    return None if quoted == interpreter else {"py_executable": quoted}
+
+
+def _survives(interpreter: str) -> bool:
+    # Ray writes the command of its workers with Windows' rules for quotes, and reads it with a shell's.
+    try:
+        return shlex.split(subprocess.list2cmdline([interpreter])) == [interpreter]
+    except ValueError:  # a quote that nobody closes
+        return False
+
+
+def _find_token() -> None:
+    """A Ray of our own writes its token to ~/.ray and does not start where it cannot: there the token, which nobody
+    else needs, is handed on in the environment."""
+    try:
+        (Path.home() / ".ray").mkdir(exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def why_no_ray(error: Exception, address: str | None) -> str:
+    """What `ray.init` raised, in a line that says what to do."""
+    said = " ".join(str(error).split())
+    if address and isinstance(error, (ConnectionError, AuthenticationError)):
+        return (
+            f"the Ray cluster at {address} refused us ({said}): set RAY_AUTH_MODE=token, and use its token "
+            "(~/.ray/auth_token, or the file that RAY_AUTH_TOKEN_PATH names)"
+        )
+    if address:
+        return f"the Ray cluster at {address} cannot be joined: {said}"
+    folder = get_default_ray_temp_dir()
+    if isinstance(error, OSError):
+        return (
+            f"Ray cannot use its temporary folder {folder} ({said}): set RAY_TMPDIR to a short folder that you can "
+            f"write to, such as /tmp/$USER"
+        )
+    return (
+        f"Ray did not start ({said}): the machine may be overloaded, so run the same command again; Ray's logs are "
+        f"under {logs_folder()}"
+    )
+
+
+def logs_folder() -> str:
+    """Where Ray logs on this machine."""
+    node = ray._private.worker.global_worker.node
+    return str(node.get_logs_dir_path()) if node else f"{get_default_ray_temp_dir()}/session_latest/logs"
 
 
 def running_cluster() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -14,12 +16,16 @@ from swimlab.ablation import nearest
 
 Flags = TypeVar("Flags", bound=BaseSettings)
 
+# What numbers and tables are printed with, for encodings without it: a "?" for a minus sign would change a result.
+PLAIN = {"−": "-", "–": "-", "─": "-", "━": "=", "·": "-", "±": "+-", "×": "x", "÷": "/", "≈": "~", "…": "..."}
+PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
 _POSITIONAL = CliPositionalArg[str].__metadata__  # type: ignore[attr-defined]
 
 
 def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | None = None) -> Flags:
     """What was asked for; a command (with `cli_cmd`) is run as well. Exits with 0 after --help, and with 2 and one line
     a mistake. `program`: its name in the help, where that is not the file's."""
+    print_any_text()  # before --help is printed
     source: CliSettingsSource[Any] = CliSettingsSource(kind, cli_prog_name=program, cli_exit_on_error=False)
     given = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -51,3 +57,17 @@ def _misread(kind: type[BaseSettings], said: str) -> str:
     if "unrecognized" in said or "required" in said:
         return f"{said} (--help says what may follow)"
     return f"{said}; a file name with brackets, commas or quotes is written as '\"a,b.json\"'"
+
+
+def print_any_text() -> None:
+    """Let stdout print something else for characters that its encoding lacks. At the start of every command: Latin-1
+    has no "−", and a finished run would end with a UnicodeEncodeError."""
+    codecs.register_error("plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's stdout takes every character
+        sys.stdout.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(char, "?") for char in error.object[error.start : error.end]), error.end

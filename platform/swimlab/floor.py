@@ -15,6 +15,7 @@ from rich.console import Console
 from swim.recipe import DataConfig, ShapesWorld
 from swimlab import cluster, identity, pipeline, sweep
 from swimlab.cluster import Slots
+from swimlab.commands.base import say
 from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
 from swimlab.run_times import Wave
@@ -64,7 +65,7 @@ class Floor:
                 sweep.run_wave(
                     specs,
                     primary=primary,
-                    store=self.store.uri,
+                    store=self.store,
                     slots=self.slots,
                     micro_batch=self.settings.micro_batch,
                     progress=self.progress,
@@ -92,4 +93,4 @@ def floor(store: SweepStore, settings: Settings, console: Console) -> Iterator[F
         yield Floor(store, settings, slots, progress)
         if not cluster.whole():
             held = "some of the cluster's resources are still held, by this run or by other jobs"
-            console.print(f"[yellow]after {cluster.RELEASE_S:.0f} s {held}")
+            say(console, f"after {cluster.RELEASE_S:.0f} s {held}", "yellow")

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from swimlab import provenance
 from swimlab.backends import StoreError
+from swimlab.commands.base import screen
 from swimlab.measurements import Measurement, RunT, commit, new_run_id, runs
 from swimlab.store import SweepStore
 
@@ -77,7 +78,7 @@ def measure(
     started = provenance.utc_now()
     rows: list[Measurement] = []
     machine, done, stopped = "?", 0, None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task(experiment, total=len(tasks))
         try:
@@ -124,7 +125,7 @@ def main(
 ) -> int:
     """The exit code: 1 when the store or a process fails, 130 on Ctrl-C. A bound that is not met is a result. `work`
     returns what a fresh process answers."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = screen(160)
     try:
         if chosen.command == "worker":
             print(json.dumps(work()))

@@ -9,6 +9,9 @@ from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from swimlab.commands.base import say
+from swimlab.lost_trials import reason
+
 LINE_EVERY_S = 15.0
 HELD = "another driver has it"
 
@@ -19,11 +22,11 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -56,7 +59,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
     def wave(self, name: str, total: int) -> None:
         """A wave of trials begins."""
         self._done, self._total, self._occupied_s, self._held = 0, total, {}, set()
-        self._wave = self._bars.add_task(f"[bold]{name}", total=total, note="")
+        self._wave = self._bars.add_task(name, total=total, note="")
         self._line(f"{name}: {total} to run", now=True)
 
     def occupied_s(self) -> dict[str, float]:
@@ -84,28 +87,30 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             self._held.add(last["of"])
         if "occupied_s" in last:
             self._occupied_s[last["of"]] = last["occupied_s"]
-        self._end(trial, last.get("stage", "done"))
+        self._end(trial, last.get("stage", "done"), last.get("shown", ""))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Tune: a trial failed; its attempt in the store holds the error."""
-        self._end(trial, "FAILED")
+        """Tune: a trial failed, or could not start; its attempt in the store holds the error."""
+        self._end(trial, "FAILED", reason(trial).splitlines()[-1])
 
-    def _end(self, trial: Any, how: str) -> None:
+    def _end(self, trial: Any, how: str, what: str) -> None:
         name = _name(trial)
         self._done += 1
         if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
         if self._wave is not None:
             self._bars.update(self._wave, completed=self._done)
-        objective = (trial.last_result or {}).get("objective", 0.0)
-        self._line(f"  {name}: {how} ({self._done} of {self._total}), objective {objective:.3f}", now=True)
+        line = f"{name}: {how} ({self._done} of {self._total})" + (f", {what}" if what else "")
+        if how == "FAILED" and self.console.is_terminal:
+            say(self.console, line, "red")  # its bar is gone
+        self._line(f"  {line}", now=True)
 
     def _line(self, text: str, now: bool = False) -> None:
         if self.console.is_terminal:
             return
         if now or time.monotonic() - self._said_s > LINE_EVERY_S:
             self._said_s = time.monotonic()
-            self.console.print(text, highlight=False)
+            say(self.console, text)
 
 
 def _name(trial: Any) -> str:

@@ -68,12 +68,11 @@ def _run(
 ) -> None:
     from swimlab.floor import floor  # Ray, and only now
 
-    # What Tune and the progress show of a trial: the primary metric of the first plan that it is in.
+    # What Tune and the progress show of an arm: the primary metric of the first plan that it is in. Of a base nothing.
     measured = {
         spec.trial_id: plan.ablation.primary.measured(plan.recipe.name)
         for plan in reversed(plans)
-        for wave in plan.waves
-        for spec in wave
+        for _, spec in plan.arms
     }
     started_at, began_s = provenance.utc_now(), time.monotonic()
     with floor(store, settings, console) as ground:

@@ -1,10 +1,37 @@
 """Runtime: where and how an experiment runs. Flags and SWIMLAB_* variables; never part of a trial's identity."""
 
+import os
+import sys
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+
+DEFAULT_CACHE = Path("~/.cache/swimlab")
+
+
+def usable_cache(folder: Path) -> Path:
+    """The folder itself. Where the default one cannot be made, as in containers with a read-only home, another of this
+    user's below the temporary folder, and a line that says so."""
+    if folder != DEFAULT_CACHE:
+        return folder.expanduser()
+    try:
+        home = folder.expanduser()  # RuntimeError: the user has no home
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()  # whatever the mode bits say
+        return home
+    except (OSError, RuntimeError) as error:
+        other = Path(tempfile.gettempdir()) / f"swimlab-cache-{os.getuid()}"
+        print(
+            f"{folder} cannot be used ({error}): using {other}; to choose, set SWIMLAB_CACHE (or --cache)",
+            file=sys.stderr,
+        )
+        return other
+
+
+CacheFolder = Annotated[Path, AfterValidator(usable_cache)]
 
 
 class Settings(BaseSettings):
@@ -44,7 +71,7 @@ class Settings(BaseSettings):
     keep_checkpoints: Literal["all", "bases"] = Field(
         "all", description="trained weights that go into the store: of all trials, or of those that others start from"
     )
-    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     @field_validator("decode_cpus")
     @classmethod

@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from swimlab.cluster import Slots
+from swimlab.lost_trials import LostTrials
 from swimlab.once import HeldElsewhere
 from swimlab.plan import TrialSpec
 from swimlab.progress import HELD, SweepProgress
@@ -25,6 +26,7 @@ from swimlab.run_times import Wave
 from swimlab.search.course import Course
 from swimlab.search.proposals import Proposals
 from swimlab.search.rungs import Gate, TrialPruned
+from swimlab.store import SweepStore
 from swimlab.training import run_trial
 
 OBJECTIVE = "objective"
@@ -34,18 +36,19 @@ def run_wave(
     specs: Sequence[TrialSpec],
     *,
     primary: Mapping[str, str],
-    store: str,
+    store: SweepStore,
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
 ) -> Wave:
-    """Run trials that do not depend on each other; `primary` is the metric shown of each trial id. A failed trial
-    leaves its failure in the store and stops no other. Returns how long it took.
+    """Run trials that do not depend on each other. `primary`: trial id → the metric that the log shows of it (of a base
+    none). A failed trial leaves its failure in the store and stops no other. Returns how long it took.
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
     points = _points(specs)
     by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
+    ids = {_name(point): spec.trial_id for point, spec in zip(points, specs, strict=True)}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -60,11 +63,12 @@ def run_wave(
             points_to_evaluate=points,
         )
     trainable = tune.with_parameters(
-        _trial, by_point=by_point, store=store, slots=slots, micro_batch=micro_batch, primary=primary
+        _trial, by_point=by_point, store=store.uri, slots=slots, micro_batch=micro_batch, primary=primary
     )
+    lost = LostTrials(store, lambda point: ids[_name(point)])
     began_s = time.monotonic()
     # More samples than points and Optuna would invent points that nobody planned.
-    _fit(trainable, search, len(points), slots, progress)
+    _fit(trainable, search, len(points), slots, [progress, lost])
     return Wave(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
 
 
@@ -72,7 +76,7 @@ def run_search(
     course: Course,
     *,
     before: Callable[[TrialSpec], None],
-    store: str,
+    store: SweepStore,
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
@@ -85,16 +89,18 @@ def run_search(
     trainable = tune.with_parameters(
         _proposed,
         pruner=pruning.rule() if pruning else None,
-        store=store,
+        store=store.uri,
         slots=slots,
         micro_batch=micro_batch,
         objective=course.search.objectives[0].measured(course.recipe.name),
     )
-    _fit(trainable, Proposals(course, before), course.search.budget, slots, progress)
+    lost = LostTrials(store, lambda point: TrialSpec.model_validate_json(point["spec"]).trial_id)
+    _fit(trainable, Proposals(course, before), course.search.budget, slots, [progress, lost])
 
 
-def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, progress: SweepProgress) -> None:
+def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, callbacks: list[tune.Callback]) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a traceback each: the store has it, and the log its last line
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
     with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -107,7 +113,7 @@ def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, progress:
                 reuse_actors=True,
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
-            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress]),
+            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=callbacks),
         )
         tuner.fit()
 
@@ -143,7 +149,7 @@ def _trial(
         tune.report({OBJECTIVE: 0.0, "stage": HELD, "of": spec.trial_id})
         return
     done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
-    tune.report({OBJECTIVE: metrics.get(primary[spec.trial_id], 0.0), **done})
+    tune.report(_measured(metrics, primary.get(spec.trial_id)) | done)
 
 
 def _proposed(
@@ -163,6 +169,13 @@ def _proposed(
     try:
         metrics = run_trial(spec, store, slots, micro_batch, report, gate, pruner)
     except TrialPruned as pruned:
-        tune.report({OBJECTIVE: pruned.record.metrics[objective], "stage": f"pruned at step {pruned.record.step}"})
+        tune.report(_measured(pruned.record.metrics, objective) | {"stage": f"pruned at step {pruned.record.step}"})
     else:
-        tune.report({OBJECTIVE: metrics.get(objective, 0.0), "stage": "done"})
+        tune.report(_measured(metrics, objective) | {"stage": "done"})
+
+
+def _measured(metrics: Mapping[str, float], name: str | None) -> dict[str, Any]:
+    """The objective, which Tune wants of every trial, and how the log shows it: not at all where it is not measured."""
+    if name is None or name not in metrics:
+        return {OBJECTIVE: 0.0}
+    return {OBJECTIVE: metrics[name], "shown": f"{name} {metrics[name]:.3f}"}

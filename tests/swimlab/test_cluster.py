@@ -1,10 +1,16 @@
 """Joining a cluster, and refusing plans that could only wait for ever."""
 
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
+from ray.exceptions import AuthenticationError
 
 import nano
 from swimlab import cluster
@@ -13,8 +19,6 @@ from swimlab.cluster import PlanError, Slots
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    import ray
-
     ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -69,8 +73,6 @@ def test_a_refused_plan_does_no_work(two_cpus: None, tmp_path: Path, capsys: pyt
 
 @pytest.mark.ray
 def test_whole_notices_what_is_held(two_cpus: None) -> None:
-    import ray
-
     holder = ray.remote(num_cpus=1)(type("Holder", (), {"ready": lambda self: True})).remote()
     assert ray.get(holder.ready.remote())
     assert not cluster.whole(timeout_s=1)
@@ -109,3 +111,105 @@ def test_a_store_that_ray_would_delete_is_refused() -> None:
         cluster.check_durable("/scratch/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1/swimlab-store")
     cluster.check_durable("s3://bucket/prefix")
     cluster.check_durable("/data/swimlab-store")
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "quoted"),
+    [
+        ("/opt/venv-3.11/bin/python", None),
+        ("/home/me/my lab/bin/python", {"py_executable": "'/home/me/my lab/bin/python'"}),
+        ("/home/me/a&b;$(c)/python", {"py_executable": "'/home/me/a&b;$(c)/python'"}),
+        ("/home/Bob's lab/python", {"py_executable": "'/home/Bob'\"'\"'s lab/python'"}),
+    ],
+)
+def test_workers_are_given_an_interpreter_that_a_shell_leaves_whole(
+    interpreter: str, quoted: dict[str, str] | None
+) -> None:
+    assert cluster.worker_environment(interpreter, own=True) == quoted
+
+
+@pytest.mark.parametrize("interpreter", ["/home/it's/python", "/home/a\\b/python"])
+def test_a_path_from_which_ray_cannot_start_is_refused(interpreter: str) -> None:
+    with pytest.raises(PlanError, match=r"Ray cannot start from .* use a link to this folder that has a plain name"):
+        cluster.worker_environment(interpreter, own=True)
+    assert cluster.worker_environment(interpreter, own=False)  # a cluster has started, from wherever it is
+
+
+@pytest.mark.parametrize(
+    ("error", "address", "says"),
+    [
+        (
+            Exception("The current node\n timed out"),
+            None,
+            r"did not start \(The current node timed out\).* run the same",
+        ),
+        (Exception("The current node timed out"), None, r"Ray's logs are under /.*/logs$"),
+        (
+            PermissionError(1, "Not permitted", "/sys/ray"),
+            None,
+            r"temporary folder .*/ray'\): set RAY_TMPDIR to a short",
+        ),
+        (
+            ConnectionError("no token"),
+            "1.2.3.4:6379",
+            r"cluster at 1.2.3.4:6379 refused us \(no token\): set RAY_AUTH_MODE",
+        ),
+        (AuthenticationError("no token"), "1.2.3.4:6379", "refused us"),
+        (
+            RuntimeError("Version mismatch"),
+            "1.2.3.4:6379",
+            "cluster at 1.2.3.4:6379 cannot be joined: Version mismatch",
+        ),
+    ],
+)
+def test_a_ray_that_does_not_start_is_a_line_with_what_to_do(
+    error: Exception, address: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(cluster, "running_cluster", lambda: address)
+    with pytest.raises(PlanError, match=says) as refused, cluster.session():
+        pass
+    assert "\n" not in str(refused.value)
+
+
+HARD_PLACES = """
+import os, ray
+from swimlab import cluster
+
+short = os.environ["RAY_TMPDIR"]
+os.environ["RAY_TMPDIR"] = f"{short}/{'long' * 20}"
+try:
+    with cluster.session():
+        print("started")
+except cluster.PlanError as error:
+    print(error)
+os.environ["RAY_TMPDIR"] = short
+with cluster.session():
+    # As Tune starts every trial: Ray starts a worker with environment variables by a shell.
+    answer = ray.remote(lambda: "a worker answers").options(num_cpus=0, runtime_env={"env_vars": {"A": "1"}}).remote()
+    print(ray.get(answer, timeout=120))
+"""
+
+
+@pytest.mark.ray
+def test_ray_in_hard_places(tmp_path: Path) -> None:
+    """A temporary folder too long for a socket is refused. An interpreter with a space in its path and a home that
+    nobody can write to are no trouble."""
+    (tmp_path / "my lab").mkdir()
+    (tmp_path / "my lab/venv").symlink_to(sys.prefix)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with tempfile.TemporaryDirectory(prefix="sw", ignore_cleanup_errors=True) as short:  # sockets: 107 characters
+        env |= {"HOME": "/dev/null", "RAY_TMPDIR": short, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        python = tmp_path / "my lab/venv/bin/python"
+        done = subprocess.run(
+            [python, "-c", HARD_PLACES], env=env, capture_output=True, text=True, check=False, timeout=300
+        )
+    refused, answered = done.stdout.splitlines() or ["", ""]
+    assert answered == "a worker answers", done.stderr
+    assert f"Ray cannot use its temporary folder {short}/long" in refused
+    assert "AF_UNIX path length" in refused
+    assert "set RAY_TMPDIR to a short folder" in refused

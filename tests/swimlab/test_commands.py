@@ -1,7 +1,10 @@
 """What the commands about a store say: on real nano trials, and on stores that are none."""
 
+import io
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,8 +13,10 @@ from pyarrow import csv
 from store_kit import committed
 
 from swimlab import __main__, lookup
+from swimlab.commands.base import screen
 from swimlab.leaderboard import leaderboard
 from swimlab.lookup import Condition
+from swimlab.settings import Settings
 from swimlab.store import StoreError, SweepStore
 
 
@@ -214,3 +219,35 @@ def test_export_writes_one_row_a_trial(say, trained_store: SweepStore, tmp_path:
 )
 def test_export_says_which_flags_go_together(say, flags: tuple[str, ...], says: str) -> None:
     assert says in say("export", *flags, code=1)
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("latin-1", "-0.063 ± 0.002"), ("ascii", "-0.063 +- 0.002")])
+def test_any_stdout_takes_every_text(
+    encoding: str, printed: str, trained_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign is never lost, and text is not taken for markup."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(
+            ["why", arms(trained_store)["swim"], arms(trained_store)["control"], "--store", trained_store.uri]
+        )
+    screen().print("−0.063 ± 0.002 – 視 [bold]x[/bold] [/] :x:")
+    sys.stdout.flush()
+    assert not ended.value.code
+    assert raw.getvalue().decode(encoding).endswith(f"{printed} - ? [bold]x[/bold] [/] :x:\n")
+
+
+def test_a_home_that_cannot_be_written_costs_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings().cache == tmp_path / ".cache" / "swimlab"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("HOME", "/dev/null")
+    cache = Settings().cache
+    assert cache.parent == Path(tempfile.gettempdir())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("~/.cache/swimlab cannot be used ([Errno 20] Not a directory")
+    assert line.endswith(f"using {cache}; to choose, set SWIMLAB_CACHE (or --cache)")
+    assert Settings(cache=tmp_path / "mine").cache == tmp_path / "mine"

@@ -1,6 +1,8 @@
 """The whole path through Ray Data, Ray Train and Ray Tune, on two CPUs and a nano recipe."""
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -65,7 +67,12 @@ def check_sweep(
 ) -> None:
     ablation, trials = nano.ablation(seeds=seeds), 2 * len(seeds)
     assert run(ablation, store, tmp_path, nano.recipe()) == 0
-    assert f"0 of {trials} trials cached, {trials + 1} to run" in capsys.readouterr().out
+    log = capsys.readouterr().out
+    assert f"0 of {trials} trials cached, {trials + 1} to run" in log
+    assert "  nano-base · seed 0: done (1 of 1)\n" in log  # of a base no number is worth showing
+    shown = re.findall(rf"^  (swim|control) · seed \d: done \(\d of {trials}\), attention.ap (\S+)$", log, re.MULTILINE)
+    scores = [r.metrics["attention.ap"] for r in SweepStore(store).records().values() if r.init_trial_id]
+    assert sorted(number for _, number in shown) == sorted(f"{score:.3f}" for score in scores)
     records = SweepStore(store).records()
     assert len(records) == trials + 1  # two arms, the seeds, and the base they share
     assert {r.init_trial_id for r in records.values()} - {None} <= set(records)
@@ -147,6 +154,34 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     }
     assert resumed["metrics"] == whole.metrics
     assert resumed["start_weights"] == whole.start_weights
+
+
+def test_a_trial_whose_process_is_killed_is_named_with_the_reason(
+    two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot say so itself: nor can one that never started, which takes the same way. Brackets are no markup."""
+    arm, store = "[/]:x: [bold]a[/bold]", SweepStore(str(tmp_path / "store"))
+
+    def kill() -> None:
+        while not (beats := [path for path in store.list_files("attempts") if path.endswith("/heartbeat")]):
+            time.sleep(0.1)
+        claim = json.loads(store.read(beats[0].replace("heartbeat", "claim")))
+        os.kill(claim["owner"]["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    one = nano.ablation(seeds=(0,), arms=(Arm(arm),))
+    assert run(one, store.uri, tmp_path, nano.recipe(steps=100_000, base=False)) == 1
+    printed = capsys.readouterr().out
+    assert f"\n{arm}: 1 to run\n" in printed
+    (line,) = [line for line in printed.splitlines() if "FAILED" in line]
+    assert re.match(rf"  {re.escape(arm)} · seed 0: FAILED \(1 of 1\), The actor died.*\(Ray's logs: /.*/logs\)$", line)
+    assert f"failed: {arm}, seed 0" in printed
+    assert "not run" not in printed.replace("NOT RUN", "")
+    (failure,) = store.failures(
+        [p.split("/")[1] for p in store.list_files("attempts") if p.endswith("1/claim")]
+    ).values()
+    assert failure["error"].startswith("The actor died")
 
 
 def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:

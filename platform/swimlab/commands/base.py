@@ -1,4 +1,4 @@
-"""What the commands about a store share: the flag that names it, a screen, errors in one line, exit codes."""
+"""What commands share: a screen that prints any text; those about a store: its flag, errors in one line, exit codes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
 from swimlab.backends import StoreError
+from swimlab.command_line import print_any_text
 
 LOG_WIDTH = 100
 HELP = SettingsConfigDict(
@@ -42,14 +43,16 @@ class StoreCommand(BaseSettings):
         raise SystemExit(code)
 
 
-def screen() -> Console:
-    """A terminal as wide as it is; a log of 100 columns."""
-    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
+def screen(width: int = LOG_WIDTH) -> Console:
+    """A terminal as wide as it is; a log of `width` columns. Text is printed as it is: names of arms, files and metrics
+    may hold brackets (rich's markup) or colons (its emoji)."""
+    print_any_text()
+    return Console(width=None if sys.stdout.isatty() else width, highlight=False, markup=False, emoji=False)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """A line of text from data: no markup, no folding inside paths."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """A line of text, not folded inside paths; literal on any console."""
+    console.print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def ago(moment: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:

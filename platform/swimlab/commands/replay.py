@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
@@ -13,6 +11,7 @@ from swimlab import lookup
 from swimlab.commands.base import StoreCommand, say
 from swimlab.commands.why import committed
 from swimlab.replaying import Replay, ReplayError, pairs, replay
+from swimlab.settings import DEFAULT_CACHE, CacheFolder
 
 
 class ReplayTrial(StoreCommand):
@@ -24,7 +23,7 @@ class ReplayTrial(StoreCommand):
     micro_batch: int | None = Field(
         None, ge=1, description="conversations a forward pass, if the trial ran with that flag (it moves roundings)"
     )
-    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field, field_validator
@@ -13,7 +12,9 @@ from rich.console import Console
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
 from swimlab.backends import StoreError
+from swimlab.commands.base import say, screen
 from swimlab.doctor.rows import Exam
+from swimlab.settings import DEFAULT_CACHE, CacheFolder
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_=@+-]+")
 MAX_NAME_CHARS = 60
@@ -39,7 +40,7 @@ class Doctor(BaseSettings):
     name: str | None = Field(None, description="the report's name; default: that of the annotation files")
     concurrency: int | None = Field(None, ge=1, description="parts of files at a time; default: one a CPU")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="exit with 1 when more rows are broken")
-    cache: Path = Field(Path.home() / ".cache" / "swimlab", description="scratch folder of this machine")
+    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     @field_validator("annotations")
     @classmethod
@@ -76,7 +77,7 @@ class Doctor(BaseSettings):
 
     def cli_cmd(self) -> None:
         """Runs it and exits: 0, 1 (see above), 130 on Ctrl-C."""
-        console = Console(width=None if sys.stdout.isatty() else 120)
+        console = screen(120)
         try:
             code = examine(self, console)
         except KeyboardInterrupt:
@@ -84,9 +85,7 @@ class Doctor(BaseSettings):
             code = 130
         except (StoreError, ValueError, OSError) as error:
             known = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
-            console.print(
-                f"{type(known).__name__}: {known}", style="red", markup=False, highlight=False, soft_wrap=True
-            )
+            say(console, f"{type(known).__name__}: {known}", "red")
             code = 1
         raise SystemExit(code)
 
@@ -122,5 +121,5 @@ def examine(chosen: Doctor, console: Console) -> int:
     failed = findings.failed(found, chosen.max_quarantined_share)
     uri = report.write_report(found, store, failed=failed)
     console.print(text.terminal(found, failed=failed))
-    console.print(f"report {uri}", soft_wrap=True, highlight=False, markup=False)
+    say(console, f"report {uri}")
     return 1 if failed else 0

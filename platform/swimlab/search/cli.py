@@ -14,6 +14,7 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab import cli, code_check, smoke
 from swimlab.closure import Sources
+from swimlab.commands.base import say
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search
@@ -57,13 +58,13 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
         found = runner.execute(search, recipe, chosen, console)
     uri = report.write_report(found)
     console.print(report.terminal(found))
-    console.print(f"store  {found.store.uri}\nreport {uri}", soft_wrap=True, highlight=False)
+    say(console, f"store  {found.store.uri}\nreport {uri}")
     failed = [(point, answer) for point, answer in found.points if answer and answer.state == TrialState.FAIL]
     for point, answer in failed:
         why = answer.problem.strip().splitlines()[-1]
-        console.print(f"point {point.number}: {why}", style="red", markup=False, soft_wrap=True)
+        say(console, f"point {point.number}: {why}", "red")
     for lost in (c for c in found.confirmed if c.record is None):
-        console.print(f"{lost.arm} seed {lost.spec.seed}: {lost.failure or 'not run'}", style="red", markup=False)
+        say(console, f"{lost.arm} seed {lost.spec.seed}: {lost.failure or 'not run'}", "red")
     complete = all(answer for _, answer in found.points) and all(c.record for c in found.confirmed)
     return 0 if complete and not failed else 1
 

@@ -169,7 +169,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
 
         def run(specs: list[TrialSpec]) -> None:
             ground.archive(specs)
-            ground.run(specs, {spec.trial_id: objective for spec in specs})
+            ground.run(specs, {spec.trial_id: objective for spec in specs if spec not in base_specs})
 
         say = _Announcer(course, base_specs, store)
         say()
@@ -191,7 +191,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
             sweep.run_search(
                 course,
                 before=before,
-                store=store.uri,
+                store=store,
                 slots=ground.slots,
                 micro_batch=settings.micro_batch,
                 progress=ground.progress,
