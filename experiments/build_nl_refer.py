@@ -22,7 +22,7 @@ from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab import cli, provenance
 from swimlab.backends import StoreError
-from swimlab.commands.base import say, screen
+from swimlab.base.screen import say, screen
 from swimlab.cost_report import Grid
 from swimlab.endpoint import EndpointConfig, EndpointError, key_for
 from swimlab.measurements import new_run_id

@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from swimlab import cli, run_times
-from swimlab.commands.base import screen
+from swimlab.base.screen import screen
 from swimlab.store import SweepStore
 
 

@@ -7,9 +7,8 @@ anything runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -24,11 +23,7 @@ if TYPE_CHECKING:
     from swimlab.records import TrialRecord
     from swimlab.store import SweepStore
     from swimlab.tuning import ArmTuning, Tuned
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    near = get_close_matches(name, list(choices), n=1, cutoff=0.0)
-    return f"; the nearest is {near[0]!r}" if near else ""
+from swimlab.base.nearest import nearest
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from swimlab import code_check, command_line, plan_view, smoke, tuning
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
 from swimlab.backends import StoreError
+from swimlab.base.screen import say, screen
 from swimlab.clips import PipelineError
 from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
-from swimlab.commands.base import say, screen
 from swimlab.identity import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import swim
-from swimlab import remembered, syntax
+from swimlab import syntax
+from swimlab.base import remembered
 from swimlab.syntax import SERIALISER_VERSION, is_type_checking, tree_hash
 
 SOURCE_ROOT = Path(swim.__file__).resolve().parent.parent

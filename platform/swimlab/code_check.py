@@ -19,8 +19,9 @@ from types import CodeType
 
 from swim.entry import entry_modules
 from swim.recipe import Recipe
-from swimlab import provenance, remembered
-from swimlab.ablation import nearest
+from swimlab import provenance
+from swimlab.base import remembered
+from swimlab.base.nearest import nearest
 from swimlab.closure import SourceFile, Sources
 
 _REMEMBERED = 1024

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -12,12 +10,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, CliSettingsSource, SettingsError
 
-from swimlab.ablation import nearest
+from swimlab.base.nearest import nearest
+from swimlab.base.screen import PLAIN, print_any_text
 
 Flags = TypeVar("Flags", bound=BaseSettings)
-
-# What numbers and tables are printed with, for encodings without it: a "?" for a minus sign would change a result.
-PLAIN = {"−": "-", "–": "-", "─": "-", "━": "=", "·": "-", "±": "+-", "×": "x", "÷": "/", "≈": "~", "…": "..."}
 PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
 _POSITIONAL = CliPositionalArg[str].__metadata__  # type: ignore[attr-defined]
 
@@ -57,17 +53,3 @@ def _misread(kind: type[BaseSettings], said: str) -> str:
     if "unrecognized" in said or "required" in said:
         return f"{said} (--help says what may follow)"
     return f"{said}; a file name with brackets, commas or quotes is written as '\"a,b.json\"'"
-
-
-def print_any_text() -> None:
-    """Let stdout print something else for characters that its encoding lacks. At the start of every command: Latin-1
-    has no "−", and a finished run would end with a UnicodeEncodeError."""
-    codecs.register_error("plain", _plain)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's stdout takes every character
-        sys.stdout.reconfigure(errors="plain")
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return "".join(PLAIN.get(char, "?") for char in error.object[error.start : error.end]), error.end

@@ -16,7 +16,7 @@ from swim.data.rows import read_rows
 from swim.data.types import DataError
 from swim.data.video import resolve_video
 from swim.recipe import NLReferFiles
-from swimlab import remembered
+from swimlab.base import remembered
 from swimlab.closure import IdentityError
 
 # A file changed again within the resolution of its own timestamp would keep its remembered hash; so young files are

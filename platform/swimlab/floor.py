@@ -14,8 +14,8 @@ from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
 from swimlab import cluster, identity, pipeline, sweep
+from swimlab.base.screen import say
 from swimlab.cluster import Slots
-from swimlab.commands.base import say
 from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
 from swimlab.run_times import Wave

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from swimlab import remembered
+from swimlab.base import remembered
 
 _PROBE_S = 0.15
 _MOST_FLOPS = 1e9  # of one product: some hundredths of a second

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from swimlab import provenance
 from swimlab.backends import StoreError
-from swimlab.commands.base import screen
+from swimlab.base.screen import screen
 from swimlab.measurements import Measurement, RunT, commit, new_run_id, runs
 from swimlab.store import SweepStore
 

@@ -9,7 +9,7 @@ from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from swimlab.commands.base import say
+from swimlab.base.screen import say
 from swimlab.lost_trials import reason
 
 LINE_EVERY_S = 15.0

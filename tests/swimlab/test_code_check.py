@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import nano
-from swimlab import closure, code_check, remembered
+from swimlab import closure, code_check
+from swimlab.base import remembered
 from swimlab.closure import SourceFile, Sources
 from swimlab.code_check import CodeError
 

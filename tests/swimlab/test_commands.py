@@ -13,7 +13,7 @@ from pyarrow import csv
 from store_kit import committed
 
 from swimlab import __main__, lookup
-from swimlab.commands.base import screen
+from swimlab.base.screen import screen
 from swimlab.leaderboard import leaderboard
 from swimlab.lookup import Condition
 from swimlab.settings import Settings

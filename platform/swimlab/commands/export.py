@@ -11,7 +11,8 @@ from pydantic import Field
 from rich.console import Console
 
 from swimlab import lookup, tracking
-from swimlab.commands.base import StoreCommand, say
+from swimlab.base.screen import say
+from swimlab.commands.base import StoreCommand
 from swimlab.leaderboard import leaderboard
 from swimlab.records import to_parquet
 from swimlab.rows import rows_table

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab import gc, lookup
-from swimlab.commands.base import StoreCommand, say
+from swimlab.base.screen import say
+from swimlab.commands.base import StoreCommand
 from swimlab.doctor.words import count, size
 from swimlab.gc import Checkpoints, Item, Kind, Rules
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab import lookup
-from swimlab.commands.base import StoreCommand, ago, say
+from swimlab.base.screen import ago, say
+from swimlab.commands.base import StoreCommand
 from swimlab.leaderboard import leaderboard
 from swimlab.lookup import Condition
 from swimlab.wording import NO_VALUE, duration, number

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from swimlab import lookup
-from swimlab.commands.base import StoreCommand, say
+from swimlab.base.screen import say
+from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import committed
 from swimlab.replaying import Replay, ReplayError, pairs, replay
 from swimlab.settings import DEFAULT_CACHE, CacheFolder

@@ -18,7 +18,8 @@ from swim import recipes
 from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
 from swimlab import lookup
 from swimlab.attempts import COLLECTED
-from swimlab.commands.base import StoreCommand, ago, say
+from swimlab.base.screen import ago, say
+from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import value
 from swimlab.differences import flat, recipe_differences
 from swimlab.doctor.words import size

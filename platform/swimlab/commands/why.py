@@ -15,7 +15,8 @@ from rich.text import Text
 
 from swimlab import lookup
 from swimlab.backends import StoreError
-from swimlab.commands.base import StoreCommand, say
+from swimlab.base.screen import say
+from swimlab.commands.base import StoreCommand
 from swimlab.differences import Comparison, Difference, compare
 from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord

@@ -12,7 +12,7 @@ from rich.console import Console
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
 from swimlab.backends import StoreError
-from swimlab.commands.base import say, screen
+from swimlab.base.screen import say, screen
 from swimlab.doctor.rows import Exam
 from swimlab.settings import DEFAULT_CACHE, CacheFolder
 

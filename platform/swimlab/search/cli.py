@@ -13,8 +13,8 @@ from rich.table import Table
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab import cli, code_check, smoke
+from swimlab.base.screen import say
 from swimlab.closure import Sources
-from swimlab.commands.base import say
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from swim import recipes
 from swim.evaluation.types import METRIC_FAMILIES
 from swim.recipe import DataConfig, Recipe
-from swimlab.ablation import Metric, nearest
+from swimlab.ablation import Metric
+from swimlab.base.nearest import nearest
 
 Value = str | int | float
 _ALSO_RECORDED = ("train.", "cost.")  # numbers of a record that no evaluation measures

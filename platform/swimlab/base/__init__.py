@@ -1,0 +1,1 @@
+"""What every package may use: a screen that prints any text, a machine's cache files, hints for misspelt names."""

@@ -1,0 +1,15 @@
+"""The valid name that is most like a wrong one, for error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.0)
+    return f"; the nearest is {near[0]!r}" if near else ""
