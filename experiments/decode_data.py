@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from swim import recipes
 from swim.data.frames import choose_frames, smart_resize
 from swim.recipe import FramePolicy, NLReferFiles, Recipe, ShapesWorld
-from swimlab import identity
 from swimlab.clips import PreparedData, load_prepared
+from swimlab.identity import naming
 from swimlab.store import SweepStore
 
 GOP, FPS = 48, 30
@@ -121,7 +121,7 @@ def prepared(
 ) -> Prepared:
     """The store in `where` and the data set in it. When that is missing, `start` starts Ray to prepare it, and what
     other code has decoded is deleted; without a `start` it must be there (RuntimeError)."""
-    name = identity.clips_fingerprint(data, identity.data_fingerprint(data, cache))
+    name = naming.clips_fingerprint(data, naming.data_fingerprint(data, cache))
     store = SweepStore(str(where))
     if (found := load_prepared(store, name, stored=stored)) is None:
         if start is None:

@@ -17,7 +17,7 @@ from swimlab.base.screen import say, screen
 from swimlab.clips import PipelineError
 from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
-from swimlab.identity import Identifier, IdentityError
+from swimlab.identity.naming import Identifier, IdentityError
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 

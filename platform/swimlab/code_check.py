@@ -22,7 +22,7 @@ from swim.recipe import Recipe
 from swimlab import provenance
 from swimlab.base import remembered
 from swimlab.base.nearest import nearest
-from swimlab.closure import SourceFile, Sources
+from swimlab.identity.source_closure import SourceFile, Sources
 
 _REMEMBERED = 1024
 # What Python puts into every module.

@@ -12,11 +12,11 @@ from typing import Any
 
 from swim.supervision.layers import resolve
 from swimlab.backends import StoreError
+from swimlab.identity.source_hash import source_hash
 from swimlab.pairing import Origin, comparable
 from swimlab.records import TrialRecord
 from swimlab.rows import trial_row
 from swimlab.store import SweepStore
-from swimlab.syntax import source_hash
 
 # A trial's name and the place of a user's files decide no number (see swimlab.identity.canonical).
 _NAMES = ("name",)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import cluster, identity, pipeline, sweep
+from swimlab import cluster, pipeline, sweep
 from swimlab.base.screen import say
 from swimlab.cluster import Slots
+from swimlab.identity import naming
 from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
 from swimlab.run_times import Wave
@@ -38,7 +39,7 @@ class Floor:
         for spec in {spec.code_fingerprint: spec for spec in specs}.values():
             path = f"code/{spec.code_fingerprint}.tar.gz"
             if not self.store.exists(path):
-                self.store.put_create_only(path, identity.source_archive(spec.recipe))
+                self.store.put_create_only(path, naming.source_archive(spec.recipe))
 
     def prepare(self, needed: Mapping[str, DataConfig]) -> None:
         """Clips fingerprint → data set: read, decoded and stored, unless it is. Raises PipelineError."""

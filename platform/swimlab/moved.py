@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from swim.recipe import Recipe
-from swimlab import identity
-from swimlab.closure import IdentityError, archived_hashes
+from swimlab.identity import naming
+from swimlab.identity.source_closure import IdentityError, archived_hashes
 from swimlab.plan import TrialSpec
 from swimlab.records import TrialRecord
 from swimlab.store import SweepStore
@@ -47,7 +47,7 @@ class Moves:
         self.unread = 0
         for record in records:
             try:
-                name = identity.canonical(Recipe.model_validate(record.recipe))
+                name = naming.canonical(Recipe.model_validate(record.recipe))
             except (ValueError, IdentityError):  # pydantic's error is a ValueError
                 self.unread += 1
                 continue
@@ -55,7 +55,7 @@ class Moves:
 
     def earlier(self, recipe: Recipe) -> TrialRecord | None:
         """The newest result of the same canonical recipe, whatever its code and data."""
-        found = self._earlier.get(identity.canonical(recipe), [])
+        found = self._earlier.get(naming.canonical(recipe), [])
         return max(found, key=lambda record: record.provenance.finished_at, default=None)
 
     def of(self, spec: TrialSpec) -> Move | None:
@@ -65,7 +65,7 @@ class Moves:
         modules: tuple[str, ...] | None = ()
         if record.code_fingerprint != spec.code_fingerprint:
             theirs = self._hashes(record.code_fingerprint)
-            modules = None if theirs is None else differing(theirs, identity.code_modules(spec.recipe))
+            modules = None if theirs is None else differing(theirs, naming.code_modules(spec.recipe))
         return Move(
             earlier=record.trial_id,
             modules=modules,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from swim.evaluation.types import METRIC_FAMILIES
 from swim.recipe import Frozen, Recipe, ShapesWorld
 from swimlab.ablation import Ablation, PlannedTrial
-from swimlab.identity import Identifier
+from swimlab.identity.naming import Identifier
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
 from swimlab.tuning import ArmTuning

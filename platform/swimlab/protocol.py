@@ -22,7 +22,7 @@ from swimlab import verdict
 from swimlab.amendments import changes
 from swimlab.backends import StoreError
 from swimlab.claims import Above, Better, Claim, NotWorse
-from swimlab.identity import canonical, canonical_json
+from swimlab.identity.naming import canonical, canonical_json
 from swimlab.names import checked_path
 from swimlab.plan import Plan
 from swimlab.provenance import utc_now

@@ -23,10 +23,11 @@ from pydantic import TypeAdapter
 
 from swim.recipe import DataConfig, NLReferFiles
 from swim.supervision.layers import resolve
-from swimlab import clips, identity, provenance, replay_child
+from swimlab import clips, provenance, replay_child
 from swimlab.backends import StoreError
 from swimlab.clips import PreparedData, StoredClips
 from swimlab.differences import Difference, compared
+from swimlab.identity import naming
 from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord, from_parquet, metrics_from_table
 from swimlab.store import SweepStore
@@ -168,11 +169,11 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path, say: Say) -> PreparedData:
     """The decoded clips, from the store; made again where they are gone and code and files are still the same."""
     data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
-    fingerprint = identity.clips_fingerprint(data, record.data_fingerprint, source)
+    fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, source)
     if (found := clips.load_prepared(store, fingerprint)) is not None:
         return found
     gone = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
-    here = identity.data_fingerprint(data, cache)
+    here = naming.data_fingerprint(data, cache)
     if here != record.data_fingerprint:
         if isinstance(data, NLReferFiles):
             raise ValueError(
@@ -180,7 +181,7 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
                 f"{data.videos} have fingerprint {here}, the record says {record.data_fingerprint}: bring those back"
             )
         raise ValueError(f"{gone}, and today's code draws other clips; {_checkout(record)}")
-    if identity.clips_fingerprint(data, here) != fingerprint:
+    if naming.clips_fingerprint(data, here) != fingerprint:
         raise ValueError(f"{gone}, and today's code decodes otherwise; {_checkout(record)}")
     say(f"{gone}: they are made again first, with Ray")
     import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet

@@ -27,10 +27,11 @@ from swim.evaluate import evaluate, film
 from swim.evaluation.types import FilmFrame
 from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
-from swimlab import identity, provenance, records, steps
+from swimlab import provenance, records, steps
 from swimlab.attempts import Attempt
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.identity import naming
 from swimlab.live import Report, both
 from swimlab.liveness import Heartbeat
 from swimlab.numerics import numerics_class, of_all_ranks
@@ -176,7 +177,7 @@ def _trim_heap() -> None:
 
 def _check_code(spec: TrialSpec) -> None:
     """Raises RuntimeError when this worker's sources are not those that named the trial."""
-    here = identity.code_fingerprint(spec.recipe)
+    here = naming.code_fingerprint(spec.recipe)
     if here != spec.code_fingerprint:
         raise RuntimeError(
             f"this process has code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "

@@ -128,7 +128,7 @@ def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTun
     """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
-    from swimlab import identity
+    from swimlab.identity import naming
     from swimlab.search.course import Course
     from swimlab.store import SweepStore
 
@@ -143,7 +143,7 @@ def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTun
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
         failed = len(course.answers) - len(complete)
         ids = dict.fromkeys(point.spec.trial_id for point in course.points if point.spec)
-        data = identity.data_fingerprint(own.data, settings.cache)
+        data = naming.data_fingerprint(own.data, settings.cache)
         found.append(ArmTuning(arm, search.budget, len(course.answers), failed, choice, tuple(ids), data))
     return tuple(found)
 

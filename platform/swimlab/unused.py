@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from swim.recipe import Recipe
-from swimlab import identity
 from swimlab.backends import StoreError
+from swimlab.identity import naming
 from swimlab.store import SweepStore
 
 
@@ -54,5 +54,5 @@ def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
                     f"{path}: its recipe is of other code ({error.error_count()} fields), so which clips it needs "
                     "cannot be said; collect clips with the code that wrote it, or delete it"
                 ) from error
-            needed[key] = identity.clips_fingerprint(data, result["data_fingerprint"])
+            needed[key] = naming.clips_fingerprint(data, result["data_fingerprint"])
     return set(needed.values())

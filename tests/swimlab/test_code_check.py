@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import nano
-from swimlab import closure, code_check
+from swimlab import code_check
 from swimlab.base import remembered
-from swimlab.closure import SourceFile, Sources
 from swimlab.code_check import CodeError
+from swimlab.identity import source_closure
+from swimlab.identity.source_closure import SourceFile, Sources
 
 HUBER = """def mask_loss(map_PHW: Tensor, mask_PHW: Tensor) -> Tensor:
     return F.huber_loss(map_PHW, mask_PHW, reduction="none").mean((1, 2))
@@ -51,7 +52,7 @@ def test_names_that_nothing_defines_are_found_with_their_line(text: str, names: 
 
 
 def test_no_module_of_swim_reads_a_name_that_it_does_not_define() -> None:
-    for path in sorted((closure.SOURCE_ROOT / "swim").rglob("*.py")):
+    for path in sorted((source_closure.SOURCE_ROOT / "swim").rglob("*.py")):
         assert undefined(path.read_text()) == {}, path
 
 
@@ -69,7 +70,7 @@ def test_what_passed_is_not_imported_again_until_a_byte_moves(tmp_path: Path, mo
     known = remembered.load(tmp_path / "checked-code.json")
     # An annotation is no part of a fingerprint, and an import evaluates it.
     root = tmp_path / "root"
-    shutil.copytree(closure.SOURCE_ROOT / "swim", root / "swim", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source_closure.SOURCE_ROOT / "swim", root / "swim", ignore=shutil.ignore_patterns("__pycache__"))
     bce = root / "swim/supervision/losses/bce.py"
     bce.write_text(bce.read_text().replace("Tensor", "Tensro", 1))
     with pytest.raises(CodeError, match=r"swim/supervision/losses/bce\.py reads 'Tensor' \(line \d+\)"):
@@ -99,7 +100,9 @@ def test_what_passed_is_not_imported_again_until_a_byte_moves(tmp_path: Path, mo
 def test_a_broken_loss_file_stops_a_plan_and_a_run_with_one_line(
     tmp_path: Path, command: str, huber: str, said: str
 ) -> None:
-    shutil.copytree(closure.SOURCE_ROOT / "swim", tmp_path / "swim", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        source_closure.SOURCE_ROOT / "swim", tmp_path / "swim", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (tmp_path / "swim/supervision/losses/huber.py").write_text(huber)
     (tmp_path / "mine.py").write_text(
         "import nano\n"

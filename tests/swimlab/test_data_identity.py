@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from swim.recipe import NLReferFiles
-from swimlab.data_identity import files_content
-from swimlab.identity import IdentityError
+from swimlab.identity.data_hash import files_content
+from swimlab.identity.naming import IdentityError
 from swimlab.pipeline import PipelineError, prepare
 from swimlab.store import SweepStore
 

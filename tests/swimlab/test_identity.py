@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from swim import recipes
 from swim.entry import entry_modules
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import closure, identity
-from swimlab.data_identity import FileHashes
-from swimlab.identity import IdentityError
-from swimlab.syntax import source_hash
+from swimlab.identity import naming, source_closure
+from swimlab.identity.data_hash import FileHashes
+from swimlab.identity.naming import IdentityError
+from swimlab.identity.source_hash import source_hash
 
 SMOKE = recipes.tiny_smoke()
 
@@ -26,7 +26,7 @@ SMOKE = recipes.tiny_smoke()
 def root(tmp_path: Path) -> Path:
     """A copy of the package that a test may edit."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(closure.SOURCE_ROOT / "swim", tmp_path / "root" / "swim", ignore=ignore)
+    shutil.copytree(source_closure.SOURCE_ROOT / "swim", tmp_path / "root" / "swim", ignore=ignore)
     return tmp_path / "root"
 
 
@@ -34,11 +34,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_canonical_recipe_is_frozen():
-    tree = json.loads(identity.canonical(SMOKE))
+    tree = json.loads(naming.canonical(SMOKE))
     assert set(tree) == {"model", "data", "objective", "optim", "evaluation", "seed"}
-    assert identity.canonical(SMOKE.override({"name": "another"})) == identity.canonical(SMOKE)
-    assert identity.canonical(SMOKE.override({"seed": 1})) != identity.canonical(SMOKE)
-    assert identity.canonical(SMOKE.override({"evaluation.overlays": 0})) != identity.canonical(SMOKE)
+    assert naming.canonical(SMOKE.override({"name": "another"})) == naming.canonical(SMOKE)
+    assert naming.canonical(SMOKE.override({"seed": 1})) != naming.canonical(SMOKE)
+    assert naming.canonical(SMOKE.override({"evaluation.overlays": 0})) != naming.canonical(SMOKE)
 
 
 def test_without_mask_loss_the_arm_is_forgotten():
@@ -56,53 +56,53 @@ def test_without_mask_loss_the_arm_is_forgotten():
         "objective.resize": "mask-to-grid",
     }
     control = SMOKE.override({"objective.mask_weight": 0})
-    assert identity.canonical(control.override(changes)) == identity.canonical(control)
-    assert identity.code_modules(control.override(changes)) == identity.code_modules(control)
+    assert naming.canonical(control.override(changes)) == naming.canonical(control)
+    assert naming.code_modules(control.override(changes)) == naming.code_modules(control)
     for path, value in [*changes.items(), ("objective.mask_weight", 2)]:
-        assert identity.canonical(SMOKE.override({path: value})) != identity.canonical(SMOKE)
+        assert naming.canonical(SMOKE.override({path: value})) != naming.canonical(SMOKE)
     for path, value in {"evaluation.readout.layers": (0,), "objective.text_weight": 1.0}.items():
-        assert identity.canonical(control.override({path: value})) != identity.canonical(control)
+        assert naming.canonical(control.override({path: value})) != naming.canonical(control)
 
 
 def test_without_steps_only_weights_data_and_ruler_count():
     base = SMOKE.override({"optim.steps": 0})
     same = base.override({"objective.mask_weight": 0, "objective.fusion": "max", "optim.lr": 1.0, "seed": 7})
-    assert identity.canonical(base) == identity.canonical(same)
-    assert identity.code_modules(base) == identity.code_modules(same)
+    assert naming.canonical(base) == naming.canonical(same)
+    assert naming.code_modules(base) == naming.code_modules(same)
     for path, value in {"evaluation.readout.layers": (0,), "data.seed": 9, "model.seed": 1, "optim.steps": 1}.items():
-        assert identity.canonical(base.override({path: value})) != identity.canonical(base)
+        assert naming.canonical(base.override({path: value})) != naming.canonical(base)
 
 
 def test_layers_are_what_they_resolve_to():
     by_name = SMOKE.override({"objective.layers": "even:2", "evaluation.readout.layers": "all"})
     by_number = SMOKE.override({"objective.layers": (3, 1), "evaluation.readout.layers": (0, 1, 2, 3)})
-    assert identity.canonical(by_name) == identity.canonical(by_number)
-    assert identity.code_modules(by_name) == identity.code_modules(by_number)
-    assert identity.canonical(by_name) != identity.canonical(SMOKE.override({"objective.layers": "last:2"}))
+    assert naming.canonical(by_name) == naming.canonical(by_number)
+    assert naming.code_modules(by_name) == naming.code_modules(by_number)
+    assert naming.canonical(by_name) != naming.canonical(SMOKE.override({"objective.layers": "last:2"}))
 
 
 def test_the_recipe_it_starts_from_enters_as_a_trial(tmp_path):
     tiny, base = recipes.tiny(), recipes.tiny_base()
-    assert identity.trial_id(tiny, tmp_path) != identity.trial_id(tiny.override({"init": None}), tmp_path)
+    assert naming.trial_id(tiny, tmp_path) != naming.trial_id(tiny.override({"init": None}), tmp_path)
     renamed = tiny.override({"init": base.override({"name": "another"})})
-    assert identity.trial_id(renamed, tmp_path) == identity.trial_id(tiny, tmp_path)
-    assert identity.canonical(renamed) == identity.canonical(tiny)
+    assert naming.trial_id(renamed, tmp_path) == naming.trial_id(tiny, tmp_path)
+    assert naming.canonical(renamed) == naming.canonical(tiny)
     longer = tiny.override({"init": base.override({"optim.steps": base.optim.steps + 1})})
-    assert identity.trial_id(longer, tmp_path) != identity.trial_id(tiny, tmp_path)
-    assert json.loads(identity.canonical(tiny, "abc"))["init"] == "abc"
+    assert naming.trial_id(longer, tmp_path) != naming.trial_id(tiny, tmp_path)
+    assert json.loads(naming.canonical(tiny, "abc"))["init"] == "abc"
 
 
 def test_a_float_field_reads_five_as_five_point_zero():
     as_int = SMOKE.model_copy(update={"objective": SMOKE.objective.model_copy(update={"mask_weight": 5})})
-    assert identity.canonical(as_int) == identity.canonical(SMOKE.override({"objective.mask_weight": 5.0}))
-    assert identity.canonical_json(5) != identity.canonical_json(5.0)
-    assert identity.canonical_json(-0.0) == identity.canonical_json(0.0)
+    assert naming.canonical(as_int) == naming.canonical(SMOKE.override({"objective.mask_weight": 5.0}))
+    assert naming.canonical_json(5) != naming.canonical_json(5.0)
+    assert naming.canonical_json(-0.0) == naming.canonical_json(0.0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, {1: 2}, b"x", Path("x"), object()])
 def test_what_has_no_stable_text_is_refused_with_its_path(value):
     with pytest.raises(IdentityError, match=r"recipe\.a\[0\] is"):
-        identity.canonical_json({"a": [value]})
+        naming.canonical_json({"a": [value]})
 
 
 plain = st.recursive(
@@ -114,10 +114,10 @@ plain = st.recursive(
 
 @given(plain)
 def test_canonical_json_survives_reading_and_ignores_key_order(value):
-    text = identity.canonical_json(value)
-    assert identity.canonical_json(json.loads(text)) == text
+    text = naming.canonical_json(value)
+    assert naming.canonical_json(json.loads(text)) == text
     if isinstance(value, dict):
-        assert identity.canonical_json(dict(reversed(value.items()))) == text
+        assert naming.canonical_json(dict(reversed(value.items()))) == text
 
 
 # The code
@@ -204,26 +204,26 @@ def test_what_runs_counts(one, other):
 
 
 def test_prose_and_unselected_files_move_nothing(root):
-    before = identity.code_fingerprint(SMOKE, root)
-    assert before == identity.code_fingerprint(SMOKE)
+    before = naming.code_fingerprint(SMOKE, root)
+    assert before == naming.code_fingerprint(SMOKE)
     bce = root / "swim/supervision/losses/bce.py"
     bce.write_text('"""Another docstring."""\n# A comment.\n' + bce.read_text().split('"""', 2)[2])
     (root / "swim/supervision/losses/huber.py").write_text("def mask_loss(map_PHW, mask_PHW): return 0\n")
     (root / "swim/supervision/losses/README.md").write_text("About losses.\n")
-    assert identity.code_fingerprint(SMOKE, root) == before
-    assert identity.code_fingerprint(SMOKE.override({"objective.mask_loss": "dice"}), root) != before
+    assert naming.code_fingerprint(SMOKE, root) == before
+    assert naming.code_fingerprint(SMOKE.override({"objective.mask_loss": "dice"}), root) != before
 
 
 def test_a_number_moves_the_fingerprint_and_its_module_is_named(root, tmp_path):
-    before, names = identity.code_modules(SMOKE, root), identity.trial_id(SMOKE, tmp_path, root)
+    before, names = naming.code_modules(SMOKE, root), naming.trial_id(SMOKE, tmp_path, root)
     bce = root / "swim/supervision/losses/bce.py"
     assert "1e-6" in bce.read_text()
     bce.write_text(bce.read_text().replace("1e-6", "1e-5"))
-    after = identity.code_modules(SMOKE, root)
+    after = naming.code_modules(SMOKE, root)
     assert {name for name in after if after[name] != before[name]} == {"swim.supervision.losses.bce"}
-    assert identity.trial_id(SMOKE, tmp_path, root) != names
+    assert naming.trial_id(SMOKE, tmp_path, root) != names
     text_only = SMOKE.override({"objective.mask_weight": 0})
-    assert "swim.supervision.losses.bce" not in identity.code_modules(text_only, root)
+    assert "swim.supervision.losses.bce" not in naming.code_modules(text_only, root)
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_the_closure_follows_every_import_statement(package):
-    assert list(closure.Sources(package).closure(["swim.a.b"])) == [
+    assert list(source_closure.Sources(package).closure(["swim.a.b"])) == [
         "swim",
         "swim.a",
         "swim.a.b",
@@ -259,25 +259,25 @@ def test_the_closure_follows_every_import_statement(package):
         "swim/a/data/more.bin",
         "swim/a/words.txt",
     ]
-    before = closure.Sources(package).module_hashes(["swim.a.b"])
+    before = source_closure.Sources(package).module_hashes(["swim.a.b"])
     (package / "swim/a/words.txt").write_text("blue\n")
-    after = closure.Sources(package).module_hashes(["swim.a.b"])
+    after = source_closure.Sources(package).module_hashes(["swim.a.b"])
     assert {name for name in after if after[name] != before[name]} == {"swim/a/words.txt"}
 
 
 def test_an_import_that_leads_nowhere_is_refused(package):
     with pytest.raises(IdentityError, match=r"swim\.a\.unused imports 'swim\.nowhere'"):
-        closure.Sources(package).closure(["swim.a.unused"])
+        source_closure.Sources(package).closure(["swim.a.unused"])
     (package / "swim/a/unused.py").write_text("def (")
     with pytest.raises(IdentityError, match=r"unused\.py cannot be parsed"):
-        closure.Sources(package).module_hashes(["swim.a.unused"])
+        source_closure.Sources(package).module_hashes(["swim.a.unused"])
 
 
 def test_the_archive_holds_the_sources_and_is_deterministic(root):
-    packed = identity.source_archive(SMOKE, root)
+    packed = naming.source_archive(SMOKE, root)
     for path in root.rglob("*.py"):
         os.utime(path, (1, 1))
-    assert identity.source_archive(SMOKE, root) == packed
+    assert naming.source_archive(SMOKE, root) == packed
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
         names = tar.getnames()
         bce = tar.extractfile("swim/supervision/losses/bce.py").read()
@@ -294,28 +294,28 @@ def test_names_of_one_reading_are_those_of_readings_of_their_own(root, tmp_path)
     tiny = recipes.tiny()
     changes = [{}, {"objective.fusion": "product"}, {"objective.mask_weight": 0}, {"seed": 1}, {"data.seed": 9}]
     trials = [tiny.override(change) for change in changes] + [recipes.tiny_deep(), SMOKE]
-    alone = [identity.Identifier(tmp_path / str(i), root).identify(trial) for i, trial in enumerate(trials)]
+    alone = [naming.Identifier(tmp_path / str(i), root).identify(trial) for i, trial in enumerate(trials)]
     for _ in range(2):
-        identifier = identity.Identifier(tmp_path / "cache", root)
+        identifier = naming.Identifier(tmp_path / "cache", root)
         assert [identifier.identify(trial) for trial in trials] == alone
-    assert [found.trial_id for found in alone] == [identity.trial_id(trial, tmp_path, root) for trial in trials]
-    assert [found.code_fingerprint for found in alone] == [identity.code_fingerprint(trial, root) for trial in trials]
+    assert [found.trial_id for found in alone] == [naming.trial_id(trial, tmp_path, root) for trial in trials]
+    assert [found.code_fingerprint for found in alone] == [naming.code_fingerprint(trial, root) for trial in trials]
     for found, trial in zip(alone, trials, strict=True):
-        assert found.clips_fingerprint == identity.clips_fingerprint(trial.data, found.data_fingerprint, root)
-    assert alone[0].init == identity.Identifier(tmp_path, root).identify(recipes.tiny_base())
+        assert found.clips_fingerprint == naming.clips_fingerprint(trial.data, found.data_fingerprint, root)
+    assert alone[0].init == naming.Identifier(tmp_path, root).identify(recipes.tiny_base())
 
 
 def test_an_edit_is_seen_by_the_next_reading_whatever_the_cache_remembers(root, tmp_path):
-    identifier = identity.Identifier(tmp_path, root)
+    identifier = naming.Identifier(tmp_path, root)
     before = identifier.identify(SMOKE)
     bce = root / "swim/supervision/losses/bce.py"
     text, stat = bce.read_text(), bce.stat()
     bce.write_text(text.replace("1e-6", "1e-5"))
     os.utime(bce, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, same time: only the content tells
     assert identifier.identify(SMOKE) == before
-    assert identity.Identifier(tmp_path, root).identify(SMOKE).code_fingerprint != before.code_fingerprint
+    assert naming.Identifier(tmp_path, root).identify(SMOKE).code_fingerprint != before.code_fingerprint
     bce.write_text(text)
-    assert identity.Identifier(tmp_path, root).identify(SMOKE) == before
+    assert naming.Identifier(tmp_path, root).identify(SMOKE) == before
 
 
 GOLDEN_IDS = {
@@ -344,7 +344,7 @@ def test_names_of_the_recipes_are_frozen(tmp_path):
             path = tmp_path / "root" / folder.replace(".", "/") / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"NAME = {name!r}\n")
-    names = {name: identity.trial_id(trial, tmp_path / "cache", tmp_path / "root") for name, trial in trials.items()}
+    names = {name: naming.trial_id(trial, tmp_path / "cache", tmp_path / "root") for name, trial in trials.items()}
     assert names == GOLDEN_IDS
 
 
@@ -353,7 +353,7 @@ def test_names_of_the_recipes_are_frozen(tmp_path):
 
 def test_the_embedded_data_set_is_its_config_and_its_generator(root, tmp_path):
     def of(data):
-        return identity.data_fingerprint(data, tmp_path, root)
+        return naming.data_fingerprint(data, tmp_path, root)
 
     before = of(ShapesWorld())
     assert of(ShapesWorld(seed=1)) != before
@@ -377,7 +377,7 @@ def test_user_data_counts_by_content_not_by_place(tmp_path):
     here, there = _user_data(tmp_path / "here"), _user_data(tmp_path / "there")
 
     def of(data):
-        return identity.data_fingerprint(data, tmp_path / "cache")
+        return naming.data_fingerprint(data, tmp_path / "cache")
 
     before = of(here)
     assert of(there) == before
@@ -395,7 +395,7 @@ def test_user_data_counts_by_content_not_by_place(tmp_path):
         seen.add(of(there))
     recipe = recipes.qwen2_5_vl_7b()
     moved = [recipe.override({"data.annotations": d.annotations, "data.videos": d.videos}) for d in (here, there)]
-    assert identity.canonical(moved[0]) == identity.canonical(moved[1])
+    assert naming.canonical(moved[0]) == naming.canonical(moved[1])
 
 
 def test_annotations_that_cannot_be_read_are_named(tmp_path):
@@ -404,7 +404,7 @@ def test_annotations_that_cannot_be_read_are_named(tmp_path):
         if content:
             path.write_text(content)
         with pytest.raises(IdentityError, match=rf"rows\.json.*{reason}"):
-            identity.data_fingerprint(NLReferFiles(annotations=(str(path),), videos="v"), tmp_path)
+            naming.data_fingerprint(NLReferFiles(annotations=(str(path),), videos="v"), tmp_path)
 
 
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path):

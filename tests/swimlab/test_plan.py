@@ -8,8 +8,9 @@ from rich.console import Console
 
 import nano
 import swim
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, identity, plan_view, protocol, text
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view, protocol, text
 from swimlab.forecast import LIKE, ROUGH, SAME, estimate, totals
+from swimlab.identity import naming
 from swimlab.plan import make_plan
 from swimlab.records import Cost, FileEntry
 from swimlab.settings import Settings
@@ -172,12 +173,12 @@ def test_plan_names_the_module_that_moved(tmp_path, commit):
     plan = planned(tmp_path)
     spec = plan.arms[0][1]
     root = older_sources(tmp_path / "older")
-    earlier = identity.code_fingerprint(spec.recipe, root)
+    earlier = naming.code_fingerprint(spec.recipe, root)
     commit(spec, trial_id="earlier", code_fingerprint=earlier)
     seen = look(plan, commit.store)
     assert seen.moves[spec.trial_id].modules is None
     assert "its earlier sources are not in the store" in said(seen)
-    commit.store.put_create_only(f"code/{earlier}.tar.gz", identity.source_archive(spec.recipe, root))
+    commit.store.put_create_only(f"code/{earlier}.tar.gz", naming.source_archive(spec.recipe, root))
     seen = look(plan, commit.store)
     assert seen.moves[spec.trial_id].modules == ("swim.evaluate", "swim.gone (gone)", "swim.train")
     assert "moved      swim.evaluate, swim.gone (gone), swim.train (1 of the new trials ran before that)" in said(seen)

@@ -10,7 +10,7 @@ import pytest
 
 from swim.recipe import NLReferFiles
 from swimlab import __main__, replaying
-from swimlab.closure import SOURCE_ROOT
+from swimlab.identity.source_closure import SOURCE_ROOT
 from swimlab.records import FileEntry, TrialRecord, from_parquet, metrics_from_table, metrics_table, to_parquet
 from swimlab.store import StoreError, SweepStore
 

@@ -12,8 +12,9 @@ from swim import models
 from swim.evaluate import evaluate
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
-from swimlab import Arm, cli, identity, records
+from swimlab import Arm, cli, records
 from swimlab.clips import StoredClips, load_prepared
+from swimlab.identity import naming
 from swimlab.settings import Settings
 from swimlab.start_weights import start_weights
 from swimlab.store import SweepStore
@@ -48,12 +49,12 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     recipe, store, cache = nano.recipe(steps=12, base=False), SweepStore(str(tmp_path / "store")), tmp_path / "cache"
     assert run(Settings(store=store.uri, cache=cache, workers=2, shard=True)) == 0
     ((trial_id, record),) = store.records().items()
-    assert trial_id == identity.trial_id(recipe, cache)
+    assert trial_id == naming.trial_id(recipe, cache)
     assert record.provenance.numerics["world_size"] == 2
     # Gathered from shares, the start hashes as one that is whole.
     whole = SupervisedModel(models.build(recipe.model)[0], recipe.objective)
     assert record.start_weights == start_weights(whole)
-    prepared = load_prepared(store, identity.clips_fingerprint(recipe.data, record.data_fingerprint))
+    prepared = load_prepared(store, naming.clips_fingerprint(recipe.data, record.data_fingerprint))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
     table = records.from_parquet(store.open_file(trial_id, "metrics.parquet"))

@@ -9,8 +9,9 @@ from store_kit import committed, record_of
 
 import nano
 from swim import recipes
-from swimlab import gc, identity, leaderboard
+from swimlab import gc, leaderboard
 from swimlab.gc import Rules
+from swimlab.identity import naming
 from swimlab.liveness import Owner
 from swimlab.plan import make_plan, missing
 from swimlab.settings import Settings
@@ -193,7 +194,7 @@ def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
 
 def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_record):
     recipe = recipes.named("tiny")
-    used = identity.clips_fingerprint(recipe.data, "d")
+    used = naming.clips_fingerprint(recipe.data, "d")
     committed(store, trial_record, "t1", recipe=recipe.model_dump(mode="json"), code_fingerprint="c1")
     for path in (f"clips/{used}/manifest.json", "clips/old/train/part", "clips/old/manifest.json"):
         store.put_create_only(path, b"123")
@@ -201,7 +202,7 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
         store.put_create_only(f"code/{code}.tar.gz", b"12")
     pruned = {"recipe": recipe.model_dump(mode="json"), "data_fingerprint": "e", "code_fingerprint": "c3"}
     store.put_create_only("pruned/t9/20.json", json.dumps(pruned).encode())
-    ended_early = identity.clips_fingerprint(recipe.data, "e")
+    ended_early = naming.clips_fingerprint(recipe.data, "e")
     store.put_create_only(f"clips/{ended_early}/manifest.json", b"123")
     rules = Rules(clips=True, code=True)
     assert gc.find(store).items == ()

@@ -254,7 +254,7 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     from swim.supervision.objective import SupervisedModel
     from swim.train import Trained, encoder_for, train
     from swimlab.clips import StoredClips, load_prepared
-    from swimlab.identity import clips_fingerprint, data_fingerprint
+    from swimlab.identity.naming import clips_fingerprint, data_fingerprint
     from swimlab.start_weights import start_weights
 
     recipe = nano.recipe(steps=12, base=False)  # past the tenth, where the ranks of a group meet to report

@@ -10,8 +10,9 @@ import pytest
 import nano
 from swim.data import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import Arm, announce, decoding, identity, pipeline, runner, training
+from swimlab import Arm, announce, decoding, pipeline, runner, training
 from swimlab.cluster import Slots
+from swimlab.identity import naming
 from swimlab.plan import Plan, make_plan
 from swimlab.settings import Settings
 from swimlab.store import SweepStore
@@ -55,7 +56,7 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
         patch.setattr(pipeline, "_decoded", lambda jobs, store, _: (decoding.run(job, store) for job in jobs))
         patch.setattr(training, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):
-            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", identity.source_archive(spec.recipe))
+            store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
             pipeline.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
             training.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
     write_tables(store, runner._arms_table(runner.gather(plan, store, 0.0)))

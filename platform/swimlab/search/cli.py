@@ -14,7 +14,7 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab import cli, code_check, smoke
 from swimlab.base.screen import say
-from swimlab.closure import Sources
+from swimlab.identity.source_closure import Sources
 from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search

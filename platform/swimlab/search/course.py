@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import TrialState
 
 from swim.recipe import Recipe
-from swimlab import identity
+from swimlab.identity import naming
 from swimlab.plan import TrialSpec
 from swimlab.records import TrialRecord
 from swimlab.search import rungs
@@ -61,7 +61,7 @@ class Answer:
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
     """A recipe as a named trial. Raises IdentityError."""
-    found = identity.Identifier(cache).identify(recipe)
+    found = naming.Identifier(cache).identify(recipe)
     return TrialSpec(
         trial_id=found.trial_id,
         arm=label,

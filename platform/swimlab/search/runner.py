@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
-from swimlab import announce, identity, provenance
+from swimlab import announce, provenance
+from swimlab.identity import naming
 from swimlab.plan import TrialSpec
 from swimlab.records import TrialRecord
 from swimlab.search import journal
@@ -162,7 +163,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
         base_specs = bases(recipe, settings)
         ground.prepare(
             {
-                identity.clips_fingerprint(data, identity.data_fingerprint(data, settings.cache)): data
+                naming.clips_fingerprint(data, naming.data_fingerprint(data, settings.cache)): data
                 for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]
             }
         )

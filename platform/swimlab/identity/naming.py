@@ -17,7 +17,7 @@ from typing import Any
 from swim.entry import entry_modules, reading_modules
 from swim.recipe import DataConfig, HubModel, Recipe, ShapesWorld
 from swim.supervision.layers import resolve
-from swimlab.closure import SOURCE_ROOT, IdentityError, Sources, archive, fingerprint
+from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError, Sources, archive, fingerprint
 
 __all__ = [
     "Identifier",
@@ -134,7 +134,7 @@ class Identifier:
                 content = {"config": data.model_dump(exclude={"fraction"}), "code": code}
             else:
                 # PyAV and the readers of annotations take 0.2 s to import: not for a plan on the embedded data.
-                from swimlab.data_identity import files_content
+                from swimlab.identity.data_hash import files_content
 
                 content = files_content(data, self._cache_dir)
             self._data[key] = _digest(canonical_json(content))
@@ -150,7 +150,7 @@ class Identifier:
         parts = {"recipe": canonical(recipe, init.trial_id if init else None), "code": code, "data": data}
         if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
             # Imported here for the reason above.
-            from swimlab.data_identity import FileHashes
+            from swimlab.identity.data_hash import FileHashes
 
             # A hub id names its weights (as far as `revision` does); a folder may hold others tomorrow.
             with FileHashes(self._cache_dir) as hashes:

@@ -17,7 +17,7 @@ from swim.data.types import DataError
 from swim.data.video import resolve_video
 from swim.recipe import NLReferFiles
 from swimlab.base import remembered
-from swimlab.closure import IdentityError
+from swimlab.identity.source_closure import IdentityError
 
 # A file changed again within the resolution of its own timestamp would keep its remembered hash; so young files are
 # hashed but not remembered.

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import swim
-from swimlab import syntax
 from swimlab.base import remembered
-from swimlab.syntax import SERIALISER_VERSION, is_type_checking, tree_hash
+from swimlab.identity import source_hash
+from swimlab.identity.source_hash import SERIALISER_VERSION, is_type_checking, tree_hash
 
 SOURCE_ROOT = Path(swim.__file__).resolve().parent.parent
 
@@ -188,7 +188,7 @@ def module_of(path: str) -> str:
 
 def _parser_version() -> str:
     """Of the code that parses: this file's, the serialiser's, and Python's."""
-    ours = b"".join(Path(file).read_bytes() for file in (__file__, syntax.__file__))
+    ours = b"".join(Path(file).read_bytes() for file in (__file__, source_hash.__file__))
     return hashlib.sha256(sys.version.encode() + ours).hexdigest()[:12]
 
 

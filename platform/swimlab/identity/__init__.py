@@ -1,0 +1,1 @@
+"""What names a trial: its canonical recipe, the source it runs, the data it sees."""
