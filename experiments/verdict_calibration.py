@@ -1,7 +1,7 @@
 """How often are our verdicts wrong, and what do they find?  Ten thousand ablations with planted effects for every case.
 
 `python experiments/verdict_calibration.py`, under a minute on one core; it needs no Ray. Effects and margins are in SDs
-of the paired differences; every table is judged by `swimlab.decision`, the rule that judges real ones.
+of the paired differences; every table is judged by `swimlab.stats.hypothesis_tests`, the rule that judges real ones.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from rich.console import Console
 
 from swimlab import calibration_plot, cli, cost_report, measuring, provenance
 from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
-from swimlab.decision import Finding
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.stats.hypothesis_tests import Finding
+from swimlab.stats.intervals import ALPHA
+from swimlab.stats.power import detectable_in_sds
 from swimlab.store import SweepStore
-from swimlab.verdict import ALPHA, detectable_in_sds
 
 NAME = "verdict_calibration"
 TITLE, QUESTION = "Calibration of the verdicts", "How often is a verdict wrong, and how large an effect does it find?"

@@ -14,8 +14,9 @@ from swim.recipe import Frozen
 from swimlab.backends import StoreError
 from swimlab.claims import Above, NotWorse
 from swimlab.names import checked_path
-from swimlab.pairing import Origin, comparable
 from swimlab.provenance import utc_now
+from swimlab.stats import intervals
+from swimlab.stats.pairing import Origin, comparable
 from swimlab.store import SweepStore
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def judged(
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
     """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
     an announcement does not hold the paper's numbers, and the report at the end has the last word."""
-    from swimlab import verdict
+    from swimlab.stats import verdicts
 
     values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
@@ -138,19 +139,19 @@ def judged(
             values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
             origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
     mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
-    paired = [verdict.weigh(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
+    paired = [intervals.weigh(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
     evidence = [
-        verdict.Evidence(
+        verdicts.Evidence(
             differences=tuple(differences.values()),
             margin=claim.margin,
             non_inferiority=claim.non_inferiority,
             direction_only=True,
-            unpaired=len(verdict.weigh(claim.weights, values, trials)) - len(differences),
+            unpaired=len(intervals.weigh(claim.weights, values, trials)) - len(differences),
         )
         for claim, differences in zip(one.claims, paired, strict=True)
     ]
     found = []
-    for claim, outcome in zip(one.claims, verdict.judge(evidence, mixed=mixed), strict=True):
+    for claim, outcome in zip(one.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
         seen = outcome.interval
         half = seen.high - seen.mean if seen and seen.high is not None else None
         found.append((claim, str(outcome.verdict or "MIXED"), seen.mean if seen else None, half))

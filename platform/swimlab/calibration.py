@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from swimlab.decision import Finding, Floats, decide
-from swimlab.verdict import ALPHA
+from swimlab.stats.hypothesis_tests import Finding, Floats, decide
+from swimlab.stats.intervals import ALPHA
 
 Shape = tuple[int, int, int]
 

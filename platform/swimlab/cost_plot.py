@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from swimlab.measurements import Run
 from swimlab.plots import STYLE, arm_colours
-from swimlab.verdict import Interval
+from swimlab.stats.intervals import Interval
 
 
 def ratio_figure(run: Run, along: str, reference: str, quantities: Mapping[str, str], **where: Any) -> bytes:

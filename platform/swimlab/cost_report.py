@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from swimlab.measurements import Bound, Run
+from swimlab.stats.intervals import Interval
 from swimlab.store import SweepStore
-from swimlab.verdict import Interval
 
 Grid = tuple[str, list[str], list[list[str]]]
 MIB = 2**20

@@ -13,9 +13,9 @@ from typing import Any
 from swim.supervision.layers import resolve
 from swimlab.backends import StoreError
 from swimlab.identity.source_hash import source_hash
-from swimlab.pairing import Origin, comparable
 from swimlab.records import TrialRecord
 from swimlab.rows import trial_row
+from swimlab.stats.pairing import Origin, comparable
 from swimlab.store import SweepStore
 
 # A trial's name and the place of a user's files decide no number (see swimlab.identity.canonical).
@@ -179,7 +179,7 @@ class Comparison:
 
     @property
     def unlike_start(self) -> bool:
-        """Other weights, although the recipes state the same start (`swimlab.pairing`)."""
+        """Other weights, although the recipes state the same start (`swimlab.stats.pairing`)."""
         left, right = (replace(Origin.of(trial_row(r)), numerics=()) for r in (self.left, self.right))
         return not comparable((left, right))
 

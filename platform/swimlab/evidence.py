@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from swimlab import verdict
-from swimlab.pairing import Origin
+from swimlab.stats import intervals
+from swimlab.stats.pairing import Origin
 from swimlab.table import SelfTest, Table
 from swimlab.wording import duration, mean_ci
 
@@ -194,13 +194,13 @@ class _Trials:
                 origins[line.arm][line.seed] = line.origin
             if self.primary in line.values:
                 scores[line.arm][line.seed] = line.values[self.primary]
-        return list(verdict.weigh(weights, scores, ids, origins=origins))
+        return list(intervals.weigh(weights, scores, ids, origins=origins))
 
     def self_test(self, test: SelfTest) -> tuple[Part, ...]:
         seeds = list(self.rows[test.arm].values)
         return tuple(
             self._part(test.arm, seeds[index], self.primary, weight, replicate)
-            for replicate, pair in enumerate(verdict.a_a_pairs(len(seeds)))
+            for replicate, pair in enumerate(intervals.a_a_pairs(len(seeds)))
             for index, weight in zip(pair, (1.0, -1.0), strict=True)
         )
 
@@ -210,7 +210,7 @@ class _Trials:
 
 
 def _interval(value: str, n: int) -> str:
-    half = f"{verdict.critical(n)!r} * stddev_samp({value}) / sqrt(count(*))" if n > 1 else "null"
+    half = f"{intervals.critical(n)!r} * stddev_samp({value}) / sqrt(count(*))" if n > 1 else "null"
     return f"count(*) as n, avg({value}) as mean, {half} as half_width"
 
 

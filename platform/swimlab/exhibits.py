@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from swim.evaluation.types import Overlay
-from swimlab import scaling
 from swimlab.ablation import Ablation, ArmResult, Results
 from swimlab.claims import Trend
 from swimlab.film import Film, film
 from swimlab.pictures import Strip, strips
 from swimlab.plots import Curve
 from swimlab.records import film_from_table, from_parquet, metrics_from_table, overlays_from_table
+from swimlab.stats import scaling_law
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TrendFit:
     metric: str
     claim: str
     points: Mapping[float, Mapping[int, float]]
-    fit: scaling.Scaling | None
+    fit: scaling_law.Scaling | None
     problem: str = ""
 
 
@@ -99,7 +99,7 @@ def _trend(results: Results, claim: Trend) -> TrendFit:
                 )
             points.setdefault(float(value), {})[trial.seed] = trial.record.metrics[metric]
     try:
-        return TrendFit(path, metric, claim.text, points, scaling.fit(points))
+        return TrendFit(path, metric, claim.text, points, scaling_law.fit(points))
     except ValueError as error:
         return TrendFit(path, metric, claim.text, points, None, str(error))
 

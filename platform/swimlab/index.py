@@ -16,8 +16,8 @@ from swimlab import wording
 from swimlab.axis import Axis, axis
 from swimlab.digest import Digest, PageDigest
 from swimlab.plots import arm_colours
+from swimlab.stats.verdicts import Verdict
 from swimlab.store import SweepStore
-from swimlab.verdict import Verdict
 
 PAGE = "reports/index.html"
 DIGEST = "table.json"

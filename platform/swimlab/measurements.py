@@ -23,8 +23,8 @@ from swimlab.backends import StoreError
 from swimlab.names import checked_path
 from swimlab.records import Provenance, to_parquet
 from swimlab.rows import rows_table
+from swimlab.stats.intervals import Interval, interval
 from swimlab.store import SweepStore
-from swimlab.verdict import Interval, interval
 
 SCHEMA_VERSION = 1
 

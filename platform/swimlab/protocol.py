@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from swim.recipe import Frozen
-from swimlab import verdict
 from swimlab.amendments import changes
 from swimlab.backends import StoreError
 from swimlab.claims import Above, Better, Claim, NotWorse
@@ -27,6 +26,7 @@ from swimlab.names import checked_path
 from swimlab.plan import Plan
 from swimlab.provenance import utc_now
 from swimlab.records import from_parquet
+from swimlab.stats import intervals
 from swimlab.store import SweepStore
 
 SCHEMA_VERSION = 1
@@ -120,7 +120,7 @@ def content(plan: Plan) -> dict[str, Any]:
         },
         "seeds": sorted(seeds),
         "test": TEST,
-        "alpha": verdict.ALPHA,
+        "alpha": intervals.ALPHA,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
         "data": {one.arm: one.data_fingerprint for one in plan.tuning}

@@ -28,8 +28,8 @@ from swimlab.backends import StoreError
 from swimlab.clips import PreparedData, StoredClips
 from swimlab.differences import Difference, compared
 from swimlab.identity import naming
-from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord, from_parquet, metrics_from_table
+from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import SweepStore
 
 Say = Callable[[str], None]

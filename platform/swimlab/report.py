@@ -13,11 +13,11 @@ from swimlab.ablation import Results
 from swimlab.axis import Axis, axis
 from swimlab.digest import digest
 from swimlab.evidence import Ledger
-from swimlab.pairing import UNKNOWN
 from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
+from swimlab.stats.intervals import Interval
+from swimlab.stats.pairing import UNKNOWN
 from swimlab.summary import summarise
 from swimlab.table import Table
-from swimlab.verdict import Interval
 
 DOTS_PX = 120
 FOREST_PX = 250

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swimlab import verdict
 from swimlab.ablation import Ablation
+from swimlab.stats import intervals, power
 from swimlab.summary import nothing_left
 
 
@@ -41,11 +41,11 @@ def sensitivity(
     """`scores`: arm → seed → primary metric, of what is known; `shared`: arm → the first arm with the same trials."""
     contrasts = [(claim, ablation.contrast(claim)) for claim in ablation.paper.claims]
     tested = [not nothing_left(weights, shared) for _, weights in contrasts]
-    sds = verdict.detectable_in_sds(seeds, claims=max(1, sum(tested)))
+    sds = power.detectable_in_sds(seeds, claims=max(1, sum(tested)))
     found = []
     for (claim, weights), counts in zip(contrasts, tested, strict=True):
-        differences = list(verdict.weigh(weights, scores).values()) if counts else []
-        sd = verdict.interval(differences).sd if len(differences) > 1 else None
+        differences = list(intervals.weigh(weights, scores).values()) if counts else []
+        sd = intervals.interval(differences).sd if len(differences) > 1 else None
         reach = None if sd is None or math.isinf(sds) else sd * sds
         found.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))
     return Sensitivity(seeds, sum(tested), sds, tuple(found))

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping
 
 from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
-from swimlab import pairing, tuning, verdict
+from swimlab import tuning
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
-from swimlab.pairing import Origin
 from swimlab.plan import same_trials
 from swimlab.rows import trial_row
+from swimlab.stats import intervals, pairing, verdicts
+from swimlab.stats.intervals import Interval
+from swimlab.stats.pairing import Origin
+from swimlab.stats.verdicts import Evidence
 from swimlab.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
-from swimlab.verdict import Evidence, Interval
 
 
 def summarise(results: Results) -> Table:
@@ -147,7 +149,7 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
 def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
     """Seeds that stand for one trial count once."""
     ordered = {seed: values[seed] for seed in sorted({ids[s]: s for s in sorted(values, reverse=True)}.values())}
-    return Cell(ordered, verdict.interval(list(ordered.values())) if ordered else None)
+    return Cell(ordered, intervals.interval(list(ordered.values())) if ordered else None)
 
 
 def _over_reference(
@@ -160,8 +162,8 @@ def _over_reference(
 ) -> Interval | None:
     if reference is None or shared[arm] == shared[reference]:
         return None
-    paired = verdict.weigh({arm: 1.0, reference: -1.0}, scores, ids, origins=origins)
-    return verdict.interval(list(paired.values())) if paired else None
+    paired = intervals.weigh({arm: 1.0, reference: -1.0}, scores, ids, origins=origins)
+    return intervals.interval(list(paired.values())) if paired else None
 
 
 def _claims(
@@ -179,8 +181,8 @@ def _claims(
         ablation.contrast(claim) if isinstance(claim, Above) else _oriented(ablation.contrast(claim), ablation.primary)
         for claim in ablation.paper.claims
     ]
-    paired = [verdict.weigh(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)]
-    finished = [len(verdict.weigh(w, scores, ids)) for w in weights]
+    paired = [intervals.weigh(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)]
+    finished = [len(intervals.weigh(w, scores, ids)) for w in weights]
     evidence = [
         Evidence(
             differences=tuple(differences.values()),
@@ -196,7 +198,7 @@ def _claims(
     return tuple(
         ClaimRow(claim.text, w, value, claim.margin, outcome, tuple(differences))
         for claim, w, value, differences, outcome in zip(
-            ablation.paper.claims, weights, above, paired, verdict.judge(evidence, mixed=mixed), strict=True
+            ablation.paper.claims, weights, above, paired, verdicts.judge(evidence, mixed=mixed), strict=True
         )
     )
 
@@ -224,5 +226,5 @@ def _self_test(
     # The arm with most trials, the earliest of equals: the sharpest look at the machine's own noise.
     cells = {a.name: _cell(scores.get(a.name, {}), ids[a.name]) for a in ablation.arms}
     arm = max(cells, key=lambda name: len(cells[name].values))
-    differences = verdict.a_a_differences(list(cells[arm].values.values()))
-    return SelfTest(arm, verdict.interval(differences)) if differences else None
+    differences = intervals.a_a_differences(list(cells[arm].values.values()))
+    return SelfTest(arm, intervals.interval(differences)) if differences else None

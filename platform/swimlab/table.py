@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swimlab import wording
-from swimlab.pairing import Group, Origin
 from swimlab.protocol import Standing
-from swimlab.verdict import Interval, Outcome
+from swimlab.stats.intervals import Interval
+from swimlab.stats.pairing import Group, Origin
+from swimlab.stats.verdicts import Outcome
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Table:
 
     @property
     def mixed(self) -> bool:
-        """Some trials may not be compared (`swimlab.pairing`): numbers are shown, verdicts are not."""
+        """Some trials may not be compared (`swimlab.stats.pairing`): numbers are shown, verdicts are not."""
         return bool(self.mixture)
 
     def members(self, group: Group) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab import evidence
-from swimlab.pairing import mixed_of
+from swimlab.stats.pairing import mixed_of
 from swimlab.table import ClaimRow, Column, Row, Table
 from swimlab.wording import as_printed, duration, mean_ci, p_value, seeds_needed
 

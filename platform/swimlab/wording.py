@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from swimlab.verdict import Interval, Outcome, Verdict
+from swimlab.stats.intervals import Interval
+from swimlab.stats.verdicts import Outcome, Verdict
 
 NO_VALUE = "–"
 

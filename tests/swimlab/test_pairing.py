@@ -1,11 +1,11 @@
-"""Which trials may be compared: the rule of `swimlab.pairing`, case by case."""
+"""Which trials may be compared: the rule of `swimlab.stats.pairing`, case by case."""
 
 import pytest
 
 from swim.recipe import HubModel, Lora
 from swim.recipes import tiny
-from swimlab.pairing import Group, Origin, comparable, mixed_of, mixture
 from swimlab.rows import trial_row
+from swimlab.stats.pairing import Group, Origin, comparable, mixed_of, mixture
 
 AVX512 = {"torch": "2", "device": "cpu", "cpu_capability": "AVX512"}
 LORA = HubModel(lora=Lora()).model_dump(mode="json")

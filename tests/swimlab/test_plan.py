@@ -14,9 +14,10 @@ from swimlab.identity import naming
 from swimlab.plan import make_plan
 from swimlab.records import Cost, FileEntry
 from swimlab.settings import Settings
+from swimlab.stats.power import detectable_in_sds
+from swimlab.stats.verdicts import Verdict
 from swimlab.store import SweepStore
 from swimlab.summary import summarise
-from swimlab.verdict import Verdict, detectable_in_sds
 from synthetic_results import committed
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper, report, text
+from swimlab.stats.verdicts import Verdict
 from swimlab.summary import summarise
-from swimlab.verdict import Verdict
 from synthetic_results import NUMERICS, START, committed
 
 VALUES = {"mean": (0.66, 0.64, 0.65), "pool": (0.61, 0.60, 0.605), "control": (0.14, 0.13, 0.12)}

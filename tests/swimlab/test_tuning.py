@@ -31,9 +31,9 @@ from swimlab.plan import Plan, make_plan
 from swimlab.search import journal
 from swimlab.search.course import Course
 from swimlab.settings import Settings
+from swimlab.stats.verdicts import Verdict
 from swimlab.store import SweepStore
 from swimlab.summary import Table, summarise
-from swimlab.verdict import Verdict
 
 LR = Float("optim.lr", 5e-4, 4e-3, log=True)
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swimlab import calibration, verdict, wording
+from swimlab import calibration, wording
 from swimlab.calibration import Case, differences, findings
-from swimlab.decision import Finding
-from swimlab.pairing import Origin
-from swimlab.verdict import Evidence, Verdict, a_a_differences, detectable_in_sds, holm, interval, judge
+from swimlab.stats import intervals, verdicts
+from swimlab.stats.hypothesis_tests import Finding
+from swimlab.stats.intervals import a_a_differences, interval
+from swimlab.stats.pairing import Origin
+from swimlab.stats.power import detectable_in_sds
+from swimlab.stats.verdicts import Evidence, Verdict, holm, judge
 
 
 def one(*differences, **fields):
@@ -99,7 +102,7 @@ def test_seeds_needed_has_the_power_it_says():
     assert found(n) > 0.79
     assert found(n - 1) < 0.81
     assert judge([Evidence((0.001, -0.001, 0.0))])[0].seeds_needed is None
-    assert 3 < verdict.seeds_to_settle(Evidence((0.04, -0.04, 0.0), margin=0.05)) < 20
+    assert 3 < verdicts.seeds_to_settle(Evidence((0.04, -0.04, 0.0), margin=0.05)) < 20
 
 
 def test_detectable_difference_shrinks_with_seeds_and_grows_with_claims():
@@ -114,23 +117,23 @@ def test_detectable_difference_shrinks_with_seeds_and_grows_with_claims():
 
 def test_weigh_pairs_by_seed_and_drops_incomplete_seeds():
     values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {1: 0.5, 2: 0.5, 9: 7.0}}
-    assert verdict.weigh({"a": 1, "b": -1}, values) == {1: 1.5, 2: 2.5}
-    assert verdict.weigh({"a": 1, "c": -1}, values) == {}
+    assert intervals.weigh({"a": 1, "b": -1}, values) == {1: 1.5, 2: 2.5}
+    assert intervals.weigh({"a": 1, "c": -1}, values) == {}
 
 
 def test_weigh_leaves_out_seeds_whose_trials_may_not_be_compared():
     here, there = (Origin((("cpu_capability", name),), (), "w") for name in ("AVX512", "DEFAULT"))
     values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {0: 0.5, 1: 0.5, 2: 0.5}}
     origins = {"a": {0: here, 1: here, 2: there}, "b": {0: here, 1: there, 2: there}}
-    assert verdict.weigh({"a": 1, "b": -1}, values, origins=origins) == {0: 0.5, 2: 2.5}
-    assert verdict.weigh({"a": 1}, values, origins=origins) == values["a"]
+    assert intervals.weigh({"a": 1, "b": -1}, values, origins=origins) == {0: 0.5, 2: 2.5}
+    assert intervals.weigh({"a": 1}, values, origins=origins) == values["a"]
 
 
 def test_seeds_of_one_trial_are_one_replicate():
     values = {"base": {0: 0.5, 1: 0.5, 2: 0.5}, "swim": {0: 0.6, 1: 0.7, 2: 0.8}}
     trials = {"base": dict.fromkeys(range(3), "b"), "swim": {0: "s0", 1: "s1", 2: "s2"}}
-    assert verdict.weigh({"base": 1}, values, trials, above=0.25) == {0: 0.25}
-    assert verdict.weigh({"swim": 1, "base": -1}, values, trials) == pytest.approx({0: 0.1, 1: 0.2, 2: 0.3})
+    assert intervals.weigh({"base": 1}, values, trials, above=0.25) == {0: 0.25}
+    assert intervals.weigh({"swim": 1, "base": -1}, values, trials) == pytest.approx({0: 0.1, 1: 0.2, 2: 0.3})
 
 
 def test_a_a_pairs_each_seed_with_another():

@@ -25,8 +25,8 @@ from swimlab.differences import flat, recipe_differences
 from swimlab.doctor.words import size
 from swimlab.leaderboard import leaderboard
 from swimlab.liveness import Owner, released
-from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord
+from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import SweepStore
 from swimlab.wording import NO_VALUE, duration, number
 

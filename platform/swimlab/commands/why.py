@@ -18,8 +18,8 @@ from swimlab.backends import StoreError
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
 from swimlab.differences import Comparison, Difference, compare
-from swimlab.pairing import UNKNOWN
 from swimlab.records import TrialRecord
+from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import SweepStore
 from swimlab.wording import NO_VALUE, number
 

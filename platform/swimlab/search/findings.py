@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
-from swimlab.pairing import Origin, comparable
 from swimlab.rows import trial_row
 from swimlab.search import journal
 from swimlab.search.course import Answer, Point
-from swimlab.verdict import Interval, interval
+from swimlab.stats.intervals import Interval, interval
+from swimlab.stats.pairing import Origin, comparable
 
 if TYPE_CHECKING:
     from swimlab.search.runner import Found
@@ -110,7 +110,7 @@ class Confirmed:
 
 
 def confirmed(found: Found) -> list[Confirmed]:
-    """One row an objective, over the seeds that both have and that may be compared (`swimlab.pairing`)."""
+    """One row an objective, over the seeds that both have and that may be compared (`swimlab.stats.pairing`)."""
     by_arm: dict[str, dict[int, dict[str, float]]] = {}
     origins: dict[str, dict[int, Origin]] = {}
     for run in found.confirmed:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from swimlab.verdict import ALPHA, Interval, interval
+from swimlab.stats.intervals import ALPHA, Interval, interval
 
 Form = Literal["log", "power"]
 Floats = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Intervals, tests, power, verdicts and scaling laws: functions of numbers, without a store."""
