@@ -20,17 +20,18 @@ from rich.table import Table
 
 from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
-from swimlab import cli, provenance
-from swimlab.backends import StoreError
+from swimlab import cli
 from swimlab.base.screen import say, screen
 from swimlab.cost_report import Grid
 from swimlab.endpoint import EndpointConfig, EndpointError, key_for
-from swimlab.measurements import new_run_id
 from swimlab.rewriting import record as records
 from swimlab.rewriting import report as reports
 from swimlab.rewriting.rewriters import Estimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.spending import Prices
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.errors import StoreError
+from swimlab.store.provenance import new_run_id
+from swimlab.store.sweep_store import SweepStore
 
 DEFAULTS = EndpointConfig(model="-")
 SMOKE_CLIPS = 50

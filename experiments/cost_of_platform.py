@@ -14,7 +14,7 @@ from rich.table import Table
 
 from swimlab import cli, run_times
 from swimlab.base.screen import screen
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 
 class PlatformSettings(BaseSettings):

@@ -17,7 +17,7 @@ from swimlab import cli, cost_plot, cost_report, measuring
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 NAME = "cost_of_supervision"
 TITLE, QUESTION = "Cost of supervision", "What does supervising attention add to a training step?"

@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import cli, cost_report, measuring, provenance
+from swimlab import cli, cost_report, measuring
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.sweep_store import SweepStore
 
 # Each fork begins with the imports of this file.
 storm.FORKS.set_forkserver_preload([*storm.PRELOADED, "swimlab.cli", "swimlab.cost_plot", "swimlab.measuring"])

@@ -21,7 +21,7 @@ from swim.data.frames import choose_frames, smart_resize
 from swim.recipe import FramePolicy, NLReferFiles, Recipe, ShapesWorld
 from swimlab.clips import PreparedData, load_prepared
 from swimlab.identity import naming
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 GOP, FPS = 48, 30
 # Chosen so that 720p is like clips from the web: 1.2 Mbit/s (they: 0.6 to 1.2), and decoded frames that zstd packs to

@@ -102,7 +102,7 @@ def _ours(data: Data, processes: int) -> Iterator[Pass]:
 def _prepare(data: Data, processes: int) -> Iterator[Pass]:
     """What the first trial of a data set waits for: Ray's start, decoding, Parquet in the store."""
     from swimlab.pipeline import prepare
-    from swimlab.store import SweepStore
+    from swimlab.store.sweep_store import SweepStore
 
     with tempfile.TemporaryDirectory(dir=data.folder, ignore_cleanup_errors=True) as scratch:
 

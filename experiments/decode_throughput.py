@@ -15,13 +15,14 @@ from decode_data import SIZES, Data, tiny, tiny_clips
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cli, cost_plot, cost_report, measuring, provenance
+from swimlab import cli, cost_plot, cost_report, measuring
 from swimlab.clips import StoredClips
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
 from swimlab.settings import DEFAULT_CACHE, CacheFolder
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.sweep_store import SweepStore
 
 NAME = "decode_throughput"
 TITLE, QUESTION = "Decoding throughput", "Does data reach a training step at the speed of the decoder?"

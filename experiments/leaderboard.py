@@ -20,16 +20,17 @@ from pydantic import Field
 from rich.console import Console
 
 from swim import recipes
-from swimlab import cli, cost_plot, cost_report, leaderboard, measuring, provenance
-from swimlab.backends import StoreError
+from swimlab import cli, cost_plot, cost_report, measuring
 from swimlab.cost_report import Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
-from swimlab.records import Cost, TrialRecord
-from swimlab.rows import as_table
-from swimlab.s3 import S3Backend
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store import commit_marks, provenance, snapshot
+from swimlab.store.backends.s3 import S3Backend
+from swimlab.store.errors import StoreError
+from swimlab.store.flat_rows import as_table
+from swimlab.store.published_tables import write_tables
+from swimlab.store.records import Cost, TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 NAME = "leaderboard"
 TITLE, QUESTION = "Leaderboard", "How many requests and seconds is a table of all trials on S3?"
@@ -126,7 +127,7 @@ def fill(uri: str, first: int, last: int, compacted: bool) -> list[dict[str, Any
     about = record_of(0).provenance
     for start in range(first, last, 500):
         made = [record_of(n).model_copy(update={"provenance": about}) for n in range(start, min(start + 500, last))]
-        marks = {leaderboard.mark_path(record.trial_id, record.nonce): b"" for record in made}
+        marks = {commit_marks.mark_path(record.trial_id, record.nonce): b"" for record in made}
         records = {f"records/{r.trial_id}.json": r.model_dump_json(indent=1).encode() for r in made}
         for files in (marks, records):
             backend.fs.pipe({f"{backend.root}/{path}": data for path, data in files.items()})
@@ -142,9 +143,9 @@ def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
         store.exists("nothing")  # the connection
         sent.clear()
         began_s = time.monotonic()
-        table = leaderboard.leaderboard(store) if chosen.scheme == "snapshot" else as_table(store.records().values())
+        table = snapshot.leaderboard(store) if chosen.scheme == "snapshot" else as_table(store.records().values())
         time_s = time.monotonic() - began_s
-    digest = hashlib.sha256(leaderboard.to_bytes(table.combine_chunks())).hexdigest()
+    digest = hashlib.sha256(snapshot.to_bytes(table.combine_chunks())).hexdigest()
     found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
     machine = f"{provenance.processor()}, {os.cpu_count()} threads"
     return [found | {"time_s": time_s, "digest": digest, "machine": machine}]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from swimlab.backends import StoreError
+from swimlab.store.errors import StoreError
 
 
 @contextmanager

@@ -20,20 +20,22 @@ import torch
 
 from swim.checkpoint import Checkpoint
 from swim.evaluation.types import MetricPoint
-from swimlab import gc, steps
-from swimlab.attempts import Attempt
-from swimlab.leaderboard import leaderboard
+from swimlab import steps
 from swimlab.once import run_once
-from swimlab.records import Cost, Provenance, TrialRecord, metrics_table, to_parquet
-from swimlab.rows import as_table
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store import garbage_collection
+from swimlab.store.arrow_tables import metrics_table, to_parquet
+from swimlab.store.attempts import Attempt
+from swimlab.store.flat_rows import as_table
+from swimlab.store.published_tables import write_tables
+from swimlab.store.records import Cost, Provenance, TrialRecord
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import SweepStore
 
 STEPS, INTERVAL = 20, 5
 CPU = {"device": "cpu"}
 FORKS = get_context("forkserver")
 # The server of forks does not find this file: what it imports is loaded once, and a driver starts in milliseconds.
-PRELOADED = ["swimlab.gc", "swimlab.once"]
+PRELOADED = ["swimlab.store.garbage_collection", "swimlab.once"]
 FORKS.set_forkserver_preload(PRELOADED)
 
 
@@ -241,7 +243,7 @@ def judge(storm: Storm) -> Mapping[str, int]:
     told = {trial_id: nonces for trial_id, nonces in commits.items() if nonces}
     before = leaderboard(store)
     write_tables(store)
-    gc.collect(store, gc.find(store, gc.Rules(unfinished=True)))
+    garbage_collection.collect(store, garbage_collection.find(store, garbage_collection.Rules(unfinished=True)))
     table = as_table(records.values())
     curves = {t: to_parquet(metrics_table(expected(t))) for t in records}
     return {
@@ -254,7 +256,7 @@ def judge(storm: Storm) -> Mapping[str, int]:
         "unfinished": len({f"t{n}" for n in range(storm.started())} - set(records)),
         "wrong": sum(store.open_file(trial_id, "metrics.parquet") != curve for trial_id, curve in curves.items()),
         "unlisted": sum(not found.equals(table) for found in (before, leaderboard(store))),
-        "garbage": len(gc.find(store, gc.Rules(unfinished=True)).items),
+        "garbage": len(garbage_collection.find(store, garbage_collection.Rules(unfinished=True)).items),
         "most_recomputed": max(recomputed, default=0),
         "drivers_that_ran": len({pid for pid, what, *_ in lines if what == "committed"}),
     }

@@ -15,14 +15,15 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from swimlab import calibration_plot, cli, cost_report, measuring, provenance
+from swimlab import calibration_plot, cli, cost_report, measuring
 from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.power import detectable_in_sds
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.sweep_store import SweepStore
 
 NAME = "verdict_calibration"
 TITLE, QUESTION = "Calibration of the verdicts", "How often is a verdict wrong, and how large an effect does it find?"

@@ -20,8 +20,8 @@ from swimlab.claims import Claim, Trend, contrast
 
 if TYPE_CHECKING:
     from swimlab.protocol import Standing
-    from swimlab.records import TrialRecord
-    from swimlab.store import SweepStore
+    from swimlab.store.records import TrialRecord
+    from swimlab.store.sweep_store import SweepStore
     from swimlab.tuning import ArmTuning, Tuned
 from swimlab.base.nearest import nearest
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
 from swimlab.claims import Above, NotWorse
-from swimlab.names import checked_path
-from swimlab.provenance import utc_now
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin, comparable
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.paths import checked_path
+from swimlab.store.provenance import utc_now
+from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
     from swimlab.plan import Plan

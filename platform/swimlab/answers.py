@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
 

@@ -12,14 +12,14 @@ from swim.recipe import Recipe
 from swimlab import code_check, command_line, plan_view, smoke, tuning
 from swimlab import plan as plans
 from swimlab.ablation import Ablation, Results
-from swimlab.backends import StoreError
 from swimlab.base.screen import say, screen
 from swimlab.clips import PipelineError
 from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
 from swimlab.identity.naming import Identifier, IdentityError
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 QUARANTINE_LINES = 20
 LOG_WIDTH = 120  # what the widest table needs

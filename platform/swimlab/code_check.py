@@ -19,10 +19,10 @@ from types import CodeType
 
 from swim.entry import entry_modules
 from swim.recipe import Recipe
-from swimlab import provenance
 from swimlab.base import remembered
 from swimlab.base.nearest import nearest
 from swimlab.identity.source_closure import SourceFile, Sources
+from swimlab.store import provenance
 
 _REMEMBERED = 1024
 # What Python puts into every module.

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from swimlab.measurements import Bound, Run
 from swimlab.stats.intervals import Interval
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 Grid = tuple[str, list[str], list[list[str]]]
 MIB = 2**20

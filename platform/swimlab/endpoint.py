@@ -19,8 +19,8 @@ from pydantic import Field, field_validator
 
 from swim.recipe import Frozen
 from swimlab.answers import Answer, Answers, Usage, canonical
-from swimlab.provenance import utc_now
 from swimlab.spending import Budget, Ledger, Pace, Prices
+from swimlab.store.provenance import utc_now
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _NO_KEY = "none"  # local servers want no key, the client wants some text

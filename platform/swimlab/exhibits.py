@@ -12,8 +12,8 @@ from swimlab.claims import Trend
 from swimlab.film import Film, film
 from swimlab.pictures import Strip, strips
 from swimlab.plots import Curve
-from swimlab.records import film_from_table, from_parquet, metrics_from_table, overlays_from_table
 from swimlab.stats import scaling_law
+from swimlab.store.arrow_tables import film_from_table, from_parquet, metrics_from_table, overlays_from_table
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
 from swimlab.run_times import Wave
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 NAMED_ARMS = 8
 HELD_POLL_S = 2.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swimlab.plan import TrialSpec
-from swimlab.records import TrialRecord
+from swimlab.store.records import TrialRecord
 
 # What an estimate rests on, best first.
 SAME, LIKE, ROUGH = "same recipe", "same model, data and batch", "same model, scaled by steps × batch"

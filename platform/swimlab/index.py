@@ -17,7 +17,7 @@ from swimlab.axis import Axis, axis
 from swimlab.digest import Digest, PageDigest
 from swimlab.plots import arm_colours
 from swimlab.stats.verdicts import Verdict
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 PAGE = "reports/index.html"
 DIGEST = "table.json"

@@ -11,7 +11,7 @@ from ray.exceptions import RayTaskError
 from ray.tune import Callback
 
 from swimlab import cluster
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 
 class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types

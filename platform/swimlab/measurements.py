@@ -12,19 +12,18 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
-from uuid import uuid4
 
 from pydantic import Field, FiniteFloat, SerializeAsAny, ValidationError
 
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
-from swimlab.names import checked_path
-from swimlab.records import Provenance, to_parquet
-from swimlab.rows import rows_table
 from swimlab.stats.intervals import Interval, interval
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import to_parquet
+from swimlab.store.errors import StoreError
+from swimlab.store.flat_rows import rows_table
+from swimlab.store.paths import checked_path
+from swimlab.store.records import Provenance
+from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
 
@@ -73,11 +72,6 @@ class Run(Frozen):
 
 
 RunT = TypeVar("RunT", bound=Run)
-
-
-def new_run_id() -> str:
-    """Sorts by time; two runs never share one."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
 
 
 def commit(store: SweepStore, run: Run) -> None:

@@ -18,11 +18,12 @@ from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from swimlab import provenance
-from swimlab.backends import StoreError
 from swimlab.base.screen import screen
-from swimlab.measurements import Measurement, RunT, commit, new_run_id, runs
-from swimlab.store import SweepStore
+from swimlab.measurements import Measurement, RunT, commit, runs
+from swimlab.store import provenance
+from swimlab.store.errors import StoreError
+from swimlab.store.provenance import new_run_id
+from swimlab.store.sweep_store import SweepStore
 
 
 class MeasuringSettings(BaseSettings):

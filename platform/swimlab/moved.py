@@ -9,8 +9,8 @@ from swim.recipe import Recipe
 from swimlab.identity import naming
 from swimlab.identity.source_closure import IdentityError, archived_hashes
 from swimlab.plan import TrialSpec
-from swimlab.records import TrialRecord
-from swimlab.store import SweepStore
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ On the CPU that is the instruction set which torch uses (ATEN_CPU_CAPABILITY can
 and oneDNN choose their kernels, and those libraries; on a GPU its name, CUDA and cuDNN. Of a GPU run the processor is
 no part: it builds the weights, whose hash is recorded, and scales pixels, which IEEE rounds alike everywhere.
 
-Imports torch, which takes seconds: only for what trains. `swimlab.provenance` holds what is quick.
+Imports torch, which takes seconds: only for what trains. `swimlab.store.provenance` holds what is quick.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from swim import parallel
-from swimlab import provenance
+from swimlab.store import provenance
 
 # Set by hand to make a library choose other kernels; torch does not report them.
 SWITCHES = (

@@ -6,10 +6,10 @@ import traceback
 from collections.abc import Callable
 
 from swimlab import steps
-from swimlab.attempts import Attempt, folder_of
-from swimlab.liveness import Heartbeat
-from swimlab.records import TrialRecord
-from swimlab.store import SweepStore
+from swimlab.store.attempts import Attempt, folder_of
+from swimlab.store.leases import Heartbeat
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 
 class EndedWithoutRecord(Exception):  # noqa: N818  # nothing went wrong

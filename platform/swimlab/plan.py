@@ -10,7 +10,7 @@ from swim.recipe import Frozen, Recipe, ShapesWorld
 from swimlab.ablation import Ablation, PlannedTrial
 from swimlab.identity.naming import Identifier
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.tuning import ArmTuning
 
 

@@ -21,10 +21,10 @@ from swimlab.forecast import FIRST, Estimate, Totals, estimate, totals
 from swimlab.moved import Move, Moves
 from swimlab.plan import TrialSpec
 from swimlab.protocol import Standing
-from swimlab.records import TrialRecord
 from swimlab.sensitivity import Sensitivity, sensitivity
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 from swimlab.wording import duration, number
 
 

@@ -19,15 +19,15 @@ from pydantic_core import to_jsonable_python
 
 from swim.recipe import Frozen
 from swimlab.amendments import changes
-from swimlab.backends import StoreError
 from swimlab.claims import Above, Better, Claim, NotWorse
 from swimlab.identity.naming import canonical, canonical_json
-from swimlab.names import checked_path
 from swimlab.plan import Plan
-from swimlab.provenance import utc_now
-from swimlab.records import from_parquet
 from swimlab.stats import intervals
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import from_parquet
+from swimlab.store.errors import StoreError
+from swimlab.store.paths import checked_path
+from swimlab.store.provenance import utc_now
+from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
 TEST = "paired Student t over seeds; Holm over the table's claims"

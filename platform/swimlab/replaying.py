@@ -23,14 +23,16 @@ from pydantic import TypeAdapter
 
 from swim.recipe import DataConfig, NLReferFiles
 from swim.supervision.layers import resolve
-from swimlab import clips, provenance, replay_child
-from swimlab.backends import StoreError
+from swimlab import clips, replay_child
 from swimlab.clips import PreparedData, StoredClips
-from swimlab.differences import Difference, compared
 from swimlab.identity import naming
-from swimlab.records import TrialRecord, from_parquet, metrics_from_table
 from swimlab.stats.pairing import UNKNOWN
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.arrow_tables import from_parquet, metrics_from_table
+from swimlab.store.errors import StoreError
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
+from swimlab.store.trial_diff import Difference, compared
 
 Say = Callable[[str], None]
 Curve = dict[int, dict[str, float]]

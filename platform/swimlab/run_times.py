@@ -13,9 +13,9 @@ from uuid import uuid4
 from pydantic import FiniteFloat, ValidationError
 
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
-from swimlab.records import Cost, TrialRecord
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.records import Cost, TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 FOLDER = "runs"
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import announce, clips, protocol, provenance, run_times, tuning
+from swimlab import announce, clips, protocol, run_times, tuning
 from swimlab.ablation import ArmResult, Results
 from swimlab.plan import Plan, TrialSpec, missing
 from swimlab.run_times import RunTimes, Wave
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store import provenance
+from swimlab.store.published_tables import write_tables
+from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
     from swimlab.floor import Floor

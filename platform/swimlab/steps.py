@@ -19,9 +19,10 @@ from pathlib import Path
 from swim.checkpoint import Checkpoint
 from swim.evaluation.types import FilmFrame
 from swim.train import Moment
-from swimlab.attempts import Attempt, entry_of, folder_of, put_dir_once
-from swimlab.backends import Backend
-from swimlab.records import FileEntry, film_from_table, film_table, from_parquet, to_parquet
+from swimlab.store.arrow_tables import film_from_table, film_table, from_parquet, to_parquet
+from swimlab.store.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab.store.backends.base import Backend
+from swimlab.store.records import FileEntry
 
 Numerics = Mapping[str, str | int]
 

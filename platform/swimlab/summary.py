@@ -10,11 +10,11 @@ from swimlab import tuning
 from swimlab.ablation import Ablation, ArmResult, Metric, Results
 from swimlab.claims import Above, Claim, NotWorse
 from swimlab.plan import same_trials
-from swimlab.rows import trial_row
 from swimlab.stats import intervals, pairing, verdicts
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
 from swimlab.stats.verdicts import Evidence
+from swimlab.store.flat_rows import trial_row
 from swimlab.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
 
 

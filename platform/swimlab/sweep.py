@@ -26,7 +26,7 @@ from swimlab.run_times import Wave
 from swimlab.search.course import Course
 from swimlab.search.proposals import Proposals
 from swimlab.search.rungs import Gate, TrialPruned
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.training import run_trial
 
 OBJECTIVE = "objective"

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from swim.evaluation.types import MetricPoint
-from swimlab.differences import flat
-from swimlab.records import TrialRecord, from_parquet, metrics_from_table
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import from_parquet, metrics_from_table
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
+from swimlab.store.trial_diff import flat
 
 NO_EXPERIMENT = "trials"
 TRIAL_TAG = "swimlab.trial_id"
@@ -75,7 +76,7 @@ class Run:
 
 
 def runs(store: SweepStore, rows: Iterable[Mapping[str, Any]]) -> Iterable[Run]:
-    """Each trial of the rows (`swimlab.lookup.of_experiment`) once. Raises StoreError for a damaged one."""
+    """Each trial of the rows (`swimlab.store.query.of_experiment`) once. Raises StoreError for a damaged one."""
     seen: set[tuple[str, str]] = set()
     chosen = list(rows)
     records = store.records(row["trial_id"] for row in chosen)

@@ -27,21 +27,22 @@ from swim.evaluate import evaluate, film
 from swim.evaluation.types import FilmFrame
 from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
-from swimlab import provenance, records, steps
-from swimlab.attempts import Attempt
+from swimlab import steps
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
 from swimlab.identity import naming
-from swimlab.live import Report, both
-from swimlab.liveness import Heartbeat
 from swimlab.numerics import numerics_class, of_all_ranks
 from swimlab.once import HeldElsewhere, run_once
 from swimlab.plan import TrialSpec
-from swimlab.records import Cost, FileEntry, TrialRecord
 from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
 from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.start_weights import start_weights
-from swimlab.store import SweepStore
+from swimlab.store import arrow_tables, provenance
+from swimlab.store.attempts import Attempt
+from swimlab.store.leases import Heartbeat
+from swimlab.store.live_progress import Report, both
+from swimlab.store.records import Cost, FileEntry, TrialRecord
+from swimlab.store.sweep_store import SweepStore
 from swimlab.streaming import StreamedClips
 
 REPORT_EVERY_STEPS = 10
@@ -317,12 +318,12 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         else:
             attempt.leave_out(Path(scratch) / "checkpoint", "checkpoint", "run with --keep-checkpoints bases")
     for name, table in (
-        ("metrics.parquet", records.metrics_table(trained.curve)),
-        ("samples.parquet", records.samples_table(result.scores)),
-        ("overlays.parquet", records.overlays_table(result.overlays)),
-        ("film.parquet", records.film_table(frames)),
+        ("metrics.parquet", arrow_tables.metrics_table(trained.curve)),
+        ("samples.parquet", arrow_tables.samples_table(result.scores)),
+        ("overlays.parquet", arrow_tables.overlays_table(result.overlays)),
+        ("film.parquet", arrow_tables.film_table(frames)),
     ):
-        attempt.put(name, records.to_parquet(table))
+        attempt.put(name, arrow_tables.to_parquet(table))
     final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
     final["train.clips"] = float(trained.clips)
     return outcome(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from swimlab.ablation import Ablation, Arm, Metric
     from swimlab.plan import Plan
     from swimlab.settings import Settings
-    from swimlab.store import SweepStore
+    from swimlab.store.sweep_store import SweepStore
 
 # An arm that chose its own data or its own ruler could not be compared with the others.
 _SHARED = ("data", "evaluation")
@@ -130,7 +130,7 @@ def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTun
         return ()  # and no Optuna is imported
     from swimlab.identity import naming
     from swimlab.search.course import Course
-    from swimlab.store import SweepStore
+    from swimlab.store.sweep_store import SweepStore
 
     found, store = [], SweepStore(settings.store)
     for arm, search, own in _searches(ablation, recipe):

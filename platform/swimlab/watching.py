@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from swimlab.announce import AnnouncedTrial, Announcement, announcements, judged
-from swimlab.attempts import COLLECTED
-from swimlab.leaderboard import Recent, look
-from swimlab.live import Progress
-from swimlab.liveness import Owner
-from swimlab.rows import trial_row
-from swimlab.store import SweepStore
+from swimlab.store.attempts import COLLECTED
+from swimlab.store.commit_marks import Recent
+from swimlab.store.flat_rows import trial_row
+from swimlab.store.leases import Owner
+from swimlab.store.live_progress import Progress
+from swimlab.store.snapshot import look
+from swimlab.store.sweep_store import SweepStore
 
 PLANS_EVERY_S = 20.0
 # Files of a committed trial: claim, beat, five tables, the checkpoint's.

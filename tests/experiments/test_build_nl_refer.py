@@ -140,8 +140,8 @@ def test_the_smoke_counts_errors_and_its_report_can_be_read_again(
 def test_rules_that_miss_fail_the_smoke(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from swimlab import provenance
     from swimlab.rewriting.record import Built, Errors
+    from swimlab.store import provenance
 
     came = provenance.gather(numerics={"device": "cpu", "dtype": "-", "world_size": 1}, started_at="s", finished_at="f")
     about = {"run_id": "r", "command": "smoke", "settings": {"rewriter": "rules"}, "provenance": came, "wall_s": 1.0}

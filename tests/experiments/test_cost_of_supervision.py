@@ -14,8 +14,9 @@ import torch
 
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
-from swimlab import cli, measurements, provenance
-from swimlab.store import SweepStore
+from swimlab import cli, measurements
+from swimlab.store import provenance
+from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))

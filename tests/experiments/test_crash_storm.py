@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swimlab import cli, measurements
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))

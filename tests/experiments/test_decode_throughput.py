@@ -22,7 +22,7 @@ from swim.data.samples import parse_row
 from swim.data.types import Clip
 from swim.data.video import decode_frames
 from swimlab import cli, decoding, measurements, measuring
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 # SWIMLAB_SMOKED=decord,dataloader,ours,prepare,cached,training,sweep measures all there is: a minute more.
 SMOKED = os.environ.get("SWIMLAB_SMOKED", "decord,dataloader,ours,cached").split(",")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swimlab.measurements import runs
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import verdict_calibration as calibration

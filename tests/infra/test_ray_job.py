@@ -14,7 +14,7 @@ from ray_cluster import REPO, Head, clean_copy, ray_head, venv_without_swimlab
 from readme_lab import STEPS, small
 from readme_table import INFRA_EXPORT, INFRA_TOKEN, README_TOKEN, START, SUBMIT, UPLOAD, run_as_printed
 
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 

@@ -14,7 +14,7 @@ from readme_table import NANO, SWEEP, TABLE
 from swim.recipe import Recipe
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 WAYS = [(text, number) for text, entry in TABLE.items() if isinstance(entry, tuple) for number, _ in enumerate(entry)]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from swimlab.records import Cost, Provenance, TrialRecord
-from swimlab.store import SweepStore
+from swimlab.store.records import Cost, Provenance, TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 
 @pytest.fixture

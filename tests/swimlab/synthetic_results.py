@@ -9,16 +9,9 @@ import numpy as np
 from swim import recipes
 from swim.evaluation.types import FilmFrame, MetricPoint, Overlay
 from swimlab.ablation import Ablation, ArmResult, Results
-from swimlab.records import (
-    Cost,
-    Provenance,
-    TrialRecord,
-    film_table,
-    metrics_table,
-    overlays_table,
-    to_parquet,
-)
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import film_table, metrics_table, overlays_table, to_parquet
+from swimlab.store.records import Cost, Provenance, TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 NUMERICS: dict[str, str | int] = {
     "torch": "2.13.0",

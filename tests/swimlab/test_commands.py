@@ -12,12 +12,13 @@ import pytest
 from pyarrow import csv
 from store_kit import committed
 
-from swimlab import __main__, lookup
+from swimlab import __main__
 from swimlab.base.screen import screen
-from swimlab.leaderboard import leaderboard
-from swimlab.lookup import Condition
 from swimlab.settings import Settings
-from swimlab.store import StoreError, SweepStore
+from swimlab.store import query
+from swimlab.store.query import Condition
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import StoreError, SweepStore
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def say(trained_store: SweepStore, capsys: pytest.CaptureFixture[str]):
 
 def arms(store: SweepStore) -> dict[str, str]:
     """arm → trial id"""
-    return {at.arm: trial_id for trial_id, shown in lookup.shown_in(store).items() for at in shown}
+    return {at.arm: trial_id for trial_id, shown in query.shown_in(store).items() for at in shown}
 
 
 def test_ls_is_a_leaderboard(say, trained_store: SweepStore) -> None:
@@ -157,14 +158,14 @@ def test_a_prefix_must_be_one_trial(tmp_path: Path, trial_record) -> None:
     for trial_id in ("ab12", "ab34", "ab3"):
         committed(store, trial_record, trial_id)
     store.claim("zz9")
-    assert lookup.resolve(store, "ab1") == "ab12"
-    assert lookup.resolve(store, "ab3") == "ab3"  # whole, though another goes on from it
-    assert lookup.resolve(store, "z") == "zz9"
+    assert query.resolve(store, "ab1") == "ab12"
+    assert query.resolve(store, "ab3") == "ab3"  # whole, though another goes on from it
+    assert query.resolve(store, "z") == "zz9"
     with pytest.raises(StoreError, match="begins 3 trials: ab12, ab3, ab34; give more letters"):
-        lookup.resolve(store, "ab")
+        query.resolve(store, "ab")
     for wrong in ("x", "../ab12", ""):
         with pytest.raises(StoreError, match="swimlab ls"):
-            lookup.resolve(store, wrong)
+            query.resolve(store, wrong)
 
 
 def test_what_is_no_store_says_so(say, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from swim.recipe import NLReferFiles
 from swimlab.identity.data_hash import files_content
 from swimlab.identity.naming import IdentityError
 from swimlab.pipeline import PipelineError, prepare
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 ROWS = [
     {"video": "b.mp4"},

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from swimlab import endpoint as module
 from swimlab.answers import Answers, Usage, canonical
-from swimlab.backends import StoreError
 from swimlab.endpoint import Endpoint, EndpointConfig, EndpointError, RequestError, key_for
 from swimlab.spending import Ledger, Prices
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 KEY = "sk-do-not-tell-anybody"
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}

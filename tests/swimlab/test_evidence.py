@@ -4,8 +4,8 @@ import re
 import pytest
 
 from swimlab import Ablation, Above, Arm, Axis, Better, Metric, Paper, Trend, evidence, report
+from swimlab.store.published_tables import write_tables
 from swimlab.summary import summarise
-from swimlab.tables import write_tables
 from synthetic_results import committed
 
 ABLATION = Ablation(

@@ -9,11 +9,12 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from swimlab import cost_plot, cost_report, measurements, provenance
-from swimlab.backends import StoreError
+from swimlab import cost_plot, cost_report, measurements
 from swimlab.cost_report import Column
 from swimlab.measurements import Bound, Measurement, Run
-from swimlab.store import SweepStore
+from swimlab.store import provenance
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 
 class Step(Measurement):
@@ -74,7 +75,7 @@ def test_a_time_is_positive_and_finite(time_s: float) -> None:
 
 
 def test_run_ids_differ() -> None:
-    assert len({measurements.new_run_id() for _ in range(50)}) == 50
+    assert len({provenance.new_run_id() for _ in range(50)}) == 50
 
 
 def test_a_ratio_pairs_rounds_and_has_a_t_interval() -> None:

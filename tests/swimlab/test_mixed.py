@@ -14,7 +14,7 @@ import nano
 from swimlab import report, runner
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import summarise
 
 # As on a machine that can less; `trained.run` trains what has no record.

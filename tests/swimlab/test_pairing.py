@@ -4,8 +4,8 @@ import pytest
 
 from swim.recipe import HubModel, Lora
 from swim.recipes import tiny
-from swimlab.rows import trial_row
 from swimlab.stats.pairing import Group, Origin, comparable, mixed_of, mixture
+from swimlab.store.flat_rows import trial_row
 
 AVX512 = {"torch": "2", "device": "cpu", "cpu_capability": "AVX512"}
 LORA = HubModel(lora=Lora()).model_dump(mode="json")

@@ -22,7 +22,7 @@ from swimlab.decoding import Done, Job
 from swimlab.pipeline import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
 MASK = {"size": [64, 64], "counts": [100, 50, 64 * 64 - 150]}

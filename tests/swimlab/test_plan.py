@@ -12,11 +12,11 @@ from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view
 from swimlab.forecast import LIKE, ROUGH, SAME, estimate, totals
 from swimlab.identity import naming
 from swimlab.plan import make_plan
-from swimlab.records import Cost, FileEntry
 from swimlab.settings import Settings
 from swimlab.stats.power import detectable_in_sds
 from swimlab.stats.verdicts import Verdict
-from swimlab.store import SweepStore
+from swimlab.store.records import Cost, FileEntry
+from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import summarise
 from synthetic_results import committed
 

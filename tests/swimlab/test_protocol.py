@@ -9,10 +9,10 @@ from rich.console import Console
 
 import nano
 from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, protocol, runner, text
-from swimlab.backends import StoreError
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import summarise
 
 SETTINGS = Settings(cache=Path("unused-cache"))

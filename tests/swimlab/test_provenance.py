@@ -1,6 +1,6 @@
 import subprocess
 
-from swimlab import provenance
+from swimlab.store import provenance
 
 XEON = """processor	: 0
 cpu family	: 6

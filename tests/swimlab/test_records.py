@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from swim.evaluation.types import MetricPoint, Overlay, SampleScore
 from swim.recipe import Frozen
-from swimlab import records
+from swimlab.store import arrow_tables, records
 
 POINTS = [MetricPoint(step=i, name="train.loss", value=1 / (i + 1)) for i in range(3)]
 SCORES = [SampleScore(key="k", turn=0, tag=-1, noun="", metric="answer.accuracy", value=1.0)]
@@ -30,29 +30,29 @@ OVERLAYS = [
 @pytest.mark.parametrize(
     ("to_table", "from_table", "rows"),
     [
-        (records.metrics_table, records.metrics_from_table, POINTS),
-        (records.samples_table, records.samples_from_table, SCORES),
-        (records.overlays_table, records.overlays_from_table, OVERLAYS),
+        (arrow_tables.metrics_table, arrow_tables.metrics_from_table, POINTS),
+        (arrow_tables.samples_table, arrow_tables.samples_from_table, SCORES),
+        (arrow_tables.overlays_table, arrow_tables.overlays_from_table, OVERLAYS),
     ],
 )
 def test_rows_survive_parquet_and_equal_rows_give_equal_bytes(to_table, from_table, rows):
-    data = records.to_parquet(to_table(rows))
-    assert from_table(records.from_parquet(data)) == rows
-    assert records.to_parquet(to_table(list(rows))) == data
+    data = arrow_tables.to_parquet(to_table(rows))
+    assert from_table(arrow_tables.from_parquet(data)) == rows
+    assert arrow_tables.to_parquet(to_table(list(rows))) == data
     empty = to_table([])
     assert empty.num_rows == 0
     assert empty.schema == to_table(rows).schema
 
 
 def test_schema_comes_from_the_model_and_refuses_what_it_cannot_hold():
-    assert records.arrow_schema(MetricPoint).field("step").type == pa.int64()
-    assert records.arrow_schema(Overlay).field("annotated").type == pa.list_(pa.bool_())
+    assert arrow_tables.arrow_schema(MetricPoint).field("step").type == pa.int64()
+    assert arrow_tables.arrow_schema(Overlay).field("annotated").type == pa.list_(pa.bool_())
 
     class Odd(Frozen):
         things: dict[str, int]
 
     with pytest.raises(TypeError, match=r"Odd\.things"):
-        records.arrow_schema(Odd)
+        arrow_tables.arrow_schema(Odd)
 
 
 def test_a_record_refuses_a_metric_that_is_not_finite(trial_record):
@@ -64,10 +64,10 @@ def test_a_record_refuses_a_metric_that_is_not_finite(trial_record):
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = (records.TrialRecord, records.FileEntry, records.Cost, records.Provenance)
 TABLES = {
-    "metrics": records.metrics_table([]),
-    "samples": records.samples_table([]),
-    "overlays": records.overlays_table([]),
-    "film": records.film_table([]),
+    "metrics": arrow_tables.metrics_table([]),
+    "samples": arrow_tables.samples_table([]),
+    "overlays": arrow_tables.overlays_table([]),
+    "film": arrow_tables.film_table([]),
 }
 
 

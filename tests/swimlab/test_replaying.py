@@ -11,8 +11,9 @@ import pytest
 from swim.recipe import NLReferFiles
 from swimlab import __main__, replaying
 from swimlab.identity.source_closure import SOURCE_ROOT
-from swimlab.records import FileEntry, TrialRecord, from_parquet, metrics_from_table, metrics_table, to_parquet
-from swimlab.store import StoreError, SweepStore
+from swimlab.store.arrow_tables import from_parquet, metrics_from_table, metrics_table, to_parquet
+from swimlab.store.records import FileEntry, TrialRecord
+from swimlab.store.sweep_store import StoreError, SweepStore
 
 
 def of_arm(store: SweepStore, **objective: object) -> TrialRecord:

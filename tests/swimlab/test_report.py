@@ -7,8 +7,8 @@ import pytest
 
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, pictures, plots, report
 from swimlab.axis import axis
-from swimlab.backends import StoreError
-from swimlab.tables import write_tables
+from swimlab.store.errors import StoreError
+from swimlab.store.published_tables import write_tables
 from swimlab.wording import duration, number, p_value
 from synthetic_results import committed, curve, overlay
 

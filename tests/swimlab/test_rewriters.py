@@ -13,7 +13,7 @@ from swim.data.types import DataError
 from swim.recipe import ShapesWorld
 from swimlab.endpoint import EndpointConfig
 from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Reject, Rewriter, Rewriting, load_tokenizer
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 TRACK = {"3": {"segmentation": {"size": [8, 8], "counts": [10, 5, 49]}}}
 

@@ -18,7 +18,7 @@ from swimlab.endpoint import EndpointConfig
 from swimlab.rewriting import job as rewriting
 from swimlab.rewriting.rewriters import Rewriter, Rewriting, StoppedError
 from swimlab.spending import Prices
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 KEY = "sk-never-to-be-seen-anywhere"
 SOON = {"Retry-After": "0.01"}

@@ -24,7 +24,7 @@ from swimlab.search.course import name_trial
 from swimlab.search.rungs import Gate, Trace, known_rungs
 from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.watching import Watcher
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]

@@ -12,12 +12,13 @@ from swim import models
 from swim.evaluate import evaluate
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
-from swimlab import Arm, cli, records
+from swimlab import Arm, cli
 from swimlab.clips import StoredClips, load_prepared
 from swimlab.identity import naming
 from swimlab.settings import Settings
 from swimlab.start_weights import start_weights
-from swimlab.store import SweepStore
+from swimlab.store import arrow_tables
+from swimlab.store.sweep_store import SweepStore
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,8 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     prepared = load_prepared(store, naming.clips_fingerprint(recipe.data, record.data_fingerprint))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
-    table = records.from_parquet(store.open_file(trial_id, "metrics.parquet"))
-    shared = {(p.step, p.name): p.value for p in records.metrics_from_table(table)}
+    table = arrow_tables.from_parquet(store.open_file(trial_id, "metrics.parquet"))
+    shared = {(p.step, p.name): p.value for p in arrow_tables.metrics_from_table(table)}
     assert shared[1, "grad_norm"] == pytest.approx(alone[1, "grad_norm"], rel=1e-5)
     for step in range(1, 11):
         assert shared[step, "loss"] == pytest.approx(alone[step, "loss"], rel=1e-4)
@@ -67,7 +68,7 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
     scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
-    assert records.to_parquet(records.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
+    assert arrow_tables.to_parquet(arrow_tables.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 
 @pytest.mark.ray

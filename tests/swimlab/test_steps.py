@@ -6,9 +6,9 @@ import torch
 
 from swim.checkpoint import Checkpoint
 from swim.evaluation.types import FilmFrame, MetricPoint
-from swimlab.backends import LocalBackend
 from swimlab.steps import StepCheckpoints, drop, latest
-from swimlab.store import Attempt
+from swimlab.store.backends.local import LocalBackend
+from swimlab.store.sweep_store import Attempt
 
 CPU = {"torch": "2", "device": "cpu"}
 FRAME = FilmFrame(step=0, key="k", tag=0, noun="lemon", grid=(1, 1, 1), map=b"1234")

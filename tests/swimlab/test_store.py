@@ -11,10 +11,10 @@ import pytest
 from store_kit import committed, record_of
 
 from swim.evaluation.types import MetricPoint
-from swimlab.liveness import Owner
-from swimlab.records import metrics_table, to_parquet
-from swimlab.store import StoreError, SweepStore
-from swimlab.tables import write_tables
+from swimlab.store.arrow_tables import metrics_table, to_parquet
+from swimlab.store.leases import Owner
+from swimlab.store.published_tables import write_tables
+from swimlab.store.sweep_store import StoreError, SweepStore
 
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
 FORK = multiprocessing.get_context("fork")

@@ -9,13 +9,13 @@ from store_kit import committed, record_of
 
 import nano
 from swim import recipes
-from swimlab import gc, leaderboard
-from swimlab.gc import Rules
 from swimlab.identity import naming
-from swimlab.liveness import Owner
 from swimlab.plan import make_plan, missing
 from swimlab.settings import Settings
-from swimlab.store import StoreError, SweepStore
+from swimlab.store import commit_marks, garbage_collection
+from swimlab.store.garbage_collection import Rules
+from swimlab.store.leases import Owner
+from swimlab.store.sweep_store import StoreError, SweepStore
 
 ME = Owner.current()
 GONE = ME.model_copy(update={"started_s": ME.started_s - 3600})
@@ -31,7 +31,7 @@ def attempted(uri: str, owner: Owner, files: dict[str, bytes], trial_id: str = "
     return attempt
 
 
-def paths(garbage: gc.Garbage) -> list[str]:
+def paths(garbage: garbage_collection.Garbage) -> list[str]:
     return sorted(path for item in garbage.items for path in item.paths)
 
 
@@ -40,9 +40,9 @@ def test_nothing_of_a_record_and_nothing_alive_goes(store, uri, trial_record):
     attempted(uri, ME, STEP, "here")
     attempted(uri, ELSEWHERE, STEP, "there")
     before = store.list_files("attempts")
-    garbage = gc.find(store, Rules(unfinished=True))
+    garbage = garbage_collection.find(store, Rules(unfinished=True))
     assert (garbage.items, garbage.alive) == ((), ("attempts/here/1", "attempts/there/1"))
-    assert gc.collect(store, garbage) == ()
+    assert garbage_collection.collect(store, garbage) == ()
     assert store.list_files("attempts") == before
 
 
@@ -51,7 +51,7 @@ def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_recor
     attempt = committed(store, trial_record, "t1", {"metrics.parquet": b"m"})
     attempt.put("steps/30/done.json", b"{}")
     before = store.list_files("attempts")
-    garbage = gc.find(store)
+    garbage = garbage_collection.find(store)
     claim_bytes = len(store.read("attempts/t1/1/claim"))
     assert [(item.kind, item.where, item.size_bytes) for item in garbage.items] == [
         ("attempt", lost.folder, 5 + 3 + 2 + claim_bytes),
@@ -60,22 +60,22 @@ def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_recor
     assert garbage.size_bytes == 12 + claim_bytes
     assert "attempt 2 is the trial's result" in garbage.items[0].reason
     assert store.list_files("attempts") == before
-    gc.collect(store, garbage)
+    garbage_collection.collect(store, garbage)
     assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/metrics.parquet"]
     assert store.open_file("t1", "metrics.parquet") == b"m"
-    assert gc.find(store).items == ()
+    assert garbage_collection.find(store).items == ()
 
 
 def test_the_last_step_of_a_trial_without_a_record_stays(store, uri):
     """With it the next attempt goes on; so do the latest claim, whose number fences, and the reason of the failure."""
     attempted(uri, GONE, STEP | NEXT_STEP | {"samples.parquet": b"s"})
     attempted(uri, GONE, STEP).fail("diverged", "ValueError")
-    gc.collect(store, gc.find(store))
+    garbage_collection.collect(store, garbage_collection.find(store))
     kept = ["attempts/t1/1/steps/20/done.json", "attempts/t1/1/steps/20/run.safetensors"]
     assert store.list_files("attempts") == [*kept, "attempts/t1/2/claim", "attempts/t1/2/failure.json"]
-    assert gc.find(store).items == ()
+    assert garbage_collection.find(store).items == ()
     assert store.failures(["t1"])["t1"]["error"] == "diverged"
-    gc.collect(store, gc.find(store, Rules(unfinished=True)))
+    garbage_collection.collect(store, garbage_collection.find(store, Rules(unfinished=True)))
     assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/failure.json"]
     assert store.claim("t1").number == 3
 
@@ -90,11 +90,11 @@ def test_an_attempt_that_was_silent_is_fenced(uri, trial_record):
         waited.append(seconds)
         now_s[0] += seconds
 
-    assert gc.find(store).alive == ("attempts/t1/1",)
-    garbage = gc.find(store, wait=wait)
+    assert garbage_collection.find(store).alive == ("attempts/t1/1",)
+    garbage = garbage_collection.find(store, wait=wait)
     assert waited == [store.dead_after_s]
     assert [(item.reason.split(";")[0], item.fence) for item in garbage.items] == [("silent", True)]
-    gc.collect(store, garbage)
+    garbage_collection.collect(store, garbage)
     with pytest.raises(StoreError, match="files were collected"):
         SweepStore(uri).commit(zombie, record_of(zombie, trial_record))
     assert store.record("t1") is None
@@ -109,7 +109,7 @@ def test_a_heartbeat_keeps_an_attempt_while_gc_waits(uri):
         now_s[0] += seconds
         owner.backend.replace("attempts/t1/1/heartbeat", b'{"released": false, "count": 2}')
 
-    garbage = gc.find(SweepStore(uri, clock=lambda: now_s[0]), wait=wait)
+    garbage = garbage_collection.find(SweepStore(uri, clock=lambda: now_s[0]), wait=wait)
     assert (garbage.items, garbage.alive) == ((), ("attempts/t1/1",))
 
 
@@ -122,17 +122,17 @@ def test_an_attempt_that_commits_while_gc_looks_stays(store, uri, trial_record, 
         return "gone"
 
     monkeypatch.setattr(store, "ended", ended)
-    assert gc.find(store).items == ()
+    assert garbage_collection.find(store).items == ()
 
 
 def test_a_silent_attempt_that_commits_before_it_is_fenced_stays(uri, trial_record):
     attempt = attempted(uri, ELSEWHERE, {"metrics.parquet": b"m"})
     now_s = [0.0]
     store = SweepStore(uri, clock=lambda: now_s[0])
-    garbage = gc.find(store, wait=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds))
+    garbage = garbage_collection.find(store, wait=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds))
     assert len(garbage.items) == 1
     assert SweepStore(uri).commit(attempt, record_of(attempt, trial_record))
-    assert gc.collect(store, garbage) == ()
+    assert garbage_collection.collect(store, garbage) == ()
     assert store.open_file("t1", "metrics.parquet") == b"m"
 
 
@@ -143,7 +143,7 @@ def test_checkpoints_are_kept_by_policy_and_their_hashes_always(store, trial_rec
     committed(store, trial_record, "a", files)
     committed(store, trial_record, "b", files, init_trial_id="a")
     committed(store, trial_record, "c", files)
-    gc.collect(store, gc.find(store, Rules(checkpoints=policy)))
+    garbage_collection.collect(store, garbage_collection.find(store, Rules(checkpoints=policy)))
     for trial_id in "abc":
         assert store.open_file(trial_id, "metrics.parquet") == b"m"
         assert "checkpoint/model" in store.record(trial_id).files
@@ -152,7 +152,7 @@ def test_checkpoints_are_kept_by_policy_and_their_hashes_always(store, trial_rec
         else:
             with pytest.raises(StoreError, match=rf"not kept .{why}.*delete records/{trial_id}"):
                 store.download(trial_id, "checkpoint/", tmp_path / trial_id)
-    assert gc.find(store, Rules(checkpoints=policy)).items == ()
+    assert garbage_collection.find(store, Rules(checkpoints=policy)).items == ()
 
 
 def test_a_checkpoint_left_out_from_the_start_has_its_hashes(store, trial_record, tmp_path):
@@ -164,7 +164,7 @@ def test_a_checkpoint_left_out_from_the_start_has_its_hashes(store, trial_record
     assert store.record("t1").files["checkpoint/weights"].size_bytes == 1
     with pytest.raises(StoreError, match=r"not kept .*bases.*--keep-checkpoints all"):
         store.download("t1", "checkpoint/", tmp_path / "got")
-    assert gc.find(store, Rules(checkpoints="none")).items == ()
+    assert garbage_collection.find(store, Rules(checkpoints="none")).items == ()
 
 
 def test_a_run_may_store_the_checkpoints_of_bases_only(store, tmp_path):
@@ -183,12 +183,12 @@ def test_a_run_may_store_the_checkpoints_of_bases_only(store, tmp_path):
 def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
     for trial_id, owner in {"gone": GONE, "here": ME, "there": ELSEWHERE}.items():
         attempt = attempted(uri, owner, {}, trial_id)
-        leaderboard.mark(store.backend, trial_id, attempt.nonce)
-    leaderboard.mark(store.backend, "deleted", "nonce")
+        commit_marks.mark(store.backend, trial_id, attempt.nonce)
+    commit_marks.mark(store.backend, "deleted", "nonce")
     committed(store, trial_record, "done")
-    garbage = gc.find(store)
+    garbage = garbage_collection.find(store)
     assert [item.where.split(".")[0] for item in garbage.items] == ["recent/commits/deleted", "recent/commits/gone"]
-    gc.collect(store, garbage)
+    garbage_collection.collect(store, garbage)
     assert len(store.list_files("recent/commits")) == 3
 
 
@@ -205,20 +205,20 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
     ended_early = naming.clips_fingerprint(recipe.data, "e")
     store.put_create_only(f"clips/{ended_early}/manifest.json", b"123")
     rules = Rules(clips=True, code=True)
-    assert gc.find(store).items == ()
+    assert garbage_collection.find(store).items == ()
     unfinished = attempted(uri, ME, {}, "t2")
-    assert gc.find(store, rules).items == ()
+    assert garbage_collection.find(store, rules).items == ()
     unfinished.fail("over", "ValueError")
-    garbage = gc.find(store, rules)
+    garbage = garbage_collection.find(store, rules)
     assert [item.paths for item in garbage.items] == [
         ("code/c2.tar.gz",),
         ("clips/old/manifest.json", "clips/old/train/part"),
     ]
-    gc.collect(store, garbage)
+    garbage_collection.collect(store, garbage)
     assert store.list_files("clips") == sorted(f"clips/{name}/manifest.json" for name in (used, ended_early))
     committed(store, trial_record, "t3", recipe={"data": {"kind": "unknown"}})
     with pytest.raises(StoreError, match=r"records/t3\.json: its recipe is of other code"):
-        gc.find(store, rules)
+        garbage_collection.find(store, rules)
 
 
 def test_half_written_files_of_killed_writers_go_after_an_hour(tmp_path: Path):
@@ -229,7 +229,7 @@ def test_half_written_files_of_killed_writers_go_after_an_hour(tmp_path: Path):
         left.write_bytes(b"half")
         now_s = left.stat().st_mtime
         os.utime(left, (now_s - age_s, now_s - age_s))
-    garbage = gc.find(store)
+    garbage = garbage_collection.find(store)
     assert [(item.kind, item.size_bytes) for item in garbage.items] == [("leftover", 4)]
-    gc.collect(store, garbage)
+    garbage_collection.collect(store, garbage)
     assert sorted(path.name for path in (tmp_path / "records").iterdir()) == [".tmp-new", "x"]

@@ -5,11 +5,12 @@ import pytest
 from store_kit import committed, record_of
 
 from swim.evaluation.types import MetricPoint
-from swimlab import leaderboard, s3
-from swimlab.records import metrics_table, to_parquet
-from swimlab.rows import as_table, joined
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store import commit_marks, snapshot
+from swimlab.store.arrow_tables import metrics_table, to_parquet
+from swimlab.store.backends import s3
+from swimlab.store.flat_rows import as_table, joined
+from swimlab.store.published_tables import write_tables
+from swimlab.store.sweep_store import SweepStore
 
 
 def ids(table: pa.Table) -> list[str]:
@@ -25,11 +26,11 @@ def marks(store: SweepStore) -> list[str]:
 
 
 def test_without_any_snapshot_every_record_is_read(store, trial_record):
-    assert leaderboard.leaderboard(store).num_rows == 0
-    assert leaderboard.leaderboard(store).column_names[0] == "trial_id"
+    assert snapshot.leaderboard(store).num_rows == 0
+    assert snapshot.leaderboard(store).column_names[0] == "trial_id"
     committed(store, trial_record, "t2")
     committed(store, trial_record, "t1")
-    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2"]
+    assert ids(snapshot.leaderboard(store)) == ["t1", "t2"]
 
 
 def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
@@ -38,12 +39,12 @@ def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
     assert marks(store) == []
     committed(store, trial_record, "t1", metrics={"attention.ap": 1.0, "bench_d.avg": 2.0})
     assert len(marks(store)) == 1
-    table = leaderboard.leaderboard(store)
+    table = snapshot.leaderboard(store)
     assert table.equals(whole(store))
     assert table["bench_d.avg"].to_pylist() == [2.0, None]
     write_tables(store)
-    assert leaderboard.leaderboard(store).equals(table)
-    assert leaderboard.look(store.backend)[1].table.equals(table)
+    assert snapshot.leaderboard(store).equals(table)
+    assert snapshot.look(store.backend)[1].table.equals(table)
     assert marks(store) == []
 
 
@@ -52,11 +53,11 @@ def test_a_mark_whose_record_never_came_says_nothing(store, trial_record):
     committed(store, trial_record, "t1")
     write_tables(store)
     dead = store.claim("t2")
-    leaderboard.mark(store.backend, "t2", dead.nonce)
-    assert ids(leaderboard.leaderboard(store)) == ["t1"]
+    commit_marks.mark(store.backend, "t2", dead.nonce)
+    assert ids(snapshot.leaderboard(store)) == ["t1"]
     dead.fail("killed", "Killed")
     committed(store, trial_record, "t2")
-    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2"]
+    assert ids(snapshot.leaderboard(store)) == ["t1", "t2"]
 
 
 def test_an_attempt_that_lost_leaves_no_mark(store, trial_record):
@@ -76,14 +77,14 @@ def test_a_record_deleted_by_hand_leaves_and_its_rerun_replaces_it(store, trial_
     write_tables(store)
     store.backend.delete("records/t1.json")
     write_tables(store)
-    assert ids(leaderboard.leaderboard(store)) == ["t2"]
+    assert ids(snapshot.leaderboard(store)) == ["t2"]
     assert store.list_files("tables/metrics") == []
     store.backend.delete("records/t2.json")
     attempt.fail("its process ended", "Killed")
     committed(store, trial_record, "t2", metrics={"attention.ap": 0.9})  # deleted and run again between compactions
-    assert leaderboard.leaderboard(store)["attention.ap"].to_pylist() == [0.9]
+    assert snapshot.leaderboard(store)["attention.ap"].to_pylist() == [0.9]
     write_tables(store)
-    assert leaderboard.look(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
+    assert snapshot.look(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
 
 
 def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch):
@@ -109,19 +110,19 @@ def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_rec
     committed(store, trial_record, "t1")
     write_tables(store)
     committed(store, trial_record, "t2")
-    listed, others = leaderboard.Recent.listed, ["t3", "t4"]
+    listed, others = commit_marks.Recent.listed, ["t3", "t4"]
 
     def interrupted(backend):
         recent = listed(backend)
         while others:
             committed(store, trial_record, others.pop())
             with monkeypatch.context() as patch:
-                patch.setattr(leaderboard.Recent, "listed", listed)
+                patch.setattr(commit_marks.Recent, "listed", listed)
                 write_tables(store)
         return recent
 
-    monkeypatch.setattr(leaderboard.Recent, "listed", interrupted)
-    assert ids(leaderboard.leaderboard(store)) == ["t1", "t2", "t3", "t4"]
+    monkeypatch.setattr(commit_marks.Recent, "listed", interrupted)
+    assert ids(snapshot.leaderboard(store)) == ["t1", "t2", "t3", "t4"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -146,7 +147,7 @@ def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, t
     write_tables(store)
     monkeypatch.undo()
     assert marks(store) == []
-    assert ids(leaderboard.leaderboard(store)) == ids(leaderboard.look(store.backend)[1].table) == ["t1", "t2", "t3"]
+    assert ids(snapshot.leaderboard(store)) == ids(snapshot.look(store.backend)[1].table) == ["t1", "t2", "t3"]
     assert pa.parquet.read_table(pa.BufferReader(store.read("tables/trials/trials.parquet"))).num_rows == 3
 
 
@@ -155,9 +156,9 @@ def test_a_snapshot_that_cannot_be_read_is_only_a_cache(store, trial_record):
     write_tables(store)
     for content in (b"no parquet", to_parquet(as_table([]))):  # the second: rows of another version
         store.backend.replace(store.list_files("recent/snapshots")[-1], content)
-        assert ids(leaderboard.leaderboard(store)) == ["t1"]
+        assert ids(snapshot.leaderboard(store)) == ["t1"]
         write_tables(store)
-        assert leaderboard.look(store.backend)[1].table.num_rows == 1
+        assert snapshot.look(store.backend)[1].table.num_rows == 1
 
 
 def test_deleted_tables_are_written_again(store, trial_record):
@@ -186,7 +187,7 @@ def test_rows_added_to_a_table_are_those_of_all_records(trial_record):
     assert expected["c"].to_pylist() == [None, "x", "3", None, "4"]
     for cut in range(len(records) + 1):
         table = joined(as_table(records[cut:]), records[:cut])
-        assert leaderboard.to_bytes(table.combine_chunks()) == leaderboard.to_bytes(expected)
+        assert snapshot.to_bytes(table.combine_chunks()) == snapshot.to_bytes(expected)
 
 
 PAGE = 10  # S3's is 1,000; the server honours what is asked
@@ -201,12 +202,12 @@ def test_requests_of_a_leaderboard_on_s3(s3_store_uri, trial_record, monkeypatch
         committed(store, trial_record, f"t{number}")
     write_tables(store)
     with store.backend.counted() as sent:
-        assert leaderboard.leaderboard(store).num_rows == 3
+        assert snapshot.leaderboard(store).num_rows == 3
     assert sent == {"ListObjectsV2": 1, "GetObject": 1}
     for number in range(PAGE):
-        leaderboard.mark(store.backend, f"killed{number}", "nonce")
+        commit_marks.mark(store.backend, f"killed{number}", "nonce")
     for number in range(2):
         committed(store, trial_record, f"new{number}")
     with store.backend.counted() as sent:
-        assert leaderboard.leaderboard(store).num_rows == 5
+        assert snapshot.leaderboard(store).num_rows == 5
     assert sent == {"ListObjectsV2": 2, "GetObject": 1 + PAGE + 2}

@@ -9,7 +9,7 @@ import pytest
 from swim.data.types import Clip, Rle, Turn
 from swimlab import clips
 from swimlab.clips import PipelineError, PreparedData, StoredClips, load_index
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 SIZES = (3, 1, 5)
 

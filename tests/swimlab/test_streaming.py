@@ -16,7 +16,7 @@ from swimlab import Arm, cli, pipeline, streaming
 from swimlab.clips import StoredClips, load_prepared
 from swimlab.pipeline import PipelineError, prepare
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.streaming import StreamedClips
 
 OBJECT_STORE_BYTES = 80 * 2**20

@@ -23,13 +23,13 @@ import ray
 import nano
 from swim.recipe import Recipe
 from swimlab import Arm, cli, cluster, run_times, steps
-from swimlab import records as rows
 from swimlab.ablation import Ablation
-from swimlab.liveness import Owner
 from swimlab.plan import make_plan
-from swimlab.records import TrialRecord
 from swimlab.settings import Settings
-from swimlab.store import StoreError, SweepStore
+from swimlab.store import arrow_tables
+from swimlab.store.leases import Owner
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import StoreError, SweepStore
 from swimlab.training import train_loop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -121,7 +121,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     (whole,) = store.records().values()
     with pytest.raises(StoreError, match=r"not kept .*--keep-checkpoints bases"):
         store.download(whole.trial_id, "checkpoint/", tmp_path / "checkpoint")
-    film = rows.film_from_table(rows.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
+    film = arrow_tables.film_from_table(arrow_tables.from_parquet(store.open_file(whole.trial_id, "film.parquet")))
     assert [frame.step for frame in film[:: recipe.evaluation.overlays]] == [0, 10, 20]
     (spec,) = make_plan(one, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves[0]
     store.backend.delete(f"records/{spec.trial_id}.json")
@@ -266,8 +266,8 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
-    table = rows.from_parquet(store.open_file(trial_id, "metrics.parquet"))
-    together = {(p.step, p.name): p.value for p in rows.metrics_from_table(table)}
+    table = arrow_tables.from_parquet(store.open_file(trial_id, "metrics.parquet"))
+    together = {(p.step, p.name): p.value for p in arrow_tables.metrics_from_table(table)}
     for step in range(1, 11):
         assert together[step, "loss"] == pytest.approx(alone[step, "loss"], rel=1e-4)
     assert cluster.whole()
@@ -276,7 +276,7 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     model, tokenizer = models.build(recipe.model, store.download(trial_id, "checkpoint/", tmp_path / "checkpoint"))
     trained = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
     scores = evaluate(recipe, trained, StoredClips(store, prepared, "held_out")).scores
-    assert rows.to_parquet(rows.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
+    assert arrow_tables.to_parquet(arrow_tables.samples_table(scores)) == store.open_file(trial_id, "samples.parquet")
 
 
 def _first_gradient(config: dict[str, Any]) -> list[float] | None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from swimlab import lookup, tracking
-from swimlab.leaderboard import leaderboard
-from swimlab.records import from_parquet, metrics_from_table
-from swimlab.store import SweepStore
+from swimlab import tracking
+from swimlab.store import query
+from swimlab.store.arrow_tables import from_parquet, metrics_from_table
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import SweepStore
 from swimlab.tracking import Run
 
 
 @pytest.fixture(scope="module")
 def chosen(trained_store: SweepStore) -> list[Run]:
-    rows = lookup.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
+    rows = query.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
     return list(tracking.runs(trained_store, rows))
 
 

@@ -32,7 +32,7 @@ from swimlab.search import journal
 from swimlab.search.course import Course
 from swimlab.settings import Settings
 from swimlab.stats.verdicts import Verdict
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import Table, summarise
 
 LR = Float("optim.lr", 5e-4, 4e-3, log=True)

@@ -13,12 +13,12 @@ import nano
 from swimlab import Arm, announce
 from swimlab.announce import Announcement
 from swimlab.commands.watch import frame, sparkline
-from swimlab.leaderboard import leaderboard
-from swimlab.live import Latest, ProgressFile
 from swimlab.plan import make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store.live_progress import Latest, ProgressFile
+from swimlab.store.published_tables import write_tables
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import SweepStore
 from swimlab.watching import Experiment, Watcher
 
 

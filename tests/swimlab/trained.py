@@ -15,8 +15,8 @@ from swimlab.cluster import Slots
 from swimlab.identity import naming
 from swimlab.plan import Plan, make_plan
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
-from swimlab.tables import write_tables
+from swimlab.store.published_tables import write_tables
+from swimlab.store.sweep_store import SweepStore
 
 ARMS = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}), Arm("control", {"objective.mask_weight": 0}))
 SLOTS = Slots(trial={}, worker={"CPU": 1.0}, workers=0, at_a_time=1)

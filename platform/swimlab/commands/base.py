@@ -6,8 +6,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
-from swimlab.backends import StoreError
 from swimlab.base.screen import say, screen
+from swimlab.store.errors import StoreError
 
 HELP = SettingsConfigDict(
     env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True

@@ -10,12 +10,13 @@ import pyarrow as pa
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import lookup, tracking
+from swimlab import tracking
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
-from swimlab.leaderboard import leaderboard
-from swimlab.records import to_parquet
-from swimlab.rows import rows_table
+from swimlab.store import query
+from swimlab.store.arrow_tables import to_parquet
+from swimlab.store.flat_rows import rows_table
+from swimlab.store.snapshot import leaderboard
 
 FORMATS = (".csv", ".parquet", ".json")
 
@@ -32,8 +33,8 @@ class Export(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         self._check()
-        store = lookup.open_store(self.store)
-        rows = lookup.of_experiment(store, leaderboard(store).to_pylist(), self.experiment)
+        store = query.open_store(self.store)
+        rows = query.of_experiment(store, leaderboard(store).to_pylist(), self.experiment)
         if not rows:
             raise ValueError(f"{store.uri} holds no trial that is done: nothing to export")
         if self.to == "file":

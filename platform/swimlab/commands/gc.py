@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swimlab import gc, lookup
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
 from swimlab.doctor.words import count, size
-from swimlab.gc import Checkpoints, Item, Kind, Rules
+from swimlab.store import garbage_collection, query
+from swimlab.store.garbage_collection import Checkpoints, Item, Kind, Rules
 
 MOST_ITEMS = 30
 WORDS: dict[Kind, str] = {
@@ -47,9 +47,9 @@ class Gc(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
+        store = query.open_store(self.store)
         rules = Rules(checkpoints=self.checkpoints, unfinished=self.unfinished, clips=self.clips, code=self.code)
-        garbage = gc.find(store, rules, time.sleep if self.wait else None)
+        garbage = garbage_collection.find(store, rules, time.sleep if self.wait else None)
         if garbage.items:
             console.print(_kinds(garbage.items))
             console.print(_items(garbage.items))
@@ -61,7 +61,7 @@ class Gc(StoreCommand):
         elif not self.delete:
             say(console, f"{size(garbage.size_bytes)} would be freed in {store.uri}; --delete does it", "bold")
         else:
-            gone = gc.collect(store, garbage)
+            gone = garbage_collection.collect(store, garbage)
             say(console, f"{size(sum(item.size_bytes for item in gone))} freed in {store.uri}", "bold")
             if kept := len(garbage.items) - len(gone):
                 say(console, f"{count(kept)} stayed: their attempts committed meanwhile")

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swimlab import lookup
 from swimlab.base.screen import ago, say
 from swimlab.commands.base import StoreCommand
-from swimlab.leaderboard import leaderboard
-from swimlab.lookup import Condition
+from swimlab.store import query
+from swimlab.store.query import Condition
+from swimlab.store.snapshot import leaderboard
 from swimlab.wording import NO_VALUE, duration, number
 
 SHORT_ID = 8
@@ -52,20 +52,20 @@ class Ls(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
+        store = query.open_store(self.store)
         board = leaderboard(store)
         conditions = [Condition.parsed(text) for text in self.where]
         asked = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
         wanted = [("--where", c.column) for c in conditions] + [("--columns", name) for name in self.columns]
         wanted += [("--sort", self.sort)] if self.sort else []
         there = [name for name in board.column_names if board[name].null_count < len(board)]
-        lookup.check_columns(["experiment", "arm", *there], wanted)
+        query.check_columns(["experiment", "arm", *there], wanted)
         columns = self.columns or _columns(there, asked)
         needed = {"trial_id", "finished_at", *columns, *(name for _, name in wanted)}
         rows = board.select([name for name in board.column_names if name in needed]).to_pylist()
-        rows = lookup.of_experiment(store, rows, self.experiment)
+        rows = query.of_experiment(store, rows, self.experiment)
         found = [row for row in rows if all(c.holds(row.get(c.column)) for c in conditions)]
-        ordered = lookup.in_order(found, self.sort or "finished_at", ascending=self.ascending)
+        ordered = query.in_order(found, self.sort or "finished_at", ascending=self.ascending)
         same = {} if self.columns else _same(rows)
         if ordered:
             console.print(_grid(ordered[: self.limit], [name for name in columns if name not in same]))

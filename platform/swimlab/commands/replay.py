@@ -7,12 +7,12 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from swimlab import lookup
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import committed
 from swimlab.replaying import Replay, ReplayError, pairs, replay
 from swimlab.settings import DEFAULT_CACHE, CacheFolder
+from swimlab.store import query
 
 
 class ReplayTrial(StoreCommand):
@@ -28,8 +28,8 @@ class ReplayTrial(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
-        record = committed(store, lookup.resolve(store, self.trial))
+        store = query.open_store(self.store)
+        record = committed(store, query.resolve(store, self.trial))
         say(console, f"trial {record.trial_id}, {record.recipe_name}, seed {record.seed}")
         bars = Progress(
             TextColumn("replaying"),

@@ -16,18 +16,18 @@ from rich.text import Text
 
 from swim import recipes
 from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
-from swimlab import lookup
-from swimlab.attempts import COLLECTED
 from swimlab.base.screen import ago, say
 from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import value
-from swimlab.differences import flat, recipe_differences
 from swimlab.doctor.words import size
-from swimlab.leaderboard import leaderboard
-from swimlab.liveness import Owner, released
-from swimlab.records import TrialRecord
 from swimlab.stats.pairing import UNKNOWN
-from swimlab.store import SweepStore
+from swimlab.store import query
+from swimlab.store.attempts import COLLECTED
+from swimlab.store.leases import Owner, released
+from swimlab.store.records import TrialRecord
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import SweepStore
+from swimlab.store.trial_diff import flat, recipe_differences
 from swimlab.wording import NO_VALUE, duration, number
 
 MOST_DESCENDANTS = 8
@@ -44,8 +44,8 @@ class Show(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
-        trial_id = lookup.resolve(store, self.trial)
+        store = query.open_store(self.store)
+        trial_id = query.resolve(store, self.trial)
         record = store.record(trial_id)
         if self.recipe:
             if record is None:
@@ -119,7 +119,7 @@ def _state(
 def _lines(
     store: SweepStore, trial_id: str, record: TrialRecord | None, attempts: list[dict[str, Any]]
 ) -> Iterable[tuple[str, str | Group]]:
-    shown = lookup.shown_in(store).get(trial_id, [])
+    shown = query.shown_in(store).get(trial_id, [])
     yield "shown by", "; ".join(f"{s.experiment} on {s.recipe} as {s.arm}, seed {s.seed}" for s in shown) or NO_VALUE
     if record is None:
         last = attempts[-1]["state"] if attempts else "unknown"

@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from swimlab import lookup
 from swimlab.commands.base import StoreCommand
-from swimlab.store import DEAD_AFTER_S
+from swimlab.store import query
+from swimlab.store.sweep_store import DEAD_AFTER_S
 from swimlab.text import VERDICT_STYLE
 from swimlab.watching import Experiment, Standing, Watcher
 from swimlab.wording import NO_VALUE, duration, number
@@ -34,7 +34,7 @@ class Watch(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
+        store = query.open_store(self.store)
         watcher = Watcher(store)
         if self.once:
             console.print(frame(watcher.look(self.experiment), store.uri))

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swimlab import lookup
-from swimlab.backends import StoreError
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
-from swimlab.differences import Comparison, Difference, compare
-from swimlab.records import TrialRecord
 from swimlab.stats.pairing import UNKNOWN
-from swimlab.store import SweepStore
+from swimlab.store import query
+from swimlab.store.errors import StoreError
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
+from swimlab.store.trial_diff import Comparison, Difference, compare
 from swimlab.wording import NO_VALUE, number
 
 MOST_MODULES = 12
@@ -38,10 +38,10 @@ class Why(StoreCommand):
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
-        store = lookup.open_store(self.store)
-        left, right = (committed(store, lookup.resolve(store, name)) for name in (self.a, self.b))
+        store = query.open_store(self.store)
+        left, right = (committed(store, query.resolve(store, name)) for name in (self.a, self.b))
         found = compare(store, left, right)
-        shown = lookup.shown_in(store)
+        shown = query.shown_in(store)
         grid = _grid(found, [shown.get(r.trial_id, []) for r in (left, right)])
         console.print(grid)
         if self.diff:
@@ -60,7 +60,7 @@ def committed(store: SweepStore, trial_id: str) -> TrialRecord:
     return record
 
 
-def _grid(found: Comparison, shown: Sequence[Sequence[lookup.Shown]]) -> Table:
+def _grid(found: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     grid.add_column("", style="dim", no_wrap=True)
     grid.add_column("", overflow="fold")

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
-from swimlab.backends import StoreError
 from swimlab.base.screen import say, screen
 from swimlab.doctor.rows import Exam
 from swimlab.settings import DEFAULT_CACHE, CacheFolder
+from swimlab.store.errors import StoreError
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_=@+-]+")
 MAX_NAME_CHARS = 60
@@ -103,7 +103,7 @@ def examine(chosen: Doctor, console: Console) -> int:
     from swimlab import cluster
     from swimlab.doctor import findings, report, run, text
     from swimlab.progress import SweepProgress
-    from swimlab.store import SweepStore
+    from swimlab.store.sweep_store import SweepStore
 
     exam, recipe = chosen.exam()
     if exam.videos and "://" not in exam.videos and not Path(exam.videos).is_dir():

@@ -14,7 +14,7 @@ from swimlab.doctor.findings import Findings
 from swimlab.doctor.rows import STATES
 from swimlab.doctor.tally import shown
 from swimlab.plots import PALETTE, STYLE
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 PANELS = {
     "objects a row": "objects a row",

@@ -26,7 +26,7 @@ from swim.recipe import FramePolicy
 from swimlab.doctor.rows import BROKEN_SCHEMA, CLAIM_SCHEMA, Exam, Found, check_part, stopped
 from swimlab.doctor.tally import Pick, Tally
 from swimlab.doctor.videos import Claims, Trial, check_videos, try_row
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""

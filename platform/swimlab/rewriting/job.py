@@ -32,7 +32,7 @@ from swimlab.endpoint import EndpointError
 from swimlab.rewriting.files import RowFile
 from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
 from swimlab.spending import Ledger
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]
 EXAMPLES, _EXAMPLES_OF_A_PART = 12, 3

@@ -17,9 +17,9 @@ from scipy import stats
 from swim.data.nl_refer import known
 from swim.data.rows import read_rows
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
-from swimlab.records import Provenance
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.records import Provenance
+from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENT = "build_nl_refer"
 SCHEMA_VERSION = 1

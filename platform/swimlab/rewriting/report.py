@@ -13,7 +13,7 @@ from swimlab.cost_report import Grid
 from swimlab.rewriting.record import EXPERIMENT, Built, first_rejects, wilson
 from swimlab.rewriting.rewriters import Estimate
 from swimlab.spending import Prices
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 from swimlab.wording import duration
 
 TITLE = "NL-Refer from VideoRefer"

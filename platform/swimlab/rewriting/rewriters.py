@@ -18,7 +18,7 @@ from swim.recipe import Frozen
 from swimlab.answers import Answer, Answers
 from swimlab.endpoint import Endpoint, EndpointConfig, RequestError
 from swimlab.spending import Budget
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 # Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.
 EXPECTED_TOKENS, EXPECTED_TOKENS_EACH = 15, 30

@@ -19,7 +19,7 @@ from swimlab.search import report, runner
 from swimlab.search.course import Course
 from swimlab.search.space import Search
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 SMOKE_POINTS = 3
 

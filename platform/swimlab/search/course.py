@@ -19,11 +19,11 @@ from optuna.trial import TrialState
 from swim.recipe import Recipe
 from swimlab.identity import naming
 from swimlab.plan import TrialSpec
-from swimlab.records import TrialRecord
 from swimlab.search import rungs
 from swimlab.search.rungs import Gate, PrunedRecord, Trace
 from swimlab.search.space import Search, Value
-from swimlab.store import SweepStore
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
-from swimlab.rows import trial_row
 from swimlab.search import journal
 from swimlab.search.course import Answer, Point
 from swimlab.stats.intervals import Interval, interval
 from swimlab.stats.pairing import Origin, comparable
+from swimlab.store.flat_rows import trial_row
 
 if TYPE_CHECKING:
     from swimlab.search.runner import Found

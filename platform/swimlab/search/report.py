@@ -14,11 +14,11 @@ from rich.text import Text
 from swimlab import wording
 from swimlab.digest import PageDigest
 from swimlab.index import OTHER_DIGEST, write_index
-from swimlab.records import TrialRecord
-from swimlab.rows import trial_row
 from swimlab.search import findings, journal, plots
 from swimlab.search.runner import Found
 from swimlab.stats.pairing import Origin, mixed_of, mixture
+from swimlab.store.flat_rows import trial_row
+from swimlab.store.records import TrialRecord
 from swimlab.summary import replication
 from swimlab.text import md, md_grid
 

@@ -20,11 +20,11 @@ from optuna.trial import TrialState
 from pydantic import FiniteFloat, ValidationError
 
 from swim.recipe import Frozen
-from swimlab.backends import StoreError
-from swimlab.names import checked_trial_id
 from swimlab.once import EndedWithoutRecord
-from swimlab.records import SCHEMA_VERSION, Cost, Provenance
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.paths import checked_trial_id
+from swimlab.store.records import SCHEMA_VERSION, Cost, Provenance
+from swimlab.store.sweep_store import SweepStore
 
 
 class Rung(Frozen):

@@ -14,16 +14,17 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
-from swimlab import announce, provenance
+from swimlab import announce
 from swimlab.identity import naming
 from swimlab.plan import TrialSpec
-from swimlab.records import TrialRecord
 from swimlab.search import journal
 from swimlab.search.course import Answer, Course, Point, name_trial
 from swimlab.search.space import Search
 from swimlab.settings import Settings
-from swimlab.store import SweepStore
-from swimlab.tables import ARMS_SCHEMA, write_tables
+from swimlab.store import provenance
+from swimlab.store.published_tables import ARMS_SCHEMA, write_tables
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)

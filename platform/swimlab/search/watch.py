@@ -15,7 +15,7 @@ from swim.evaluate import evaluate
 from swim.train import Moment
 from swimlab.plan import TrialSpec
 from swimlab.search.rungs import Gate, Judge, Rung, known_rungs, put_rung, value_of
-from swimlab.store import SweepStore
+from swimlab.store.sweep_store import SweepStore
 
 
 class PrunedAt(Exception):  # noqa: N818  # no error: the trial ends early and well

@@ -40,7 +40,7 @@ class Origin:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Origin:
-        """Out of a trial's flat row (`swimlab.rows.trial_row`)."""
+        """Out of a trial's flat row (`swimlab.store.flat_rows.trial_row`)."""
 
         def fields(prefix: str) -> dict[str, Any]:
             return {k: v for k, v in row.items() if k.startswith(prefix) and v is not None}

@@ -11,10 +11,11 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swimlab.leaderboard import compact, look, to_bytes
-from swimlab.names import checked_path
-from swimlab.records import TrialRecord, from_parquet, to_parquet
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import from_parquet, to_parquet
+from swimlab.store.paths import checked_path
+from swimlab.store.records import TrialRecord
+from swimlab.store.snapshot import compact, look, to_bytes
+from swimlab.store.sweep_store import SweepStore
 
 ARMS_SCHEMA = pa.schema(
     [
@@ -35,7 +36,7 @@ def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
     """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
     known of its experiment and recipe.
 
-    Only what is new is read (`swimlab.leaderboard.compact`): a trial never changes, so its metrics and samples are
+    Only what is new is read (`swimlab.store.snapshot.compact`): a trial never changes, so its metrics and samples are
     copied once. Those of trials without a record are removed. Everything is written anew where tables/ was deleted.
     """
     backend = store.backend

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swimlab.backends import StoreError
-from swimlab.records import from_parquet
-from swimlab.store import SweepStore
+from swimlab.store.arrow_tables import from_parquet
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 CONTENTS = ("records", "attempts", "tables", "clips", "protocols", "plans", "code", "reports")
 MOST_CANDIDATES = 8

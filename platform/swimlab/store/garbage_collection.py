@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swim.recipe import Frozen
-from swimlab.attempts import COLLECTED, DROPPED, dropped_note, folder_of
-from swimlab.leaderboard import Recent, leaderboard, mark_path
-from swimlab.provenance import utc_now
-from swimlab.records import TrialRecord
-from swimlab.store import Ended, SweepStore
-from swimlab.unused import unused_clips, unused_code
+from swimlab.store.attempts import COLLECTED, DROPPED, dropped_note, folder_of
+from swimlab.store.commit_marks import Recent, mark_path
+from swimlab.store.provenance import utc_now
+from swimlab.store.records import TrialRecord
+from swimlab.store.snapshot import leaderboard
+from swimlab.store.sweep_store import Ended, SweepStore
+from swimlab.store.unused import unused_clips, unused_code
 
 Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "code"]
 Checkpoints = Literal["all", "bases", "none"]

@@ -2,7 +2,7 @@
 
 import re
 
-from swimlab.backends import StoreError
+from swimlab.store.errors import StoreError
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*")
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

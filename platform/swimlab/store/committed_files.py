@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from swimlab.attempts import DROPPED, entry_of, folder_of
-from swimlab.backends import Backend, StoreError
-from swimlab.names import checked_path
-from swimlab.records import TrialRecord
+from swimlab.store.attempts import DROPPED, entry_of, folder_of
+from swimlab.store.backends.base import Backend
+from swimlab.store.errors import StoreError
+from swimlab.store.paths import checked_path
+from swimlab.store.records import TrialRecord
 
 
 def read(backend: Backend, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:

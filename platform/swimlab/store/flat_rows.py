@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from swimlab.records import Cost, TrialRecord
+from swimlab.store.records import Cost, TrialRecord
 
 # Which rows a snapshot holds. A cost that older records lack has its default in their rows, too, once they are read
 # again: hence the names of the costs.

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swim.supervision.layers import resolve
-from swimlab.backends import StoreError
 from swimlab.identity.source_hash import source_hash
-from swimlab.records import TrialRecord
-from swimlab.rows import trial_row
 from swimlab.stats.pairing import Origin, comparable
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.flat_rows import trial_row
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
 
 # A trial's name and the place of a user's files decide no number (see swimlab.identity.canonical).
 _NAMES = ("name",)

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from swim.recipe import Recipe
-from swimlab.backends import StoreError
 from swimlab.identity import naming
-from swimlab.store import SweepStore
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
 
 
 def unused_code(store: SweepStore) -> dict[str, int]:

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from swimlab.backends import Backend, StoreError
-from swimlab.live import ProgressFile
-from swimlab.liveness import Heartbeat
-from swimlab.names import checked_path
-from swimlab.records import FileEntry
+from swimlab.store.backends.base import Backend
+from swimlab.store.errors import StoreError
+from swimlab.store.leases import Heartbeat
+from swimlab.store.live_progress import ProgressFile
+from swimlab.store.paths import checked_path
+from swimlab.store.records import FileEntry
 
 HEARTBEAT_INTERVAL_S = 5.0
 COLLECTED = "collected.json"  # its files may be gone: it must not commit any more

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from swimlab.backends import StoreError
+from swimlab.store.errors import StoreError
 
 _PAGE = 1000  # keys that S3 lists, or deletes, in one request
 _CONNECTIONS = 32

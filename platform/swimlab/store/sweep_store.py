@@ -2,7 +2,7 @@
 
     records/<trial_id>.json        create-only; writing it IS the commit
     attempts/<trial_id>/<n>/…      claim, heartbeat, files; write-once, invisible until a record names them
-    recent/…                       a cache: all records as one table, and which are newer (`swimlab.leaderboard`)
+    recent/…                       a cache: all records as one table, and which are newer (`swimlab.store.snapshot`)
     tables/…                       a cache for readers without our code, rebuilt from records
 
 One rule for every backend: create-only, no compare-and-swap. Where a create-only write is refused we read back, since
@@ -17,12 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
-from swimlab import committed, leaderboard
-from swimlab.attempts import COLLECTED, Attempt, folder_of, put_dir_once
-from swimlab.backends import StoreError, backend_for
-from swimlab.liveness import Observer, Owner, released
-from swimlab.names import checked_path, checked_trial_id
-from swimlab.records import FileEntry, TrialRecord, read_record
+from swimlab.store import commit_marks, committed_files
+from swimlab.store.attempts import COLLECTED, Attempt, folder_of, put_dir_once
+from swimlab.store.backends.registry import backend_for
+from swimlab.store.errors import StoreError
+from swimlab.store.leases import Observer, Owner, released
+from swimlab.store.paths import checked_path, checked_trial_id
+from swimlab.store.records import FileEntry, TrialRecord, read_record
 
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
@@ -125,7 +126,7 @@ class SweepStore:
 
     def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
         """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
-        not describe this attempt and the files it put, and when `swimlab.gc` has taken the attempt for dead."""
+        not describe this attempt and the files it put, and when garbage collection has taken the attempt for dead."""
         stated = (record.trial_id, record.attempt, record.nonce)
         if stated != (attempt.trial_id, attempt.number, attempt.nonce):
             raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
@@ -133,7 +134,7 @@ class SweepStore:
             raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
         if self.backend.exists(f"{attempt.folder}/{COLLECTED}"):
             raise StoreError(f"{attempt.folder} was silent for so long that its files were collected; run it again")
-        mark = leaderboard.mark(self.backend, attempt.trial_id, attempt.nonce)
+        mark = commit_marks.mark(self.backend, attempt.trial_id, attempt.nonce)
         if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
             return True
         winner = self.record(attempt.trial_id)
@@ -164,12 +165,12 @@ class SweepStore:
 
     def files_of(self, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
         """trial_id → a file that all these records name, read together. Raises StoreError like `open_file`."""
-        return committed.read(self.backend, records, name)
+        return committed_files.read(self.backend, records, name)
 
     def download(self, trial_id: str, prefix: str, dest: Path) -> Path:
         """Committed files under `prefix` (e.g. "checkpoint/") into `dest`, without the prefix; returns `dest`. Raises
         StoreError like `open_file`, and for a checkpoint that was not kept."""
-        committed.download(self.backend, self._committed(trial_id), prefix, dest)
+        committed_files.download(self.backend, self._committed(trial_id), prefix, dest)
         return dest
 
     def put_create_only(self, path: str, data: bytes) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from swim.recipe import Frozen
-from swimlab.live import Latest
+from swimlab.store.live_progress import Latest
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Heartbeat:
         self._thread.start()
 
     def tell(self, values: Mapping[str, Any]) -> None:
-        """A report of the trial, for the next beat (see `swimlab.live`)."""
+        """A report of the trial, for the next beat (see `swimlab.store.live_progress`)."""
         self._latest.tell(values)
 
     def stop(self, *, released: bool) -> None:

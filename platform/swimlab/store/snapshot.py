@@ -18,34 +18,23 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swimlab.backends import Backend, StoreError
-from swimlab.names import checked_path
-from swimlab.records import TrialRecord
-from swimlab.rows import ROWS_VERSION, as_table, joined
+from swimlab.store.backends.base import Backend
+from swimlab.store.errors import StoreError
+from swimlab.store.flat_rows import ROWS_VERSION, as_table, joined
+from swimlab.store.records import TrialRecord
 
 if TYPE_CHECKING:
-    from swimlab.store import SweepStore
+    from swimlab.store.sweep_store import SweepStore
+from swimlab.store.commit_marks import Recent, mark_path
 
-_VERSION = {b"swimlab.rows": ROWS_VERSION.encode()}
+_VERSION = {b"swimlab.store.flat_rows": ROWS_VERSION.encode()}
 _TRIES = 5
 
 Prepare = Callable[[Mapping[str, TrialRecord], set[str]], None]
 
 
-def mark(backend: Backend, trial_id: str, nonce: str) -> str:
-    """Announce a record that is about to be committed; the mark's path."""
-    path = checked_path(mark_path(trial_id, nonce))
-    backend.create(path, b"")
-    return path
-
-
-def mark_path(trial_id: str, nonce: str) -> str:
-    """Where the mark of an attempt lies."""
-    return f"recent/commits/{trial_id}.{nonce}"
-
-
 def leaderboard(store: SweepStore) -> pa.Table:
-    """One row a committed trial, sorted by trial_id, with the columns of tables/trials (`swimlab.rows.trial_row`).
+    """One row a committed trial, sorted by trial_id, with the columns of tables/trials (`flat_rows.trial_row`).
 
     On S3: one listing per 1,000 commits since the last compaction, one read of the snapshot, one read of each record
     that it lacks. A record that was deleted by hand leaves with the next compaction. Raises StoreError for a record
@@ -74,22 +63,6 @@ class Rows:
     def updated(self, records: Iterable[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
         """The table with these records' rows instead of those they replace, and without the trials that are `gone`."""
         return joined(self.table, list(records), gone)
-
-
-@dataclass(frozen=True)
-class Recent:
-    """One listing of recent/: (trial_id, nonce) of each mark, and the numbers of the snapshots."""
-
-    marks: tuple[tuple[str, str], ...]
-    snapshots: tuple[int, ...]
-
-    @classmethod
-    def listed(cls, backend: Backend) -> Recent:
-        """Raises StoreError when the store cannot be listed."""
-        names = [path.split("/")[1:] for path in backend.files("recent")]
-        marks = [name.partition(".") for folder, name in names if folder == "commits"]
-        numbers = [int(name.removesuffix(".parquet")) for folder, name in names if folder == "snapshots"]
-        return cls(tuple((trial_id, nonce) for trial_id, _, nonce in marks), tuple(sorted(numbers)))
 
 
 def look(backend: Backend) -> tuple[Recent, Rows | None]:

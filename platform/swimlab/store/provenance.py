@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from uuid import uuid4
 
 import swim
-from swimlab.records import Provenance
+from swimlab.store.records import Provenance
 
 PACKAGES = ("torch", "transformers", "ray", "numpy", "swimlab")
 
@@ -77,3 +78,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def new_run_id() -> str:
+    """Sorts by time; two runs never share one."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"

@@ -1,0 +1,1 @@
+"""Where a store's objects lie: local disk or object storage."""

@@ -1,0 +1,21 @@
+"""Which backend an address names."""
+
+from urllib.parse import urlsplit
+
+from swimlab.store.backends.base import Backend
+from swimlab.store.backends.local import LocalBackend
+from swimlab.store.errors import StoreError
+
+
+def backend_for(uri: str) -> Backend:
+    """Local folder (a path or file://) or s3://bucket/prefix. Raises StoreError for any other scheme."""
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        from swimlab.store.backends.s3 import S3Backend  # which imports this module
+
+        return S3Backend(uri)
+    if parts.scheme in ("", "file"):
+        return LocalBackend(parts.path if parts.scheme else uri)
+    raise StoreError(
+        f"{uri}: no create-only write is known for {parts.scheme}://; use a local folder or s3://bucket/prefix"
+    )
