@@ -23,11 +23,11 @@ from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab import cli
 from swimlab.base.screen import say, screen
 from swimlab.cost_report import Grid
-from swimlab.endpoint import EndpointConfig, EndpointError, key_for
+from swimlab.llm.budget import Prices
+from swimlab.llm.client import EndpointConfig, EndpointError, key_for
 from swimlab.rewriting import record as records
 from swimlab.rewriting import report as reports
 from swimlab.rewriting.rewriters import Estimate, Rewriting, StoppedError, load_tokenizer
-from swimlab.spending import Prices
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.provenance import new_run_id

@@ -10,10 +10,10 @@ import pytest
 from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from pydantic import ValidationError
 
-from swimlab import endpoint as module
-from swimlab.answers import Answers, Usage, canonical
-from swimlab.endpoint import Endpoint, EndpointConfig, EndpointError, RequestError, key_for
-from swimlab.spending import Ledger, Prices
+from swimlab.llm import client as module
+from swimlab.llm.answer_cache import Answers, Usage, canonical
+from swimlab.llm.budget import Ledger, Prices
+from swimlab.llm.client import Endpoint, EndpointConfig, EndpointError, RequestError, key_for
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
@@ -272,7 +272,7 @@ def test_a_damaged_answer_is_named_and_not_paid_again(serve: Any, tmp_path: Path
 
 
 def test_the_first_answer_counts(tmp_path: Path) -> None:
-    from swimlab.answers import Answer
+    from swimlab.llm.answer_cache import Answer
 
     answers, request = Answers(SweepStore(str(tmp_path))), {"model": "m"}
     assert answers.keep(request, Answer(text="first")).text == "first"

@@ -11,7 +11,7 @@ from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from swim.data import shapes_world
 from swim.data.types import DataError
 from swim.recipe import ShapesWorld
-from swimlab.endpoint import EndpointConfig
+from swimlab.llm.client import EndpointConfig
 from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Reject, Rewriter, Rewriting, load_tokenizer
 from swimlab.store.sweep_store import SweepStore
 

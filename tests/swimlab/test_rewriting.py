@@ -14,10 +14,10 @@ from llm_server import Model, Reply, oracle
 from swim.data.nl_refer import known
 from swim.data.rows import read_rows
 from swimlab.cluster import PlanError
-from swimlab.endpoint import EndpointConfig
+from swimlab.llm.budget import Prices
+from swimlab.llm.client import EndpointConfig
 from swimlab.rewriting import job as rewriting
 from swimlab.rewriting.rewriters import Rewriter, Rewriting, StoppedError
-from swimlab.spending import Prices
 from swimlab.store.sweep_store import SweepStore
 
 KEY = "sk-never-to-be-seen-anywhere"

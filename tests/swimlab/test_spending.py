@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from swimlab.answers import Usage
-from swimlab.spending import Ledger, Pace, Prices
+from swimlab.llm.answer_cache import Usage
+from swimlab.llm.budget import Ledger, Pace, Prices
 
 
 def test_prices_are_of_a_million_tokens() -> None:

@@ -28,10 +28,10 @@ from swim.data.rows import Part, read_part, split
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.cluster import PlanError
-from swimlab.endpoint import EndpointError
+from swimlab.llm.budget import Ledger
+from swimlab.llm.client import EndpointError
 from swimlab.rewriting.files import RowFile
 from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
-from swimlab.spending import Ledger
 from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]

@@ -15,9 +15,9 @@ from swim.data.nl_refer.checks import LEAST_SHARE, Checks, Rewritten, check_vide
 from swim.data.nl_refer.tasks import Kind, Task, read_task
 from swim.data.types import DataError
 from swim.recipe import Frozen
-from swimlab.answers import Answer, Answers
-from swimlab.endpoint import Endpoint, EndpointConfig, RequestError
-from swimlab.spending import Budget
+from swimlab.llm.answer_cache import Answer, Answers
+from swimlab.llm.budget import Budget
+from swimlab.llm.client import Endpoint, EndpointConfig, RequestError
 from swimlab.store.sweep_store import SweepStore
 
 # Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.

@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import Field
 
 from swim.recipe import Frozen
-from swimlab.answers import Usage
+from swimlab.llm.answer_cache import Usage
 
 
 class Prices(Frozen):

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from swim.recipe import Frozen
-from swimlab.answers import Answer, Answers, Usage, canonical
-from swimlab.spending import Budget, Ledger, Pace, Prices
+from swimlab.llm.answer_cache import Answer, Answers, Usage, canonical
+from swimlab.llm.budget import Budget, Ledger, Pace, Prices
 from swimlab.store.provenance import utc_now
 
 KEY_VARIABLE = "OPENAI_API_KEY"

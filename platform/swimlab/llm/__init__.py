@@ -1,0 +1,1 @@
+"""Chat completions: cached by content, within a budget and a rate."""
