@@ -1,6 +1,6 @@
 """The control the paper left out: same data, steps and seeds, with and without the mask loss."""
 
-from swimlab import Ablation, Arm, Better, Metric, Paper
+from swimlab import Ablation, Arm, Better, Metric, Paper, main
 
 CONTROL = Ablation(
     name="control",
@@ -30,4 +30,4 @@ CONTROL = Ablation(
 )
 
 if __name__ == "__main__":
-    CONTROL.main()
+    main(CONTROL)

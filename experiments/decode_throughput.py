@@ -18,9 +18,9 @@ from rich.console import Console
 from swimlab import cli, cost_plot, cost_report, measuring
 from swimlab.clips import StoredClips
 from swimlab.cost_report import MIB, Column
+from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
-from swimlab.settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 

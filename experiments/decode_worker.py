@@ -94,8 +94,8 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
 
     from swim.recipe import ShapesWorld, TinyModel
     from swimlab import Ablation, Arm, Metric, runner
-    from swimlab.plan import make_plan
-    from swimlab.settings import Settings
+    from swimlab.experiment.plan import make_plan
+    from swimlab.experiment.run_settings import Settings
 
     shape = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1)
     recipe = tiny(1).override({"model": shape, "data": ShapesWorld(clips=48, held_out=16), "optim.batch": 4})

@@ -1,6 +1,6 @@
 """The analysis behind the paper: do attributes attend sharply and nouns diffusely, before SWIM and after?"""
 
-from swimlab import Ablation, Above, Arm, Better, Metric, Paper
+from swimlab import Ablation, Above, Arm, Better, Metric, Paper, main
 
 READ = {"evaluation.attributes": True}
 
@@ -35,4 +35,4 @@ NOUN_VS_ATTRIBUTE = Ablation(
 )
 
 if __name__ == "__main__":
-    NOUN_VS_ATTRIBUTE.main()
+    main(NOUN_VS_ATTRIBUTE)

@@ -8,8 +8,10 @@ from sweep_layers import TABLE_3
 from sweep_loss import TABLE_5
 from sweep_loss_weight import LOSS_WEIGHT
 
+from swimlab import main
+
 # Longest first, so that the machine is busy to the end.
 TABLES = (TABLE_3, CONTROL, TABLE_4, INTERACTION, TABLE_5, LOSS_WEIGHT, FIGURE_4, NOUN_VS_ATTRIBUTE)
 
 if __name__ == "__main__":
-    TABLES[0].main(*TABLES[1:])
+    main(*TABLES)

@@ -2,7 +2,7 @@
 
 from optuna.pruners import MedianPruner
 
-from swimlab import Choice, Float, Metric, Pruning, Search
+from swimlab import Choice, Float, Metric, Pruning, Search, main
 
 JOINT = Search(
     name="joint",
@@ -32,4 +32,4 @@ JOINT = Search(
 )
 
 if __name__ == "__main__":
-    JOINT.main()
+    main(JOINT)

@@ -1,7 +1,7 @@
 """Fig. 4: does more supervised data keep helping?  (SWIM, section 4.4)"""
 
 from swim import recipes
-from swimlab import Ablation, Arm, Metric, Paper, Trend
+from swimlab import Ablation, Arm, Metric, Paper, Trend, main
 
 # Training samples in thousands → Bench-D average. One epoch each, as in the paper: steps grow with the data, and the
 # smaller sets are subsets of the larger ones.
@@ -34,4 +34,4 @@ FIGURE_4 = Ablation(
 )
 
 if __name__ == "__main__":
-    FIGURE_4.main()
+    main(FIGURE_4)

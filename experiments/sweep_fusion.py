@@ -1,6 +1,6 @@
 """Table 4: how should the attention maps of the supervised layers be fused?  (SWIM, section 4.4)"""
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, main
 
 TABLE_4 = Ablation(
     name="fusion",
@@ -55,4 +55,4 @@ INTERACTION = Ablation(
 )
 
 if __name__ == "__main__":
-    TABLE_4.main(INTERACTION)
+    main(TABLE_4, INTERACTION)

@@ -1,6 +1,6 @@
 """Table 3: which layers' attention should be supervised?  (SWIM, section 4.4)"""
 
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, main
 
 # The paper's layers of 28, from 0, and its Bench-D average. By their place in the depth they fit any model; on a
 # shallow one some rows become one recipe, and then share their trials.
@@ -56,4 +56,4 @@ TABLE_3 = Ablation(
 )
 
 if __name__ == "__main__":
-    TABLE_3.main()
+    main(TABLE_3)

@@ -1,6 +1,6 @@
 """Table 5: which loss should compare the attention map with the mask?  (SWIM, section 4.4)"""
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, main
 
 TABLE_5 = Ablation(
     name="loss",
@@ -31,4 +31,4 @@ TABLE_5 = Ablation(
 )
 
 if __name__ == "__main__":
-    TABLE_5.main()
+    main(TABLE_5)

@@ -1,6 +1,6 @@
 """The weight of the mask loss, which the paper does not state: how much is enough, and when does it cost answers?"""
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper
+from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper, main
 
 WEIGHTS = {"control": 0.0, "0.1": 0.1, "0.3": 0.3, "1": 1.0, "3": 3.0, "10": 10.0}
 
@@ -31,4 +31,4 @@ LOSS_WEIGHT = Ablation(
 )
 
 if __name__ == "__main__":
-    LOSS_WEIGHT.main()
+    main(LOSS_WEIGHT)

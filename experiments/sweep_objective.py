@@ -1,7 +1,7 @@
 """Every choice between the paper and its released code, one at a time: which of them decides what the noun looks at?"""
 
 from swim.supervision.presets import PRESETS
-from swimlab import Ablation, Arm, Better, Metric, Paper
+from swimlab import Ablation, Arm, Better, Metric, Paper, main
 
 STEPS = {"optim.steps": 100}
 
@@ -56,4 +56,4 @@ OPTIONS = Ablation(
 )
 
 if __name__ == "__main__":
-    OPTIONS.main()
+    main(OPTIONS)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from swim import recipes
 from swimlab import Ablation, Arm, Metric, cli
-from swimlab.settings import Settings
+from swimlab.experiment.run_settings import Settings
 
 TRAIN = Ablation(
     name="train",

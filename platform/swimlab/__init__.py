@@ -3,10 +3,14 @@
 The public names are those of an experiment file; importing them starts neither Ray nor torch.
 """
 
-from swimlab.ablation import Ablation, Arm, Axis, Metric, Paper
-from swimlab.claims import Above, Better, NotWorse, Trend
-from swimlab.search import Choice, Float, Int, Pruning, Search
-from swimlab.tuning import Tuned
+from collections.abc import Sequence
+
+from swimlab.experiment import entry
+from swimlab.experiment.ablation import Ablation, Paper
+from swimlab.experiment.arms import Arm, Axis, Metric
+from swimlab.experiment.claims import Above, Better, NotWorse, Trend
+from swimlab.experiment.search import Choice, Float, Int, Pruning, Search
+from swimlab.experiment.tuning import Tuned
 
 __all__ = [
     "Ablation",
@@ -24,4 +28,38 @@ __all__ = [
     "Search",
     "Trend",
     "Tuned",
+    "main",
 ]
+
+
+def main(*tables: Ablation | Search, argv: Sequence[str] | None = None) -> None:
+    """The command line of an experiment file: run (default) | plan | smoke | report; `--help` lists its flags.
+
+    Args:
+        tables: the ablations of the file, run in one session in which trials that several share are run once; or one
+            search.
+        argv: the flags, instead of the process's.
+
+    Raises:
+        SystemExit: always. 0 when all is done, 1 when a trial failed or the machine, the store or the data cannot do
+            what is asked, 2 for a mistake in the flags, 130 on Ctrl-C.
+        TypeError: without a table, and for a search beside anything else.
+
+    Example:
+        `if __name__ == "__main__": main(TABLE_4, INTERACTION)`
+    """
+    # When called and not before: an experiment file is also imported by what runs nothing, and by Ray's workers.
+    from swimlab import cli
+    from swimlab.search import cli as search_cli
+
+    if not tables:
+        raise TypeError("main() is given the tables that the file declares: main(TABLE_4)")
+    searches = [table for table in tables if isinstance(table, Search)]
+    if searches and len(tables) > 1:
+        raise TypeError("a search is run alone: give it a file of its own")
+    for search in searches:
+        search_cli.main(search, argv)
+    cli.main([table for table in tables if isinstance(table, Ablation)], argv)
+
+
+entry.install(main)

@@ -9,15 +9,17 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import code_check, command_line, plan_view, smoke, tuning
-from swimlab import plan as plans
-from swimlab.ablation import Ablation, Results
+from swimlab import command_line, plan_view, tuning
 from swimlab.base.screen import say, screen
 from swimlab.clips import PipelineError
-from swimlab.code_check import CodeError
 from swimlab.command_line import Flags
+from swimlab.experiment import code_check, smoke
+from swimlab.experiment import plan as plans
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.code_check import CodeError
+from swimlab.experiment.results import Results
+from swimlab.experiment.run_settings import Settings
 from swimlab.identity.naming import Identifier, IdentityError
-from swimlab.settings import Settings
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 

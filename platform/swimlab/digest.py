@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
-from swimlab.ablation import Results
 from swimlab.evidence import Ledger
+from swimlab.experiment.results import Results
 from swimlab.table import Table
 
 SCHEMA_VERSION = 1

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from swim.evaluation.types import Overlay
-from swimlab.ablation import Ablation, ArmResult, Results
-from swimlab.claims import Trend
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.claims import Trend
+from swimlab.experiment.results import ArmResult, Results
 from swimlab.film import Film, film
 from swimlab.pictures import Strip, strips
 from swimlab.plots import Curve

@@ -16,11 +16,11 @@ from swim.recipe import DataConfig, ShapesWorld
 from swimlab import cluster, pipeline, sweep
 from swimlab.base.screen import say
 from swimlab.cluster import Slots
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
-from swimlab.plan import TrialSpec
 from swimlab.progress import SweepProgress
 from swimlab.run_times import Wave
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 NAMED_ARMS = 8

@@ -13,16 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from swim.recipe import Recipe
-from swimlab import plan as plans
-from swimlab import protocol
 from swimlab.clips import load_prepared
-from swimlab.first_estimate import first_estimate, reach
-from swimlab.forecast import FIRST, Estimate, Totals, estimate, totals
-from swimlab.moved import Move, Moves
-from swimlab.plan import TrialSpec
-from swimlab.protocol import Standing
-from swimlab.sensitivity import Sensitivity, sensitivity
-from swimlab.settings import Settings
+from swimlab.experiment import plan as plans
+from swimlab.experiment import protocol
+from swimlab.experiment.cost_forecast import FIRST, Estimate, Totals, estimate, totals
+from swimlab.experiment.detectable_effects import Sensitivity, sensitivity
+from swimlab.experiment.first_estimate import first_estimate, reach
+from swimlab.experiment.invalidation import Move, Moves
+from swimlab.experiment.protocol import Standing
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 from swimlab.wording import duration, number

@@ -9,10 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from swimlab import evidence, exhibits, index, latex, text, wording
-from swimlab.ablation import Results
 from swimlab.axis import Axis, axis
 from swimlab.digest import digest
 from swimlab.evidence import Ledger
+from swimlab.experiment.results import Results
 from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import UNKNOWN

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import announce, clips, protocol, run_times, tuning
-from swimlab.ablation import ArmResult, Results
-from swimlab.plan import Plan, TrialSpec, missing
+from swimlab import clips, run_times, tuning
+from swimlab.experiment import protocol, run_manifest
+from swimlab.experiment.plan import Plan, missing
+from swimlab.experiment.results import ArmResult, Results
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.run_times import RunTimes, Wave
-from swimlab.settings import Settings
 from swimlab.store import provenance
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
@@ -57,7 +59,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
 def _declare(plans: Sequence[Plan], store: SweepStore, todo: set[str]) -> None:
     for plan in plans:
         protocol.declare(plan, store)
-        announce.announce(plan, store, todo)
+        run_manifest.announce(plan, store, todo)
 
 
 def _run(

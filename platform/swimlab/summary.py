@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 
 from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
-from swimlab import tuning
-from swimlab.ablation import Ablation, ArmResult, Metric, Results
-from swimlab.claims import Above, Claim, NotWorse
-from swimlab.plan import same_trials
+from swimlab.experiment import tuning
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.arms import Metric
+from swimlab.experiment.claims import Above, Claim, NotWorse, nothing_left
+from swimlab.experiment.plan import same_trials
+from swimlab.experiment.results import ArmResult, Results
 from swimlab.stats import intervals, pairing, verdicts
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
@@ -201,14 +203,6 @@ def _claims(
             ablation.paper.claims, weights, above, paired, verdicts.judge(evidence, mixed=mixed), strict=True
         )
     )
-
-
-def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:
-    """Does a contrast cancel once arms with the same trials (`shared`: arm → the first of them) count as one?"""
-    left: dict[str, float] = {}
-    for arm, weight in weights.items():
-        left[shared[arm]] = left.get(shared[arm], 0.0) + weight
-    return all(abs(weight) < 1e-12 for weight in left.values())
 
 
 def _oriented(weights: dict[str, float], metric: Metric) -> dict[str, float]:

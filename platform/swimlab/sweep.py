@@ -18,9 +18,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from swimlab.cluster import Slots
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.lost_trials import LostTrials
 from swimlab.once import HeldElsewhere
-from swimlab.plan import TrialSpec
 from swimlab.progress import HELD, SweepProgress
 from swimlab.run_times import Wave
 from swimlab.search.course import Course

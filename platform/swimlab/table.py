@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swimlab import wording
-from swimlab.protocol import Standing
+from swimlab.experiment.protocol import Standing
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
 from swimlab.stats.verdicts import Outcome

@@ -30,10 +30,10 @@ from swim.train import Host, Moment, train
 from swimlab import steps
 from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.numerics import numerics_class, of_all_ranks
 from swimlab.once import HeldElsewhere, run_once
-from swimlab.plan import TrialSpec
 from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
 from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.start_weights import start_weights

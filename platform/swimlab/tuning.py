@@ -6,14 +6,10 @@ use. The points are ordinary trials of the store: what is tuned, and how far, is
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from swimlab.search.space import Axis, Choice, Search
+from swimlab.experiment.search import Search
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -21,107 +17,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from swim.recipe import Recipe
-    from swimlab.ablation import Ablation, Arm, Metric
-    from swimlab.plan import Plan
-    from swimlab.settings import Settings
+    from swimlab.experiment.ablation import Ablation
+    from swimlab.experiment.plan import Plan
+    from swimlab.experiment.run_settings import Settings
     from swimlab.store.sweep_store import SweepStore
-
-# An arm that chose its own data or its own ruler could not be compared with the others.
-_SHARED = ("data", "evaluation")
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """Every arm tries `budget` points of `space`, trained with `seed`, which also seeds the sampler (TPE, nothing
-    pruned). The best by the ablation's primary metric becomes part of that arm, for all seeds of the table.
-
-    Raises ValueError here and in `check`, which Ablation calls at import.
-    """
-
-    space: Sequence[Axis]
-    budget: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "space", tuple(self.space))
-        if self.budget < 2:
-            raise ValueError(f"Tuned(budget={self.budget}): with less than two points nothing is chosen")
-        if shared := [axis.path for axis in self.space if axis.path.split(".")[0] in _SHARED]:
-            raise ValueError(f"Tuned may not choose {', '.join(shared)}: arms share the data and the evaluation")
-
-    def check(self, name: str, primary: Metric, recipe: str, arms: Sequence[tuple[Arm, Recipe]]) -> None:
-        """`arms`: each with its own recipe. Raises ValueError for an arm that sets a tuned path itself, or that a value
-        does not fit."""
-        for arm, own in arms:
-            for path, axis in product(arm.changes, self.space):
-                if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
-                    raise ValueError(
-                        f"ablation {name!r}, arm {arm.name!r} sets {path!r}, and {axis.path!r} is tuned: an arm's own "
-                        "value and a chosen one cannot both hold; leave one out"
-                    )
-            search = self.search(name, primary, recipe, arm.name)
-            for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
-                search.resolve(own, {path: probe})
-
-    def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:
-        """The search of one arm; its study is named after both. `recipe` is the ablation's default."""
-        name = re.sub(r"[^a-z0-9_-]+", "-", arm.lower()).strip("-")
-        if name != arm:  # "Mean" and "mean" are two arms
-            name = f"{name}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}".strip("-")
-        return Search(
-            name=f"{ablation}-tuning-{name}",
-            space=self.space,
-            objectives=(primary,),
-            budget=self.budget,
-            question=f"which values does arm {arm!r} of {ablation} get?",
-            recipe=recipe,
-            seed=self.seed,
-            pruning=None,
-        )
-
-    @property
-    def declared(self) -> dict[str, Any]:
-        """For the protocol."""
-        space = {
-            axis.path: {"kind": type(axis).__name__}
-            | {one.name: getattr(axis, one.name) for one in fields(axis) if one.name != "path"}
-            for axis in self.space
-        }
-        return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE"}
-
-    @property
-    def text(self) -> str:
-        """`6 points an arm of optim.lr 0.0005…0.004 (log), on seed 100`."""
-        axes = [
-            f"{a.path} " + (", ".join(a.values) if isinstance(a, Choice) else f"{a.low:g}…{a.high:g}{' (log)' * a.log}")
-            for a in self.space
-        ]
-        return f"{self.budget} points an arm of {'; '.join(axes)}, on seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class ArmTuning:
-    """How far an arm's tuning is. `answered` of `budget` points ended, `failed` of them without a result; `choice`:
-    path → value of the best, None while points are open and where none has a result. `trial_ids`: the points so far."""
-
-    arm: str
-    budget: int
-    answered: int
-    failed: int
-    choice: Mapping[str, Any] | None
-    trial_ids: tuple[str, ...]
-    data_fingerprint: str
-
-    @property
-    def text(self) -> str:
-        """`optim.lr = 0.00123, the best of 6 points` or why there is no choice."""
-        failed = f" ({self.failed} failed)" if self.failed else ""
-        if self.choice is not None:
-            values = [f"{p} = {f'{v:.4g}' if isinstance(v, float) else v}" for p, v in self.choice.items()]
-            return f"{', '.join(values)}, the best of {self.budget} points{failed}"
-        if self.answered < self.budget:
-            return f"{self.answered} of {self.budget} points answered{failed}: not planned yet"
-        return f"all {self.budget} points failed: cannot be planned"
+from swimlab.experiment.tuning import ArmTuning
 
 
 def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
@@ -156,8 +56,8 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
     """
     if not any(plan.ablation.tuned for plan in plans):
         return list(plans)
-    from swimlab import protocol
-    from swimlab.plan import make_plan
+    from swimlab.experiment import protocol
+    from swimlab.experiment.plan import make_plan
     from swimlab.search import journal, runner
     from swimlab.search.course import Course
 
@@ -198,14 +98,3 @@ def _searches(ablation: Ablation, recipe: Recipe) -> list[tuple[str, Search, Rec
         )
         for arm in ablation.arms
     ]
-
-
-def caveat(tuned: Tuned | None, tuning: Sequence[ArmTuning], metric: str) -> str:
-    """How each arm was tuned, in a sentence of the table's caveat; "" where nothing is tuned."""
-    if tuned is None or not tuning:
-        return ""
-    arms = "; ".join(f"{one.arm}: {one.text}" for one in tuning)
-    return (
-        f" Every arm is tuned alone with the same budget, {tuned.text} (not in this table), by {metric} on "
-        f"the held-out clips that are scored here: {arms}."
-    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from swimlab.announce import AnnouncedTrial, Announcement, announcements, judged
+from swimlab.experiment.run_manifest import AnnouncedTrial, Announcement, announcements, judged
 from swimlab.store.attempts import COLLECTED
 from swimlab.store.commit_marks import Recent
 from swimlab.store.flat_rows import trial_row

@@ -12,7 +12,7 @@ import pytest
 from swim import recipes
 from swim.supervision.layers import resolve
 from swimlab import Ablation, cli
-from swimlab.settings import Settings
+from swimlab.experiment.run_settings import Settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES = [

@@ -12,8 +12,8 @@ from readme_lab import Lab, lab
 from readme_table import NANO, SWEEP, TABLE
 
 from swim.recipe import Recipe
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]

@@ -8,7 +8,8 @@ import numpy as np
 
 from swim import recipes
 from swim.evaluation.types import FilmFrame, MetricPoint, Overlay
-from swimlab.ablation import Ablation, ArmResult, Results
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.results import ArmResult, Results
 from swimlab.store.arrow_tables import film_table, metrics_table, overlays_table, to_parquet
 from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.sweep_store import SweepStore

@@ -6,7 +6,7 @@ import pytest
 
 from swim import recipes
 from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper, Trend
-from swimlab.claims import contrast
+from swimlab.experiment.claims import contrast
 
 AP = Metric("bench_d.avg", standin={"tiny": "attention.ap", "tiny-hard-twins": "answer.accuracy"}, primary=True)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import nano
-from swimlab import code_check
 from swimlab.base import remembered
-from swimlab.code_check import CodeError
+from swimlab.experiment import code_check
+from swimlab.experiment.code_check import CodeError
 from swimlab.identity import source_closure
 from swimlab.identity.source_closure import SourceFile, Sources
 

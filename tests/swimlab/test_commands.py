@@ -14,7 +14,7 @@ from store_kit import committed
 
 from swimlab import __main__
 from swimlab.base.screen import screen
-from swimlab.settings import Settings
+from swimlab.experiment.run_settings import Settings
 from swimlab.store import query
 from swimlab.store.query import Condition
 from swimlab.store.snapshot import leaderboard

@@ -7,9 +7,9 @@ import pytest
 
 from swim import recipes
 from swim.recipe import HubModel, Lora
-from swimlab import first_estimate, machine_probe
-from swimlab.first_estimate import shape_of, work
-from swimlab.forecast import FIRST
+from swimlab.experiment import first_estimate, machine_probe
+from swimlab.experiment.cost_forecast import FIRST
+from swimlab.experiment.first_estimate import shape_of, work
 
 
 def test_the_work_of_the_tiny_recipe_counts_what_its_model_does() -> None:

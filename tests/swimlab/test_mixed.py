@@ -12,8 +12,8 @@ import trained
 
 import nano
 from swimlab import report, runner
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import summarise
 

@@ -19,9 +19,9 @@ from swim.data.video import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import Arm, decoding, pipeline
 from swimlab.decoding import Done, Job
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.pipeline import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)

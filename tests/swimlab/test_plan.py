@@ -8,11 +8,12 @@ from rich.console import Console
 
 import nano
 import swim
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view, protocol, text
-from swimlab.forecast import LIKE, ROUGH, SAME, estimate, totals
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view, text
+from swimlab.experiment import protocol
+from swimlab.experiment.cost_forecast import LIKE, ROUGH, SAME, estimate, totals
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
 from swimlab.stats.power import detectable_in_sds
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.records import Cost, FileEntry

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 import nano
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, protocol, runner, text
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, runner, text
+from swimlab.experiment import protocol
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import summarise

@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search, index
+from swimlab.experiment.run_settings import Settings
 from swimlab.search import findings, journal, report, runner
 from swimlab.search.course import Answer, Course, Point
 from swimlab.search.rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
-from swimlab.settings import Settings
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 

@@ -19,11 +19,11 @@ from swim.data.types import Clip
 from swim.recipe import Recipe, ShapesWorld
 from swim.train import Host, Moment, train
 from swimlab import Choice, Float, Metric, Pruning, Search, cluster
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import name_trial
 from swimlab.search import cli
-from swimlab.search.course import name_trial
 from swimlab.search.rungs import Gate, Trace, known_rungs
 from swimlab.search.watch import PrunedAt, RungWatch
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
 from swimlab.watching import Watcher
 

@@ -10,7 +10,7 @@ import pytest
 
 import nano
 from swimlab import __main__, command_line
-from swimlab.settings import Settings
+from swimlab.experiment.run_settings import Settings
 
 # Seconds of import each; a help or a plan needs none of them.
 HEAVY = ("torch", "ray", "transformers", "optuna", "pandas", "matplotlib", "scipy.stats", "scipy.optimize", "av")

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from swim import recipes
-from swimlab import Ablation, Arm, Better, Metric, Paper, smoke
+from swimlab import Ablation, Arm, Better, Metric, Paper
+from swimlab.experiment import smoke
 from synthetic_results import committed
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -9,9 +9,9 @@ from store_kit import committed, record_of
 
 import nano
 from swim import recipes
+from swimlab.experiment.plan import make_plan, missing
+from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
-from swimlab.plan import make_plan, missing
-from swimlab.settings import Settings
 from swimlab.store import commit_marks, garbage_collection
 from swimlab.store.garbage_collection import Rules
 from swimlab.store.leases import Owner

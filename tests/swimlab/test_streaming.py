@@ -14,8 +14,8 @@ from swim.data import shapes_world
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import Arm, cli, pipeline, streaming
 from swimlab.clips import StoredClips, load_prepared
+from swimlab.experiment.run_settings import Settings
 from swimlab.pipeline import PipelineError, prepare
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
 from swimlab.streaming import StreamedClips
 

@@ -23,9 +23,9 @@ import ray
 import nano
 from swim.recipe import Recipe
 from swimlab import Arm, cli, cluster, run_times, steps
-from swimlab.ablation import Ablation
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.store import arrow_tables
 from swimlab.store.leases import Owner
 from swimlab.store.records import TrialRecord

@@ -22,15 +22,15 @@ from swimlab import (
     cli,
     cluster,
     plan_view,
-    protocol,
     report,
     runner,
     tuning,
 )
-from swimlab.plan import Plan, make_plan
+from swimlab.experiment import protocol
+from swimlab.experiment.plan import Plan, make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.search import journal
 from swimlab.search.course import Course
-from swimlab.settings import Settings
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import Table, summarise

@@ -10,11 +10,12 @@ from rich.console import Console
 from store_kit import committed
 
 import nano
-from swimlab import Arm, announce
-from swimlab.announce import Announcement
+from swimlab import Arm
 from swimlab.commands.watch import frame, sparkline
-from swimlab.plan import make_plan
-from swimlab.settings import Settings
+from swimlab.experiment import run_manifest
+from swimlab.experiment.plan import make_plan
+from swimlab.experiment.run_manifest import Announcement
+from swimlab.experiment.run_settings import Settings
 from swimlab.store.live_progress import Latest, ProgressFile
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
@@ -25,8 +26,8 @@ from swimlab.watching import Experiment, Watcher
 def announced_in(store: SweepStore, tmp_path: Path) -> Announcement:
     arms = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}))
     plan = make_plan(nano.ablation(arms=arms), nano.recipe(), Settings(store=store.uri, cache=tmp_path / "cache"))
-    announce.announce(plan, store, plan.trial_ids)
-    (found,) = announce.announcements(store)
+    run_manifest.announce(plan, store, plan.trial_ids)
+    (found,) = run_manifest.announcements(store)
     return found
 
 
@@ -87,9 +88,9 @@ def test_a_worker_groups_progress_is_seen_beside_its_beat(store, announced) -> N
 
 
 def test_verdicts_so_far(store, announced, trial_record) -> None:
-    from swimlab.claims import Better
+    from swimlab.experiment.claims import Better
 
-    claim = announce.AnnouncedClaim(
+    claim = run_manifest.AnnouncedClaim(
         text=Better("swim", "pool").text, weights={"swim": 1.0, "pool": -1.0}, margin=0.0, non_inferiority=False
     )
     for trial in announced.trials:
@@ -97,25 +98,27 @@ def test_verdicts_so_far(store, announced, trial_record) -> None:
             value = 0.9 + 0.001 * trial.seed if trial.arm == "swim" else 0.5
             committed(store, trial_record, trial.trial_id, metrics={"attention.ap": value})
     rows = {row["trial_id"]: row for row in leaderboard(store).to_pylist()}
-    ((_, label, mean, half),) = announce.judged(announced.model_copy(update={"claims": (claim,)}), rows)
+    ((_, label, mean, half),) = run_manifest.judged(announced.model_copy(update={"claims": (claim,)}), rows)
     assert label == "REPRODUCED"
     assert mean == pytest.approx(0.4005)
     assert half is not None
     shown = next(trial.trial_id for trial in announced.trials if trial.shown and trial.arm == "swim")
     rows[shown]["start_weights"] = "others"
-    assert [seen[1] for seen in announce.judged(announced.model_copy(update={"claims": (claim,)}), rows)] == ["MIXED"]
+    assert [seen[1] for seen in run_manifest.judged(announced.model_copy(update={"claims": (claim,)}), rows)] == [
+        "MIXED"
+    ]
 
 
 def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:
     done, pruned, running, waiting = (f"{i:020x}" for i in range(4))
     trials = tuple(
-        announce.AnnouncedTrial(trial_id=t, arm=f"point {i}", seed=0, steps=8, shown=True)
+        run_manifest.AnnouncedTrial(trial_id=t, arm=f"point {i}", seed=0, steps=8, shown=True)
         for i, t in enumerate((done, pruned, running, waiting))
     )
     one = Announcement(
         experiment="joint", recipe="nano", announced_at="2026-01-01", metric="m", claims=(), trials=trials, unproposed=3
     )
-    announce.write(one, store)
+    run_manifest.write(one, store)
     committed(store, trial_record, done)
     for trial_id in (pruned, running):  # what an earlier search pruned may run again
         store.put_create_only(f"pruned/{trial_id}/2.json", b"{}")
@@ -127,9 +130,9 @@ def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:
     assert seen.open
     assert seen.left_s is None
     ended = one.model_copy(update={"trials": trials[:2]})
-    announce.write(ended, store)
+    run_manifest.write(ended, store)
     assert Watcher(store).look()[0].open
-    announce.write(ended.model_copy(update={"unproposed": 0}), store)
+    run_manifest.write(ended.model_copy(update={"unproposed": 0}), store)
     assert not Watcher(store).look()[0].open
 
 

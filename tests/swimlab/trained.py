@@ -10,11 +10,12 @@ import pytest
 import nano
 from swim.data import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import Arm, announce, decoding, pipeline, runner, training
+from swimlab import Arm, decoding, pipeline, runner, training
 from swimlab.cluster import Slots
+from swimlab.experiment import run_manifest
+from swimlab.experiment.plan import Plan, make_plan
+from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
-from swimlab.plan import Plan, make_plan
-from swimlab.settings import Settings
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
@@ -50,7 +51,7 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     """Three arms on a base of their own, one seed, as `runner.execute` leaves them."""
     settings = Settings(store=store.uri, cache=cache)
     plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
-    announce.announce(plan, store, plan.trial_ids)
+    run_manifest.announce(plan, store, plan.trial_ids)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "drawn", drawn)
         patch.setattr(pipeline, "_decoded", lambda jobs, store, _: (decoding.run(job, store) for job in jobs))

@@ -13,7 +13,7 @@ from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
 from swimlab.base.screen import say, screen
 from swimlab.doctor.rows import Exam
-from swimlab.settings import DEFAULT_CACHE, CacheFolder
+from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store.errors import StoreError
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_=@+-]+")

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import cli, code_check, smoke
+from swimlab import cli
 from swimlab.base.screen import say
+from swimlab.experiment import code_check, smoke
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.search import Search
 from swimlab.identity.source_closure import Sources
 from swimlab.search import report, runner
 from swimlab.search.course import Course
-from swimlab.search.space import Search
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 SMOKE_POINTS = 3

@@ -17,11 +17,10 @@ import optuna
 from optuna.trial import TrialState
 
 from swim.recipe import Recipe
-from swimlab.identity import naming
-from swimlab.plan import TrialSpec
+from swimlab.experiment.search import Search, Value
+from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.search import rungs
 from swimlab.search.rungs import Gate, PrunedRecord, Trace
-from swimlab.search.space import Search, Value
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -57,21 +56,6 @@ class Answer:
     def trace(self) -> Trace:
         first = self.values[0] if self.values else None
         return Trace(state=self.state.name, value=first, rungs=self.rungs)
-
-
-def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
-    """A recipe as a named trial. Raises IdentityError."""
-    found = naming.Identifier(cache).identify(recipe)
-    return TrialSpec(
-        trial_id=found.trial_id,
-        arm=label,
-        seed=recipe.seed,
-        recipe=recipe,
-        init_trial_id=found.init.trial_id if found.init else None,
-        code_fingerprint=found.code_fingerprint,
-        data_fingerprint=found.data_fingerprint,
-        clips_fingerprint=found.clips_fingerprint,
-    )
 
 
 class Course:

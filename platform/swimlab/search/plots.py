@@ -12,9 +12,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
+from swimlab.experiment.search import Choice
 from swimlab.plots import PALETTE, STYLE
 from swimlab.search.findings import Importance
-from swimlab.search.space import Choice
 
 if TYPE_CHECKING:
     from swimlab.search.runner import Found

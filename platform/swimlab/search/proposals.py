@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from swimlab.plan import TrialSpec
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.search.course import Course, Point
 
 

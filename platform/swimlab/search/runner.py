@@ -14,13 +14,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
-from swimlab import announce
+from swimlab.experiment import run_manifest
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.search import Search
+from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.identity import naming
-from swimlab.plan import TrialSpec
 from swimlab.search import journal
-from swimlab.search.course import Answer, Course, Point, name_trial
-from swimlab.search.space import Search
-from swimlab.settings import Settings
+from swimlab.search.course import Answer, Course, Point
 from swimlab.store import provenance
 from swimlab.store.published_tables import ARMS_SCHEMA, write_tables
 from swimlab.store.records import TrialRecord
@@ -215,13 +215,13 @@ class _Announcer:
         if self._said == len(points) and not confirming:
             return
         self._said = len(points)
-        trials: dict[str, announce.AnnouncedTrial] = {}
+        trials: dict[str, run_manifest.AnnouncedTrial] = {}
         for spec in (*self._bases, *(point.spec for point in points if point.spec), *confirming):
             about = {"arm": spec.arm, "seed": spec.seed, "steps": spec.recipe.optim.steps}
             shown = spec not in self._bases
-            trials.setdefault(spec.trial_id, announce.AnnouncedTrial(trial_id=spec.trial_id, shown=shown, **about))
-        announce.write(
-            announce.Announcement(
+            trials.setdefault(spec.trial_id, run_manifest.AnnouncedTrial(trial_id=spec.trial_id, shown=shown, **about))
+        run_manifest.write(
+            run_manifest.Announcement(
                 experiment=search.name,
                 recipe=self._course.recipe.name,
                 announced_at=provenance.utc_now(),

@@ -11,7 +11,7 @@ Content = Mapping[str, Any]
 
 def changes(before: Content, after: Content) -> tuple[str, ...]:
     """One phrase a change ("seeds 3 → 8 (added 3, 4, 5, 6, 7)"); empty when nothing differs. Both are contents of
-    `swimlab.protocol.content`; a part that only a newer version writes is named like any other."""
+    `swimlab.experiment.protocol.content`; a part that only a newer version writes is named like any other."""
     named: dict[str, Callable[[Any, Any], list[str]]] = {
         "seeds": _seeds,
         "arms": _arms,

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from swim import recipes
 from swim.evaluation.types import METRIC_FAMILIES
 from swim.recipe import DataConfig, Recipe
-from swimlab.ablation import Metric
 from swimlab.base.nearest import nearest
+from swimlab.experiment import entry
+from swimlab.experiment.arms import Metric
 
 Value = str | int | float
 _ALSO_RECORDED = ("train.", "cost.")  # numbers of a record that no evaluation measures
@@ -196,10 +197,8 @@ class Search:
         return [self.resolve(recipe, dict(chosen)).data for chosen in found]
 
     def main(self, argv: Sequence[str] | None = None) -> None:
-        """The experiment file's command line: run (default) | plan | smoke | report."""
-        from swimlab.search import cli
-
-        cli.main(self, argv)
+        """`swimlab.main(self)`, which replaces this spelling."""
+        entry.run(self, argv=argv)
 
     def _check_objectives(self) -> None:
         if not self.objectives:

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from swim.recipe import Objective, Recipe
 from swim.supervision.presets import PRESETS
-from swimlab.ablation import Ablation, Arm, Paper, Results
+from swimlab.experiment.ablation import Ablation, Paper
+from swimlab.experiment.arms import Arm
+from swimlab.experiment.results import Results
 
 RECIPE = "tiny-smoke"
 SEEDS = (0,)

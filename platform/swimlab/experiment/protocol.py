@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from swim.recipe import Frozen
-from swimlab.amendments import changes
-from swimlab.claims import Above, Better, Claim, NotWorse
+from swimlab.experiment.claims import Above, Better, Claim, NotWorse
+from swimlab.experiment.plan import Plan
+from swimlab.experiment.protocol_changes import changes
 from swimlab.identity.naming import canonical, canonical_json
-from swimlab.plan import Plan
 from swimlab.stats import intervals
 from swimlab.store.arrow_tables import from_parquet
 from swimlab.store.errors import StoreError

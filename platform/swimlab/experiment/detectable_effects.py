@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swimlab.ablation import Ablation
+from swimlab.experiment.ablation import Ablation
+from swimlab.experiment.claims import nothing_left
 from swimlab.stats import intervals, power
-from swimlab.summary import nothing_left
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ anything runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,67 +15,13 @@ from pydantic import ValidationError
 
 from swim import recipes
 from swim.recipe import Recipe
-from swim.supervision.presets import PRESETS
-from swimlab.claims import Claim, Trend, contrast
+from swimlab.experiment import entry
+from swimlab.experiment.claims import Claim, Trend, contrast
 
 if TYPE_CHECKING:
-    from swimlab.protocol import Standing
-    from swimlab.store.records import TrialRecord
-    from swimlab.store.sweep_store import SweepStore
-    from swimlab.tuning import ArmTuning, Tuned
+    from swimlab.experiment.tuning import Tuned
 from swimlab.base.nearest import nearest
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A name and what it changes: dotted recipe path → value; `preset` (swim.supervision.presets) is applied first."""
-
-    name: str
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    preset: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise ValueError("an arm needs a name")
-        if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"arm {self.name!r}: no preset {self.preset!r}{nearest(self.preset, PRESETS)}")
-        if taken := {"seed", "name"} & set(self.overrides):
-            raise ValueError(f"arm {self.name!r} may not override {sorted(taken)}: seeds belong to the ablation")
-        object.__setattr__(self, "overrides", dict(self.overrides))
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """Preset and overrides as one mapping, the overrides winning."""
-        return {**(PRESETS[self.preset] if self.preset else {}), **self.overrides}
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Sugar for one-field arms: `[*Axis("objective.fusion", {"mean": "mean", "pool": "max"})]`."""
-
-    path: str
-    values: Mapping[str, Any]
-
-    def __iter__(self) -> Iterator[Arm]:
-        return (Arm(label, {self.path: value}) for label, value in self.values.items())
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of the records. `standin` maps a recipe, or a family of recipes, to what is measured there instead.
-
-    A family is the part of a recipe's name before a dash: "tiny" covers "tiny-hard-look". The longest match wins.
-    """
-
-    name: str
-    standin: Mapping[str, str] = field(default_factory=dict)
-    primary: bool = False
-    higher_is_better: bool = True
-
-    def measured(self, recipe_name: str) -> str:
-        """The record's metric read under this recipe: the stand-in where one is declared, else `name`."""
-        families = [key for key in self.standin if recipe_name == key or recipe_name.startswith(f"{key}-")]
-        return self.standin[max(families, key=len)] if families else self.name
+from swimlab.experiment.arms import Arm, Metric
 
 
 @dataclass(frozen=True)
@@ -178,11 +124,8 @@ class Ablation:
             raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
 
     def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
-        """The experiment file's command line: run (default) | plan | smoke | report. `pages` are further tables, run in
-        the same session; trials that several share are run once."""
-        from swimlab import cli
-
-        cli.main((self, *pages), argv)
+        """`swimlab.main(self, *pages)`, which replaces this spelling."""
+        entry.run(self, *pages, argv=argv)
 
     def _check_arms(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -224,31 +167,3 @@ class Ablation:
         if len(set(values.values())) != len(values):
             raise ValueError(f"Trend({claim.axis!r}): several arms share a value {values}; name them with arms=(…)")
         return sorted(values, key=values.__getitem__)
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One planned trial and what became of it: a record, a failure, or neither (not run yet)."""
-
-    arm: str
-    seed: int
-    trial_id: str
-    record: TrialRecord | None
-    failure: str | None
-
-
-@dataclass(frozen=True)
-class Results:
-    """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
-    field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
-    nobody looked; `tuning`: of each arm, where the ablation is tuned."""
-
-    ablation: Ablation
-    recipe: Recipe
-    trials: tuple[ArmResult, ...]
-    store: SweepStore
-    quarantine: dict[str, int]
-    wall_s: float
-    quarantined: tuple[Mapping[str, Any], ...] = ()
-    protocol: Standing | None = None
-    tuning: tuple[ArmTuning, ...] = ()

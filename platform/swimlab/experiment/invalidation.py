@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from swim.recipe import Recipe
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.identity.source_closure import IdentityError, archived_hashes
-from swimlab.plan import TrialSpec
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 

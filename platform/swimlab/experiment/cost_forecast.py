@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swimlab.plan import TrialSpec
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.records import TrialRecord
 
 # What an estimate rests on, best first.
 SAME, LIKE, ROUGH = "same recipe", "same model, data and batch", "same model, scaled by steps × batch"
 
-# Without any record: see `swimlab.first_estimate`.
+# Without any record: see `swimlab.experiment.first_estimate`.
 FIRST = "first estimate"
 
 # These do not move the time of a step: which clips, not how large they are.

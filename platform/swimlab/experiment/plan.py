@@ -6,27 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swim.evaluation.types import METRIC_FAMILIES
-from swim.recipe import Frozen, Recipe, ShapesWorld
-from swimlab.ablation import Ablation, PlannedTrial
+from swim.recipe import Recipe, ShapesWorld
+from swimlab.experiment.ablation import Ablation, PlannedTrial
+from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.experiment.tuning import ArmTuning
 from swimlab.identity.naming import Identifier
-from swimlab.settings import Settings
 from swimlab.store.sweep_store import SweepStore
-from swimlab.tuning import ArmTuning
-
-
-class TrialSpec(Frozen):
-    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the
-    trained weights are hashed and not stored."""
-
-    trial_id: str
-    arm: str
-    seed: int
-    recipe: Recipe
-    init_trial_id: str | None
-    code_fingerprint: str
-    data_fingerprint: str
-    clips_fingerprint: str
-    keep_checkpoint: bool = True
 
 
 @dataclass(frozen=True)

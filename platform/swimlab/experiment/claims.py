@@ -4,7 +4,7 @@ Every claim becomes weights over arms; positive means "as claimed". One seed's c
 values, the paper's gap is the same sum over the paper's rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -106,3 +106,11 @@ def contrast(claim: Claim, trend_arms: Sequence[str] = ()) -> dict[str, float]:
     sign, centre = (1.0 if claim.rising else -1.0), (len(trend_arms) - 1) / 2
     spread = sum((step - centre) ** 2 for step in range(len(trend_arms)))
     return {arm: sign * (step - centre) / spread * 2 * centre for step, arm in enumerate(trend_arms)}
+
+
+def nothing_left(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:
+    """Does a contrast cancel once arms with the same trials (`shared`: arm → the first of them) count as one?"""
+    left: dict[str, float] = {}
+    for arm, weight in weights.items():
+        left[shared[arm]] = left.get(shared[arm], 0.0) + weight
+    return all(abs(weight) < 1e-12 for weight in left.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from swim.recipe import Frozen
-from swimlab.claims import Above, NotWorse
+from swimlab.experiment.claims import Above, NotWorse
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
@@ -20,7 +20,7 @@ from swimlab.store.provenance import utc_now
 from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
-    from swimlab.plan import Plan
+    from swimlab.experiment.plan import Plan
 
 FOLDER = "plans"
 

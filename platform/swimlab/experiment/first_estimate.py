@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
-from swimlab import machine_probe
-from swimlab.forecast import FIRST, Estimate
+from swimlab.experiment import machine_probe
+from swimlab.experiment.cost_forecast import FIRST, Estimate
 
 EFFICIENCY = 0.5
 LAYER_S = 0.0

@@ -1,0 +1,1 @@
+"""What an experiment file declares, its plan, its protocol and what it will take."""

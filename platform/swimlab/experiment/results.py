@@ -1,0 +1,44 @@
+"""What an ablation has after a run: a record, a failure or neither of every planned trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from swim.recipe import Recipe
+
+if TYPE_CHECKING:
+    from swimlab.experiment.protocol import Standing
+    from swimlab.experiment.tuning import ArmTuning
+    from swimlab.store.records import TrialRecord
+    from swimlab.store.sweep_store import SweepStore
+from swimlab.experiment.ablation import Ablation
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One planned trial and what became of it: a record, a failure, or neither (not run yet)."""
+
+    arm: str
+    seed: int
+    trial_id: str
+    record: TrialRecord | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
+    field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
+    nobody looked; `tuning`: of each arm, where the ablation is tuned."""
+
+    ablation: Ablation
+    recipe: Recipe
+    trials: tuple[ArmResult, ...]
+    store: SweepStore
+    quarantine: dict[str, int]
+    wall_s: float
+    quarantined: tuple[Mapping[str, Any], ...] = ()
+    protocol: Standing | None = None
+    tuning: tuple[ArmTuning, ...] = ()

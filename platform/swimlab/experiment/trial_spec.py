@@ -1,0 +1,38 @@
+"""A trial with its name resolved: what a worker is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swim.recipe import Frozen, Recipe
+from swimlab.identity import naming
+
+
+class TrialSpec(Frozen):
+    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the
+    trained weights are hashed and not stored."""
+
+    trial_id: str
+    arm: str
+    seed: int
+    recipe: Recipe
+    init_trial_id: str | None
+    code_fingerprint: str
+    data_fingerprint: str
+    clips_fingerprint: str
+    keep_checkpoint: bool = True
+
+
+def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
+    """A recipe as a named trial. Raises IdentityError."""
+    found = naming.Identifier(cache).identify(recipe)
+    return TrialSpec(
+        trial_id=found.trial_id,
+        arm=label,
+        seed=recipe.seed,
+        recipe=recipe,
+        init_trial_id=found.init.trial_id if found.init else None,
+        code_fingerprint=found.code_fingerprint,
+        data_fingerprint=found.data_fingerprint,
+        clips_fingerprint=found.clips_fingerprint,
+    )
