@@ -23,11 +23,11 @@ from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab import cli
 from swimlab.base.screen import say, screen
 from swimlab.cost_report import Grid
+from swimlab.data.rewriting import run_record as records
+from swimlab.data.rewriting.rewriter import Estimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig, EndpointError, key_for
-from swimlab.rewriting import record as records
 from swimlab.rewriting import report as reports
-from swimlab.rewriting.rewriters import Estimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.provenance import new_run_id
@@ -135,8 +135,8 @@ def minutes(chosen: BuildSettings, estimate: Estimate) -> float:
 def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) -> tuple[records.Built, Path]:
     """Rewrite a file; what is known about it afterwards, and where the rejects lie."""
     from swimlab import cluster  # Ray, and only now
+    from swimlab.data.rewriting import job as rewriting
     from swimlab.progress import SweepProgress
-    from swimlab.rewriting import job as rewriting
 
     began_s, started = time.monotonic(), provenance.utc_now()
     at_a_time = chosen.concurrency if chosen.rewriter == "endpoint" else None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from swim import recipes
 from swim.data.frames import choose_frames, smart_resize
 from swim.recipe import FramePolicy, NLReferFiles, Recipe, ShapesWorld
-from swimlab.clips import PreparedData, load_prepared
+from swimlab.data.prepared_clips import PreparedData, load_prepared
 from swimlab.identity import naming
 from swimlab.store.sweep_store import SweepStore
 
@@ -126,7 +126,7 @@ def prepared(
     if (found := load_prepared(store, name, stored=stored)) is None:
         if start is None:
             raise RuntimeError(f"{where} lacks the clips {name}: worker --scheme setup makes them")
-        from swimlab.pipeline import prepare
+        from swimlab.data.preparation import prepare
 
         for other in (where / "clips").glob("*"):
             if other.name != name:

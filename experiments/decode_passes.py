@@ -85,7 +85,7 @@ def _dataloader(data: Data, processes: int) -> Iterator[Pass]:
 
 def _ours(data: Data, processes: int) -> Iterator[Pass]:
     """What a trial gets that decodes as it goes: first with all that has to start, then again."""
-    from swimlab.streaming import StreamedClips
+    from swimlab.data.streamed_clips import StreamedClips
 
     store, prepared = data.prepared(stored=False)
     clips = StreamedClips(store, prepared, "train", data.files, cpus=processes)
@@ -101,7 +101,7 @@ def _ours(data: Data, processes: int) -> Iterator[Pass]:
 
 def _prepare(data: Data, processes: int) -> Iterator[Pass]:
     """What the first trial of a data set waits for: Ray's start, decoding, Parquet in the store."""
-    from swimlab.pipeline import prepare
+    from swimlab.data.preparation import prepare
     from swimlab.store.sweep_store import SweepStore
 
     with tempfile.TemporaryDirectory(dir=data.folder, ignore_cleanup_errors=True) as scratch:
@@ -116,7 +116,7 @@ def _prepare(data: Data, processes: int) -> Iterator[Pass]:
 
 def _cached(data: Data, processes: int) -> Iterator[Pass]:
     """What every later trial does: the stored clips, read for the first time by a fresh process."""
-    from swimlab.clips import StoredClips
+    from swimlab.data.prepared_clips import StoredClips
 
     store, prepared = data.prepared(stored=True)
 

@@ -16,8 +16,8 @@ from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
 from swimlab import cli, cost_plot, cost_report, measuring
-from swimlab.clips import StoredClips
 from swimlab.cost_report import MIB, Column
+from swimlab.data.prepared_clips import StoredClips
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task

@@ -135,16 +135,16 @@ def counting(folder: str) -> Callable[[], None]:
     def hook() -> None:
         import os
 
-        from swimlab import decoding
+        from swimlab.data import decode_part
 
-        decode_row = decoding.decode_row
+        decode_row = decode_part.decode_row
 
         def counted(raw: Any, row: int, job: Any) -> Any:
             with open(f"{folder}/{os.getpid()}", "a") as file:
                 file.write(f"{job.split} {row}\n")
             return decode_row(raw, row, job)
 
-        decoding.decode_row = counted
+        decode_part.decode_row = counted
 
     return hook
 

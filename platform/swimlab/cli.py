@@ -11,8 +11,8 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab import command_line, plan_view, tuning
 from swimlab.base.screen import say, screen
-from swimlab.clips import PipelineError
 from swimlab.command_line import Flags
+from swimlab.data.prepared_clips import PipelineError
 from swimlab.experiment import code_check, smoke
 from swimlab.experiment import plan as plans
 from swimlab.experiment.ablation import Ablation

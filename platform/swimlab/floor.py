@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import cluster, pipeline, sweep
+from swimlab import cluster, sweep
 from swimlab.base.screen import say
 from swimlab.cluster import Slots
+from swimlab.data import preparation
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
@@ -44,7 +45,7 @@ class Floor:
     def prepare(self, needed: Mapping[str, DataConfig]) -> None:
         """Clips fingerprint → data set: read, decoded and stored, unless it is. Raises PipelineError."""
         for fingerprint, data in needed.items():
-            pipeline.prepare(
+            preparation.prepare(
                 data,
                 fingerprint,
                 self.store,

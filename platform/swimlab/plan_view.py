@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swim.recipe import Recipe
-from swimlab.clips import load_prepared
+from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import plan as plans
 from swimlab.experiment import protocol
 from swimlab.experiment.cost_forecast import FIRST, Estimate, Totals, estimate, totals

@@ -23,8 +23,9 @@ from pydantic import TypeAdapter
 
 from swim.recipe import DataConfig, NLReferFiles
 from swim.supervision.layers import resolve
-from swimlab import clips, replay_child
-from swimlab.clips import PreparedData, StoredClips
+from swimlab import replay_child
+from swimlab.data import prepared_clips
+from swimlab.data.prepared_clips import PreparedData, StoredClips
 from swimlab.identity import naming
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import provenance
@@ -97,7 +98,7 @@ def replay(
             "micro_batch": micro_batch,
             "device": record.provenance.numerics.get("device", "cpu"),
             "init_dir": str(init_dir) if init_dir else None,
-            "keys": clips.load_index(store, prepared, "train")["key"].to_pylist(),
+            "keys": prepared_clips.load_index(store, prepared, "train")["key"].to_pylist(),
             "parts": [
                 {"uri": f"{store.uri}/{prepared.folder}/{part.name}", "rows": part.rows, "sha256": part.sha256}
                 for part in parts
@@ -172,7 +173,7 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     """The decoded clips, from the store; made again where they are gone and code and files are still the same."""
     data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
     fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, source)
-    if (found := clips.load_prepared(store, fingerprint)) is not None:
+    if (found := prepared_clips.load_prepared(store, fingerprint)) is not None:
         return found
     gone = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
     here = naming.data_fingerprint(data, cache)
@@ -188,10 +189,11 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     say(f"{gone}: they are made again first, with Ray")
     import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet
 
-    from swimlab import cluster, pipeline
+    from swimlab import cluster
+    from swimlab.data import preparation
 
     with cluster.session():
-        return pipeline.prepare(data, fingerprint, store, cache)
+        return preparation.prepare(data, fingerprint, store, cache)
 
 
 def _checkout(record: TrialRecord) -> str:

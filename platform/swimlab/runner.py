@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import clips, run_times, tuning
+from swimlab import run_times, tuning
+from swimlab.data import prepared_clips
 from swimlab.experiment import protocol, run_manifest
 from swimlab.experiment.plan import Plan, missing
 from swimlab.experiment.results import ArmResult, Results
@@ -138,10 +139,10 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     quarantined: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for fingerprint in sorted({spec.clips_fingerprint for wave in plan.waves for spec in wave}):
-        kinds = (clips.load_prepared(store, fingerprint, stored=stored) for stored in (True, False))
+        kinds = (prepared_clips.load_prepared(store, fingerprint, stored=stored) for stored in (True, False))
         if prepared := next((found for found in kinds if found), None):
             counts.update(prepared.quarantined)
-            quarantined += clips.load_quarantine(store, prepared).to_pylist()
+            quarantined += prepared_clips.load_quarantine(store, prepared).to_pylist()
     standing = protocol.standing(plan, store)
     return Results(
         plan.ablation,

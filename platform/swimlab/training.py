@@ -28,8 +28,9 @@ from swim.evaluation.types import FilmFrame
 from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
 from swimlab import steps
-from swimlab.clips import Split, StoredClips, load_prepared
 from swimlab.cluster import Slots
+from swimlab.data.prepared_clips import Split, StoredClips, load_prepared
+from swimlab.data.streamed_clips import StreamedClips
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.numerics import numerics_class, of_all_ranks
@@ -43,7 +44,6 @@ from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import Report, both
 from swimlab.store.records import Cost, FileEntry, TrialRecord
 from swimlab.store.sweep_store import SweepStore
-from swimlab.streaming import StreamedClips
 
 REPORT_EVERY_STEPS = 10
 FILM_FRAMES = 60

@@ -140,7 +140,7 @@ def test_the_smoke_counts_errors_and_its_report_can_be_read_again(
 def test_rules_that_miss_fail_the_smoke(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from swimlab.rewriting.record import Built, Errors
+    from swimlab.data.rewriting.run_record import Built, Errors
     from swimlab.store import provenance
 
     came = provenance.gather(numerics={"device": "cpu", "dtype": "-", "world_size": 1}, started_at="s", finished_at="f")

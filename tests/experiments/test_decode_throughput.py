@@ -21,7 +21,8 @@ from swim.data.rows import split
 from swim.data.samples import parse_row
 from swim.data.types import Clip
 from swim.data.video import decode_frames
-from swimlab import cli, decoding, measurements, measuring
+from swimlab import cli, measurements, measuring
+from swimlab.data import decode_part
 from swimlab.store.sweep_store import SweepStore
 
 # SWIMLAB_SMOKED=decord,dataloader,ours,prepare,cached,training,sweep measures all there is: a minute more.
@@ -171,7 +172,7 @@ def test_every_decoding_is_counted_where_it_happens(data: decode_data.Data, tmp_
     store, counts = SweepStore(str(tmp_path / "store")), tmp_path / "counts"
     counts.mkdir()
     (part,) = split(data.files.annotations[0], 8)
-    job = decoding.Job(
+    job = decode_part.Job(
         split="train",
         number=0,
         part=part,
@@ -182,13 +183,13 @@ def test_every_decoding_is_counted_where_it_happens(data: decode_data.Data, tmp_
         store_clips=True,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "decode_row", decoding.decode_row)  # comes back
+        patch.setattr(decode_part, "decode_row", decode_part.decode_row)  # comes back
         decode_worker.counting(str(counts))()
-        assert [row for _, row in decoding.run(job, store).usable] == [0, 1, 2]
-        decoding.run(job, store)  # finds its receipt
+        assert [row for _, row in decode_part.run(job, store).usable] == [0, 1, 2]
+        decode_part.run(job, store)  # finds its receipt
         (file,) = counts.iterdir()
         assert file.read_text().splitlines() == ["train 0", "train 1", "train 2"]
-        decoding.run(job.model_copy(update={"folder": "clips/g"}), store)
+        decode_part.run(job.model_copy(update={"folder": "clips/g"}), store)
         assert len(file.read_text().splitlines()) == 6
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from swim.recipe import NLReferFiles
+from swimlab.data.preparation import PipelineError, prepare
 from swimlab.identity.data_hash import files_content
 from swimlab.identity.naming import IdentityError
-from swimlab.pipeline import PipelineError, prepare
 from swimlab.store.sweep_store import SweepStore
 
 ROWS = [

@@ -16,13 +16,14 @@ from rich.console import Console
 from doctor_data import FRAMES, HOSTILE, LLAVA, VIDEOREFER, make_videos, nl_refer
 from swim.recipe import FramePolicy
 from swimlab import __main__, cluster
-from swimlab.doctor import cli, findings, report, words
-from swimlab.doctor import run as running
+from swimlab.data.doctor import examination as running
+from swimlab.data.doctor import findings
+from swimlab.data.doctor.row_checks import Exam
+from swimlab.data.doctor.tally import Tally
+from swimlab.data.doctor.video_checks import Trial
+from swimlab.doctor import cli, report, words
 from swimlab.doctor import text as texts
 from swimlab.doctor.cli import Doctor, examine
-from swimlab.doctor.rows import Exam
-from swimlab.doctor.tally import Tally
-from swimlab.doctor.videos import Trial
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,10 @@ from doctor_data import (
 )
 from swim.data.decoder import Decoder
 from swim.data.rows import split
-from swimlab.doctor import findings
-from swimlab.doctor.rows import CLAIM_SCHEMA, Exam, Found, check_part, group
-from swimlab.doctor.tally import Tally
-from swimlab.doctor.videos import Claims, check_videos, try_row
+from swimlab.data.doctor import findings
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Exam, Found, check_part, group
+from swimlab.data.doctor.tally import Tally
+from swimlab.data.doctor.video_checks import Claims, check_videos, try_row
 
 
 def check(tmp_path: Path, *rows: Any, **exam: Any) -> Found:
@@ -118,7 +118,7 @@ def test_a_row_that_breaks_the_reader_itself_is_one_broken_row(tmp_path: Path, m
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setattr("swimlab.doctor.rows.parse_row", broken)
+    monkeypatch.setattr("swimlab.data.doctor.row_checks.parse_row", broken)
     found = check(tmp_path, nl_refer(0), nl_refer(1))
     assert [row["reason"] for row in found.broken] == ["ZeroDivisionError: by design"] * 2
     assert "report" in found.broken[0]["hint"]
@@ -180,8 +180,8 @@ def test_every_row_is_held_against_its_video(tmp_path: Path, videos: Path) -> No
 
 
 def test_claims_come_video_by_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swimlab.doctor.videos._BUFFERED_ROWS", 7)
-    monkeypatch.setattr("swimlab.doctor.videos._CHUNK_VIDEOS", 2)
+    monkeypatch.setattr("swimlab.data.doctor.video_checks._BUFFERED_ROWS", 7)
+    monkeypatch.setattr("swimlab.data.doctor.video_checks._CHUNK_VIDEOS", 2)
     found = check(tmp_path, *(nl_refer(0, video=f"{i % 13}.mp4") for i in range(50)), videos="v")
     with Claims(tmp_path / "scratch") as claims:
         for claim in found.claims:

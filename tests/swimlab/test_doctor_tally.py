@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swimlab.doctor import tally
-from swimlab.doctor.tally import EDGES, FIRST_EXAMPLES, Example, Pick, Places, Tally, place_of, shown
+from swimlab.data.doctor import tally
+from swimlab.data.doctor.tally import EDGES, FIRST_EXAMPLES, Example, Pick, Places, Tally, place_of, shown
 
 LABELS = [f"noun{i}" for i in range(30)] + ["tab\there", "half \ud800", "right \u202e left", "x" * 200]
 

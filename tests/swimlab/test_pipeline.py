@@ -17,11 +17,12 @@ from swim.data import shapes_world
 from swim.data.samples import parse_row
 from swim.data.video import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import Arm, decoding, pipeline
-from swimlab.decoding import Done, Job
+from swimlab import Arm
+from swimlab.data import decode_part, preparation
+from swimlab.data.decode_part import Done, Job
+from swimlab.data.preparation import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
-from swimlab.pipeline import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
 from swimlab.store.sweep_store import SweepStore
 
 FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
@@ -80,14 +81,14 @@ def contents(store: SweepStore) -> dict[str, bytes]:
 def in_process(jobs: list[Job], store: Any, _: Any) -> Iterator[Done]:
     """What Ray Data does, one part after the other; the last one first."""
     for job in reversed(jobs):
-        yield decoding.run(job, store)
+        yield decode_part.run(job, store)
 
 
 @pytest.mark.ray
 def test_good_rows_are_decoded_and_bad_ones_explained(
     ray_4_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_PART", 4)
+    monkeypatch.setattr(preparation, "MAX_ROWS_PER_PART", 4)
     good = [row(f"r{i}", f"{i % 3}.mp4") for i in range(11)]
     (videos / "noise.mp4").write_bytes(b"no video")
     noise, up = row("noise", "noise.mp4"), row("up", "../x.mp4")
@@ -131,7 +132,7 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
     assert list((tmp_path / "scratch").iterdir()) == []
 
     one_process = SweepStore(str(tmp_path / "one-process"))
-    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    monkeypatch.setattr(preparation, "_decoded", in_process)
     prepare(data, "f1", one_process, tmp_path / "scratch")
     assert contents(one_process) == contents(store)
 
@@ -182,7 +183,7 @@ def test_what_is_committed_needs_no_ray(
 ) -> None:
     store, data = finished
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_decoded", in_process)
+        patch.setattr(preparation, "_decoded", in_process)
         prepare(data, "f", store, tmp_path / "scratch")
     code = (
         "import sys; from pathlib import Path; from swimlab.store import SweepStore; from swimlab.pipeline import *\n"
@@ -200,7 +201,7 @@ def test_the_first_manifest_counts(
     finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, data = finished
-    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    monkeypatch.setattr(preparation, "_decoded", in_process)
     other = prepare(data, "f", SweepStore(str(tmp_path / "elsewhere")), tmp_path / "scratch")
     other = other.model_copy(update={"quarantined": {"written by somebody else": 1}})
 
@@ -208,7 +209,7 @@ def test_the_first_manifest_counts(
         yield from in_process(*args)
         store.put_create_only("clips/f/manifest.json", other.model_dump_json().encode())
 
-    monkeypatch.setattr(pipeline, "_decoded", meanwhile)
+    monkeypatch.setattr(preparation, "_decoded", meanwhile)
     assert prepare(data, "f", store, tmp_path / "scratch") == other
 
 
@@ -216,7 +217,7 @@ def test_a_damaged_or_missing_shard_is_noticed(
     finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, data = finished
-    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    monkeypatch.setattr(preparation, "_decoded", in_process)
     prepared = prepare(data, "f", store, tmp_path / "scratch")
     path = Path(store.uri) / "clips" / "f" / prepared.splits["train"][0].name
     path.chmod(0o644)
@@ -229,7 +230,7 @@ def test_a_damaged_or_missing_shard_is_noticed(
 
 
 def job(data: NLReferFiles, store_clips: bool = True) -> Job:
-    (part,) = pipeline._parts(data.annotations, 10, lambda *_: None)
+    (part,) = preparation._parts(data.annotations, 10, lambda *_: None)
     return Job(
         split="train",
         number=0,
@@ -255,11 +256,11 @@ def test_what_crashes_on_a_row_is_quarantined_by_name(
         def fail(*args: Any, fault: type[Exception] = fault, **_: Any) -> None:
             raise fault
 
-        monkeypatch.setattr(decoding, "parse_row", fail)
+        monkeypatch.setattr(decode_part, "parse_row", fail)
         with pytest.raises(fault):
-            decoding.run(job(data), store)
-    monkeypatch.setattr(decoding, "parse_row", crash)
-    result = decoding.run(job(data), store)
+            decode_part.run(job(data), store)
+    monkeypatch.setattr(decode_part, "parse_row", crash)
+    result = decode_part.run(job(data), store)
     (entry,) = result.left_out
     assert entry["reason"] == "RuntimeError: parser \\udc80 crashed"
     assert (entry["key"], result.table, result.usable) == ("a:00000000:r", None, ())
@@ -269,20 +270,20 @@ def test_a_part_that_is_done_is_not_done_again(
     finished: tuple[SweepStore, NLReferFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, data = finished
-    first = decoding.run(job(data), store)
+    first = decode_part.run(job(data), store)
     before = contents(store)
 
     def decoded(*args: Any) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(decoding, "decode_row", decoded)
-    assert decoding.run(job(data), store) == first
+    monkeypatch.setattr(decode_part, "decode_row", decoded)
+    assert decode_part.run(job(data), store) == first
     assert contents(store) == before
     # The same part of the same file is known wherever it lies; another part is not.
     moved = job(data).model_copy(update={"part": job(data).part.model_copy(update={"file": "/elsewhere/a.jsonl"})})
-    assert decoding.run(moved, store) == first
+    assert decode_part.run(moved, store) == first
     with pytest.raises(AssertionError, match="decoded again"):
-        decoding.run(job(data, store_clips=False).model_copy(update={"folder": "clips/f/checked"}), store)
+        decode_part.run(job(data, store_clips=False).model_copy(update={"folder": "clips/f/checked"}), store)
 
 
 def test_sixteen_arms_decode_each_clip_once(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,14 +293,14 @@ def test_sixteen_arms_decode_each_clip_once(videos: Path, tmp_path: Path, monkey
     arms = (*fractions, *(Arm(f"lr {n}", {"optim.lr": n * 1e-4}) for n in range(1, 9)))
     plan = make_plan(nano.ablation(arms=arms), nano.recipe(data=data, base=False), Settings(cache=tmp_path / "cache"))
     decoded: list[str] = []
-    really = decoding.decode_row
+    really = decode_part.decode_row
 
     def count(raw: Any, number: int, job: Job) -> Any:
         decoded.append(f"{job.part.file}:{number}")
         return really(raw, number, job)
 
-    monkeypatch.setattr(decoding, "decode_row", count)
-    monkeypatch.setattr(pipeline, "_decoded", in_process)
+    monkeypatch.setattr(decode_part, "decode_row", count)
+    monkeypatch.setattr(preparation, "_decoded", in_process)
     store = SweepStore(str(tmp_path / "store"))
     specs = [spec for wave in plan.waves for spec in wave]
     assert len({spec.trial_id for spec in specs}) == len(specs) == 32
@@ -325,7 +326,7 @@ def test_killed_workers_and_their_number_change_nothing(
 ) -> None:
     from ray.data import DataContext, ExecutionResources
 
-    monkeypatch.setattr(pipeline, "MAX_ROWS_PER_PART", 1)
+    monkeypatch.setattr(preparation, "MAX_ROWS_PER_PART", 1)
     rows = [row(f"r{i}", f"{i % 3}.mp4") for i in range(24)] + [row("gone", "gone.mp4")]
     data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
     options = DataContext.get_current().execution_options
@@ -358,4 +359,4 @@ def test_files_that_cannot_be_one_data_set_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("max_frames", "max_pixels", "rows"), [(4, 64 * 64, 256), (32, 602_112, 4), (512, 10**7, 1)])
 def test_shards_stay_small_in_memory(max_frames: int, max_pixels: int, rows: int) -> None:
-    assert pipeline._rows_per_part(FramePolicy(max_frames=max_frames, max_pixels=max_pixels)) == rows
+    assert preparation._rows_per_part(FramePolicy(max_frames=max_frames, max_pixels=max_pixels)) == rows

@@ -11,8 +11,8 @@ from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from swim.data import shapes_world
 from swim.data.types import DataError
 from swim.recipe import ShapesWorld
+from swimlab.data.rewriting.rewriter import Asked, Estimate, Outcome, Reject, Rewriter, Rewriting, load_tokenizer
 from swimlab.llm.client import EndpointConfig
-from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Reject, Rewriter, Rewriting, load_tokenizer
 from swimlab.store.sweep_store import SweepStore
 
 TRACK = {"3": {"segmentation": {"size": [8, 8], "counts": [10, 5, 49]}}}

@@ -13,11 +13,11 @@ from llm_server import Model, Reply, oracle
 
 from swim.data.nl_refer import known
 from swim.data.rows import read_rows
-from swimlab.cluster import PlanError
+from swimlab.data.rewriting import job as rewriting
+from swimlab.data.rewriting.job import RewritingError
+from swimlab.data.rewriting.rewriter import Rewriter, Rewriting, StoppedError
 from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig
-from swimlab.rewriting import job as rewriting
-from swimlab.rewriting.rewriters import Rewriter, Rewriting, StoppedError
 from swimlab.store.sweep_store import SweepStore
 
 KEY = "sk-never-to-be-seen-anywhere"
@@ -233,9 +233,9 @@ def test_plans_that_cannot_be_are_refused(logs: Path, tmp_path: Path) -> None:
     by_rules = [rewriting.workers_for(wanted, None, parts) for wanted, parts in ((None, 9), (None, 1), (1, 9))]
     asking = [rewriting.workers_for(wanted, most, 9) for wanted, most in ((None, 16), (None, 17), (None, 99), (2, 1))]
     assert (by_rules, asking) == ([2, 1, 1], [1, 2, 2, 1])
-    with pytest.raises(PlanError, match="3 workers need a CPU each and the cluster has 2"):
+    with pytest.raises(RewritingError, match="3 workers need a CPU each and the cluster has 2"):
         rewriting.workers_for(3, None, 9)
-    with pytest.raises(PlanError, match="holds no row"):
+    with pytest.raises(RewritingError, match="holds no row"):
         rewriting.parts_of(written(tmp_path, []), 5)
-    with pytest.raises(PlanError, match="cannot be read"):
+    with pytest.raises(RewritingError, match="cannot be read"):
         rewriting.parts_of(str(tmp_path / "gone.json"), 5)

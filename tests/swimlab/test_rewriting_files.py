@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swim.data.rows import read_rows
-from swimlab.rewriting.files import RowFile
+from swimlab.data.rewriting.ordered_output import RowFile
 
 PARTS = [[{"row": 10 * part + i, "text": "ä\u2028\n"} for i in range(part % 3)] for part in range(20)]
 ROWS = [row for part in PARTS for row in part]

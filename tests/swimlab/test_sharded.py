@@ -13,7 +13,7 @@ from swim.evaluate import evaluate
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
 from swimlab import Arm, cli
-from swimlab.clips import StoredClips, load_prepared
+from swimlab.data.prepared_clips import StoredClips, load_prepared
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
 from swimlab.start_weights import start_weights

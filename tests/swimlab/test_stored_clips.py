@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from swim.data.types import Clip, Rle, Turn
-from swimlab import clips
-from swimlab.clips import PipelineError, PreparedData, StoredClips, load_index
+from swimlab.data import prepared_clips
+from swimlab.data.prepared_clips import PipelineError, PreparedData, StoredClips, load_index
 from swimlab.store.sweep_store import SweepStore
 
 SIZES = (3, 1, 5)
@@ -24,24 +24,24 @@ def build(store: SweepStore, side: int) -> tuple[PreparedData, list[Clip]]:
     made = [clip(i, side) for i in range(sum(SIZES))]
 
     def put(rows, schema, stem):
-        table, content = clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
-        store.put_create_only(f"{clips.folder('f')}/{table.name}", content)
+        table, content = prepared_clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
+        store.put_create_only(f"{prepared_clips.folder('f')}/{table.name}", content)
         return table
 
     ends = np.cumsum(SIZES)
     tables = tuple(
-        put([c.to_row() for c in made[end - n : end]], clips.CLIP_SCHEMA, f"train/part-{i}")
+        put([c.to_row() for c in made[end - n : end]], prepared_clips.CLIP_SCHEMA, f"train/part-{i}")
         for i, (end, n) in enumerate(zip(ends, SIZES, strict=True))
     )
     where = {"file": "a.json", "row": 0, "first": 0, "rows": 9, "start": 0, "end": 9, "encoding": "utf-8"}
-    index = put([{"key": c.key} | where for c in made], clips.INDEX_SCHEMA, "train-index")
+    index = put([{"key": c.key} | where for c in made], prepared_clips.INDEX_SCHEMA, "train-index")
     prepared = PreparedData(
         fingerprint="f",
         stored=True,
         splits={"train": tables},
         index={"train": index},
         held_out="train",
-        quarantine=put([], clips.QUARANTINE_SCHEMA, "quarantine"),
+        quarantine=put([], prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
         quarantined={},
     )
     return prepared, made

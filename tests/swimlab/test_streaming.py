@@ -12,12 +12,13 @@ import ray
 import nano
 from swim.data import shapes_world
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import Arm, cli, pipeline, streaming
-from swimlab.clips import StoredClips, load_prepared
+from swimlab import Arm, cli
+from swimlab.data import preparation, streamed_clips
+from swimlab.data.preparation import PipelineError, prepare
+from swimlab.data.prepared_clips import StoredClips, load_prepared
+from swimlab.data.streamed_clips import StreamedClips
 from swimlab.experiment.run_settings import Settings
-from swimlab.pipeline import PipelineError, prepare
 from swimlab.store.sweep_store import SweepStore
-from swimlab.streaming import StreamedClips
 
 OBJECT_STORE_BYTES = 80 * 2**20
 
@@ -98,7 +99,7 @@ def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> No
 
     def loop(config: dict[str, Any]) -> list[int]:
         # A task's clips beside the store as they are beside one of gigabytes: of 64 MiB each all would go to the disk.
-        streaming._TASK_BYTES = 8 * 2**20
+        streamed_clips._TASK_BYTES = 8 * 2**20
         rank = ray.train.get_context().get_world_rank()
         streamed = StreamedClips(store, prepared, "train", files, cpus=1)
         order = np.random.default_rng(rank).integers(0, 6, config["reads"]).tolist()
@@ -154,12 +155,12 @@ def test_a_plan_without_cpus_to_decode_on_is_refused(capsys: pytest.CaptureFixtu
 def test_an_estimate_refuses_before_anything_is_decoded(
     data: NLReferFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swimlab.estimate.SMALL_BYTES", 0)
+    monkeypatch.setattr("swimlab.data.size_estimate.SMALL_BYTES", 0)
 
     def decoded(*_: Any) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(pipeline, "_decoded", decoded)
+    monkeypatch.setattr(preparation, "_decoded", decoded)
     store, bytes_a_clip = SweepStore(str(tmp_path / "store")), 4 * 64 * 64 * 3
     said: list[tuple[str, int, int]] = []
     with pytest.raises(PipelineError, match=r"16 rows decode to about 0\.000786 GB .*estimated from .*--clips stream"):

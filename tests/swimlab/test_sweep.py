@@ -253,7 +253,7 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     from swim.evaluate import evaluate
     from swim.supervision.objective import SupervisedModel
     from swim.train import Trained, encoder_for, train
-    from swimlab.clips import StoredClips, load_prepared
+    from swimlab.data.prepared_clips import StoredClips, load_prepared
     from swimlab.identity.naming import clips_fingerprint, data_fingerprint
     from swimlab.start_weights import start_weights
 
@@ -284,7 +284,7 @@ def _first_gradient(config: dict[str, Any]) -> list[float] | None:
     import torch
 
     from swim.train import train
-    from swimlab.clips import StoredClips, load_prepared
+    from swimlab.data.prepared_clips import StoredClips, load_prepared
 
     store = SweepStore(config["store"])
     prepared = load_prepared(store, config["clips"])
@@ -299,11 +299,11 @@ def test_the_first_gradient_of_two_workers_is_that_of_one(two_cpus: None, tmp_pa
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from swimlab import pipeline
+    from swimlab.data import preparation
 
     recipe = nano.recipe(steps=1, base=False, **{"optim.clip_norm": 1e9})
     store = SweepStore(str(tmp_path / "store"))
-    pipeline.prepare(recipe.data, "first", store, tmp_path / "scratch")
+    preparation.prepare(recipe.data, "first", store, tmp_path / "scratch")
     config = {"store": store.uri, "clips": "first", "recipe": recipe.model_dump_json()}
     one = np.array(_first_gradient(config))
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -10,8 +10,9 @@ import pytest
 import nano
 from swim.data import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import Arm, decoding, pipeline, runner, training
+from swimlab import Arm, runner, training
 from swimlab.cluster import Slots
+from swimlab.data import decode_part, preparation
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
@@ -34,7 +35,7 @@ class InProcess:
 
 
 def drawn(config: ShapesWorld, folder: Path, progress: Any) -> NLReferFiles:
-    """`swimlab.drawing.drawn` in this process."""
+    """`swimlab.data.draw_embedded.drawn` in this process."""
     for split, clips in (("train", config.clips), ("held_out", config.held_out)):
         rows = shapes_world.write(config, split, range(clips), folder)
         (folder / f"{split}.json").write_text(json.dumps(rows))
@@ -53,12 +54,12 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
     run_manifest.announce(plan, store, plan.trial_ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "drawn", drawn)
-        patch.setattr(pipeline, "_decoded", lambda jobs, store, _: (decoding.run(job, store) for job in jobs))
+        patch.setattr(preparation, "drawn", drawn)
+        patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
         patch.setattr(training, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
-            pipeline.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
+            preparation.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
             training.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
     write_tables(store, runner._arms_table(runner.gather(plan, store, 0.0)))
     return plan

@@ -12,7 +12,7 @@ from rich.console import Console
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
 from swimlab.base.screen import say, screen
-from swimlab.doctor.rows import Exam
+from swimlab.data.doctor.row_checks import Exam
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store.errors import StoreError
 
@@ -101,7 +101,8 @@ def examine(chosen: Doctor, console: Console) -> int:
     import ray
 
     from swimlab import cluster
-    from swimlab.doctor import findings, report, run, text
+    from swimlab.data.doctor import examination, findings
+    from swimlab.doctor import report, text
     from swimlab.progress import SweepProgress
     from swimlab.store.sweep_store import SweepStore
 
@@ -116,7 +117,7 @@ def examine(chosen: Doctor, console: Console) -> int:
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         cpus = min(cpus, chosen.concurrency or cpus)
         folder = report.folder_of(name)
-        outcome = run.run(exam, store, folder, chosen.cache, cpus, progress.stage)
+        outcome = examination.run(exam, store, folder, chosen.cache, cpus, progress.stage)
     found = findings.findings(exam, outcome, name=name, recipe=recipe)
     failed = findings.failed(found, chosen.max_quarantined_share)
     uri = report.write_report(found, store, failed=failed)

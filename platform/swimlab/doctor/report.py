@@ -9,10 +9,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from swimlab.data.doctor.findings import Findings
+from swimlab.data.doctor.row_checks import STATES
+from swimlab.data.doctor.tally import shown
 from swimlab.doctor import text, words
-from swimlab.doctor.findings import Findings
-from swimlab.doctor.rows import STATES
-from swimlab.doctor.tally import shown
 from swimlab.plots import PALETTE, STYLE
 from swimlab.store.sweep_store import SweepStore
 

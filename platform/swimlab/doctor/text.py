@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from swimlab.doctor.findings import Findings
-from swimlab.doctor.rows import STATES
-from swimlab.doctor.tally import Example, shown
+from swimlab.data.doctor.findings import Findings
+from swimlab.data.doctor.row_checks import STATES
+from swimlab.data.doctor.tally import Example, shown
 from swimlab.doctor.words import count, lines, next_steps, rows, share, size, verdict
 from swimlab.text import md, md_grid
 

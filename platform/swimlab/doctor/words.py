@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from swimlab.doctor.findings import Findings, Range
-from swimlab.doctor.tally import EDGES, MAX_LABELS, shown
+from swimlab.data.doctor.findings import Findings, Range
+from swimlab.data.doctor.tally import EDGES, MAX_LABELS, shown
 from swimlab.wording import duration
 
 AREA_CLASSES = {

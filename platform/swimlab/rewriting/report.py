@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from swim.data.nl_refer.known import GROUPS, OUTCOMES
 from swimlab.cost_report import Grid
+from swimlab.data.rewriting.rewriter import Estimate
+from swimlab.data.rewriting.run_record import EXPERIMENT, Built, first_rejects, wilson
 from swimlab.llm.budget import Prices
-from swimlab.rewriting.record import EXPERIMENT, Built, first_rejects, wilson
-from swimlab.rewriting.rewriters import Estimate
 from swimlab.store.sweep_store import SweepStore
 from swimlab.wording import duration
 

@@ -17,8 +17,8 @@ from swim.data.rows import Part, read_part
 from swim.data.samples import parse_row, require_marked, sample_key
 from swim.data.types import Clip, DataError
 from swim.recipe import FramePolicy, Frozen
-from swimlab import clips
-from swimlab.clips import Split, Store, StoredTable
+from swimlab.data import prepared_clips
+from swimlab.data.prepared_clips import Split, Store, StoredTable
 
 
 class Job(Frozen):
@@ -70,8 +70,8 @@ def run(job: Job, store: Store) -> Done:
             decoded.append(clip.to_row())
     table = None
     if decoded:
-        table, content = clips.written(
-            pa.Table.from_pylist(decoded, schema=clips.CLIP_SCHEMA), f"{job.split}/part-{job.number:06d}"
+        table, content = prepared_clips.written(
+            pa.Table.from_pylist(decoded, schema=prepared_clips.CLIP_SCHEMA), f"{job.split}/part-{job.number:06d}"
         )
         store.put_create_only(f"{job.folder}/{table.name}", content)
     done = Done(split=job.split, number=job.number, usable=tuple(usable), left_out=tuple(left_out), table=table)

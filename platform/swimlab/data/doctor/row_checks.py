@@ -17,8 +17,8 @@ from swim.data.rows import Part, read_part
 from swim.data.samples import FORMATS, parse_row, sample_key
 from swim.data.types import DataError, ReferSample
 from swim.recipe import FramePolicy, Frozen
-from swimlab.doctor.content import add_clip, count_encodings, count_masks, count_texts
-from swimlab.doctor.tally import Example, Pick, Tally, place_of
+from swimlab.data.doctor.row_counts import add_clip, count_encodings, count_masks, count_texts
+from swimlab.data.doctor.tally import Example, Pick, Tally, place_of
 
 State = Literal["usable", "to rewrite", "for evaluation", "broken"]
 STATES: tuple[State, ...] = ("usable", "to rewrite", "for evaluation", "broken")

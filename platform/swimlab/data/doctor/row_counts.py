@@ -10,7 +10,7 @@ from swim.data.markup import strip_tags
 from swim.data.masks import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
-from swimlab.doctor.tally import Tally
+from swimlab.data.doctor.tally import Tally
 
 _SPECIAL = re.compile(r"<\|[^<>|]{1,40}\|>")
 

@@ -27,11 +27,10 @@ from ray.data import TaskPoolStrategy
 from swim.data.rows import Part, read_part, split
 from swim.data.types import DataError
 from swim.recipe import Frozen
-from swimlab.cluster import PlanError
+from swimlab.data.rewriting.ordered_output import RowFile
+from swimlab.data.rewriting.rewriter import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
 from swimlab.llm.budget import Ledger
 from swimlab.llm.client import EndpointError
-from swimlab.rewriting.files import RowFile
-from swimlab.rewriting.rewriters import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
 from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]
@@ -186,14 +185,18 @@ def _estimate_part(part: Part, rewriter: Rewriter) -> dict[str, Any]:
     return {"tally": json.dumps(asdict(found))}
 
 
+class RewritingError(ValueError):
+    """These annotations cannot be rewritten here. Says why and what to do."""
+
+
 def parts_of(annotations: str, rows_per_part: int) -> list[Part]:
-    """The parts of a file. Raises PlanError for one that cannot be read to its end, or holds no row."""
+    """The parts of a file. Raises RewritingError for one that cannot be read to its end, or holds no row."""
     try:
         parts = list(split(annotations, rows_per_part))
     except DataError as error:
-        raise PlanError(str(error)) from error
+        raise RewritingError(str(error)) from error
     if not parts:
-        raise PlanError(f"{annotations} holds no row")
+        raise RewritingError(f"{annotations} holds no row")
     return parts
 
 
@@ -201,12 +204,12 @@ def workers_for(wanted: int | None, at_a_time: int | None, parts: int) -> int:
     """How many worker processes for so many parts: what is wanted, else one a CPU for work that computes, one for 16
     requests `at_a_time` for work that waits; never more than there are requests, or parts.
 
-    Raises PlanError for more than the cluster has CPUs, since Ray would wait for ever.
+    Raises RewritingError for more than the cluster has CPUs, since Ray would wait for ever.
     """
     cpus = int(ray.cluster_resources().get("CPU", 0))
     if cpus < (wanted or 1):
         what = f"{wanted or 1} workers need a CPU each and the cluster has {cpus}"
-        raise PlanError(f"{what}: lower --workers, or add nodes")
+        raise RewritingError(f"{what}: lower --workers, or add nodes")
     default = cpus if at_a_time is None else min(cpus, -(-at_a_time // 16))
     return min(wanted or default, parts, at_a_time or parts)
 

@@ -18,9 +18,9 @@ from swim.data.rows import Part, read_part
 from swim.data.samples import parse_row
 from swim.data.types import DataError
 from swim.recipe import FramePolicy, Frozen
-from swimlab.doctor.content import add_clip
-from swimlab.doctor.rows import CLAIM_SCHEMA, Found, note_broken, picked
-from swimlab.doctor.tally import Pick, Tally
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Found, note_broken, picked
+from swimlab.data.doctor.row_counts import add_clip
+from swimlab.data.doctor.tally import Pick, Tally
 
 if TYPE_CHECKING:
     from swim.data.decoder import Decoder

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from swim.data.rows import Part, read_part
 from swim.data.types import Clip
 from swim.recipe import NLReferFiles
-from swimlab import clips
-from swimlab.clips import PipelineError, PreparedData, Split, Store, load_index
-from swimlab.decoding import Job, decode_row
-from swimlab.pipeline import absolute
+from swimlab.data import prepared_clips
+from swimlab.data.decode_part import Job, decode_row
+from swimlab.data.preparation import absolute
+from swimlab.data.prepared_clips import PipelineError, PreparedData, Split, Store, load_index
 
 _TASK_BYTES = 64 * 2**20
 _PARTS_HELD = 8
@@ -89,8 +89,8 @@ class StreamedClips:
                 yield Clip.from_row(row | {"frames": pixels})
 
 
-_FRAMES: pa.Field = clips.CLIP_SCHEMA.field("frames")
-_SCHEMA = clips.CLIP_SCHEMA.append(pa.field("at", pa.int64())).append(pa.field("problem", pa.string()))
+_FRAMES: pa.Field = prepared_clips.CLIP_SCHEMA.field("frames")
+_SCHEMA = prepared_clips.CLIP_SCHEMA.append(pa.field("at", pa.int64())).append(pa.field("problem", pa.string()))
 
 
 def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[str, str]) -> pa.Table:

@@ -20,8 +20,10 @@ import pyarrow as pa
 from swim.data.rows import Part, split
 from swim.data.types import DataError
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import clips, decoding
-from swimlab.clips import (
+from swimlab.data import decode_part, prepared_clips
+from swimlab.data.decode_part import Done, Job
+from swimlab.data.draw_embedded import Progress, drawn, quiet
+from swimlab.data.prepared_clips import (
     PipelineError,
     PreparedData,
     Split,
@@ -31,9 +33,7 @@ from swimlab.clips import (
     load_prepared,
     load_quarantine,
 )
-from swimlab.decoding import Done, Job
-from swimlab.drawing import Progress, drawn, quiet
-from swimlab.estimate import check_room, estimate
+from swimlab.data.size_estimate import check_room, estimate
 
 __all__ = [
     "PipelineError",
@@ -74,7 +74,7 @@ def prepare(
     """
     if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
         return done
-    folder = clips.folder(fingerprint, stored=store_clips)
+    folder = prepared_clips.folder(fingerprint, stored=store_clips)
     scratch.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
@@ -156,7 +156,7 @@ def _decoded(jobs: Sequence[Job], store: Store, progress: Progress) -> Iterator[
 
 
 def _run(row: dict[str, Any], store: Store) -> dict[str, Any]:
-    return {"done": decoding.run(Job.model_validate_json(row["job"]), store).model_dump_json()}
+    return {"done": decode_part.run(Job.model_validate_json(row["job"]), store).model_dump_json()}
 
 
 def _described(
@@ -169,10 +169,10 @@ def _described(
 ) -> PreparedData:
     """Writes index and quarantine, and says what the data set consists of."""
     names: tuple[Split, ...] = ("train", "held_out") if held_out else ("train",)
-    folder = clips.folder(fingerprint, stored=stored)
+    folder = prepared_clips.folder(fingerprint, stored=stored)
 
     def put(rows: list[dict[str, Any]], schema: pa.Schema, stem: str) -> StoredTable:
-        table, content = clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
+        table, content = prepared_clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
         store.put_create_only(f"{folder}/{table.name}", content)
         return table
 
@@ -186,9 +186,9 @@ def _described(
         fingerprint=fingerprint,
         stored=stored,
         splits={n: tuple(r.table for r in results if r.split == n and r.table) for n in names if stored},
-        index={name: put(rows, clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
+        index={name: put(rows, prepared_clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
         held_out="held_out" if held_out else "train",
-        quarantine=put(left_out, clips.QUARANTINE_SCHEMA, "quarantine"),
+        quarantine=put(left_out, prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
         quarantined=_by_reason(left_out),
     )
 

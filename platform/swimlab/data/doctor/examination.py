@@ -23,9 +23,9 @@ from swim.data.rows_parquet import count_rows
 from swim.data.storage import open_range
 from swim.data.types import DataError
 from swim.recipe import FramePolicy
-from swimlab.doctor.rows import BROKEN_SCHEMA, CLAIM_SCHEMA, Exam, Found, check_part, stopped
-from swimlab.doctor.tally import Pick, Tally
-from swimlab.doctor.videos import Claims, Trial, check_videos, try_row
+from swimlab.data.doctor.row_checks import BROKEN_SCHEMA, CLAIM_SCHEMA, Exam, Found, check_part, stopped
+from swimlab.data.doctor.tally import Pick, Tally
+from swimlab.data.doctor.video_checks import Claims, Trial, check_videos, try_row
 from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]

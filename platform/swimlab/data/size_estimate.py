@@ -15,9 +15,9 @@ from swim.data.samples import parse_row
 from swim.data.types import DataError
 from swim.data.video import smart_resize
 from swim.recipe import FramePolicy
-from swimlab.clips import PipelineError
-from swimlab.decoding import Job
-from swimlab.drawing import Progress
+from swimlab.data.decode_part import Job
+from swimlab.data.draw_embedded import Progress
+from swimlab.data.prepared_clips import PipelineError
 
 SAMPLED_PARTS = 16
 ROWS_TRIED = 4

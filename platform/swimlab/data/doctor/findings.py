@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from scipy import stats
 
 from swim.recipe import FramePolicy, Frozen
-from swimlab.doctor.rows import ROWS_IN, STATES, Exam
-from swimlab.doctor.run import Outcome
-from swimlab.doctor.tally import EDGES, Example, Tally
-from swimlab.doctor.videos import Trial
+from swimlab.data.doctor.examination import Outcome
+from swimlab.data.doctor.row_checks import ROWS_IN, STATES, Exam
+from swimlab.data.doctor.tally import EDGES, Example, Tally
+from swimlab.data.doctor.video_checks import Trial
 
 MOST_LABELS = 30
 MOST_REASONS = 200

@@ -1,0 +1,1 @@
+"""From annotations to clips, by Ray Data: prepare, stream, quarantine; doctor; rewriting."""

@@ -1,0 +1,1 @@
+"""What is in annotation files and videos, before anybody pays for anything."""
