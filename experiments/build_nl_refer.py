@@ -134,9 +134,9 @@ def minutes(chosen: BuildSettings, estimate: Estimate) -> float:
 
 def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) -> tuple[records.Built, Path]:
     """Rewrite a file; what is known about it afterwards, and where the rejects lie."""
-    from swimlab import cluster  # Ray, and only now
     from swimlab.data.rewriting import job as rewriting
-    from swimlab.progress import SweepProgress
+    from swimlab.execution import cluster  # Ray, and only now
+    from swimlab.execution.progress import SweepProgress
 
     began_s, started = time.monotonic(), provenance.utc_now()
     at_a_time = chosen.concurrency if chosen.rewriter == "endpoint" else None
@@ -220,7 +220,7 @@ def command(chosen: BuildSettings, console: Console) -> int:
     if chosen.command == "report":
         built = records.load(store, chosen.run_id)
     else:
-        from swimlab import cluster
+        from swimlab.execution import cluster
 
         cluster.check_durable(store.uri)
         if chosen.how.endpoint and chosen.command != "plan":

@@ -12,8 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich import box
 from rich.table import Table
 
-from swimlab import cli, run_times
+from swimlab import cli
 from swimlab.base.screen import screen
+from swimlab.execution import run_times
 from swimlab.store.sweep_store import SweepStore
 
 

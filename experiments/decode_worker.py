@@ -93,7 +93,8 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
     from rich.console import Console
 
     from swim.recipe import ShapesWorld, TinyModel
-    from swimlab import Ablation, Arm, Metric, runner
+    from swimlab import Ablation, Arm, Metric
+    from swimlab.execution import run_ablations
     from swimlab.experiment.plan import make_plan
     from swimlab.experiment.run_settings import Settings
 
@@ -110,7 +111,7 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
         decoded = []
         for name, chosen in (("counted", made), ("counted-again", [Arm("late", {"optim.lr": 0.5})])):
             ablation = Ablation(name=name, arms=chosen, seeds=(0,), metrics=metrics, recipe="tiny")
-            (results,) = runner.execute([make_plan(ablation, recipe, settings)], settings, console)
+            (results,) = run_ablations.execute([make_plan(ablation, recipe, settings)], settings, console)
             if any(trial.record is None for trial in results.trials):
                 raise RuntimeError(f"a trial failed: {[trial.failure for trial in results.trials]}")
             decoded.append(Counter(line for file in counts.iterdir() for line in file.read_text().splitlines()))

@@ -20,8 +20,8 @@ import torch
 
 from swim.checkpoint import Checkpoint
 from swim.evaluation.types import MetricPoint
-from swimlab import steps
-from swimlab.once import run_once
+from swimlab.execution import step_checkpoints
+from swimlab.execution.exactly_once import run_once
 from swimlab.store import garbage_collection
 from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.attempts import Attempt
@@ -35,7 +35,7 @@ STEPS, INTERVAL = 20, 5
 CPU = {"device": "cpu"}
 FORKS = get_context("forkserver")
 # The server of forks does not find this file: what it imports is loaded once, and a driver starts in milliseconds.
-PRELOADED = ["swimlab.store.garbage_collection", "swimlab.once"]
+PRELOADED = ["swimlab.store.garbage_collection", "swimlab.execution.exactly_once"]
 FORKS.set_forkserver_preload(PRELOADED)
 
 
@@ -93,8 +93,8 @@ class Journal:
 def work(store: SweepStore, attempt: Attempt, journal: Journal) -> TrialRecord:
     """Train, put the files, describe them; between the reports a step takes a fraction of a millisecond."""
     journal.note("claimed", attempt)
-    run, saved = Now(seed_of(attempt.trial_id)), steps.StepCheckpoints(attempt, CPU, share=math.inf)
-    if standing := steps.latest(store.backend, attempt, CPU):
+    run, saved = Now(seed_of(attempt.trial_id)), step_checkpoints.StepCheckpoints(attempt, CPU, share=math.inf)
+    if standing := step_checkpoints.latest(store.backend, attempt, CPU):
         run.go_on(standing.run)
     journal.note("resumed", attempt, run.step)
     while run.step < STEPS:

@@ -9,10 +9,11 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import command_line, plan_view, tuning
+from swimlab import command_line, plan_view
 from swimlab.base.screen import say, screen
 from swimlab.command_line import Flags
 from swimlab.data.prepared_clips import PipelineError
+from swimlab.execution import tune_arms
 from swimlab.experiment import code_check, smoke
 from swimlab.experiment import plan as plans
 from swimlab.experiment.ablation import Ablation
@@ -70,7 +71,7 @@ def _command(
     for ablation in ablations:
         recipe = own() if own else recipes.named(chosen.recipe or (smoke.RECIPE if smokes else ablation.recipe))
         table = smoke.reduced(ablation, recipe) if smokes else ablation
-        tuned = tuning.look(table, recipe, chosen)
+        tuned = tune_arms.look(table, recipe, chosen)
         planned.append(plans.make_plan(table, recipe, chosen, seeds=seeds, identifier=identifier, tuning=tuned))
     if chosen.command != "report":
         code_check.check((trained for plan in planned for trained in _recipes(plan)), identifier.sources, chosen.cache)
@@ -83,12 +84,12 @@ def _command(
             console.print("\n".join(plan_view.together(outlooks, store, chosen)), highlight=False, markup=False)
         return 0
     # Plots and pages take two seconds to import: not for a plan.
-    from swimlab import runner
+    from swimlab.execution import run_ablations
 
     if chosen.command == "report":
-        found = [runner.gather(plan, store, 0.0) for plan in planned]
+        found = [run_ablations.gather(plan, store, 0.0) for plan in planned]
     else:
-        found = runner.execute(planned, chosen, console)
+        found = run_ablations.execute(planned, chosen, console)
     return max([_show(results, console, smokes) for results in found])
 
 

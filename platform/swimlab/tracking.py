@@ -60,7 +60,7 @@ class Run:
             "swimlab.data": self.record.data_fingerprint,
             "swimlab.git": made.git_sha or "unknown",
             "swimlab.host": made.host,
-            "swimlab.numerics": json.dumps(made.numerics, sort_keys=True),
+            "swimlab.execution.numerics": json.dumps(made.numerics, sort_keys=True),
         }
 
     @property

@@ -13,8 +13,8 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import nano
-from swimlab import cluster
-from swimlab.cluster import PlanError, Slots
+from swimlab.execution import cluster
+from swimlab.execution.cluster import PlanError, Slots
 
 
 @pytest.fixture(scope="module")

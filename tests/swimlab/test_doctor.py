@@ -15,7 +15,7 @@ from rich.console import Console
 
 from doctor_data import FRAMES, HOSTILE, LLAVA, VIDEOREFER, make_videos, nl_refer
 from swim.recipe import FramePolicy
-from swimlab import __main__, cluster
+from swimlab import __main__
 from swimlab.data.doctor import examination as running
 from swimlab.data.doctor import findings
 from swimlab.data.doctor.row_checks import Exam
@@ -24,6 +24,7 @@ from swimlab.data.doctor.video_checks import Trial
 from swimlab.doctor import cli, report, words
 from swimlab.doctor import text as texts
 from swimlab.doctor.cli import Doctor, examine
+from swimlab.execution import cluster
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import torch
 import trained
 
 import nano
-from swimlab import report, runner
+from swimlab import report
+from swimlab.execution import run_ablations
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
@@ -45,7 +46,7 @@ def test_other_instructions_make_a_table_mixed(trained_store: SweepStore, tmp_pa
     assert after
     assert after.provenance.numerics == before.provenance.numerics | {"cpu_capability": "DEFAULT"}
     assert after.start_weights == before.start_weights  # the base is the same file
-    results = runner.gather(plan, store, 0.0)
+    results = run_ablations.gather(plan, store, 0.0)
     (claim,) = summarise(results).claims
     assert (claim.label, claim.seeds, claim.outcome.verdict) == ("MIXED", (), None)
     page = report.write(results)["index.html"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swimlab import numerics
+from swimlab.execution import numerics
 
 # Of the x86 and the aarch64 wheels, shortened.
 MKL = """PyTorch built with:

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 import nano
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, runner, text
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, text
+from swimlab.execution import run_ablations
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
@@ -205,18 +206,18 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
         commit(store, trial_record, [spec.trial_id for wave in waves for spec in wave])
         return []
 
-    monkeypatch.setattr(runner, "_train", train)
-    monkeypatch.setattr(runner, "_prepare", lambda ground, waves: None)
-    monkeypatch.setattr("swimlab.floor.floor", lambda store, settings, console: nullcontext())
+    monkeypatch.setattr(run_ablations, "_train", train)
+    monkeypatch.setattr(run_ablations, "_prepare", lambda ground, waves: None)
+    monkeypatch.setattr("swimlab.execution.session.floor", lambda store, settings, console: nullcontext())
     plan = planned(recipe=nano.recipe(base=False))
-    table = summarise(runner.execute([plan], settings, Console(quiet=True))[0])
+    table = summarise(run_ablations.execute([plan], settings, Console(quiet=True))[0])
     assert "declared before any result" in text.render_terminal(table)
     assert table.protocol.history[0].hash in text.render_markdown(table)
     # Nothing to run, yet the margin moved after all nine results: an amendment all the same.
     moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
-    shown = summarise(runner.gather(moved, store, 0.0))
+    shown = summarise(run_ablations.gather(moved, store, 0.0))
     assert "changed since and not declared" in text.render_terminal(shown, width=400)
-    table = summarise(runner.execute([moved], settings, Console(quiet=True))[0])
+    table = summarise(run_ablations.execute([moved], settings, Console(quiet=True))[0])
     assert "amended after 9 results: claim add ≥ swim removed; claim swim > control: margin 0 → 0.02" in (
         text.render_terminal(table, width=400)
     )

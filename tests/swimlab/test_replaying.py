@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from swim.recipe import NLReferFiles
-from swimlab import __main__, replaying
+from swimlab import __main__
+from swimlab.execution import replay
 from swimlab.identity.source_closure import SOURCE_ROOT
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table, metrics_table, to_parquet
 from swimlab.store.records import FileEntry, TrialRecord
@@ -48,7 +49,7 @@ def test_a_trial_replays_equal(trained_store: SweepStore, tmp_path: Path, capsys
 
 def test_a_control_replays_equal(trained_store: SweepStore, tmp_path: Path) -> None:
     record = of_arm(trained_store, mask_weight=0.0)
-    assert replaying.replay(trained_store, record, steps=2, cache=tmp_path).equal
+    assert replay.replay(trained_store, record, steps=2, cache=tmp_path).equal
 
 
 def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_path: Path, capsys) -> None:
@@ -62,7 +63,7 @@ def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_pa
     path = f"attempts/{record.trial_id}/{record.attempt}/metrics.parquet"
     copied.backend.replace(path, data)
     with pytest.raises(StoreError, match="altered"):  # as long as the record tells the truth
-        replaying.replay(copied, record, cache=tmp_path)
+        replay.replay(copied, record, cache=tmp_path)
     entry = FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     group = record.provenance.model_copy(update={"numerics": record.provenance.numerics | {"world_size": 2}})
     forged = record.model_copy(update={"files": record.files | {"metrics.parquet": entry}, "provenance": group})
@@ -91,7 +92,7 @@ def test_what_runs_is_the_stored_code(copied: SweepStore, tmp_path: Path) -> Non
             member.size = len(data)
             target.addfile(member, io.BytesIO(data))
     copied.backend.replace(path, buffer.getvalue())
-    result = replaying.replay(copied, record, steps=2, cache=tmp_path)
+    result = replay.replay(copied, record, steps=2, cache=tmp_path)
     assert not result.equal
     assert result.first[:2] == (1, "lr")
     assert result.first[3] == 2 * result.first[2]
@@ -103,7 +104,7 @@ def test_what_is_gone_is_named(copied: SweepStore, tmp_path: Path) -> None:
     record = of_arm(copied, mask_weight=1.0, fusion="mean")
     copied.backend.delete(f"code/{record.code_fingerprint}.tar.gz")
     with pytest.raises(StoreError, match="without its code"):
-        replaying.replay(copied, record, cache=tmp_path)
+        replay.replay(copied, record, cache=tmp_path)
 
 
 def test_other_files_than_the_trial_saw_are_refused(tmp_path: Path, trial_record) -> None:
@@ -113,14 +114,14 @@ def test_other_files_than_the_trial_saw_are_refused(tmp_path: Path, trial_record
     record = trial_record(recipe={"data": data}, data_fingerprint="other")
     store = SweepStore(str(tmp_path / "store"))
     with pytest.raises(ValueError, match=r"rows\.json .*record says other: bring those back"):
-        replaying._prepared(store, record, SOURCE_ROOT, tmp_path / "cache", print)
+        replay._prepared(store, record, SOURCE_ROOT, tmp_path / "cache", print)
 
 
 def test_a_recipe_is_read_by_what_was_archived(trial_record) -> None:
     from swim.recipes import tiny
 
     stored = tiny().override({"objective.mask_weight": 0.0, "objective.layers": "even:2"}).model_dump(mode="json")
-    plain = replaying.runnable(stored)
+    plain = replay.runnable(stored)
     assert plain["objective"] == {"text_weight": 0.05, "mask_weight": 0.0, "layers": [1, 3]}
     assert plain["evaluation"]["readout"]["layers"] == [1, 2]
     assert plain["init"] is None

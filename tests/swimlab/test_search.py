@@ -13,10 +13,12 @@ from optuna.trial import TrialState
 import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search, index
+from swimlab.execution.search import optuna_study, run_search
+from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.pruning_rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
+from swimlab.execution.search.results import Answer, Point
 from swimlab.experiment.run_settings import Settings
-from swimlab.search import findings, journal, report, runner
-from swimlab.search.course import Answer, Course, Point
-from swimlab.search.rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
+from swimlab.search import findings, report
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -244,11 +246,11 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     settings = Settings(store=lab.store.uri, cache=lab.cache)
     course = lab.course(declared)
     assert course.todo() == []
-    for spec in runner.confirmations(course, settings):
+    for spec in run_search.confirmations(course, settings):
         lab.run(Point(-1, {}, spec), None, None)
-    found = runner.gather(declared, RECIPE, settings)
+    found = run_search.gather(declared, RECIPE, settings)
 
-    log = Path(lab.store.uri) / journal.path("nano", RECIPE.name)
+    log = Path(lab.store.uri) / optuna_study.path("nano", RECIPE.name)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
     study = optuna.load_study(study_name="nano", storage=storage)
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MAXIMIZE"]
@@ -290,7 +292,7 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
 
 
 def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:
-    found = runner.gather(search(), RECIPE, Settings(store=lab.store.uri, cache=lab.cache))
+    found = run_search.gather(search(), RECIPE, Settings(store=lab.store.uri, cache=lab.cache))
     assert [answer for _, answer in found.points] == [None] * 4
     assert "14</b> not run" in report.write(found)["index.html"]
     assert isinstance(found.points[0], tuple)

@@ -18,14 +18,15 @@ from swim.data.shapes_world import row
 from swim.data.types import Clip
 from swim.recipe import Recipe, ShapesWorld
 from swim.train import Host, Moment, train
-from swimlab import Choice, Float, Metric, Pruning, Search, cluster
+from swimlab import Choice, Float, Metric, Pruning, Search
+from swimlab.execution import cluster
+from swimlab.execution.monitor import Watcher
+from swimlab.execution.search.pruning_rungs import Gate, Trace, known_rungs
+from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import name_trial
 from swimlab.search import cli
-from swimlab.search.rungs import Gate, Trace, known_rungs
-from swimlab.search.watch import PrunedAt, RungWatch
 from swimlab.store.sweep_store import SweepStore
-from swimlab.watching import Watcher
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 

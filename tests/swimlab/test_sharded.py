@@ -14,9 +14,9 @@ from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
 from swimlab import Arm, cli
 from swimlab.data.prepared_clips import StoredClips, load_prepared
+from swimlab.execution.start_weights import start_weights
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
-from swimlab.start_weights import start_weights
 from swimlab.store import arrow_tables
 from swimlab.store.sweep_store import SweepStore
 

@@ -9,8 +9,8 @@ from torch import nn
 from swim import models
 from swim.recipe import Recipe
 from swim.supervision.objective import SupervisedModel
-from swimlab import start_weights as module
-from swimlab.start_weights import start_weights
+from swimlab.execution import start_weights as module
+from swimlab.execution.start_weights import start_weights
 
 
 class Wrapped(nn.Module):

@@ -6,7 +6,7 @@ import torch
 
 from swim.checkpoint import Checkpoint
 from swim.evaluation.types import FilmFrame, MetricPoint
-from swimlab.steps import StepCheckpoints, drop, latest
+from swimlab.execution.step_checkpoints import StepCheckpoints, drop, latest
 from swimlab.store.backends.local import LocalBackend
 from swimlab.store.sweep_store import Attempt
 

@@ -22,7 +22,9 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli, cluster, run_times, steps
+from swimlab import Arm, cli
+from swimlab.execution import cluster, run_times, step_checkpoints
+from swimlab.execution.train_loop import train_loop
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
@@ -30,7 +32,6 @@ from swimlab.store import arrow_tables
 from swimlab.store.leases import Owner
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import StoreError, SweepStore
-from swimlab.training import train_loop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -113,7 +114,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files are those of a trial that nobody stopped; what it left on the way is gone."""
-    monkeypatch.setattr(steps, "SAVING_SHARE", float("inf"))  # a busy machine's saving is never too dear
+    monkeypatch.setattr(step_checkpoints, "SAVING_SHARE", float("inf"))  # a busy machine's saving is never too dear
     recipe = nano.recipe(steps=25, base=False)
     one = nano.ablation(seeds=(0,), arms=(Arm("swim"),))
     assert run(one, str(tmp_path / "store"), tmp_path, recipe, keep_checkpoints="bases") == 0
@@ -254,8 +255,8 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     from swim.supervision.objective import SupervisedModel
     from swim.train import Trained, encoder_for, train
     from swimlab.data.prepared_clips import StoredClips, load_prepared
+    from swimlab.execution.start_weights import start_weights
     from swimlab.identity.naming import clips_fingerprint, data_fingerprint
-    from swimlab.start_weights import start_weights
 
     recipe = nano.recipe(steps=12, base=False)  # past the tenth, where the ranks of a group meet to report
     store = SweepStore(str(tmp_path / "store"))

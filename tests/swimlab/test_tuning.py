@@ -10,27 +10,13 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import (
-    Ablation,
-    Arm,
-    Better,
-    Choice,
-    Float,
-    Metric,
-    Paper,
-    Tuned,
-    cli,
-    cluster,
-    plan_view,
-    report,
-    runner,
-    tuning,
-)
+from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned, cli, plan_view, report
+from swimlab.execution import cluster, run_ablations, tune_arms
+from swimlab.execution.search import optuna_study
+from swimlab.execution.search.ask_tell import Course
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
-from swimlab.search import journal
-from swimlab.search.course import Course
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 from swimlab.summary import Table, summarise
@@ -98,7 +84,7 @@ class Lab:
 
     def plan(self, declared: Ablation | None = None, seeds: tuple[int, ...] | None = None) -> Plan:
         tuned = declared or ablation()
-        states = tuning.look(tuned, self.recipe, self.settings)
+        states = tune_arms.look(tuned, self.recipe, self.settings)
         return make_plan(tuned, self.recipe, self.settings, seeds, tuning=states)
 
     def commit(self, spec: Any, ap: float | None) -> None:
@@ -155,7 +141,7 @@ def said(lab: Lab, plan: Plan) -> str:
 
 
 def table_of(lab: Lab, plan: Plan) -> Table:
-    return summarise(runner.gather(plan, lab.store, 0.0))
+    return summarise(run_ablations.gather(plan, lab.store, 0.0))
 
 
 def test_nothing_is_planned_reported_or_guessed_before_it_is_tuned(
@@ -203,7 +189,7 @@ def test_every_arm_gets_the_same_points_to_begin_with_and_its_own_best(lab: Lab)
     assert not {spec.trial_id for _, spec in plan.arms} & set(lab.store.records())  # tuned on other trials
     for _, spec in plan.arms:
         lab.commit(spec, 0.5)
-    results = runner.gather(plan, lab.store, 0.0)
+    results = run_ablations.gather(plan, lab.store, 0.0)
     table = summarise(results)
     assert table.trials_done == len(table.trials) == 4
     assert table.seeds == (0, 1)
@@ -271,7 +257,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
         chosen = {r.recipe["optim"]["lr"] for r in points if r.metrics["attention.ap"] == best}
         assert reported.recipe["optim"]["lr"] in chosen
     (study,) = [path for path in lab.store.list_files("studies") if "tuning-swim" in path]
-    assert study == journal.path("nano-tuning-swim", "nano")
+    assert study == optuna_study.path("nano-tuning-swim", "nano")
     assert "declared before any result" in protocol.standing(lab.plan(declared), lab.store).text
     assert "2 of 2 trials cached" not in capsys.readouterr().out
 

@@ -12,6 +12,7 @@ from store_kit import committed
 import nano
 from swimlab import Arm
 from swimlab.commands.watch import frame, sparkline
+from swimlab.execution.monitor import Experiment, Watcher
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_manifest import Announcement
@@ -20,7 +21,6 @@ from swimlab.store.live_progress import Latest, ProgressFile
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
-from swimlab.watching import Experiment, Watcher
 
 
 def announced_in(store: SweepStore, tmp_path: Path) -> Announcement:

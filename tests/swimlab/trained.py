@@ -10,9 +10,10 @@ import pytest
 import nano
 from swim.data import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
-from swimlab import Arm, runner, training
-from swimlab.cluster import Slots
+from swimlab import Arm
 from swimlab.data import decode_part, preparation
+from swimlab.execution import run_ablations, trial
+from swimlab.execution.cluster import Slots
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
@@ -56,10 +57,10 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "drawn", drawn)
         patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
-        patch.setattr(training, "TorchTrainer", InProcess)
+        patch.setattr(trial, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
             preparation.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
-            training.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
-    write_tables(store, runner._arms_table(runner.gather(plan, store, 0.0)))
+            trial.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
+    write_tables(store, run_ablations._arms_table(run_ablations.gather(plan, store, 0.0)))
     return plan

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import committed
+from swimlab.execution.replay import Replay, ReplayError, pairs, replay
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
-from swimlab.replaying import Replay, ReplayError, pairs, replay
 from swimlab.store import query
 
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab.commands.base import StoreCommand
+from swimlab.execution.monitor import Experiment, Standing, Watcher
 from swimlab.store import query
 from swimlab.store.sweep_store import DEAD_AFTER_S
 from swimlab.text import VERDICT_STYLE
-from swimlab.watching import Experiment, Standing, Watcher
 from swimlab.wording import NO_VALUE, duration, number
 
 BAR = 24

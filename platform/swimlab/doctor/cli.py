@@ -100,10 +100,10 @@ def examine(chosen: Doctor, console: Console) -> int:
     # Ray, SciPy and matplotlib take seconds to import: not for --help or a mistyped flag.
     import ray
 
-    from swimlab import cluster
     from swimlab.data.doctor import examination, findings
     from swimlab.doctor import report, text
-    from swimlab.progress import SweepProgress
+    from swimlab.execution import cluster
+    from swimlab.execution.progress import SweepProgress
     from swimlab.store.sweep_store import SweepStore
 
     exam, recipe = chosen.exam()

@@ -58,7 +58,7 @@ def make_plan(
     tuning: Sequence[ArmTuning] = (),
 ) -> Plan:
     """Resolve and name, by `identifier` where several tables are planned together; `tuning` is what the store says of
-    the arms of a tuned ablation (`swimlab.tuning.look`). Raises ValueError or IdentityError for what cannot run;
+    the arms of a tuned ablation (`execution.tune_arms.look`). Raises ValueError or IdentityError for what cannot run;
     touches neither Ray nor the store."""
     if ablation.tuned and not tuning:
         raise ValueError(f"ablation {ablation.name!r} is tuned: its plan needs to be told what tuning chose")

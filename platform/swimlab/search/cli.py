@@ -14,12 +14,13 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab import cli
 from swimlab.base.screen import say
+from swimlab.execution.search import run_search
+from swimlab.execution.search.ask_tell import Course
 from swimlab.experiment import code_check, smoke
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
 from swimlab.identity.source_closure import Sources
-from swimlab.search import report, runner
-from swimlab.search.course import Course
+from swimlab.search import report
 from swimlab.store.sweep_store import SweepStore
 
 SMOKE_POINTS = 3
@@ -50,13 +51,13 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
     if chosen.command != "report":
         code_check.check(_variants(search, recipe), Sources(cache_dir=chosen.cache), chosen.cache)
     if chosen.command == "plan":
-        runner.check(search, recipe, chosen)
+        run_search.check(search, recipe, chosen)
         console.print(_plan(search, recipe, chosen))
         return 0
     if chosen.command == "report":
-        found = runner.gather(search, recipe, chosen)
+        found = run_search.gather(search, recipe, chosen)
     else:
-        found = runner.execute(search, recipe, chosen, console)
+        found = run_search.execute(search, recipe, chosen, console)
     uri = report.write_report(found)
     console.print(report.terminal(found))
     say(console, f"store  {found.store.uri}\nreport {uri}")
@@ -95,8 +96,8 @@ def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
     table = Table(title=title, caption=_protocol(search, recipe), title_justify="left", caption_justify="left")
     for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
         table.add_column(column, no_wrap=column in ("point", "trial"))
-    done = store.records(spec.trial_id for spec in runner.bases(recipe, chosen))
-    for spec in runner.bases(recipe, chosen):
+    done = store.records(spec.trial_id for spec in run_search.bases(recipe, chosen))
+    for spec in run_search.bases(recipe, chosen):
         state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
         table.add_row("base", *["" for _ in search.space], spec.trial_id, f"{state}: {spec.recipe.name}")
     for point in course.points:

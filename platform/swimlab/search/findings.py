@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
-from swimlab.search import journal
-from swimlab.search.course import Answer, Point
+from swimlab.execution.search import optuna_study
+from swimlab.execution.search.results import Answer, Point
 from swimlab.stats.intervals import Interval, interval
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.flat_rows import trial_row
 
 if TYPE_CHECKING:
-    from swimlab.search.runner import Found
+    from swimlab.execution.search.results import Found
 
 # PED-ANOVA compares the best tenth with all by default: of twenty points that is two.
 TOP_SHARE = 0.25
@@ -48,7 +48,7 @@ class Counts:
 
 def front(found: Found) -> list[int]:
     """Numbers of the complete points that no other beats in every objective; of equal ones all."""
-    study = journal.fill(found)
+    study = optuna_study.fill(found)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         return []
     return sorted({trial.number for trial in study.best_trials} - set(found.repeats))
@@ -61,7 +61,7 @@ def best(found: Found) -> tuple[Point, Answer] | None:
 
 def importances(found: Found) -> list[Importance]:
     """PED-ANOVA over the complete points, one objective at a time; none below eight points."""
-    study, done = journal.fill(found), found.complete()
+    study, done = optuna_study.fill(found), found.complete()
     if len(done) < FEWEST_FOR_IMPORTANCE:
         return []
     made = []

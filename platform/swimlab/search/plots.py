@@ -17,7 +17,7 @@ from swimlab.plots import PALETTE, STYLE
 from swimlab.search.findings import Importance
 
 if TYPE_CHECKING:
-    from swimlab.search.runner import Found
+    from swimlab.execution.search.results import Found
 
 COMPLETE, PRUNED, BEST = PALETTE[0], PALETTE[1], PALETTE[2]
 FAINT = "#c9d0d7"

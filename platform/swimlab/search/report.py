@@ -13,9 +13,10 @@ from rich.text import Text
 
 from swimlab import wording
 from swimlab.digest import PageDigest
+from swimlab.execution.search import optuna_study
+from swimlab.execution.search.results import Found
 from swimlab.index import OTHER_DIGEST, write_index
-from swimlab.search import findings, journal, plots
-from swimlab.search.runner import Found
+from swimlab.search import findings, plots
 from swimlab.stats.pairing import Origin, mixed_of, mixture
 from swimlab.store.flat_rows import trial_row
 from swimlab.store.records import TrialRecord
@@ -122,7 +123,7 @@ def render_html(found: Found) -> str:
         parallel=plots.parallel(found, best),
         caveat=caveat(found),
         facts=_facts(found),
-        journal=f"{found.store.uri}/{journal.path(found.search.name, found.recipe.name)}",
+        journal=f"{found.store.uri}/{optuna_study.path(found.search.name, found.recipe.name)}",
     )
 
 

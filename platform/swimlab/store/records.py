@@ -41,7 +41,7 @@ class Cost(Frozen):
 
 class Provenance(Frozen):
     """Recorded beside a result, never part of its identity. `numerics` is the class within which numbers compare
-    (`swimlab.numerics`; older records do not name their processor). Times are UTC, ISO 8601."""
+    (`swimlab.execution.numerics`; older records do not name their processor). Times are UTC, ISO 8601."""
 
     git_sha: str | None
     git_dirty: bool | None

@@ -36,7 +36,7 @@ def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
 
 
 def _results(store: SweepStore) -> dict[str, dict[str, Any]]:
-    """Where → what records and pruned trials (`swimlab.search.rungs.PrunedRecord`) say alike."""
+    """Where → what records and pruned trials (`swimlab.execution.search.pruning_rungs.PrunedRecord`) say alike."""
     found = {f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()}
     pruned = store.backend.read_many(store.list_files("pruned"))
     return found | {path: json.loads(data) for path, data in pruned.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +16,12 @@ import optuna
 from optuna.trial import TrialState
 
 from swim.recipe import Recipe
+from swimlab.execution.search import pruning_rungs
+from swimlab.execution.search.pruning_rungs import Gate, PrunedRecord
+from swimlab.execution.search.results import Answer, Point, numbers_of
 from swimlab.experiment.search import Search, Value
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
-from swimlab.search import rungs
-from swimlab.search.rungs import Gate, PrunedRecord, Trace
-from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
-
-
-@dataclass(frozen=True)
-class Point:
-    """A proposal. `params`: axis path → label or number. `spec` is None, and `problem` says why, where the axes' values
-    do not go together."""
-
-    number: int
-    params: dict[str, Value]
-    spec: TrialSpec | None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of a point: its objectives where it is COMPLETE, the first objective at the rungs it is known to have
-    passed, and what the store holds of it."""
-
-    state: TrialState
-    values: tuple[float, ...] = ()
-    rungs: dict[int, float] = field(default_factory=dict)
-    record: TrialRecord | PrunedRecord | None = None
-    problem: str = ""
-
-    def rank(self, search: Search) -> tuple[float, ...]:
-        """The greater the better: by the first objective, of equal ones by the next."""
-        signs = (1 if metric.higher_is_better else -1 for metric in search.objectives)
-        return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
-
-    @property
-    def trace(self) -> Trace:
-        first = self.values[0] if self.values else None
-        return Trace(state=self.state.name, value=first, rungs=self.rungs)
 
 
 class Course:
@@ -184,15 +150,10 @@ class Course:
 
     def _ended(self, spec: TrialSpec) -> PrunedRecord | None:
         pruning, gate = self.search.pruning, self.gate
-        return rungs.ended(gate, pruning.rule(), self._store, spec.trial_id) if pruning and gate else None
+        return pruning_rungs.ended(gate, pruning.rule(), self._store, spec.trial_id) if pruning and gate else None
 
     def _reached(self, spec: TrialSpec) -> dict[int, float]:
         if (pruning := self.search.pruning) is None:
             return {}
-        found, steps = rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
-        return {step: rungs.value_of(rung, self._names[0]) for step, rung in found.items() if step in steps}
-
-
-def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
-    """Metrics, and what it cost ("cost.cpu_s")."""
-    return record.metrics | {f"cost.{name}": float(value) for name, value in record.cost.model_dump().items()}
+        found, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
+        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in found.items() if step in steps}

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from pydantic import FiniteFloat, ValidationError
 
 from swim.recipe import Frozen
-from swimlab.once import EndedWithoutRecord
+from swimlab.execution.exactly_once import EndedWithoutRecord
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_trial_id
 from swimlab.store.records import SCHEMA_VERSION, Cost, Provenance

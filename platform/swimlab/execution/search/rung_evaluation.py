@@ -13,8 +13,8 @@ from swim.data.clips import Clips
 from swim.data.types import Clip
 from swim.evaluate import evaluate
 from swim.train import Moment
+from swimlab.execution.search.pruning_rungs import Gate, Judge, Rung, known_rungs, put_rung, value_of
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.search.rungs import Gate, Judge, Rung, known_rungs, put_rung, value_of
 from swimlab.store.sweep_store import SweepStore
 
 

@@ -1,8 +1,4 @@
-"""One trial through Ray Train: claim, train, evaluate, store, commit.
-
-The same loop runs inside the trial's process (`workers` 0, Ray Train's local mode) and in a worker group (gloo, NCCL).
-Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits.
-"""
+"""What every worker of a trial runs: read the clips, train, evaluate, write the attempt's files."""
 
 from __future__ import annotations
 
@@ -18,8 +14,7 @@ from typing import Any
 import psutil
 import ray.train
 import torch
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import get_device
 
 from swim import models
 from swim.data.clips import Clips
@@ -27,27 +22,23 @@ from swim.evaluate import evaluate, film
 from swim.evaluation.types import FilmFrame
 from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
 from swim.train import Host, Moment, train
-from swimlab import steps
-from swimlab.cluster import Slots
 from swimlab.data.prepared_clips import Split, StoredClips, load_prepared
 from swimlab.data.streamed_clips import StreamedClips
+from swimlab.execution import step_checkpoints
+from swimlab.execution.numerics import numerics_class, of_all_ranks
+from swimlab.execution.search.pruning_rungs import Gate
+from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
+from swimlab.execution.start_weights import start_weights
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
-from swimlab.numerics import numerics_class, of_all_ranks
-from swimlab.once import HeldElsewhere, run_once
-from swimlab.search.rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
-from swimlab.search.watch import PrunedAt, RungWatch
-from swimlab.start_weights import start_weights
-from swimlab.store import arrow_tables, provenance
+from swimlab.store import arrow_tables
 from swimlab.store.attempts import Attempt
-from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import Report, both
-from swimlab.store.records import Cost, FileEntry, TrialRecord
+from swimlab.store.records import FileEntry
 from swimlab.store.sweep_store import SweepStore
 
 REPORT_EVERY_STEPS = 10
 FILM_FRAMES = 60
-POLL_S = 2.0
 
 
 class Outcome(Frozen):
@@ -67,105 +58,6 @@ class Outcome(Frozen):
     peak_rss_bytes: int
     pruned_at: int | None = None
     rungs: dict[int, float] | None = None
-
-
-def run_trial(
-    spec: TrialSpec,
-    store_uri: str,
-    slots: Slots,
-    micro_batch: int | None,
-    report: Report,
-    gate: Gate | None = None,
-    pruner: Any = None,
-    patient: bool = True,
-) -> dict[str, float]:
-    """The trial's final metrics, from the store when it has a record already. While somebody else is running it this
-    waits or, not `patient`, raises HeldElsewhere. A failure is written into the attempt and raised.
-
-    With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
-    store = SweepStore(store_uri)
-
-    def waiting() -> None:
-        if not patient:
-            raise HeldElsewhere(spec.trial_id)
-        report({"stage": "waiting for another driver"})
-        time.sleep(POLL_S)
-
-    def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
-        if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
-            raise TrialPruned(pruned)  # by another driver, while we waited
-        return _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
-
-    return run_once(store, spec.trial_id, work, waiting).metrics
-
-
-def _run_attempt(
-    spec: TrialSpec,
-    attempt: Attempt,
-    store: SweepStore,
-    slots: Slots,
-    micro_batch: int | None,
-    report: Report,
-    gate: Gate | None,
-    pruner: Any,
-) -> TrialRecord:
-    started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
-    config = {
-        "spec": spec.model_dump_json(),
-        "store": store.uri,
-        "attempt": attempt.number,
-        "nonce": attempt.nonce,
-        "micro_batch": micro_batch,
-        "shard": slots.shard,
-        "decode_cpus": slots.decode_cpus,
-        "gate": gate.model_dump_json() if gate else None,
-        "pruner": pruner,
-    }
-    with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
-        if slots.workers == 0:
-            # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
-            config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
-        result = TorchTrainer(
-            train_loop,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=slots.workers, use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
-            ),
-            run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
-        ).fit()
-    outcome: Outcome = Outcome.model_validate(result.return_value)
-    about: dict[str, Any] = {
-        "trial_id": spec.trial_id,
-        "attempt": attempt.number,
-        "recipe": spec.recipe.model_dump(mode="json"),
-        "recipe_name": spec.recipe.name,
-        "seed": spec.recipe.seed,
-        "init_trial_id": spec.init_trial_id,
-        "start_weights": outcome.start_weights,
-        "code_fingerprint": spec.code_fingerprint,
-        "data_fingerprint": spec.data_fingerprint,
-        "metrics": outcome.metrics,
-        "cost": Cost(
-            wall_s=time.monotonic() - started_s,
-            cpu_s=time.process_time() - cpu_s,
-            train_s=outcome.train_s,
-            eval_s=outcome.eval_s,
-            data_wait_s=outcome.data_wait_s,
-            resumed_step=outcome.resumed_step,
-            hosted_s=outcome.hosted_s,
-            peak_rss_bytes=outcome.peak_rss_bytes,
-        ),
-        "provenance": provenance.gather(
-            numerics=outcome.numerics, started_at=started_at, finished_at=provenance.utc_now()
-        ),
-    }
-    if gate and outcome.pruned_at is not None:
-        of = gate.model_dump(include={"search", "objective", "clips"})
-        pruned = PrunedRecord(**about, **of, step=outcome.pruned_at, rungs=outcome.rungs or {})
-        put_pruned(store, pruned)
-        raise TrialPruned(pruned)
-    attempt.files.update(outcome.files)
-    return TrialRecord(**about, nonce=attempt.nonce, files=outcome.files)
 
 
 def _trim_heap() -> None:
@@ -227,8 +119,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     clips = _reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps
-    standing = steps.latest(store.backend, attempt, numerics) if world == 1 else None
-    saved = steps.StepCheckpoints(attempt, numerics) if world == 1 else None
+    standing = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
+    saved = step_checkpoints.StepCheckpoints(attempt, numerics) if world == 1 else None
     frames: list[FilmFrame] = list(standing.film) if standing else []
     # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
     films = rank == 0 and not config["shard"] and not config["decode_cpus"]

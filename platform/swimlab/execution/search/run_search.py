@@ -7,60 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
-from optuna.trial import TrialState
 from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
+from swimlab.execution.search import optuna_study
+from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.results import Confirmation, Found
 from swimlab.experiment import run_manifest
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.identity import naming
-from swimlab.search import journal
-from swimlab.search.course import Answer, Course, Point
 from swimlab.store import provenance
 from swimlab.store.published_tables import ARMS_SCHEMA, write_tables
-from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """The winner, or the recipe as it is, on a seed that chose nothing."""
-
-    arm: str
-    spec: TrialSpec
-    record: TrialRecord | None
-    failure: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """All a report needs: points in the order of proposal, each with its answer (None: not run yet)."""
-
-    search: Search
-    recipe: Recipe
-    points: tuple[tuple[Point, Answer | None], ...]
-    repeats: dict[int, int]
-    confirmed: tuple[Confirmation, ...]
-    store: SweepStore
-    wall_s: float
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics that were measured, in the order of the objectives."""
-        return tuple(metric.measured(self.recipe.name) for metric in self.search.objectives)
-
-    def complete(self) -> list[tuple[Point, Answer]]:
-        """Trials that ran to their end, each once."""
-        return [
-            (point, answer)
-            for point, answer in self.points
-            if answer and answer.state == TrialState.COMPLETE and point.number not in self.repeats
-        ]
 
 
 def check(search: Search, recipe: Recipe, settings: Settings) -> None:
@@ -109,7 +71,7 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
         wall_s=wall_s,
     )
     if any(answer for _, answer in found.points):
-        journal.export(found)
+        optuna_study.export(found)
         write_tables(store, _arms_table(found))
     return found
 
@@ -155,8 +117,8 @@ def _confirmed(course: Course, store: SweepStore, settings: Settings) -> list[Co
 
 
 def _run(course: Course, store: SweepStore, settings: Settings, console: Console) -> None:
-    from swimlab import sweep  # Ray, and only now
-    from swimlab.floor import floor
+    from swimlab.execution import tune_scheduler  # Ray, and only now
+    from swimlab.execution.session import floor
 
     search, recipe = course.search, course.recipe
     objective = search.objectives[0].measured(recipe.name)
@@ -190,7 +152,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
                 ground.archive([spec])
                 say()
 
-            sweep.run_search(
+            tune_scheduler.run_search(
                 course,
                 before=before,
                 store=store,

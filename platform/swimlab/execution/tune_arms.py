@@ -28,8 +28,8 @@ def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTun
     """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
+    from swimlab.execution.search.ask_tell import Course
     from swimlab.identity import naming
-    from swimlab.search.course import Course
     from swimlab.store.sweep_store import SweepStore
 
     found, store = [], SweepStore(settings.store)
@@ -52,24 +52,24 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
     """Run what tuning lacks and plan again with what it chose; protocols are declared before. A Ray that had to be
     started is left to `held`: the arms run in it too.
 
-    A point that failed is run again, as every failed trial is. Raises like `swimlab.search.runner.execute`.
+    A point that failed is run again, as every failed trial is. Raises like `run_search.execute`.
     """
     if not any(plan.ablation.tuned for plan in plans):
         return list(plans)
+    from swimlab.execution.search import optuna_study, run_search
+    from swimlab.execution.search.ask_tell import Course
     from swimlab.experiment import protocol
     from swimlab.experiment.plan import make_plan
-    from swimlab.search import journal, runner
-    from swimlab.search.course import Course
 
     open_points, work = 0, []
     for _, search, own in [one for plan in plans for one in _searches(plan.ablation, plan.recipe)]:
         todo = Course(search, own, store, settings.cache, retry=True).todo()
         open_points += len(todo)
         # The study is a cache: whoever deletes it gets it again.
-        if todo or not store.exists(journal.path(search.name, own.name)):
+        if todo or not store.exists(optuna_study.path(search.name, own.name)):
             work.append((search, own))
     if open_points:
-        from swimlab import cluster  # Ray, and only now
+        from swimlab.execution import cluster  # Ray, and only now
 
         store.check_writable()
         cluster.check_durable(store.uri)
@@ -77,7 +77,7 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
             protocol.declare(plan, store)
         held.enter_context(cluster.session())
     for search, own in work:
-        runner.execute(search, own, settings, console)
+        run_search.execute(search, own, settings, console)
     return [
         make_plan(p.ablation, p.recipe, settings, p.seeds, tuning=look(p.ablation, p.recipe, settings))
         if p.ablation.tuned

@@ -10,7 +10,7 @@ from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.tune import Callback
 
-from swimlab import cluster
+from swimlab.execution import cluster
 from swimlab.store.sweep_store import SweepStore
 
 

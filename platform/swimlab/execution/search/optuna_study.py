@@ -21,10 +21,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from swimlab.search.course import Answer, Point, numbers_of
+from swimlab.execution.search.results import Answer, Point, numbers_of
 
 if TYPE_CHECKING:
-    from swimlab.search.runner import Found
+    from swimlab.execution.search.results import Found
 
 
 def path(search: str, recipe: str) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from swimlab.base.screen import say
-from swimlab.lost_trials import reason
+from swimlab.execution.lost_trials import reason
 
 LINE_EVERY_S = 15.0
 HELD = "another driver has it"

@@ -8,8 +8,9 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.results import Point
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.search.course import Course, Point
 
 
 class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from rich.console import Console
 
-from swimlab import run_times, tuning
 from swimlab.data import prepared_clips
+from swimlab.execution import run_times, tune_arms
+from swimlab.execution.run_times import RunTimes, Wave
 from swimlab.experiment import protocol, run_manifest
 from swimlab.experiment.plan import Plan, missing
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.run_times import RunTimes, Wave
 from swimlab.store import provenance
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
-    from swimlab.floor import Floor
+    from swimlab.execution.session import Floor
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
@@ -36,7 +36,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     started_s = time.monotonic()
     store = SweepStore(settings.store)
     with ExitStack() as held:
-        plans = tuning.tune(plans, store, settings, console, held)
+        plans = tune_arms.tune(plans, store, settings, console, held)
         waves = missing(plans, store)
         todo = {spec.trial_id for wave in waves for spec in wave}
         for plan in plans:
@@ -70,7 +70,7 @@ def _run(
     settings: Settings,
     console: Console,
 ) -> None:
-    from swimlab.floor import floor  # Ray, and only now
+    from swimlab.execution.session import floor  # Ray, and only now
 
     # What Tune and the progress show of an arm: the primary metric of the first plan that it is in. Of a base nothing.
     measured = {

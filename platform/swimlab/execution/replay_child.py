@@ -1,4 +1,4 @@
-"""Trains a recipe again and writes down its curve: a script that `swimlab.replaying` runs with `swim` as it was then.
+"""Trains a recipe again and writes down its curve: a script that `execution.replay` runs with `swim` as it was then.
 
 The first `swim` on the path is the source that the trial ran, unpacked from the store. That archive holds what the
 trial needed and nothing else, so this file imports no swimlab (today's would look for today's swim), and it asks of the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from swimlab import steps
+from swimlab.execution import step_checkpoints
 from swimlab.store.attempts import Attempt, folder_of
 from swimlab.store.leases import Heartbeat
 from swimlab.store.records import TrialRecord
@@ -38,7 +38,7 @@ def run_once(
             if not store.commit(attempt, record):
                 record = store.read_records([trial_id])[trial_id]  # another attempt won; its numbers count
             for number in range(1, attempt.number + 1):
-                steps.drop(store.backend, f"{folder_of(trial_id, number)}/steps")
+                step_checkpoints.drop(store.backend, f"{folder_of(trial_id, number)}/steps")
             return record
     except EndedWithoutRecord:
         raise

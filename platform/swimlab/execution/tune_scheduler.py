@@ -17,17 +17,17 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from swimlab.cluster import Slots
+from swimlab.execution.cluster import Slots
+from swimlab.execution.exactly_once import HeldElsewhere
+from swimlab.execution.lost_trials import LostTrials
+from swimlab.execution.progress import HELD, SweepProgress
+from swimlab.execution.run_times import Wave
+from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.pruning_rungs import Gate, TrialPruned
+from swimlab.execution.search.tune_searcher import Proposals
+from swimlab.execution.trial import run_trial
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.lost_trials import LostTrials
-from swimlab.once import HeldElsewhere
-from swimlab.progress import HELD, SweepProgress
-from swimlab.run_times import Wave
-from swimlab.search.course import Course
-from swimlab.search.proposals import Proposals
-from swimlab.search.rungs import Gate, TrialPruned
 from swimlab.store.sweep_store import SweepStore
-from swimlab.training import run_trial
 
 OBJECTIVE = "objective"
 

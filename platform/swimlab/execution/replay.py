@@ -23,9 +23,9 @@ from pydantic import TypeAdapter
 
 from swim.recipe import DataConfig, NLReferFiles
 from swim.supervision.layers import resolve
-from swimlab import replay_child
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import PreparedData, StoredClips
+from swimlab.execution import replay_child
 from swimlab.identity import naming
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import provenance
@@ -189,8 +189,8 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     say(f"{gone}: they are made again first, with Ray")
     import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet
 
-    from swimlab import cluster
     from swimlab.data import preparation
+    from swimlab.execution import cluster
 
     with cluster.session():
         return preparation.prepare(data, fingerprint, store, cache)
@@ -244,7 +244,7 @@ def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Map
 def _here(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
     """What differs between then and now, in numerics class and versions. The child inherits this process's environment,
     and with it what torch uses of the processor."""
-    from swimlab.numerics import numerics_class  # imports torch, which this module's other users do without
+    from swimlab.execution.numerics import numerics_class  # imports torch, which this module's other users do without
 
     then = record.provenance
     now = numerics_class(device=device, dtype=str(then.numerics.get("dtype")), world_size=1)

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
-from swimlab import cluster, sweep
 from swimlab.base.screen import say
-from swimlab.cluster import Slots
 from swimlab.data import preparation
+from swimlab.execution import cluster, tune_scheduler
+from swimlab.execution.cluster import Slots
+from swimlab.execution.progress import SweepProgress
+from swimlab.execution.run_times import Wave
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
-from swimlab.progress import SweepProgress
-from swimlab.run_times import Wave
 from swimlab.store.sweep_store import SweepStore
 
 NAMED_ARMS = 8
@@ -64,7 +64,7 @@ class Floor:
             more = f" and {len(arms) - NAMED_ARMS} more" if len(arms) > NAMED_ARMS else ""
             self.progress.wave(", ".join(arms[:NAMED_ARMS]) + more, len(specs))
             took.append(
-                sweep.run_wave(
+                tune_scheduler.run_wave(
                     specs,
                     primary=primary,
                     store=self.store,

@@ -1,0 +1,1 @@
+"""How a search runs: what it proposes, what it prunes, what came of it."""

@@ -1,0 +1,88 @@
+"""What a search has: its points, what became of each, and the best one's confirmations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from optuna.trial import TrialState
+
+from swim.recipe import Recipe
+from swimlab.execution.search.pruning_rungs import PrunedRecord, Trace
+from swimlab.experiment.search import Search, Value
+from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.store.records import TrialRecord
+from swimlab.store.sweep_store import SweepStore
+
+
+@dataclass(frozen=True)
+class Point:
+    """A proposal. `params`: axis path → label or number. `spec` is None, and `problem` says why, where the axes' values
+    do not go together."""
+
+    number: int
+    params: dict[str, Value]
+    spec: TrialSpec | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a point: its objectives where it is COMPLETE, the first objective at the rungs it is known to have
+    passed, and what the store holds of it."""
+
+    state: TrialState
+    values: tuple[float, ...] = ()
+    rungs: dict[int, float] = field(default_factory=dict)
+    record: TrialRecord | PrunedRecord | None = None
+    problem: str = ""
+
+    def rank(self, search: Search) -> tuple[float, ...]:
+        """The greater the better: by the first objective, of equal ones by the next."""
+        signs = (1 if metric.higher_is_better else -1 for metric in search.objectives)
+        return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
+
+    @property
+    def trace(self) -> Trace:
+        first = self.values[0] if self.values else None
+        return Trace(state=self.state.name, value=first, rungs=self.rungs)
+
+
+def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
+    """Metrics, and what it cost ("cost.cpu_s")."""
+    return record.metrics | {f"cost.{name}": float(value) for name, value in record.cost.model_dump().items()}
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The winner, or the recipe as it is, on a seed that chose nothing."""
+
+    arm: str
+    spec: TrialSpec
+    record: TrialRecord | None
+    failure: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """All a report needs: points in the order of proposal, each with its answer (None: not run yet)."""
+
+    search: Search
+    recipe: Recipe
+    points: tuple[tuple[Point, Answer | None], ...]
+    repeats: dict[int, int]
+    confirmed: tuple[Confirmation, ...]
+    store: SweepStore
+    wall_s: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that were measured, in the order of the objectives."""
+        return tuple(metric.measured(self.recipe.name) for metric in self.search.objectives)
+
+    def complete(self) -> list[tuple[Point, Answer]]:
+        """Trials that ran to their end, each once."""
+        return [
+            (point, answer)
+            for point, answer in self.points
+            if answer and answer.state == TrialState.COMPLETE and point.number not in self.repeats
+        ]
