@@ -22,12 +22,12 @@ from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab import cli
 from swimlab.base.screen import say, screen
-from swimlab.cost_report import Grid
 from swimlab.data.rewriting import run_record as records
 from swimlab.data.rewriting.rewriter import Estimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig, EndpointError, key_for
-from swimlab.rewriting import report as reports
+from swimlab.report import rewriting_page as reports
+from swimlab.report.grids import Grid
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.provenance import new_run_id

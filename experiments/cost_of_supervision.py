@@ -17,6 +17,7 @@ from swimlab import cli, cost_plot, cost_report, measuring
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.report import grids
 from swimlab.store.sweep_store import SweepStore
 
 NAME = "cost_of_supervision"
@@ -181,7 +182,7 @@ def run(chosen: CostSettings, store: SweepStore, console: Console) -> CostRun:
     )
 
 
-def counted_grid(done: CostRun) -> cost_report.Grid:
+def counted_grid(done: CostRun) -> grids.Grid:
     """Bytes, which have no spread: what the forward pass holds for supervision, and what the head returns."""
     rows = []
     for size, tokens in dict.fromkeys((row.size, row.tokens) for row in done.rows if row.outcome == "ok"):
@@ -223,7 +224,7 @@ def show(done: CostRun, store: SweepStore, console: Console) -> None:
     ]
     drawn = {"time_s": "time of a step", "step_bytes": "memory of a step"}
     picture = cost_plot.ratio_figure(done, "tokens", "sft", drawn, size=size)
-    cost_report.print_grids(grids, console)
+    grids.print_grids(grids, console)
     where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 

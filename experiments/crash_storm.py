@@ -25,6 +25,7 @@ from rich.console import Console
 from swimlab import cli, cost_report, measuring
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.report import grids
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -134,7 +135,7 @@ def run(chosen: StormSettings, store: SweepStore, console: Console) -> StormRun:
     )
 
 
-def promises(done: StormRun) -> cost_report.Grid:
+def promises(done: StormRun) -> grids.Grid:
     """A line a promise, a column a storm."""
     rows = []
     for name, text in PROMISES.items():
@@ -173,7 +174,7 @@ def show(done: StormRun, store: SweepStore, console: Console) -> None:
         "victim is replaced at once; in the end as many drivers finish what was begun.",
     ]
     grids = [promises(done)]
-    cost_report.print_grids(grids, console)
+    grids.print_grids(grids, console)
     page = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture(done.rows))
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 

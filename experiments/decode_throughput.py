@@ -21,6 +21,7 @@ from swimlab.data.prepared_clips import StoredClips
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.report import grids
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -199,7 +200,7 @@ def run(chosen: DecodeSettings, store: SweepStore, console: Console) -> DecodeRu
     )
 
 
-def counted_grid(done: DecodeRun) -> cost_report.Grid:
+def counted_grid(done: DecodeRun) -> grids.Grid:
     """Decodings, which have no spread."""
     rows = []
     for row in done.rows:
@@ -240,7 +241,7 @@ def show(done: DecodeRun, store: SweepStore, console: Console) -> None:
     ]
     drawn = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in done.rows)]
     picture = cost_plot.value_figure(done, "frames_per_core_s", "frames/s a core", drawn or ["–"], sizes)
-    cost_report.print_grids(grids, console)
+    grids.print_grids(grids, console)
     where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 

@@ -206,7 +206,7 @@ def show(done: ReadRun, store: SweepStore, console: Console) -> None:
     ]
     sizes = list(dict.fromkeys(row.size for row in done.rows))
     picture = cost_plot.value_figure(done, "time_s", "seconds", SCHEMES, sizes)
-    cost_report.print_grids(grids, console)
+    grids.print_grids(grids, console)
     page = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 

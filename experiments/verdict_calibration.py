@@ -19,6 +19,7 @@ from swimlab import calibration_plot, cli, cost_report, measuring
 from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
+from swimlab.report import grids
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.power import detectable_in_sds
@@ -135,7 +136,7 @@ def percent(rate: Rate | None) -> str:
     return "–" if rate is None else f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
-def errors_grid(done: CalibrationRun, noise: str) -> cost_report.Grid:
+def errors_grid(done: CalibrationRun, noise: str) -> grids.Grid:
     """Wrong verdicts, in any claim of a table."""
     rows = []
     for claims in CLAIMS:
@@ -157,7 +158,7 @@ def errors_grid(done: CalibrationRun, noise: str) -> cost_report.Grid:
     return f"Tables with a wrong verdict, % [95 % CI], {noise} noise", heads, rows
 
 
-def power_grid(done: CalibrationRun, noise: str) -> cost_report.Grid:
+def power_grid(done: CalibrationRun, noise: str) -> grids.Grid:
     """How often a true claim among false ones is found."""
     rows = []
     for claims in CLAIMS:
@@ -169,7 +170,7 @@ def power_grid(done: CalibrationRun, noise: str) -> cost_report.Grid:
     return f"REPRODUCED where one claim is true, %, {noise} noise", heads, rows
 
 
-def same_grid(done: CalibrationRun, noise: str) -> cost_report.Grid:
+def same_grid(done: CalibrationRun, noise: str) -> grids.Grid:
     """How often two arms that are the same are called EQUIVALENT."""
     rows = []
     for claims in CLAIMS:
@@ -213,7 +214,7 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
         for claims in CLAIMS
     }
     picture = calibration_plot.power_figure(curves)
-    cost_report.print_grids(grids, console)
+    grids.print_grids(grids, console)
     where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 

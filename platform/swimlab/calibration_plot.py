@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from swimlab.plots import PALETTE, STYLE
+from swimlab.report.figure_style import PALETTE, STYLE
 
 # seeds → (effect in SDs, share of tables) along the effects
 Curves = Mapping[int, Sequence[tuple[float, float]]]

@@ -21,6 +21,7 @@ from swimlab.experiment.code_check import CodeError
 from swimlab.experiment.results import Results
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity.naming import Identifier, IdentityError
+from swimlab.report import terminal
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
@@ -100,18 +101,18 @@ def _recipes(plan: plans.Plan) -> list[Recipe]:
 
 def _show(results: Results, console: Console, smokes: bool) -> int:
     # See `_command`.
-    from swimlab import index, report, text
-    from swimlab.summary import summarise
+    from swimlab.report import ablation_page, index_page
+    from swimlab.report.summarise import summarise
 
-    uri = report.write_report(results)
-    console.print(text.terminal(summarise(results)))
+    uri = ablation_page.write_report(results)
+    console.print(terminal.terminal(summarise(results)))
     console.print(f"{len(results.quarantined)} rows quarantined", style="yellow" if results.quarantined else "")
     for row in results.quarantined[:QUARANTINE_LINES]:
         reason = f"{row['field']}: {row['reason']} ({row['hint']})"
         say(console, f"not used: {row['file']} row {row['row']} {reason}", "yellow")
     if (more := len(results.quarantined) - QUARANTINE_LINES) > 0:
         console.print(f"… and {more} more rows, all in the report and under clips/ in the store", style="yellow")
-    where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index.PAGE}"}
+    where = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index_page.PAGE}"}
     lines = "\n".join(f"{name:6} {address}" for name, address in where.items())
     say(console, lines)
     failed = [trial for trial in results.trials if trial.record is None]

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from swimlab.measurements import Run
-from swimlab.plots import STYLE, arm_colours
+from swimlab.report.figure_style import STYLE, arm_colours
 from swimlab.stats.intervals import Interval
 
 

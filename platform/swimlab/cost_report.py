@@ -7,15 +7,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
-from rich.table import Table
-
 from swimlab.measurements import Bound, Run
+from swimlab.report import html
+from swimlab.report.grids import Grid
 from swimlab.stats.intervals import Interval
 from swimlab.store.sweep_store import SweepStore
 
-Grid = tuple[str, list[str], list[list[str]]]
 MIB = 2**20
 
 
@@ -70,17 +67,6 @@ def values_grid(run: Run, heading: str, by: Sequence[str], columns: Sequence[Col
     return heading, [*by, "scheme", *(column.heading for column in columns)], rows
 
 
-def print_grids(grids: Sequence[Grid], console: Console) -> None:
-    """The same on a terminal."""
-    for heading, heads, rows in grids:
-        table = Table(title=heading, title_justify="left")
-        for head in heads:
-            table.add_column(head, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-
-
 def _spread(values: Sequence[float], form: str, scale: float) -> str:
     """Median, and the lowest and highest where they differ."""
     if not values:
@@ -104,13 +90,11 @@ def write_report(
 ) -> str:
     """reports/<experiment>/<run_id>/{measured.png, report.md, index.html}; the page's address."""
     folder = f"reports/{run.experiment}/{run.run_id}"
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     came = run.provenance
     facts = {"run": run.run_id, "machine": run.machine, "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
     facts |= {name: came.versions[name] for name in ("torch", "transformers", "ray") if name in came.versions}
-    page = environment.get_template("cost.html.j2").render(
+    page = html.render(
+        "cost.html.j2",
         title=title,
         question=question,
         run=run,

@@ -23,9 +23,9 @@ from swimlab.experiment.invalidation import Move, Moves
 from swimlab.experiment.protocol import Standing
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.report.number_format import duration, number
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
-from swimlab.wording import duration, number
 
 
 @dataclass(frozen=True)

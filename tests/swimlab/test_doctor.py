@@ -21,10 +21,11 @@ from swimlab.data.doctor import findings
 from swimlab.data.doctor.row_checks import Exam
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import Trial
-from swimlab.doctor import cli, report, words
-from swimlab.doctor import text as texts
+from swimlab.doctor import cli
 from swimlab.doctor.cli import Doctor, examine
 from swimlab.execution import cluster
+from swimlab.report import doctor_page, doctor_words
+from swimlab.report import doctor_text as texts
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +182,8 @@ def found_with(**changes: Any) -> findings.Findings:
 def test_nothing_at_all_can_be_reported() -> None:
     found = found_with()
     assert findings.failed(found, 1.0)
-    assert words.verdict(found) == "No row could be read."
-    page = report.render_html(found, "store", failed=True)
+    assert doctor_words.verdict(found) == "No row could be read."
+    page = doctor_page.render_html(found, "store", failed=True)
     assert "No row was read." in page
     assert "# doctor empty" in texts.markdown(found)
 

@@ -3,9 +3,10 @@ import re
 
 import pytest
 
-from swimlab import Ablation, Above, Arm, Axis, Better, Metric, Paper, Trend, evidence, report
+from swimlab import Ablation, Above, Arm, Axis, Better, Metric, Paper, Trend
+from swimlab.report import ablation_page, evidence
+from swimlab.report.summarise import summarise
 from swimlab.store.published_tables import write_tables
-from swimlab.summary import summarise
 from synthetic_results import committed
 
 ABLATION = Ablation(
@@ -62,7 +63,7 @@ def printed_query(page, evidence_id):
 def check(found):
     table = summarise(found)
     ledger = evidence.ledger(table)
-    page = report.write(found)["index.html"]
+    page = ablation_page.write(found)["index.html"]
     code = html.unescape(re.search(r"<pre>(import duckdb.*?)</pre>", page[page.index('id="evidence"') :], re.DOTALL)[1])
     wanted = expected(table)
     assert set(ledger.numbers) == set(wanted)

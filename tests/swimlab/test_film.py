@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, exhibits, film, report
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend
+from swimlab.report import ablation_page, attention_film, figure_data
 from synthetic_results import committed, film_frames, overlay
 
 NOUNS = ("lemon", "plum", "melon", "apple", "pear")
@@ -28,13 +29,17 @@ def overlays():
 
 
 def test_a_film_has_a_picture_a_step_four_nouns_and_both_arms(overlays):
-    made = film.film(overlays, {"control": frames(0.1), "swim": frames(0.95)})
+    made = attention_film.film(overlays, {"control": frames(0.1), "swim": frames(0.95)})
     assert (made.arms, made.steps, made.nouns) == (("control", "swim"), STEPS, NOUNS[:4])
     moving, still = opened(made.animation), opened(made.still)
     assert moving.n_frames == 3
     assert moving.size == still.size == (made.width_px, made.height_px)
-    last = film.NOUNS * (film.PANEL_PX + film.LABEL_PX) + film.HEAD_PX + (film.NOUNS - 1) * film.GAP_PX
-    assert moving.size == (3 * film.PANEL_PX + 2 * film.GAP_PX, last)
+    last = (
+        attention_film.NOUNS * (attention_film.PANEL_PX + attention_film.LABEL_PX)
+        + attention_film.HEAD_PX
+        + (attention_film.NOUNS - 1) * attention_film.GAP_PX
+    )
+    assert moving.size == (3 * attention_film.PANEL_PX + 2 * attention_film.GAP_PX, last)
     first = np.asarray(moving.convert("RGB")).astype(int)
     moving.seek(2)
     end = np.asarray(moving.convert("RGB")).astype(int)
@@ -44,23 +49,23 @@ def test_a_film_has_a_picture_a_step_four_nouns_and_both_arms(overlays):
 
 def test_only_steps_and_nouns_that_every_arm_has_are_shown(overlays):
     control = frames(0.1, steps=(0, 20), nouns=NOUNS[:2])
-    made = film.film(overlays[:3], {"control": control, "swim": frames(0.9)})
+    made = attention_film.film(overlays[:3], {"control": control, "swim": frames(0.9)})
     assert (made.steps, made.nouns) == ((0, 20), NOUNS[:2])
-    assert film.film(overlays, {"swim": frames(0.9, steps=(20,))}) is None
-    assert film.film(overlays[4:], {"control": control}) is None
-    assert film.film(overlays, {}) is None
+    assert attention_film.film(overlays, {"swim": frames(0.9, steps=(20,))}) is None
+    assert attention_film.film(overlays[4:], {"control": control}) is None
+    assert attention_film.film(overlays, {}) is None
 
 
 def test_a_film_too_large_loses_steps_but_never_the_last(overlays, monkeypatch):
     shown = {"swim": frames(0.9, steps=tuple(range(0, 90, 10)))}
-    whole = film.film(overlays, shown)
-    monkeypatch.setattr(film, "MOST_BYTES", len(base64.b64decode(whole.animation.partition(",")[2])) // 3)
-    shorter = film.film(overlays, shown)
+    whole = attention_film.film(overlays, shown)
+    monkeypatch.setattr(attention_film, "MOST_BYTES", len(base64.b64decode(whole.animation.partition(",")[2])) // 3)
+    shorter = attention_film.film(overlays, shown)
     assert (shorter.steps[0], shorter.steps[-1]) == (0, 80)
     assert opened(shorter.animation).n_frames == len(shorter.steps) < 9
-    monkeypatch.setattr(film, "MOST_BYTES", 100)
+    monkeypatch.setattr(attention_film, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="fits into 100 bytes"):
-        film.film(overlays, shown)
+        attention_film.film(overlays, shown)
 
 
 def test_the_page_shows_the_control_beside_swim_and_stands_still_where_wanted(tmp_path):
@@ -79,12 +84,12 @@ def test_the_page_shows_the_control_beside_swim_and_stands_still_where_wanted(tm
     filmed = committed(
         ablation, tmp_path / "a", lambda arm, seed: {"attention.ap": 0.5}, nouns=NOUNS[:1], steps=0, filmed=STEPS
     )
-    page = report.write(filmed)["index.html"]
+    page = ablation_page.write(filmed)["index.html"]
     assert "How attention sharpens" in page
     assert "from step 0 to 20: off, swim" in page
     assert 'media="(prefers-reduced-motion: reduce)"' in page
     plain = committed(ablation, tmp_path / "b", lambda arm, seed: {"attention.ap": 0.5}, nouns=(), steps=0)
-    assert "How attention sharpens" not in report.write(plain)["index.html"]
+    assert "How attention sharpens" not in ablation_page.write(plain)["index.html"]
 
 
 def test_beside_the_control_stands_the_arm_that_the_claims_speak_for():
@@ -98,8 +103,8 @@ def test_beside_the_control_stands_the_arm_that_the_claims_speak_for():
             reference="off",
         )
 
-    assert exhibits.claimed(of([])) == "a"
-    assert exhibits.claimed(of([Better("b", "a")])) == "b"
-    assert exhibits.claimed(of([Better("a", "off"), Better("off", "b"), NotWorse("a", "b", margin=0.1)])) == "a"
-    assert exhibits.claimed(of([Trend("mask_weight")], ("off", "a", "b"))) == "b"
-    assert exhibits.claimed(of([], ("off",))) is None
+    assert figure_data.claimed(of([])) == "a"
+    assert figure_data.claimed(of([Better("b", "a")])) == "b"
+    assert figure_data.claimed(of([Better("a", "off"), Better("off", "b"), NotWorse("a", "b", margin=0.1)])) == "a"
+    assert figure_data.claimed(of([Trend("mask_weight")], ("off", "a", "b"))) == "b"
+    assert figure_data.claimed(of([], ("off",))) is None

@@ -2,7 +2,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from swimlab import Ablation, Arm, Better, Metric, Paper, index, report
+from swimlab import Ablation, Arm, Better, Metric, Paper
+from swimlab.report import ablation_page, index_page
 from synthetic_results import committed
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -36,7 +37,7 @@ def store(tmp_path_factory):
         (named("own", "Own question", claims=()), None),
     ):
         results = committed(ablation, folder, noisy, recipe_name=recipe, nouns=(), steps=0)
-        report.write_report(results)
+        ablation_page.write_report(results)
     return results.store
 
 
@@ -55,7 +56,7 @@ class Reader(HTMLParser):
 
 
 def page(store):
-    return Reader(store.read(index.PAGE).decode())
+    return Reader(store.read(index_page.PAGE).decode())
 
 
 def test_tables_stand_in_the_papers_order_and_link_to_their_pages(store):
@@ -78,9 +79,9 @@ def test_a_table_counts_once_by_its_fullest_page(store):
     digests = {}
     for path in store.list_files("reports"):
         if path.endswith("table.json"):
-            digests[path.removesuffix("table.json")] = index.Digest.model_validate_json(store.read(path))
-    rows = index.entries(digests)
-    assert index.tally(rows) == {
+            digests[path.removesuffix("table.json")] = index_page.Digest.model_validate_json(store.read(path))
+    rows = index_page.entries(digests)
+    assert index_page.tally(rows) == {
         "REPRODUCED": 2,
         "SHIFTED": 0,
         "CONTRADICTED": 0,
@@ -93,21 +94,21 @@ def test_a_table_counts_once_by_its_fullest_page(store):
 
 
 def test_the_index_reads_no_record(store, monkeypatch):
-    before = store.read(index.PAGE)
+    before = store.read(index_page.PAGE)
     monkeypatch.setattr(type(store), "records", None)
     monkeypatch.setattr(type(store), "record", None)
-    index.write_index(store)
-    assert store.read(index.PAGE) == before
+    index_page.write_index(store)
+    assert store.read(index_page.PAGE) == before
 
 
 def test_a_summary_that_cannot_be_read_is_named_and_other_pages_are_linked(store, tmp_path):
     fresh = committed(named("t", "T"), tmp_path, noisy, nouns=(), steps=0)
-    report.write_report(fresh)
+    ablation_page.write_report(fresh)
     fresh.store.backend.replace("reports/old/tiny/table.json", b'{"schema_version": 9}')
     fresh.store.backend.replace("reports/old/tiny/index.html", b"old")
     fresh.store.backend.replace("reports/odd/tiny/page.json", b"{}")
     fresh.store.backend.replace("reports/odd/tiny/index.html", b"odd")
-    index.write_index(fresh.store)
+    index_page.write_index(fresh.store)
     read = page(fresh.store)
     linked = [attrs["href"] for tag, attrs in read.tags if tag == "a"]
     for path, name in (("old/tiny", "table.json"), ("odd/tiny", "page.json")):
@@ -119,5 +120,5 @@ def test_an_empty_store_has_an_index(tmp_path):
     store = committed(
         named("t", "T"), tmp_path, noisy, missing=frozenset((a, s) for a in "abc" for s in range(3))
     ).store
-    index.write_index(store)
+    index_page.write_index(store)
     assert "No table has been reported yet" in page(store).text

@@ -4,9 +4,10 @@ import subprocess
 
 import pytest
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, evidence, latex
-from swimlab.summary import summarise
-from swimlab.text import render_markdown
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper
+from swimlab.report import evidence, latex
+from swimlab.report.markdown import render_markdown
+from swimlab.report.summarise import summarise
 from synthetic_results import committed
 
 NASTY = r"50% of $x_1$ & {a}~b^c #1 \input{/etc/passwd}" + "\n\\end{document}"

@@ -11,12 +11,12 @@ import torch
 import trained
 
 import nano
-from swimlab import report
 from swimlab.execution import run_ablations
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
+from swimlab.report import ablation_page
+from swimlab.report.summarise import summarise
 from swimlab.store.sweep_store import SweepStore
-from swimlab.summary import summarise
 
 # As on a machine that can less; `trained.run` trains what has no record.
 AGAIN = "import sys, pathlib, trained; from swimlab.store import SweepStore as S; "
@@ -49,7 +49,7 @@ def test_other_instructions_make_a_table_mixed(trained_store: SweepStore, tmp_pa
     results = run_ablations.gather(plan, store, 0.0)
     (claim,) = summarise(results).claims
     assert (claim.label, claim.seeds, claim.outcome.verdict) == ("MIXED", (), None)
-    page = report.write(results)["index.html"]
+    page = ablation_page.write(results)["index.html"]
     header = page[: page.index("<h2>Results")]
     assert "MIXED." in header
     assert "<li>cpu_capability DEFAULT: control, seed 0</li>" in header

@@ -8,17 +8,18 @@ from rich.console import Console
 
 import nano
 import swim
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view, text
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view
 from swimlab.experiment import protocol
 from swimlab.experiment.cost_forecast import LIKE, ROUGH, SAME, estimate, totals
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
+from swimlab.report import markdown, terminal
+from swimlab.report.summarise import summarise
 from swimlab.stats.power import detectable_in_sds
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.records import Cost, FileEntry
 from swimlab.store.sweep_store import SweepStore
-from swimlab.summary import summarise
 from synthetic_results import committed
 
 
@@ -276,5 +277,5 @@ def test_a_table_shows_the_same_trials_as_equal_and_counts_no_claim_between_them
     assert [row.same_as for row in both.rows] == [None, "six", None]
     assert both.rows[1].over_reference is None
     assert both.trials_wall_s == sum(row.wall_s for row in both.rows[::2])
-    assert "all = six" in text.render_terminal(both)
-    assert "| all = six |" in text.render_markdown(both)
+    assert "all = six" in terminal.render_terminal(both)
+    assert "| all = six |" in markdown.render_markdown(both)

@@ -8,14 +8,15 @@ import pytest
 from rich.console import Console
 
 import nano
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend, text
+from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend
 from swimlab.execution import run_ablations
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
+from swimlab.report import markdown, terminal
+from swimlab.report.summarise import summarise
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
-from swimlab.summary import summarise
 
 SETTINGS = Settings(cache=Path("unused-cache"))
 
@@ -211,14 +212,14 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
     monkeypatch.setattr("swimlab.execution.session.floor", lambda store, settings, console: nullcontext())
     plan = planned(recipe=nano.recipe(base=False))
     table = summarise(run_ablations.execute([plan], settings, Console(quiet=True))[0])
-    assert "declared before any result" in text.render_terminal(table)
-    assert table.protocol.history[0].hash in text.render_markdown(table)
+    assert "declared before any result" in terminal.render_terminal(table)
+    assert table.protocol.history[0].hash in markdown.render_markdown(table)
     # Nothing to run, yet the margin moved after all nine results: an amendment all the same.
     moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
     shown = summarise(run_ablations.gather(moved, store, 0.0))
-    assert "changed since and not declared" in text.render_terminal(shown, width=400)
+    assert "changed since and not declared" in terminal.render_terminal(shown, width=400)
     table = summarise(run_ablations.execute([moved], settings, Console(quiet=True))[0])
     assert "amended after 9 results: claim add ≥ swim removed; claim swim > control: margin 0 → 0.02" in (
-        text.render_terminal(table, width=400)
+        terminal.render_terminal(table, width=400)
     )
     assert replace(table.protocol, history=()).text == "no protocol was declared"

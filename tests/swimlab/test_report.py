@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, pictures, plots, report
-from swimlab.axis import axis
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
+from swimlab.report import ablation_page, attention_maps, figure_data, figure_style, line_plots
+from swimlab.report.cell_axis import axis
+from swimlab.report.number_format import duration, number, p_value
 from swimlab.store.errors import StoreError
 from swimlab.store.published_tables import write_tables
-from swimlab.wording import duration, number, p_value
 from synthetic_results import committed, curve, overlay
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -45,7 +46,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(results):
-    return report.write(results)["index.html"]
+    return ablation_page.write(results)["index.html"]
 
 
 class Reader(HTMLParser):
@@ -119,12 +120,12 @@ def test_every_number_opens(page, results):
 
 
 def test_rendering_twice_gives_the_same_bytes(page, results):
-    assert report.write(results)["index.html"] == page
+    assert ablation_page.write(results)["index.html"] == page
 
 
 def test_reports_are_written_into_the_store_and_overwritten(results):
     for _ in range(2):
-        assert report.write_report(results) == f"{results.store.uri}/reports/fusion/tiny-hard-look/index.html"
+        assert ablation_page.write_report(results) == f"{results.store.uri}/reports/fusion/tiny-hard-look/index.html"
     assert b"Table 4" in results.store.read("reports/fusion/tiny-hard-look/index.html")
     assert results.store.list_files("reports/fusion/tiny-hard-look") == [
         "reports/fusion/tiny-hard-look/index.html",
@@ -154,7 +155,7 @@ def test_the_snippet_reads_the_same_numbers(page, results, capsys):
 def test_an_ablation_that_never_ran_has_a_page_too(tmp_path, results):
     every = frozenset((t.arm, t.seed) for t in results.trials)
     nothing = committed(results.ablation, tmp_path, lambda arm, seed: {}, missing=every)
-    read = Reader(report.write(nothing)["index.html"])
+    read = Reader(ablation_page.write(nothing)["index.html"])
     assert "NOT RUN" in read.text
     assert "9 of 9 trials" in read.text
     assert "Learning curves" not in read.text
@@ -163,7 +164,7 @@ def test_an_ablation_that_never_ran_has_a_page_too(tmp_path, results):
 def test_the_a_a_row_stands_even_where_the_paper_claims_nothing(tmp_path, results):
     ablation = dataclasses.replace(results.ablation, paper=Paper(""))
     fresh = committed(ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5 + seed / 9, "answer.accuracy": 0.5})
-    assert "A/A: mean" in Reader(report.write(fresh)["index.html"]).text
+    assert "A/A: mean" in Reader(ablation_page.write(fresh)["index.html"]).text
 
 
 def test_arms_that_are_one_trial_say_so(tmp_path, results):
@@ -175,7 +176,7 @@ def test_arms_that_are_one_trial_say_so(tmp_path, results):
         steps=0,
         same={"pool": "mean"},
     )
-    files = report.write(fresh)
+    files = ablation_page.write(fresh)
     assert "= mean (one trial)" in Reader(files["index.html"]).text
     assert "nothing to compare" in Reader(files["index.html"]).text
     assert "6/6" in Reader(files["index.html"]).text
@@ -195,12 +196,14 @@ def test_a_trend_shows_its_curve_and_says_why_there_is_none(tmp_path):
     def doubling(arm, seed):
         return {"attention.ap": 0.5 + 0.1 * np.log2(float(arm)) + 0.01 * seed}
 
-    drawn = Reader(report.write(committed(named((0, 1)), tmp_path, doubling, nouns=(), steps=0))["index.html"])
+    drawn = Reader(ablation_page.write(committed(named((0, 1)), tmp_path, doubling, nouns=(), steps=0))["index.html"])
     assert "Twice the data adds 0.1 [" in drawn.text
     assert "attention.ap along data.fraction" in drawn.text
     gap = frozenset({("0.5", 0), ("0.5", 1)})
     bare = Reader(
-        report.write(committed(named((0, 1)), tmp_path / "gap", doubling, missing=gap, nouns=(), steps=0))["index.html"]
+        ablation_page.write(committed(named((0, 1)), tmp_path / "gap", doubling, missing=gap, nouns=(), steps=0))[
+            "index.html"
+        ]
     )
     assert "No curve: a curve needs at least three amounts" in bare.text
 
@@ -210,53 +213,53 @@ def test_a_damaged_file_is_an_error_not_a_gap_in_the_page(tmp_path, results):
     for file in tmp_path.rglob("overlays.parquet"):
         file.write_bytes(b"damaged")
     with pytest.raises(StoreError, match=r"overlays\.parquet"):
-        report.write(fresh)
+        ablation_page.write(fresh)
 
 
 def test_mass_of_a_map_is_its_share_inside_the_mask():
     sharp, diffuse = overlay("lemon", 0.98, 0, 0), overlay("lemon", 0.05, 0, 0)
-    (strip,) = pictures.strips({"sharp": [sharp], "diffuse": [diffuse]})
+    (strip,) = attention_maps.strips({"sharp": [sharp], "diffuse": [diffuse]})
     assert (strip.noun, [panel.arm for panel in strip.panels]) == ("lemon", ["sharp", "diffuse"])
     assert strip.panels[0].mass > 2 * strip.panels[1].mass > 0
     inside = np.frombuffer(sharp.masks, np.uint8).reshape(2, 64, 64)[0].reshape(8, 8, 8, 8).mean((1, 3))
     map_HW = np.frombuffer(sharp.map, np.float32).reshape(2, 8, 8)[0]
     assert strip.panels[0].mass == pytest.approx(float((map_HW * inside).sum() / map_HW.sum()), rel=1e-4)
     blind = sharp.model_copy(update={"map": bytes(len(sharp.map))})
-    assert pictures.strips({"blind": [blind]})[0].panels[0].mass is None
+    assert attention_maps.strips({"blind": [blind]})[0].panels[0].mass is None
 
 
 def test_only_nouns_that_every_arm_has_are_shown():
     lemon, plum = overlay("lemon", 0.5, 0, 0), overlay("plum", 0.5, 0, 1)
-    assert [s.noun for s in pictures.strips({"a": [lemon, plum], "b": [plum]})] == ["plum"]
-    assert pictures.strips({}) == []
+    assert [s.noun for s in attention_maps.strips({"a": [lemon, plum], "b": [plum]})] == ["plum"]
+    assert attention_maps.strips({}) == []
 
 
 def test_curves_draw_what_can_be_compared():
     points = {seed: [p for p in curve(90, 0.2, seed) if p.name == "train.mask_loss"] for seed in (0, 1)}
     curves = [
-        plots.Curve("$arm$", seed, "loss $x$", [p.step for p in ps], [p.value for p in ps])
+        figure_data.Curve("$arm$", seed, "loss $x$", [p.step for p in ps], [p.value for p in ps])
         for seed, ps in points.items()
     ]
-    svg = plots.learning_curves(curves, {"$arm$": "#0b6fa4"})
+    svg = line_plots.learning_curves(curves, {"$arm$": "#0b6fa4"})
     assert svg.startswith("<svg")
     assert "loss $x$" in svg
     assert "#0b6fa4" in svg
-    assert plots.learning_curves([curves[0], curves[0]], {"$arm$": "#0b6fa4"}) is None
-    assert plots.learning_curves([], {}) is None
+    assert line_plots.learning_curves([curves[0], curves[0]], {"$arm$": "#0b6fa4"}) is None
+    assert line_plots.learning_curves([], {}) is None
 
 
 def test_smoothing_keeps_a_constant_and_its_ends():
     values_NT = np.full((2, 200), 3.0)
-    assert np.allclose(plots._smooth(values_NT), 3.0)
+    assert np.allclose(line_plots._smooth(values_NT), 3.0)
     ramp_NT = np.arange(50.0)[None]
-    assert np.array_equal(plots._smooth(ramp_NT), ramp_NT)
+    assert np.array_equal(line_plots._smooth(ramp_NT), ramp_NT)
 
 
 def test_colours_are_stable_and_the_control_is_grey():
-    colours = plots.arm_colours(["a", "control", "b"], "control")
-    assert colours["control"] == plots.REFERENCE_COLOUR
+    colours = figure_style.arm_colours(["a", "control", "b"], "control")
+    assert colours["control"] == figure_style.REFERENCE_COLOUR
     assert colours["a"] != colours["b"]
-    assert colours["a"] == plots.arm_colours(["a"], None)["a"]
+    assert colours["a"] == figure_style.arm_colours(["a"], None)["a"]
 
 
 def test_axis_holds_its_values_and_ticks():

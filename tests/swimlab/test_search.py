@@ -12,13 +12,13 @@ from optuna.trial import TrialState
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Choice, Float, Int, Metric, Pruning, Search, index
+from swimlab import Choice, Float, Int, Metric, Pruning, Search
 from swimlab.execution.search import optuna_study, run_search
 from swimlab.execution.search.ask_tell import Course
 from swimlab.execution.search.pruning_rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
 from swimlab.execution.search.results import Answer, Point
 from swimlab.experiment.run_settings import Settings
-from swimlab.search import findings, report
+from swimlab.report import index_page, search_findings, search_page
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -261,7 +261,7 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     assert pruned
     assert all(t.last_step in (3, 6) for t in pruned)
 
-    page = report.write(found)
+    page = search_page.write(found)
     html = page["index.html"]
     assert html.count("<svg") == 4
     assert "Which &lt;objective&gt; is best?" in html
@@ -275,9 +275,9 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     assert "on fresh seeds attention.ap" in page["report.md"]
     assert "worth for attention.ap" in page["report.md"]
 
-    report.write_report(found)
-    assert index.PAGE in found.store.list_files("reports")
-    overview = found.store.read(index.PAGE).decode()
+    search_page.write_report(found)
+    assert index_page.PAGE in found.store.list_files("reports")
+    overview = found.store.read(index_page.PAGE).decode()
     assert 'href="nano/nano/index.html"' in overview
     assert "Which &lt;objective&gt; is best?" in overview
     assert "on fresh seeds attention.ap" in overview
@@ -287,13 +287,13 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     assert first.record is not None
     moved = replace(first, record=first.record.model_copy(update={"start_weights": "0" * 64}))
     mixed = replace(found, confirmed=(moved, *others))
-    assert [[row.difference.n for row in findings.confirmed(one)] for one in (found, mixed)] == [[2, 2], [1, 1]]
-    assert ["MIXED" in report.caveat(one) for one in (found, mixed)] == [False, True]
+    assert [[row.difference.n for row in search_findings.confirmed(one)] for one in (found, mixed)] == [[2, 2], [1, 1]]
+    assert ["MIXED" in search_page.caveat(one) for one in (found, mixed)] == [False, True]
 
 
 def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:
     found = run_search.gather(search(), RECIPE, Settings(store=lab.store.uri, cache=lab.cache))
     assert [answer for _, answer in found.points] == [None] * 4
-    assert "14</b> not run" in report.write(found)["index.html"]
+    assert "14</b> not run" in search_page.write(found)["index.html"]
     assert isinstance(found.points[0], tuple)
     assert Answer(TrialState.FAIL).trace.state == "FAIL"

@@ -1,8 +1,10 @@
 import pytest
 
-from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper, report, text
+from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper
+from swimlab.report import ablation_page, cells, terminal
+from swimlab.report import markdown as text
+from swimlab.report.summarise import summarise
 from swimlab.stats.verdicts import Verdict
-from swimlab.summary import summarise
 from synthetic_results import NUMERICS, START, committed
 
 VALUES = {"mean": (0.66, 0.64, 0.65), "pool": (0.61, 0.60, 0.605), "control": (0.14, 0.13, 0.12)}
@@ -58,7 +60,7 @@ def test_a_tiny_recipe_is_never_compared_with_the_papers_gap(tmp_path):
     assert "order of batches and nothing else" in table.replication
     assert "the weights of recipe tiny-base" in table.replication
     assert "never about a 7B" in table.caveat
-    assert text.verdict_text(table.claims[0]) == "REPRODUCED (direction only)"
+    assert cells.verdict_text(table.claims[0]) == "REPRODUCED (direction only)"
 
 
 def test_the_papers_own_recipe_is_compared(tmp_path):
@@ -114,8 +116,8 @@ def test_mixed_numerics_show_numbers_without_verdicts(tmp_path):
     assert table.claims[0].outcome.p_holm is None
     assert table.rows[1].over_reference.n == 2
     assert table.self_test is None
-    terminal = " ".join(text.render_terminal(table).split())
-    assert "MIXED: no verdicts. device cpu: 8 trials; device cuda: 1 trial" in terminal
+    shown = " ".join(terminal.render_terminal(table).split())
+    assert "MIXED: no verdicts. device cpu: 8 trials; device cuda: 1 trial" in shown
     assert "- device cuda: pool, seed 1" in text.render_markdown(table)
 
 
@@ -127,7 +129,7 @@ def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
     assert (claim.label, claim.seeds, claim.outcome.interval) == ("MIXED", (), None)
     assert "not paired: 3" in claim.outcome.reason
     assert [row.over_reference is None for row in table.rows] == [False, True, True]
-    page = report.write(results)["index.html"]
+    page = ablation_page.write(results)["index.html"]
     header = page[: page.index("<h2>Results")]
     assert "MIXED." in header
     assert "<li>start weights bebebebebebe: pool, seeds 0, 1, 2</li>" in header
@@ -156,7 +158,7 @@ def test_lower_is_better_turns_the_claim_around(tmp_path):
 
 def test_the_terminal_fits_a_log_of_120_columns(tmp_path):
     results = committed(fusion(), tmp_path, ap, failures={("pool", 2): "worker died"}, quarantine={"mask: empty": 3})
-    log = text.render_terminal(summarise(results), width=120)
+    log = terminal.render_terminal(summarise(results), width=120)
     assert max(map(len, log.splitlines())) <= 120
     assert "\x1b" not in log
     for part in (

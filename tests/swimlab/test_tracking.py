@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from swimlab import tracking
+from swimlab.report.trackers import base, mlflow, tensorboard
+from swimlab.report.trackers.base import Run
 from swimlab.store import query
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
-from swimlab.tracking import Run
 
 
 @pytest.fixture(scope="module")
 def chosen(trained_store: SweepStore) -> list[Run]:
     rows = query.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
-    return list(tracking.runs(trained_store, rows))
+    return list(base.runs(trained_store, rows))
 
 
 def events(folder: Path):
@@ -35,7 +35,7 @@ def events(folder: Path):
 def test_event_files_hold_curves_parameters_and_finals(
     chosen: list[Run], trained_store: SweepStore, tmp_path: Path
 ) -> None:
-    assert tracking.to_tensorboard(chosen, tmp_path) == (3, 0)
+    assert tensorboard.to_tensorboard(chosen, tmp_path) == (3, 0)
     pool = next(run for run in chosen if run.arm == "pool")
     (folder,) = (tmp_path / "nano").glob("pool-seed-0-*")
     read = list(events(folder))
@@ -51,7 +51,7 @@ def test_event_files_hold_curves_parameters_and_finals(
     assert b"objective.fusion" in started[0]
     assert b"max" in started[0]
     # Again: everything is there, and no second file doubles the curves.
-    assert tracking.to_tensorboard(chosen, tmp_path) == (0, 3)
+    assert tensorboard.to_tensorboard(chosen, tmp_path) == (0, 3)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -61,25 +61,25 @@ def test_a_copy_that_was_cut_off_is_made_again(chosen: list[Run], tmp_path: Path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tracking.to_tensorboard(cut(chosen), tmp_path)
-    assert tracking.to_tensorboard(chosen, tmp_path) == (2, 1)
+        tensorboard.to_tensorboard(cut(chosen), tmp_path)
+    assert tensorboard.to_tensorboard(chosen, tmp_path) == (2, 1)
 
 
 def test_without_mlflow_it_says_what_to_install(chosen: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mlflow", "mlflow.exceptions", "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match="pip install mlflow"):
-        tracking.to_mlflow(chosen, "sqlite://")
+        mlflow.to_mlflow(chosen, "sqlite://")
 
 
 def test_mlflow_runs(chosen: list[Run], tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert tracking.to_mlflow(chosen, uri) == (3, 0)
-    assert tracking.to_mlflow(chosen, uri) == (0, 3)
+    assert mlflow.to_mlflow(chosen, uri) == (3, 0)
+    assert mlflow.to_mlflow(chosen, uri) == (0, 3)
     client = mlflow.tracking.MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("nano").experiment_id])
-    by_trial = {run.data.tags[tracking.TRIAL_TAG]: run for run in found}
+    by_trial = {run.data.tags[base.TRIAL_TAG]: run for run in found}
     for run in chosen:
         copy = by_trial[run.record.trial_id]
         assert copy.data.params["objective.fusion"] == run.record.recipe["objective"]["fusion"]

@@ -10,16 +10,17 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned, cli, plan_view, report
+from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned, cli, plan_view
 from swimlab.execution import cluster, run_ablations, tune_arms
 from swimlab.execution.search import optuna_study
 from swimlab.execution.search.ask_tell import Course
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
+from swimlab.report import ablation_page
+from swimlab.report.summarise import Table, summarise
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
-from swimlab.summary import Table, summarise
 
 LR = Float("optim.lr", 5e-4, 4e-3, log=True)
 
@@ -195,7 +196,7 @@ def test_every_arm_gets_the_same_points_to_begin_with_and_its_own_best(lab: Lab)
     assert table.seeds == (0, 1)
     assert dict(table.rows[0].tuned) == {"optim.lr": by_arm["swim"]}
     assert f"swim: optim.lr = {by_arm['swim']:.4g}, the best of 6 points; Control: " in table.caveat
-    page = report.write(results)["index.html"]
+    page = ablation_page.write(results)["index.html"]
     assert page.count("(tuned)</small>") == 2
     with pytest.raises(ValueError, match="tuned on seed 100"):
         lab.plan(seeds=tuple(range(101)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swimlab import calibration, wording
+from swimlab import calibration
 from swimlab.calibration import Case, differences, findings
+from swimlab.report import number_format
 from swimlab.stats import intervals, verdicts
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import a_a_differences, interval
@@ -239,7 +240,7 @@ def test_the_a_a_row_says_no_difference():
 
 def test_seeds_needed_in_words():
     def said(*differences):
-        return wording.seeds_needed(judge([Evidence(differences)])[0])
+        return number_format.seeds_needed(judge([Evidence(differences)])[0])
 
     assert said(0.1) == "at least 2"
     assert said(0.001, -0.001, 0.0) == "out of reach"

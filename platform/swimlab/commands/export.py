@@ -10,9 +10,9 @@ import pyarrow as pa
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import tracking
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
+from swimlab.report.trackers import base, mlflow, tensorboard
 from swimlab.store import query
 from swimlab.store.arrow_tables import to_parquet
 from swimlab.store.flat_rows import rows_table
@@ -44,11 +44,11 @@ class Export(StoreCommand):
             return 0
         if self.to == "tensorboard":
             assert self.out is not None
-            (written, skipped), where = tracking.to_tensorboard(tracking.runs(store, rows), self.out), str(self.out)
+            (written, skipped), where = tensorboard.to_tensorboard(base.runs(store, rows), self.out), str(self.out)
         else:
             assert self.tracking_uri is not None
             where = self.tracking_uri
-            written, skipped = tracking.to_mlflow(tracking.runs(store, rows), where)
+            written, skipped = mlflow.to_mlflow(base.runs(store, rows), where)
         there = f", {skipped} were there already" if skipped else ""
         say(console, f"{written} trials copied to {self.to} at {where}{there}")
         return 0

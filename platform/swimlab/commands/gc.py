@@ -14,7 +14,7 @@ from rich.text import Text
 
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
-from swimlab.doctor.words import count, size
+from swimlab.report.doctor_words import count, size
 from swimlab.store import garbage_collection, query
 from swimlab.store.garbage_collection import Checkpoints, Item, Kind, Rules
 

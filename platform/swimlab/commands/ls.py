@@ -14,10 +14,10 @@ from rich.text import Text
 
 from swimlab.base.screen import ago, say
 from swimlab.commands.base import StoreCommand
+from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.store import query
 from swimlab.store.query import Condition
 from swimlab.store.snapshot import leaderboard
-from swimlab.wording import NO_VALUE, duration, number
 
 SHORT_ID = 8
 METRICS = ("attention.ap", "answer.accuracy", "train.loss")

@@ -19,7 +19,8 @@ from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, Sh
 from swimlab.base.screen import ago, say
 from swimlab.commands.base import StoreCommand
 from swimlab.commands.why import value
-from swimlab.doctor.words import size
+from swimlab.report.doctor_words import size
+from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.attempts import COLLECTED
@@ -28,7 +29,6 @@ from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import flat, recipe_differences
-from swimlab.wording import NO_VALUE, duration, number
 
 MOST_DESCENDANTS = 8
 METRIC_COLUMNS = 4

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from swimlab.commands.base import StoreCommand
 from swimlab.execution.monitor import Experiment, Standing, Watcher
+from swimlab.report.number_format import NO_VALUE, duration, number
+from swimlab.report.terminal import VERDICT_STYLE
 from swimlab.store import query
 from swimlab.store.sweep_store import DEAD_AFTER_S
-from swimlab.text import VERDICT_STYLE
-from swimlab.wording import NO_VALUE, duration, number
 
 BAR = 24
 MOST_FAILED, MOST_RUNNING, MOST_DONE = 4, 12, 8

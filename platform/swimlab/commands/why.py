@@ -15,13 +15,13 @@ from rich.text import Text
 
 from swimlab.base.screen import say
 from swimlab.commands.base import StoreCommand
+from swimlab.report.number_format import NO_VALUE, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.errors import StoreError
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import Comparison, Difference, compare
-from swimlab.wording import NO_VALUE, number
 
 MOST_MODULES = 12
 MOST_DIFF_LINES = 60

@@ -101,9 +101,9 @@ def examine(chosen: Doctor, console: Console) -> int:
     import ray
 
     from swimlab.data.doctor import examination, findings
-    from swimlab.doctor import report, text
     from swimlab.execution import cluster
     from swimlab.execution.progress import SweepProgress
+    from swimlab.report import doctor_page, doctor_text
     from swimlab.store.sweep_store import SweepStore
 
     exam, recipe = chosen.exam()
@@ -116,11 +116,11 @@ def examine(chosen: Doctor, console: Console) -> int:
     with cluster.session(), SweepProgress(console) as progress:
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         cpus = min(cpus, chosen.concurrency or cpus)
-        folder = report.folder_of(name)
+        folder = doctor_page.folder_of(name)
         outcome = examination.run(exam, store, folder, chosen.cache, cpus, progress.stage)
     found = findings.findings(exam, outcome, name=name, recipe=recipe)
     failed = findings.failed(found, chosen.max_quarantined_share)
-    uri = report.write_report(found, store, failed=failed)
-    console.print(text.terminal(found, failed=failed))
+    uri = doctor_page.write_report(found, store, failed=failed)
+    console.print(doctor_text.terminal(found, failed=failed))
     say(console, f"report {uri}")
     return 1 if failed else 0

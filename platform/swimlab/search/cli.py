@@ -20,7 +20,7 @@ from swimlab.experiment import code_check, smoke
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
 from swimlab.identity.source_closure import Sources
-from swimlab.search import report
+from swimlab.report import search_page
 from swimlab.store.sweep_store import SweepStore
 
 SMOKE_POINTS = 3
@@ -58,8 +58,8 @@ def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None,
         found = run_search.gather(search, recipe, chosen)
     else:
         found = run_search.execute(search, recipe, chosen, console)
-    uri = report.write_report(found)
-    console.print(report.terminal(found))
+    uri = search_page.write_report(found)
+    console.print(search_page.terminal(found))
     say(console, f"store  {found.store.uri}\nreport {uri}")
     failed = [(point, answer) for point, answer in found.points if answer and answer.state == TrialState.FAIL]
     for point, answer in failed:

@@ -21,9 +21,8 @@ def utc_now() -> str:
 
 
 def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: str) -> Provenance:
-    """Everything but the results. `numerics`: device, dtype and world size, or the whole class of `execution.numerics`. A
-    package that is not installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never
-    fails."""
+    """Everything but the results. `numerics`: device, dtype and world size, or the whole class. A package that is not
+    installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
     sha, dirty = git_state(Path(swim.__file__).parent)
     return Provenance(
         git_sha=sha,

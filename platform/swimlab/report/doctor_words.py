@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from swimlab.data.doctor.findings import Findings, Range
 from swimlab.data.doctor.tally import EDGES, MAX_LABELS, shown
-from swimlab.wording import duration
+from swimlab.report.number_format import duration
 
 AREA_CLASSES = {
     "small (under 1 %)": (0, 10_000),

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna.trial import TrialState
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from swimlab import wording
-from swimlab.digest import PageDigest
 from swimlab.execution.search import optuna_study
 from swimlab.execution.search.results import Found
-from swimlab.index import OTHER_DIGEST, write_index
-from swimlab.search import findings, plots
+from swimlab.report import html, number_format, search_findings, search_plots
+from swimlab.report.index_page import OTHER_DIGEST, write_index
+from swimlab.report.markdown import md, md_grid
+from swimlab.report.page_summaries import PageDigest
+from swimlab.report.summarise import replication
 from swimlab.stats.pairing import Origin, mixed_of, mixture
 from swimlab.store.flat_rows import trial_row
 from swimlab.store.records import TrialRecord
-from swimlab.summary import replication
-from swimlab.text import md, md_grid
 
 STATE_CLASS = {"COMPLETE": "REPRODUCED", "PRUNED": "SHIFTED", "FAIL": "CONTRADICTED", "NOT_RUN": "NOT_RUN"}
 
@@ -64,7 +62,7 @@ def write(found: Found) -> dict[str, str]:
 
 def lines(found: Found) -> list[Line]:
     """Every point that was proposed, in order."""
-    on_front, top = findings.front(found), findings.best(found)
+    on_front, top = search_findings.front(found), search_findings.best(found)
     made = []
     for point, answer in found.points:
         state = answer.state.name if answer else "NOT_RUN"
@@ -75,10 +73,10 @@ def lines(found: Found) -> list[Line]:
             how = f"step {max(answer.rungs)} of {point.spec.recipe.optim.steps}"
         elif answer and answer.problem:
             how = answer.problem.strip().splitlines()[-1]
-        values = [wording.number(value) for value in answer.values] if answer else []
+        values = [number_format.number(value) for value in answer.values] if answer else []
         if answer and state == "PRUNED":
-            values = [f"({wording.number(list(answer.rungs.values())[-1])})"]
-        values += [wording.NO_VALUE] * (len(found.names) - len(values))
+            values = [f"({number_format.number(list(answer.rungs.values())[-1])})"]
+        values += [number_format.NO_VALUE] * (len(found.names) - len(values))
         cost = answer.record.cost.wall_s if answer and answer.record and point.number not in found.repeats else None
         made.append(
             Line(
@@ -87,8 +85,8 @@ def lines(found: Found) -> list[Line]:
                 state=state,
                 how=how,
                 values=tuple(values),
-                cost=wording.NO_VALUE if cost is None else wording.duration(cost),
-                trial_id=point.spec.trial_id if point.spec else wording.NO_VALUE,
+                cost=number_format.NO_VALUE if cost is None else number_format.duration(cost),
+                trial_id=point.spec.trial_id if point.spec else number_format.NO_VALUE,
                 on_front=point.number in on_front,
                 best=top is not None and point.number == top[0].number,
             )
@@ -98,29 +96,23 @@ def lines(found: Found) -> list[Line]:
 
 def render_html(found: Found) -> str:
     """The page. Everything that comes from data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(duration=wording.duration, mean_ci=wording.mean_ci, state_class=STATE_CLASS)
-    top, worth = findings.best(found), findings.importances(found)
+    top, worth = search_findings.best(found), search_findings.importances(found)
     best = top[0].number if top else None
-    return environment.get_template("search.html.j2").render(
+    return html.render(
+        "search.html.j2",
+        state_class=STATE_CLASS,
         found=found,
-        counts=findings.counts(found),
+        counts=search_findings.counts(found),
         lines=lines(found),
         best=best,
         best_changes=_changes(found, best),
         best_values=top[1].values if top else (),
-        confirmed=findings.confirmed(found),
-        front=plots.front(found, findings.front(found)),
-        rungs=plots.rungs(found, best),
+        confirmed=search_findings.confirmed(found),
+        front=search_plots.front(found, search_findings.front(found)),
+        rungs=search_plots.rungs(found, best),
         worth=worth,
-        importance=plots.importance(worth, [axis.path for axis in found.search.space]),
-        parallel=plots.parallel(found, best),
+        importance=search_plots.importance(worth, [axis.path for axis in found.search.space]),
+        parallel=search_plots.parallel(found, best),
         caveat=caveat(found),
         facts=_facts(found),
         journal=f"{found.store.uri}/{optuna_study.path(found.search.name, found.recipe.name)}",
@@ -166,7 +158,7 @@ def render_markdown(found: Found) -> str:
         "",
         *md_grid([*_heads(found), "trial"], [[*_cells(row), row.trial_id] for row in lines(found)]),
     ]
-    for item in findings.importances(found):
+    for item in search_findings.importances(found):
         rows = [[path, f"{share:.2f}"] for path, share in item.shares.items()]
         out += ["", f"## What each axis was worth for {md(item.objective)}", "", *md_grid(["axis", "share"], rows)]
     return "\n".join(out) + "\n"
@@ -179,21 +171,22 @@ def _title(found: Found) -> str:
 
 def _said(found: Found) -> list[str]:
     """The findings in sentences."""
-    seen = findings.counts(found)
+    seen = search_findings.counts(found)
     said = [
         f"{seen.complete} complete, {seen.pruned} pruned, {seen.failed} failed, {seen.repeated} repeated, "
-        f"{seen.waiting} not run; {wording.duration(seen.spent_s)} of trials, "
-        f"{wording.duration(seen.saved_s)} saved by pruning"
+        f"{seen.waiting} not run; {number_format.duration(seen.spent_s)} of trials, "
+        f"{number_format.duration(seen.saved_s)} saved by pruning"
     ]
-    if top := findings.best(found):
-        numbers = ", ".join(f"{n} {wording.number(v)}" for n, v in zip(found.names, top[1].values, strict=True))
+    if top := search_findings.best(found):
+        numbers = ", ".join(f"{n} {number_format.number(v)}" for n, v in zip(found.names, top[1].values, strict=True))
         said.append(f"best by {found.names[0]}: point {top[0].number} ({numbers})")
         if len(found.names) > 1:
-            said.append(f"not beaten in every objective: points {', '.join(map(str, findings.front(found)))}")
-    for row in findings.confirmed(found):
+            said.append(f"not beaten in every objective: points {', '.join(map(str, search_findings.front(found)))}")
+    for row in search_findings.confirmed(found):
         said.append(
-            f"on fresh seeds {row.objective}: {wording.mean_ci(row.best)} against {wording.mean_ci(row.base)} of the "
-            f"recipe as it is, difference {wording.mean_ci(row.difference, signed=True)}"
+            f"on fresh seeds {row.objective}: {number_format.mean_ci(row.best)} against "
+            f"{number_format.mean_ci(row.base)} of the recipe as it is, difference "
+            f"{number_format.mean_ci(row.difference, signed=True)}"
         )
     return said
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from swimlab.data.doctor.findings import Findings
 from swimlab.data.doctor.row_checks import STATES
-from swimlab.data.doctor.tally import shown
-from swimlab.doctor import text, words
-from swimlab.plots import PALETTE, STYLE
+from swimlab.report import doctor_text, doctor_words, html
+from swimlab.report.figure_style import PALETTE, STYLE
 from swimlab.store.sweep_store import SweepStore
 
 PANELS = {
@@ -54,29 +52,24 @@ def write(found: Findings, store_uri: str, *, failed: bool) -> dict[str, str]:
     """File name → text."""
     return {
         "summary.json": found.model_dump_json(indent=1),
-        "report.md": text.markdown(found),
+        "report.md": doctor_text.markdown(found),
         "index.html": render_html(found, store_uri, failed=failed),
     }
 
 
 def render_html(found: Findings, store_uri: str, *, failed: bool) -> str:
     """The page. Everything that comes from data is cut, made printable and escaped."""
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(count=words.count, share=words.share, size=words.size, rows=words.rows)
-    environment.filters["shown"] = shown
-    return environment.get_template("doctor.html.j2").render(
+    return html.render(
+        "doctor.html.j2",
+        count=doctor_words.count,
+        share=doctor_words.share,
+        size=doctor_words.size,
         found=found,
         states=STATES,
-        verdict=words.verdict(found),
-        steps=words.next_steps(found),
-        lines=words.lines(found),
-        areas=words.area_classes(found),
+        verdict=doctor_words.verdict(found),
+        steps=doctor_words.next_steps(found),
+        lines=doctor_words.lines(found),
+        areas=doctor_words.area_classes(found),
         charts=charts(found),
         tone="bad" if failed else "fair" if found.state("broken") else "good",
         snippet=_snippet(found, store_uri),
@@ -94,7 +87,7 @@ def charts(found: Findings) -> str | None:
         axes = figure.subplots(lines, COLUMNS, squeeze=False)
         for axis, (subject, title) in zip(axes.flat, panels, strict=False):
             values = list(found.histograms[subject].values())
-            labels = words.bin_labels(subject)
+            labels = doctor_words.bin_labels(subject)
             first = next(i for i, n in enumerate(values) if n)
             last = max(i for i, n in enumerate(values) if n)
             axis.bar(labels[first : last + 1], values[first : last + 1], color=PALETTE[0], width=0.8)
@@ -104,7 +97,7 @@ def charts(found: Findings) -> str | None:
             wide = len("".join(labels[first : last + 1])) > 18
             axis.tick_params(axis="x", labelsize=7, rotation=45 if wide else 0, length=0)
             axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axis.yaxis.set_major_formatter(lambda value, _: words.count(value))
+            axis.yaxis.set_major_formatter(lambda value, _: doctor_words.count(value))
             axis.set_xlim(-0.8, max(last - first, 3) + 0.8)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_axis_off()

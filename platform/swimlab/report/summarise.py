@@ -1,4 +1,4 @@
-"""From what trials left to the table of an ablation (`swimlab.table`): intervals, differences, judged claims."""
+"""From what trials left to the table of an ablation (`swimlab.report.table`): intervals, differences, judged claims."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from swimlab.experiment.arms import Metric
 from swimlab.experiment.claims import Above, Claim, NotWorse, nothing_left
 from swimlab.experiment.plan import same_trials
 from swimlab.experiment.results import ArmResult, Results
+from swimlab.report.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
 from swimlab.stats import intervals, pairing, verdicts
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
 from swimlab.stats.verdicts import Evidence
 from swimlab.store.flat_rows import trial_row
-from swimlab.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
 
 
 def summarise(results: Results) -> Table:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from swimlab.report.number_format import duration, mean_ci
+from swimlab.report.table import SelfTest, Table
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin
-from swimlab.table import SelfTest, Table
-from swimlab.wording import duration, mean_ci
 
 ID_DIGITS = 8
 COST = "cost.wall_s"

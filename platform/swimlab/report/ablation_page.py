@@ -3,21 +3,19 @@ Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from swimlab import evidence, exhibits, index, latex, text, wording
-from swimlab.axis import Axis, axis
-from swimlab.digest import digest
-from swimlab.evidence import Ledger
 from swimlab.experiment.results import Results
-from swimlab.plots import SMOOTH_ABOVE_POINTS, arm_colours, learning_curves, trend_plot
+from swimlab.report import evidence, figure_data, html, index_page, latex, markdown
+from swimlab.report.cell_axis import Axis, axis
+from swimlab.report.evidence import Ledger
+from swimlab.report.figure_style import arm_colours
+from swimlab.report.line_plots import SMOOTH_ABOVE_POINTS, learning_curves, trend_plot
+from swimlab.report.page_summaries import digest
+from swimlab.report.summarise import summarise
+from swimlab.report.table import Table
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import UNKNOWN
-from swimlab.summary import summarise
-from swimlab.table import Table
 
 DOTS_PX = 120
 FOREST_PX = 250
@@ -30,7 +28,7 @@ def write_report(results: Results) -> str:
     folder = f"reports/{results.ablation.name}/{results.recipe.name}"
     for name, content in write(results).items():
         results.store.backend.replace(f"{folder}/{name}", content.encode())
-    index.write_index(results.store)
+    index_page.write_index(results.store)
     return f"{results.store.uri}/{folder}/index.html"
 
 
@@ -40,59 +38,37 @@ def write(results: Results) -> dict[str, str]:
     ledger = evidence.ledger(table)
     return {
         "index.html": render_html(results, table, ledger),
-        "report.md": text.render_markdown(table),
+        "report.md": markdown.render_markdown(table),
         "report.tex": latex.render_latex(table, ledger),
-        index.DIGEST: digest(results, table, ledger).model_dump_json(indent=1),
+        index_page.DIGEST: digest(results, table, ledger).model_dump_json(indent=1),
     }
-
-
-@cache
-def _environment() -> Environment:
-    # One for all pages of a session: compiling the templates takes 0.1 s a page.
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["short"] = wording.short
-    environment.globals.update(
-        number=wording.number, mean_ci=wording.mean_ci, p_value=wording.p_value, duration=wording.duration,
-        as_printed=wording.as_printed,
-        seeds_needed=wording.seeds_needed, column_title=text.column_title, verdict_text=text.verdict_text,
-    )  # fmt: skip
-    return environment
 
 
 def render_html(results: Results, table: Table, ledger: Ledger) -> str:
     """The page. Everything that comes from data is escaped."""
     colours = arm_colours([row.arm for row in table.rows], table.reference)
-    strips_seed, strips = exhibits.pictures(results)
-    film_seed, film = exhibits.sharpening(results)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            table=table,
-            ledger=ledger,
-            uri=results.store.uri,
-            how_to_run=evidence.how_to_run(results.store.uri),
-            colours=colours,
-            dots=_dots_axis(table),
-            forest=_forest_axis(table),
-            trends=[(trend, trend_plot(trend)) for trend in exhibits.trends(results)],
-            curves=learning_curves(exhibits.learning_curves(results), colours),
-            smooth_above=SMOOTH_ABOVE_POINTS,
-            quarantined=results.quarantined[:QUARANTINED_ROWS],
-            quarantined_total=len(results.quarantined),
-            strips=strips,
-            strips_seed=strips_seed,
-            film=film,
-            film_seed=film_seed,
-            facts=_facts(results),
-            snippet=_snippet(results, table),
-        )
+    strips_seed, strips = figure_data.pictures(results)
+    film_seed, film = figure_data.sharpening(results)
+    return html.render(
+        "report.html.j2",
+        table=table,
+        ledger=ledger,
+        uri=results.store.uri,
+        how_to_run=evidence.how_to_run(results.store.uri),
+        colours=colours,
+        dots=_dots_axis(table),
+        forest=_forest_axis(table),
+        trends=[(trend, trend_plot(trend)) for trend in figure_data.trends(results)],
+        curves=learning_curves(figure_data.learning_curves(results), colours),
+        smooth_above=SMOOTH_ABOVE_POINTS,
+        quarantined=results.quarantined[:QUARANTINED_ROWS],
+        quarantined_total=len(results.quarantined),
+        strips=strips,
+        strips_seed=strips_seed,
+        film=film,
+        film_seed=film_seed,
+        facts=_facts(results),
+        snippet=_snippet(results, table),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swimlab import wording
 from swimlab.experiment.protocol import Standing
+from swimlab.report import number_format
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
 from swimlab.stats.verdicts import Outcome
@@ -168,7 +168,7 @@ class Table:
     @property
     def paper_digits(self) -> int:
         """Digits after the point in the paper's column."""
-        return wording.decimals(row.paper for row in self.rows if row.paper is not None)
+        return number_format.decimals(row.paper for row in self.rows if row.paper is not None)
 
     @property
     def tested(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
-from swimlab.evidence import Ledger
 from swimlab.experiment.results import Results
-from swimlab.table import Table
+from swimlab.report.evidence import Ledger
+from swimlab.report.table import Table
 
 SCHEMA_VERSION = 1
 

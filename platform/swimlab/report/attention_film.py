@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from swim.evaluation.types import FilmFrame, Overlay
-from swimlab.pictures import Scene, scene
+from swimlab.report.attention_maps import Scene, scene
 
 NOUNS = 4
 MOST_BYTES = 1_400_000  # of the animation; base64 makes it a third more in the page

@@ -6,15 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from swim.data.nl_refer.known import GROUPS, OUTCOMES
-from swimlab.cost_report import Grid
 from swimlab.data.rewriting.rewriter import Estimate
 from swimlab.data.rewriting.run_record import EXPERIMENT, Built, first_rejects, wilson
 from swimlab.llm.budget import Prices
+from swimlab.report import html
+from swimlab.report.grids import Grid
+from swimlab.report.number_format import duration
 from swimlab.store.sweep_store import SweepStore
-from swimlab.wording import duration
 
 TITLE = "NL-Refer from VideoRefer"
 QUESTION = "How many rows can be rewritten, at what cost, and how often is the expression wrong?"
@@ -155,13 +154,11 @@ def markdown(built: Built, tables: Sequence[Grid]) -> str:
 def write_report(store: SweepStore, built: Built) -> str:
     """reports/build_nl_refer/<run_id>/{report.md, index.html}; the page's address."""
     folder, tables = f"reports/{EXPERIMENT}/{built.run_id}", grids(built)
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     came, rows = built.provenance, built.tally["rows"]
     facts: dict[str, Any] = {"run": built.run_id, "rows": f"{rows:,}", "took": duration(built.wall_s)}
     facts |= {"rewriter": built.settings["rewriter"], "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
-    page = environment.get_template("rewriting.html.j2").render(
+    page = html.render(
+        "rewriting.html.j2",
         title=TITLE,
         question=QUESTION,
         built=built,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,47 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from swimlab.exhibits import TrendFit
+    from swimlab.report.figure_data import TrendFit
+from swimlab.report.figure_data import Curve
+from swimlab.report.figure_style import PALETTE, STYLE, _svg
 
-# Eight hues that stay apart for colour-blind readers (after Okabe and Ito), darkened for text on white.
-PALETTE = ("#0b6fa4", "#d9822b", "#178a63", "#b3446c", "#6a51a3", "#8a6d3b", "#3aa6b9", "#c03a2b")
-REFERENCE_COLOUR = "#7a828c"
 MOST_PANELS = 6
 SMOOTH_ABOVE_POINTS = 60
-STYLE = {
-    "font.size": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#b6bcc4",
-    "axes.labelcolor": "#59636e",
-    "xtick.color": "#59636e",
-    "ytick.color": "#59636e",
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": "#eceff2",
-    # Text stays text and takes the page's font; matplotlib lays it out with its own, which is wider.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "swimlab",
-}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One metric of one trial: `values[i]` after `steps[i]` optimiser steps."""
-
-    arm: str
-    seed: int
-    name: str
-    steps: Sequence[int]
-    values: Sequence[float]
-
-
-def arm_colours(arms: Sequence[str], reference: str | None) -> dict[str, str]:
-    """One colour an arm, the same in every figure and row of a report; the control is grey."""
-    others = [arm for arm in arms if arm != reference]
-    colours = {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(others)}
-    return {arm: colours.get(arm, REFERENCE_COLOUR) for arm in arms}
 
 
 def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str | None:
@@ -105,14 +68,6 @@ def trend_plot(trend: TrendFit) -> str | None:
         panel.set_xlabel(trend.axis, parse_math=False)
         panel.set_ylabel(trend.metric, parse_math=False)
         return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    svg = io.StringIO()
-    # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = svg.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _differs(curves: Sequence[Curve]) -> bool:

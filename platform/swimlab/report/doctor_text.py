@@ -12,8 +12,8 @@ from rich.text import Text
 from swimlab.data.doctor.findings import Findings
 from swimlab.data.doctor.row_checks import STATES
 from swimlab.data.doctor.tally import Example, shown
-from swimlab.doctor.words import count, lines, next_steps, rows, share, size, verdict
-from swimlab.text import md, md_grid
+from swimlab.report.doctor_words import count, lines, next_steps, rows, share, size, verdict
+from swimlab.report.markdown import md, md_grid
 
 SCREEN_REASONS = 8
 _STYLES = {"usable": "green", "to rewrite": "yellow", "for evaluation": "", "broken": "red"}

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from swimlab.experiment.search import Choice
-from swimlab.plots import PALETTE, STYLE
-from swimlab.search.findings import Importance
+from swimlab.report.figure_style import PALETTE, STYLE
+from swimlab.report.search_findings import Importance
 
 if TYPE_CHECKING:
     from swimlab.execution.search.results import Found

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swimlab.evidence import Ledger
-from swimlab.table import ClaimRow, Row, Table
-from swimlab.text import arm_name, seeds_done, verdict_text
-from swimlab.wording import NO_VALUE, as_printed, duration, mean_ci, p_value
+from swimlab.report.cells import arm_name, seeds_done, verdict_text
+from swimlab.report.evidence import Ledger
+from swimlab.report.number_format import NO_VALUE, as_printed, duration, mean_ci, p_value
+from swimlab.report.table import ClaimRow, Row, Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

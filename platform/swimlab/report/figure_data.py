@@ -10,9 +10,8 @@ from swim.evaluation.types import Overlay
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.claims import Trend
 from swimlab.experiment.results import ArmResult, Results
-from swimlab.film import Film, film
-from swimlab.pictures import Strip, strips
-from swimlab.plots import Curve
+from swimlab.report.attention_film import Film, film
+from swimlab.report.attention_maps import Strip, strips
 from swimlab.stats import scaling_law
 from swimlab.store.arrow_tables import film_from_table, from_parquet, metrics_from_table, overlays_from_table
 
@@ -127,3 +126,14 @@ def _fullest(trials: Sequence[ArmResult]) -> int:
 
 def _overlays(results: Results, trial: ArmResult) -> list[Overlay]:
     return overlays_from_table(from_parquet(results.store.open_file(trial.trial_id, "overlays.parquet")))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one trial: `values[i]` after `steps[i]` optimiser steps."""
+
+    arm: str
+    seed: int
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]

@@ -6,16 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ValidationError
 
-from swimlab import wording
-from swimlab.axis import Axis, axis
-from swimlab.digest import Digest, PageDigest
-from swimlab.plots import arm_colours
+from swimlab.report import html
+from swimlab.report.cell_axis import Axis, axis
+from swimlab.report.figure_style import arm_colours
+from swimlab.report.page_summaries import Digest, PageDigest
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 
@@ -50,8 +48,8 @@ def write_index(store: SweepStore) -> str:
         for path in pages
         if path.endswith("/index.html") and path != PAGE and path.removesuffix("index.html") not in digests
     }
-    html = render_index(store.uri, entries(digests), others, unreadable)
-    store.backend.replace(PAGE, html.encode())
+    page = render_index(store.uri, entries(digests), others, unreadable)
+    store.backend.replace(PAGE, page.encode())
     return f"{store.uri}/{PAGE}"
 
 
@@ -96,39 +94,22 @@ def tally(rows: Sequence[Entry]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
-@cache
-def _environment() -> Environment:
-    # The index is written after every table of a session.
-    environment = Environment(
-        loader=PackageLoader("swimlab", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(duration=wording.duration, number=wording.number, moment=wording.moment)
-    return environment
-
-
 def render_index(
     uri: str, rows: Sequence[Entry], others: Mapping[str, PageDigest | None], unreadable: Sequence[str]
 ) -> str:
     """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
     trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}
-    return (
-        _environment()
-        .get_template("index.html.j2")
-        .render(
-            uri=uri,
-            rows=rows,
-            tally=tally(rows),
-            recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
-            direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
-            trials=len(trials),
-            wall_s=sum(trials.values()),
-            others=others,
-            unreadable=unreadable,
-        )
+    return html.render(
+        "index.html.j2",
+        uri=uri,
+        rows=rows,
+        tally=tally(rows),
+        recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
+        direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
+        trials=len(trials),
+        wall_s=sum(trials.values()),
+        others=others,
+        unreadable=unreadable,
     )
 
 

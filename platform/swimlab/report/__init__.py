@@ -1,0 +1,1 @@
+"""Results as a table with evidence, and its renderings: HTML, Markdown, LaTeX, terminal, index, trackers."""

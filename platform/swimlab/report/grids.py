@@ -1,0 +1,21 @@
+"""Small tables of text for pages and terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Grid = tuple[str, list[str], list[list[str]]]
+
+
+def print_grids(grids: Sequence[Grid], console: Console) -> None:
+    """The same on a terminal."""
+    for heading, heads, rows in grids:
+        table = Table(title=heading, title_justify="left")
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)

@@ -1,0 +1,87 @@
+"""The table in the terminal and in logs."""
+
+from __future__ import annotations
+
+import io
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from swimlab.report.cells import _claim_cells, arm_name, seeds_done
+from swimlab.report.number_format import as_printed, duration, mean_ci
+from swimlab.report.table import Table
+from swimlab.stats.pairing import mixed_of
+
+VERDICT_STYLE = {
+    "REPRODUCED": "bold green",
+    "SHIFTED": "bold yellow",
+    "CONTRADICTED": "bold red",
+    "EQUIVALENT": "bold blue",
+    "UNDERPOWERED": "bold magenta",
+    "NOT_RUN": "dim",
+    "MIXED": "bold yellow",
+}
+
+
+def terminal(table: Table) -> RenderableType:
+    """What `run` and `report` print at the end, for any rich console."""
+    title = table.title + (f": {table.question}" if table.question else "")
+    parts: list[RenderableType] = [Text(title, style="bold"), Text(table.caveat, style="italic"), _rows_grid(table)]
+    parts += [Text(f"* {c.measured} stands in for {c.name}", "dim") for c in table.columns if c.standin]
+    if table.claims:
+        parts.append(_claims_grid(table))
+    if table.self_test:
+        test = table.self_test
+        parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))
+    parts.append(Text(table.replication, "dim"))
+    if table.protocol:
+        parts.append(Text(f"protocol  {table.protocol.text}", "yellow" if table.protocol.amended else ""))
+    if table.mixed:
+        parts.append(Text(f"MIXED: no verdicts. {mixed_of(table.mixture)}", style="bold yellow"))
+    parts += [Text(f"{t.state}: {t.arm}, seed {t.seed} ({t.trial_id}): {t.problem}", "red") for t in table.problems]
+    parts += [Text(f"quarantined: {count} × {reason}", "yellow") for reason, count in table.quarantine.items()]
+    return Group(*parts)
+
+
+def render_terminal(table: Table, width: int = 120) -> str:
+    """The same as plain text without colour codes, for logs that are no terminal."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None, legacy_windows=False)
+    console.print(terminal(table))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _rows_grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    grid.add_column("arm", overflow="fold")
+    if table.printed:
+        grid.add_column("paper", justify="right")
+    for column in table.columns:
+        # Two lines a head: five metrics with their intervals fit a log of 120 columns.
+        head = column.measured.replace(".", "\n", 1) + ("*" if column.standin else "")
+        grid.add_column(Text(head, justify="right"), justify="right", overflow="fold")
+    if table.reference:
+        grid.add_column(Text(f"Δ vs\n{table.reference}", justify="right"), justify="right", overflow="fold")
+    for title in ("seeds", "cost"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [arm_name(row), *([as_printed(row.paper, table.paper_digits)] if table.printed else ())]
+        seen = [mean_ci(cell.interval) for cell in row.cells]
+        seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
+        cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower
+        grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
+    return grid
+
+
+def _claims_grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("claim", "difference ± 95 % CI", "p (Holm)", "verdict", "why"):
+        grid.add_column(title, overflow="fold")
+    for claim in table.claims:
+        claim_text, mean, p, label, _, why = _claim_cells(claim)
+        badge = Text(label, style=VERDICT_STYLE[claim.label])
+        grid.add_row(Text(claim_text), Text(mean), Text(p), badge, Text(why))
+    return grid

@@ -1,0 +1,1 @@
+"""Stored trials for other people's trackers, a file each."""

@@ -1,0 +1,58 @@
+"""Stored trials for MLflow, by its own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from swimlab.report.trackers.base import TRIAL_TAG, Run
+
+_MLFLOW_PARAMS, _MLFLOW_METRICS = 100, 1000  # what one request of its API takes
+
+
+def to_mlflow(chosen: Iterable[Run], tracking_uri: str) -> tuple[int, int]:
+    """Runs of MLflow, in experiments named as ours. (written, skipped because they are there.)
+
+    Raises ValueError when mlflow is not installed, or its store refuses.
+    """
+    try:
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise ValueError("--to mlflow needs MLflow, which is not installed here: pip install mlflow") from error
+    written = skipped = 0
+    try:
+        client = MlflowClient(tracking_uri)
+        for run in chosen:
+            if _to_mlflow(client, run):
+                written += 1
+            else:
+                skipped += 1
+    except MlflowException as error:
+        raise ValueError(f"MLflow at {tracking_uri}: {error}") from error
+    return written, skipped
+
+
+def _to_mlflow(client: Any, run: Run) -> bool:
+    """False when it is there."""
+    from mlflow.entities import Metric, Param
+
+    known = client.get_experiment_by_name(run.experiment)
+    experiment_id = known.experiment_id if known else client.create_experiment(run.experiment)
+    there = client.search_runs([experiment_id], f"tags.`{TRIAL_TAG}` = '{run.record.trial_id}'")
+    if any(found.info.status == "FINISHED" for found in there):
+        return False
+    for broken in there:  # a copy that was cut off
+        client.delete_run(broken.info.run_id)
+    tags = {**run.tags, "mlflow.runName": run.name}
+    made = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
+    parameters = [Param(key, str(value)) for key, value in run.parameters.items()]
+    metrics = [Metric(f"train/{p.name}", p.value, round(run.at_s(p.step) * 1000), p.step) for p in run.curve]
+    last, done_ms = max((p.step for p in run.curve), default=0), round(run.finished_s * 1000)
+    metrics += [Metric(f"final/{name}", value, done_ms, last) for name, value in run.record.metrics.items()]
+    for start in range(0, len(parameters), _MLFLOW_PARAMS):
+        client.log_batch(made, params=parameters[start : start + _MLFLOW_PARAMS])
+    for start in range(0, len(metrics), _MLFLOW_METRICS):
+        client.log_batch(made, metrics=metrics[start : start + _MLFLOW_METRICS])
+    client.set_terminated(made, "FINISHED", done_ms)
+    return True
