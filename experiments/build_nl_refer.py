@@ -20,8 +20,8 @@ from rich.table import Table
 
 from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
-from swimlab import cli
 from swimlab.base.screen import say, screen
+from swimlab.cli import experiment_file
 from swimlab.data.rewriting import run_record as records
 from swimlab.data.rewriting.rewriter import Estimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.llm.budget import Prices
@@ -266,4 +266,4 @@ def main(chosen: BuildSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(BuildSettings)))
+    raise SystemExit(main(experiment_file.settings(BuildSettings)))

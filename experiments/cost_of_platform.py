@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich import box
 from rich.table import Table
 
-from swimlab import cli
 from swimlab.base.screen import screen
+from swimlab.cli import experiment_file
 from swimlab.execution import run_times
 from swimlab.store.sweep_store import SweepStore
 
@@ -28,7 +28,7 @@ class PlatformSettings(BaseSettings):
 
 def main() -> None:
     """Prints a row a run."""
-    store = SweepStore(cli.settings(PlatformSettings).store)
+    store = SweepStore(experiment_file.settings(PlatformSettings).store)
     table = Table(box=box.SIMPLE_HEAD, title=f"Overhead of the runs in {store.uri}")
     heads = ("run", "trials", "overhead a trial, s: median", "least", "most", "wall ÷ (compute ÷ slots)", "prepare, s")
     for head in heads:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cli, cost_plot, cost_report, measuring
+from swimlab import cost_plot, cost_report, measuring
+from swimlab.cli import experiment_file
 from swimlab.cost_report import MIB, Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
@@ -235,4 +236,4 @@ def main(chosen: CostSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(CostSettings)))
+    raise SystemExit(main(experiment_file.settings(CostSettings)))

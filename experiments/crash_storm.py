@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import cli, cost_report, measuring
+from swimlab import cost_report, measuring
+from swimlab.cli import experiment_file
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
 from swimlab.report import grids
@@ -30,7 +31,9 @@ from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
 # Each fork begins with the imports of this file.
-storm.FORKS.set_forkserver_preload([*storm.PRELOADED, "swimlab.cli", "swimlab.cost_plot", "swimlab.measuring"])
+storm.FORKS.set_forkserver_preload(
+    [*storm.PRELOADED, "swimlab.cli.experiment_file", "swimlab.cost_plot", "swimlab.measuring"]
+)
 
 NAME = "crash_storm"
 TITLE, QUESTION = "Crash storm", "What does a sweep lose when its drivers are killed at random points?"
@@ -185,4 +188,4 @@ def main(chosen: StormSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(StormSettings)))
+    raise SystemExit(main(experiment_file.settings(StormSettings)))

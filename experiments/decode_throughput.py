@@ -15,7 +15,8 @@ from decode_data import SIZES, Data, tiny, tiny_clips
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cli, cost_plot, cost_report, measuring
+from swimlab import cost_plot, cost_report, measuring
+from swimlab.cli import experiment_file
 from swimlab.cost_report import MIB, Column
 from swimlab.data.prepared_clips import StoredClips
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
@@ -252,4 +253,4 @@ def main(chosen: DecodeSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(DecodeSettings)))
+    raise SystemExit(main(experiment_file.settings(DecodeSettings)))

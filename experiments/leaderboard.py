@@ -20,7 +20,8 @@ from pydantic import Field
 from rich.console import Console
 
 from swim import recipes
-from swimlab import cli, cost_plot, cost_report, measuring
+from swimlab import cost_plot, cost_report, measuring
+from swimlab.cli import experiment_file
 from swimlab.cost_report import Column
 from swimlab.measurements import Bound, Measurement, Run, rotated
 from swimlab.measuring import MeasuringSettings, Task
@@ -217,4 +218,4 @@ def main(chosen: LeaderboardSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(LeaderboardSettings)))
+    raise SystemExit(main(experiment_file.settings(LeaderboardSettings)))

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import Field
 
 from swim import recipes
-from swimlab import Ablation, Arm, Metric, cli
+from swimlab import Ablation, Arm, Metric
+from swimlab.cli import experiment_file
 from swimlab.experiment.run_settings import Settings
 
 TRAIN = Ablation(
@@ -48,5 +49,7 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    settings = cli.settings(TrainSettings)
-    cli.run([TRAIN], settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(changes(settings)))
+    settings = experiment_file.settings(TrainSettings)
+    experiment_file.run(
+        [TRAIN], settings, lambda: recipes.named(settings.recipe or TRAIN.recipe).override(changes(settings))
+    )

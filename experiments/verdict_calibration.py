@@ -15,8 +15,9 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from swimlab import calibration_plot, cli, cost_report, measuring
+from swimlab import calibration_plot, cost_report, measuring
 from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
+from swimlab.cli import experiment_file
 from swimlab.measurements import Measurement, Run
 from swimlab.measuring import MeasuringSettings, Task
 from swimlab.report import grids
@@ -225,4 +226,4 @@ def main(chosen: CalibrationSettings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(cli.settings(CalibrationSettings)))
+    raise SystemExit(main(experiment_file.settings(CalibrationSettings)))

@@ -49,8 +49,8 @@ def main(*tables: Ablation | Search, argv: Sequence[str] | None = None) -> None:
         `if __name__ == "__main__": main(TABLE_4, INTERACTION)`
     """
     # When called and not before: an experiment file is also imported by what runs nothing, and by Ray's workers.
-    from swimlab import cli
-    from swimlab.search import cli as search_cli
+    from swimlab.cli import experiment_file
+    from swimlab.cli import search_file as search_cli
 
     if not tables:
         raise TypeError("main() is given the tables that the file declares: main(TABLE_4)")
@@ -59,7 +59,7 @@ def main(*tables: Ablation | Search, argv: Sequence[str] | None = None) -> None:
         raise TypeError("a search is run alone: give it a file of its own")
     for search in searches:
         search_cli.main(search, argv)
-    cli.main([table for table in tables if isinstance(table, Ablation)], argv)
+    experiment_file.main([table for table in tables if isinstance(table, Ablation)], argv)
 
 
 entry.install(main)

@@ -13,14 +13,14 @@ from typing import NoReturn
 # Name → the module and class of its flags, and what it says. A module is imported when its command is named: all of
 # them together take 2.2 CPU seconds (Ray Data, SciPy, Arrow), which no --help should.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "doctor": ("swimlab.doctor.cli:Doctor", "what is in annotations and videos, what is broken and where"),
-    "ls": ("swimlab.commands.ls:Ls", "the trials of a store, as a leaderboard"),
-    "show": ("swimlab.commands.show:Show", "everything about a trial, on one screen"),
-    "why": ("swimlab.commands.why:Why", "what differs between two trials"),
-    "watch": ("swimlab.commands.watch:Watch", "live status of the runs in a store"),
-    "gc": ("swimlab.commands.gc:Gc", "what the store no longer needs; --delete removes it"),
-    "export": ("swimlab.commands.export:Export", "trials as a table, or for TensorBoard and MLflow"),
-    "replay": ("swimlab.commands.replay:ReplayTrial", "run a trial again: is its curve the same, bit for bit?"),
+    "doctor": ("swimlab.cli.commands.doctor:Doctor", "what is in annotations and videos, what is broken and where"),
+    "ls": ("swimlab.cli.commands.ls:Ls", "the trials of a store, as a leaderboard"),
+    "show": ("swimlab.cli.commands.show:Show", "everything about a trial, on one screen"),
+    "why": ("swimlab.cli.commands.why:Why", "what differs between two trials"),
+    "watch": ("swimlab.cli.commands.watch:Watch", "live status of the runs in a store"),
+    "gc": ("swimlab.cli.commands.gc:Gc", "what the store no longer needs; --delete removes it"),
+    "export": ("swimlab.cli.commands.export:Export", "trials as a table, or for TensorBoard and MLflow"),
+    "replay": ("swimlab.cli.commands.replay:ReplayTrial", "run a trial again: is its curve the same, bit for bit?"),
 }
 
 
@@ -65,7 +65,7 @@ def version() -> str:
 
 def _run(name: str, flags: list[str]) -> None:
     # Pydantic is half of what a --help may take.
-    from swimlab.command_line import parse
+    from swimlab.cli.command_line import parse
 
     module, _, command = COMMANDS[name][0].partition(":")
     parse(getattr(importlib.import_module(module), command), flags, f"swimlab {name}")

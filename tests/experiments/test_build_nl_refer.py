@@ -14,7 +14,7 @@ from llm_server import Model, Reply, oracle
 
 from swim.data.nl_refer import known
 from swim.data.rows import read_rows
-from swimlab import cli
+from swimlab.cli import experiment_file
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
@@ -52,7 +52,7 @@ def annotations(tmp_path: Path) -> str:
 
 
 def settings(*argv: Any) -> build_nl_refer.BuildSettings:
-    return cli.settings(build_nl_refer.BuildSettings, [str(arg) for arg in argv])
+    return experiment_file.settings(build_nl_refer.BuildSettings, [str(arg) for arg in argv])
 
 
 def asking(model: Model, annotations: str, folder: Path, *more: Any) -> tuple[Any, ...]:

@@ -14,7 +14,8 @@ import torch
 
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
-from swimlab import cli, measurements
+from swimlab import measurements
+from swimlab.cli import experiment_file
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -196,7 +197,7 @@ def test_a_smoke_measures_and_reports_without_ray(tmp_path: Path, without_ray: d
 
 
 def settings(*arguments: str) -> cost_of_supervision.CostSettings:
-    return cli.settings(cost_of_supervision.CostSettings, arguments)
+    return experiment_file.settings(cost_of_supervision.CostSettings, arguments)
 
 
 def test_a_worker_that_fails_says_why_and_leaves_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

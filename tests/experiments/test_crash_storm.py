@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from swimlab import cli, measurements
+from swimlab import measurements
+from swimlab.cli import experiment_file
 from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -19,7 +20,7 @@ storm.FORKS.set_forkserver_preload([*storm.PRELOADED, "pytest"])
 
 
 def settings(*arguments: str) -> crash_storm.StormSettings:
-    return cli.settings(crash_storm.StormSettings, arguments)
+    return experiment_file.settings(crash_storm.StormSettings, arguments)
 
 
 def store_at(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:

@@ -21,7 +21,8 @@ from swim.data.rows import split
 from swim.data.samples import parse_row
 from swim.data.types import Clip
 from swim.data.video import decode_frames
-from swimlab import cli, measurements, measuring
+from swimlab import measurements, measuring
+from swimlab.cli import experiment_file
 from swimlab.data import decode_part
 from swimlab.store.sweep_store import SweepStore
 
@@ -44,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> decode_data.Data:
 
 
 def settings(*arguments: str) -> decode_throughput.DecodeSettings:
-    return cli.settings(decode_throughput.DecodeSettings, arguments)
+    return experiment_file.settings(decode_throughput.DecodeSettings, arguments)
 
 
 def test_videos_are_what_people_have(data: decode_data.Data) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from swim import recipes
 from swim.supervision.layers import resolve
-from swimlab import Ablation, cli
+from swimlab import Ablation
+from swimlab.cli import experiment_file
 from swimlab.experiment.run_settings import Settings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -82,15 +83,15 @@ def test_the_flags_are_frozen() -> None:
 @pytest.mark.parametrize("argv", [["pln"], ["--wrkers", "2"], ["--workers", "two"], ["--workers", "-1"]])
 def test_a_mistyped_flag_exits_with_2_and_says_which(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.settings(Settings, argv)
+        experiment_file.settings(Settings, argv)
     assert ended.value.code == 2
     assert argv[0].lstrip("-")[:3] in capsys.readouterr().err or argv == ["pln"]
 
 
 def test_a_variable_sets_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIMLAB_STORE", "s3://bucket/prefix")
-    assert cli.settings(Settings, []).store == "s3://bucket/prefix"
-    assert cli.settings(Settings, ["--store", "here"]).store == "here"
+    assert experiment_file.settings(Settings, []).store == "s3://bucket/prefix"
+    assert experiment_file.settings(Settings, ["--store", "here"]).store == "here"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from swimlab import cli, measurements
+from swimlab import measurements
+from swimlab.cli import experiment_file
 from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -17,7 +18,7 @@ import leaderboard  # noqa: E402
 
 
 def settings(*arguments: str) -> leaderboard.LeaderboardSettings:
-    return cli.settings(leaderboard.LeaderboardSettings, arguments)
+    return experiment_file.settings(leaderboard.LeaderboardSettings, arguments)
 
 
 def test_a_smoke_counts_requests(

@@ -16,13 +16,13 @@ from rich.console import Console
 from doctor_data import FRAMES, HOSTILE, LLAVA, VIDEOREFER, make_videos, nl_refer
 from swim.recipe import FramePolicy
 from swimlab import __main__
+from swimlab.cli.commands import doctor
+from swimlab.cli.commands.doctor import Doctor, examine
 from swimlab.data.doctor import examination as running
 from swimlab.data.doctor import findings
 from swimlab.data.doctor.row_checks import Exam
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import Trial
-from swimlab.doctor import cli
-from swimlab.doctor.cli import Doctor, examine
 from swimlab.execution import cluster
 from swimlab.report import doctor_page, doctor_words
 from swimlab.report import doctor_text as texts
@@ -237,7 +237,7 @@ def test_ctrl_c_and_what_cannot_be_used(monkeypatch: pytest.MonkeyPatch, capsys:
         def instead(*_: Any) -> int:
             raise error
 
-        monkeypatch.setattr(cli, "examine", instead)
+        monkeypatch.setattr(doctor, "examine", instead)
 
     for error, code in (
         (KeyboardInterrupt(), 130),

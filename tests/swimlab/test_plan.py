@@ -8,7 +8,8 @@ from rich.console import Console
 
 import nano
 import swim
-from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend, plan_view
+from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
+from swimlab.cli import plan_view
 from swimlab.experiment import protocol
 from swimlab.experiment.cost_forecast import LIKE, ROUGH, SAME, estimate, totals
 from swimlab.experiment.plan import make_plan

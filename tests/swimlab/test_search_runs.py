@@ -19,13 +19,13 @@ from swim.data.types import Clip
 from swim.recipe import Recipe, ShapesWorld
 from swim.train import Host, Moment, train
 from swimlab import Choice, Float, Metric, Pruning, Search
+from swimlab.cli import search_file
 from swimlab.execution import cluster
 from swimlab.execution.monitor import Watcher
 from swimlab.execution.search.pruning_rungs import Gate, Trace, known_rungs
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import name_trial
-from swimlab.search import cli
 from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -61,7 +61,7 @@ def drawn(data: ShapesWorld, index: int) -> Clip:
 def run(declared: Search, store: Path, recipe: Recipe, cache: Path, **settings: Any) -> int:
     chosen = Settings(store=str(store), cache=cache, **settings)
     with pytest.raises(SystemExit) as ended:
-        cli.run(declared, chosen, lambda: recipe)
+        search_file.run(declared, chosen, lambda: recipe)
     return int(ended.value.code or 0)
 
 

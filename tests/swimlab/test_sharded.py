@@ -12,7 +12,8 @@ from swim import models
 from swim.evaluate import evaluate
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
-from swimlab import Arm, cli
+from swimlab import Arm
+from swimlab.cli import experiment_file
 from swimlab.data.prepared_clips import StoredClips, load_prepared
 from swimlab.execution.start_weights import start_weights
 from swimlab.experiment.run_settings import Settings
@@ -29,18 +30,20 @@ def two_cpus() -> Iterator[None]:
 
 
 def test_the_flag_and_the_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not cli.settings(Settings, []).shard
-    assert cli.settings(Settings, ["--workers", "2", "--shard"]).shard
+    assert not experiment_file.settings(Settings, []).shard
+    assert experiment_file.settings(Settings, ["--workers", "2", "--shard"]).shard
     monkeypatch.setenv("SWIMLAB_SHARD", "true")
-    assert cli.settings(Settings, ["--workers", "1"]).shard
+    assert experiment_file.settings(Settings, ["--workers", "1"]).shard
     with pytest.raises(SystemExit, match="2"):
-        cli.settings(Settings, [])
+        experiment_file.settings(Settings, [])
     assert capsys.readouterr().err.startswith("--shard: Value error, a model is sharded over a trial's workers")
 
 
 def run(settings: Settings) -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], settings, lambda: nano.recipe(steps=12, base=False))
+        experiment_file.run(
+            [nano.ablation(seeds=(0,), arms=(Arm("a"),))], settings, lambda: nano.recipe(steps=12, base=False)
+        )
     return int(ended.value.code or 0)
 
 

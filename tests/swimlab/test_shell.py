@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import nano
-from swimlab import __main__, command_line
+from swimlab import __main__
+from swimlab.cli import command_line
 from swimlab.experiment.run_settings import Settings
 
 # Seconds of import each; a help or a plan needs none of them.

@@ -12,7 +12,8 @@ import ray
 import nano
 from swim.data import shapes_world
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab import Arm, cli
+from swimlab import Arm
+from swimlab.cli import experiment_file
 from swimlab.data import preparation, streamed_clips
 from swimlab.data.preparation import PipelineError, prepare
 from swimlab.data.prepared_clips import StoredClips, load_prepared
@@ -61,7 +62,7 @@ def test_a_streamed_trial_is_the_stored_trial(four_cpus: None, data: NLReferFile
     for name, flags in (("stored", {}), ("streamed", {"clips": "stream", "decode_cpus": 2})):
         chosen = Settings(store=str(tmp_path / name), cache=tmp_path / "cache", workers=2, **flags)
         with pytest.raises(SystemExit) as ended:
-            cli.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], chosen, lambda: recipe)
+            experiment_file.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], chosen, lambda: recipe)
         assert ended.value.code == 0
         store = SweepStore(chosen.store)
         ((trial_id, record),) = store.records().items()
@@ -144,9 +145,9 @@ def test_a_plan_without_cpus_to_decode_on_is_refused(capsys: pytest.CaptureFixtu
         (["--decode-cpus", "2"], "only --clips stream uses them"),
     ):
         with pytest.raises(SystemExit, match="2"):
-            cli.settings(Settings, flags)
+            experiment_file.settings(Settings, flags)
         assert why in capsys.readouterr().err
-    assert cli.settings(Settings, ["--workers", "1", *stream, "--decode-cpus", "1"]).decode_cpus == 1
+    assert experiment_file.settings(Settings, ["--workers", "1", *stream, "--decode-cpus", "1"]).decode_cpus == 1
     with pytest.raises(SystemExit):
         nano.ablation().main(argv=["plan", "--workers", "1", *stream, "--decode-cpus", "1"])
     assert "--clips stream is for your own files" in capsys.readouterr().out

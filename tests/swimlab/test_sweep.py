@@ -22,7 +22,8 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Arm, cli
+from swimlab import Arm
+from swimlab.cli import experiment_file
 from swimlab.execution import cluster, run_times, step_checkpoints
 from swimlab.execution.train_loop import train_loop
 from swimlab.experiment.ablation import Ablation
@@ -50,7 +51,7 @@ def two_cpus(_s3_environment: None) -> Iterator[None]:
 def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settings: Any) -> int:
     chosen = Settings(store=store, cache=tmp_path / "cache", **settings)
     with pytest.raises(SystemExit) as ended:
-        cli.run([ablation], chosen, lambda: recipe)
+        experiment_file.run([ablation], chosen, lambda: recipe)
     return int(ended.value.code or 0)
 
 

@@ -10,7 +10,8 @@ import ray
 
 import nano
 from swim.recipe import Recipe
-from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned, cli, plan_view
+from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned
+from swimlab.cli import experiment_file, plan_view
 from swimlab.execution import cluster, run_ablations, tune_arms
 from swimlab.execution.search import optuna_study
 from swimlab.execution.search.ask_tell import Course
@@ -166,7 +167,7 @@ def test_nothing_is_planned_reported_or_guessed_before_it_is_tuned(
     assert "Control: 3 of 6 points answered: not planned yet" in table.caveat
     assert [len(row.trials) for row in table.rows] == [1, 0]
     with pytest.raises(SystemExit) as ended:
-        cli.run([ablation()], lab.settings.model_copy(update={"command": "report"}), lambda: lab.recipe)
+        experiment_file.run([ablation()], lab.settings.model_copy(update={"command": "report"}), lambda: lab.recipe)
     assert ended.value.code == 1
     assert "Control has no tuned values: 3 of 6 points answered" in capsys.readouterr().out
     page = lab.store.read("reports/nano/nano/index.html").decode()
@@ -244,7 +245,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
 
     def run() -> int:
         with pytest.raises(SystemExit) as ended:
-            cli.run([declared], lab.settings.model_copy(update={"concurrency": 1}), lambda: lab.recipe)
+            experiment_file.run([declared], lab.settings.model_copy(update={"concurrency": 1}), lambda: lab.recipe)
         return int(ended.value.code or 0)
 
     assert run() == 0

@@ -11,7 +11,7 @@ from store_kit import committed
 
 import nano
 from swimlab import Arm
-from swimlab.commands.watch import frame, sparkline
+from swimlab.cli.commands.watch import frame, sparkline
 from swimlab.execution.monitor import Experiment, Watcher
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import make_plan

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import cli
 from swimlab.base.screen import say
+from swimlab.cli import experiment_file
 from swimlab.execution.search import run_search
 from swimlab.execution.search.ask_tell import Course
 from swimlab.experiment import code_check, smoke
@@ -28,7 +28,7 @@ SMOKE_POINTS = 3
 
 def main(search: Search, argv: Sequence[str] | None = None) -> None:
     """The command line of a search file: see `run`."""
-    run(search, cli.settings(Settings, argv))
+    run(search, experiment_file.settings(Settings, argv))
 
 
 def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
@@ -37,7 +37,7 @@ def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = 
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the search needs, with 130 on
     Ctrl-C.
     """
-    cli.guarded(chosen.store, lambda console: _command(search, chosen, recipe, console))
+    experiment_file.guarded(chosen.store, lambda console: _command(search, chosen, recipe, console))
 
 
 def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:

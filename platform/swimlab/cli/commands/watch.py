@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from swimlab.commands.base import StoreCommand
+from swimlab.cli.store_command import StoreCommand
 from swimlab.execution.monitor import Experiment, Standing, Watcher
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.report.terminal import VERDICT_STYLE

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
-from swimlab import command_line, plan_view
 from swimlab.base.screen import say, screen
-from swimlab.command_line import Flags
+from swimlab.cli import command_line, plan_view
+from swimlab.cli.command_line import Flags
 from swimlab.data.prepared_clips import PipelineError
 from swimlab.execution import tune_arms
 from swimlab.experiment import code_check, smoke

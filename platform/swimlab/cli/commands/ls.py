@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab.base.screen import ago, say
-from swimlab.commands.base import StoreCommand
+from swimlab.cli.store_command import StoreCommand
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.store import query
 from swimlab.store.query import Condition

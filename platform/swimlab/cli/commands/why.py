@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab.base.screen import say
-from swimlab.commands.base import StoreCommand
+from swimlab.cli.store_command import StoreCommand
 from swimlab.report.number_format import NO_VALUE, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query

@@ -17,8 +17,8 @@ from rich.text import Text
 from swim import recipes
 from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
 from swimlab.base.screen import ago, say
-from swimlab.commands.base import StoreCommand
-from swimlab.commands.why import value
+from swimlab.cli.commands.why import value
+from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import size
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.stats.pairing import UNKNOWN

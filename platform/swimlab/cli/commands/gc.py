@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab.base.screen import say
-from swimlab.commands.base import StoreCommand
+from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import count, size
 from swimlab.store import garbage_collection, query
 from swimlab.store.garbage_collection import Checkpoints, Item, Kind, Rules

@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 
 from swimlab.base.screen import say
-from swimlab.commands.base import StoreCommand
+from swimlab.cli.store_command import StoreCommand
 from swimlab.report.trackers import base, mlflow, tensorboard
 from swimlab.store import query
 from swimlab.store.arrow_tables import to_parquet

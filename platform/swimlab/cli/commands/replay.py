@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from swimlab.base.screen import say
-from swimlab.commands.base import StoreCommand
-from swimlab.commands.why import committed
+from swimlab.cli.commands.why import committed
+from swimlab.cli.store_command import StoreCommand
 from swimlab.execution.replay import Replay, ReplayError, pairs, replay
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store import query

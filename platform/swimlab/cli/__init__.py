@@ -1,0 +1,1 @@
+"""Command lines: experiment files, and the swimlab command."""

@@ -1,1 +1,0 @@
-"""`swimlab doctor`: what is in annotation files and videos, before anybody pays for anything."""

@@ -1,1 +1,0 @@
-"""How searches run and are reported."""
