@@ -7,7 +7,6 @@ from sweep_fusion import INTERACTION, TABLE_4
 from sweep_layers import TABLE_3
 from sweep_loss import TABLE_5
 from sweep_loss_weight import LOSS_WEIGHT
-
 from swimlab import main
 
 # Longest first, so that the machine is busy to the end.

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import measurements
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
-from swimlab import measurements
 from swimlab.cli import experiment_file
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "systems"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import cost_of_supervision  # noqa: E402

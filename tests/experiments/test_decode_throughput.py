@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import measurements
+import measuring
 from swim.data import shapes_world
 from swim.data.clips import HeldClips
 from swim.data.frames import build_clip
@@ -21,14 +23,13 @@ from swim.data.rows import split
 from swim.data.samples import parse_row
 from swim.data.types import Clip
 from swim.data.video import decode_frames
-from swimlab import measurements, measuring
 from swimlab.cli import experiment_file
 from swimlab.data import decode_part
 from swimlab.store.sweep_store import SweepStore
 
 # SWIMLAB_SMOKED=decord,dataloader,ours,prepare,cached,training,sweep measures all there is: a minute more.
 SMOKED = os.environ.get("SWIMLAB_SMOKED", "decord,dataloader,ours,cached").split(",")
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "systems"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import decode_data  # noqa: E402

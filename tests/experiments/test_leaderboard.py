@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from swimlab import measurements
+import measurements
 from swimlab.cli import experiment_file
 from swimlab.store.sweep_store import SweepStore
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "systems"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import leaderboard  # noqa: E402

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from swimlab.measurements import runs
+from measurements import runs
 from swimlab.store.sweep_store import SweepStore
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "systems"))
 import verdict_calibration as calibration
 
 

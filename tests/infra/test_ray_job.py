@@ -21,15 +21,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 UPLOADED = run_as_printed(UPLOAD).removesuffix("sweep_fusion.py smoke")
 TRIALS = 10  # six arms of Table 4 and six of its interaction, which share two; one seed
 WHERE = """
-import json, ray, swim, swimlab.plan
+import json, ray, swim, swimlab.experiment.plan
 ray.init(logging_level="error")
 
 @ray.remote
 def worker():
-    import swim, swimlab.plan
-    return [swim.__file__, swimlab.plan.__file__]
+    import swim, swimlab.experiment.plan
+    return [swim.__file__, swimlab.experiment.plan.__file__]
 
-print("WHERE", json.dumps([[swim.__file__, swimlab.plan.__file__], ray.get(worker.remote())]))
+print("WHERE", json.dumps([[swim.__file__, swimlab.experiment.plan.__file__], ray.get(worker.remote())]))
 """
 
 

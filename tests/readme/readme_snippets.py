@@ -25,7 +25,7 @@ print(
 EXPERIMENT = '''\
 """Does the best weight of the mask loss depend on the layers?"""
 
-from swimlab import Ablation, Arm, Better, Metric, Paper
+from swimlab import Ablation, Arm, Better, Metric, Paper, main
 
 WEIGHT_BY_LAYERS = Ablation(
     name="weight-by-layers",
@@ -42,7 +42,7 @@ WEIGHT_BY_LAYERS = Ablation(
 )
 
 if __name__ == "__main__":
-    WEIGHT_BY_LAYERS.main()
+    main(WEIGHT_BY_LAYERS)
 '''
 
 LOSS = """\

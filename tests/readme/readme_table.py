@@ -112,8 +112,8 @@ COMMANDS: dict[str, Entry] = {
             prints=("elsewhere is not there",),
         ),
     ),
-    "python experiments/verdict_calibration.py": (Run(env={"SWIMLAB_TABLES": "100"}, prints=("ABOVE 5 %",)),),
-    "experiments/cost_of_supervision.py --device cuda": (
+    "python experiments/systems/verdict_calibration.py": (Run(env={"SWIMLAB_TABLES": "100"}, prints=("ABOVE 5 %",)),),
+    "experiments/systems/cost_of_supervision.py --device cuda": (
         # `smoke` and a CPU: the same harness, small sizes.
         Run(put={"cuda": "cpu"}, line=f"python {PRINTED} smoke", slow=True, prints=("step (s)",)),
     ),
@@ -213,12 +213,14 @@ SNIPPETS: dict[str, Entry] = {
             prints=("mean", "pool"),
         ),
     ),
-    "TABLE.main(PAGE_2)": (
+    "main(TABLE, PAGE_2)": (
         Run(
             file="experiments/with_page.py",
             body=f"""\
 from sweep_fusion import INTERACTION as PAGE_2
 from sweep_fusion import TABLE_4 as TABLE
+
+from swimlab import main
 
 {PRINTED}
 """,

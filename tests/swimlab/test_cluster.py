@@ -178,7 +178,7 @@ def test_a_ray_that_does_not_start_is_a_line_with_what_to_do(
 
 HARD_PLACES = """
 import os, ray
-from swimlab import cluster
+from swimlab.execution import cluster
 
 short = os.environ["RAY_TMPDIR"]
 os.environ["RAY_TMPDIR"] = f"{short}/{'long' * 20}"

@@ -106,12 +106,12 @@ def test_a_broken_loss_file_stops_a_plan_and_a_run_with_one_line(
     (tmp_path / "swim/supervision/losses/huber.py").write_text(huber)
     (tmp_path / "mine.py").write_text(
         "import nano\n"
-        "from swimlab import Arm, cli\n"
-        "from swimlab.settings import Settings\n\n"
+        "from swimlab import Arm\nfrom swimlab.cli import experiment_file\n"
+        "from swimlab.experiment.run_settings import Settings\n\n"
         "table = nano.ablation(arms=(Arm('bce'), Arm('huber', {'objective.mask_loss': 'huber'})))\n"
-        "cli.run([table], cli.settings(Settings), nano.recipe)\n"
+        "experiment_file.run([table], experiment_file.settings(Settings), nano.recipe)\n"
     )
-    ours = [str(Path(code_check.__file__).parents[1]), str(Path(nano.__file__).parent)]
+    ours = [str(Path(code_check.__file__).parents[2]), str(Path(nano.__file__).parent)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *ours])}
     argv = [sys.executable, "mine.py", command, "--cache", "cache"]
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)

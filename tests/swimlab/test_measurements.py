@@ -9,9 +9,11 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from swimlab import cost_plot, cost_report, measurements
-from swimlab.cost_report import Column
-from swimlab.measurements import Bound, Measurement, Run
+import measurement_plots
+import measurement_report
+import measurements
+from measurement_report import Column
+from measurements import Bound, Measurement, Run
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
@@ -134,19 +136,19 @@ def test_the_report_shows_ratios_losses_and_nothing_from_outside(tmp_path: Path)
     done = run(*rows)
     columns = (Column("step (s)", "time_s"), Column("time ÷ sft", "time_s", over="sft"))
     grids = [
-        cost_report.verdict_grid(done, []),
-        cost_report.values_grid(done, "Cost", ("size", "tokens"), columns, ("sft", "swim", "eager")),
+        measurement_report.verdict_grid(done, []),
+        measurement_report.values_grid(done, "Cost", ("size", "tokens"), columns, ("sft", "swim", "eager")),
     ]
     store = SweepStore(str(tmp_path))
-    picture = cost_plot.ratio_figure(done, "tokens", "sft", {"time_s": "time"}, size="small")
-    address = cost_report.write_report(store, done, "T", "Q <why>?", grids, ["note"], picture)
+    picture = measurement_plots.ratio_figure(done, "tokens", "sft", {"time_s": "time"}, size="small")
+    address = measurement_report.write_report(store, done, "T", "Q <why>?", grids, ["note"], picture)
     page = Path(address).read_text()
     assert "Q &lt;why&gt;?" in page
     assert "http" not in page
     lines = (Path(address).parent / "report.md").read_text().splitlines()
     (swim,) = (line for line in lines if line.startswith("| small | 64 | swim |"))
     assert "2.100 (2.000–2.200)" in swim
-    assert cost_report.ratio_text(done.ratio("time_s", "swim", "sft", size="small", tokens=64)) in swim
+    assert measurement_report.ratio_text(done.ratio("time_s", "swim", "sft", size="small", tokens=64)) in swim
     assert any("out of memory (1 of 1)" in line for line in lines)
     assert picture.startswith(b"\x89PNG")
     assert (Path(address).parent / "measured.png").read_bytes() == picture

@@ -186,7 +186,8 @@ def test_what_is_committed_needs_no_ray(
         patch.setattr(preparation, "_decoded", in_process)
         prepare(data, "f", store, tmp_path / "scratch")
     code = (
-        "import sys; from pathlib import Path; from swimlab.store import SweepStore; from swimlab.pipeline import *\n"
+        "import sys; from pathlib import Path; from swimlab.store.sweep_store import SweepStore\n"
+        "from swimlab.data.preparation import *\n"
         "from swim.recipe import NLReferFiles\n"
         f"store = SweepStore({store.uri!r}); data = NLReferFiles(annotations=('gone.json',), videos='gone')\n"
         "prepared = prepare(data, 'f', store, Path('nowhere'))\n"

@@ -99,8 +99,9 @@ def test_help_and_a_second_plan_import_nothing_heavy(tmp_path: Path) -> None:
     found = imported("from swimlab.__main__ import main\nmain(['--help'])", tmp_path)
     assert not found & {*HEAVY, "numpy", "pyarrow", "pydantic_settings", "rich"}
     plan = (
-        "import nano\nfrom swimlab import cli\nfrom swimlab.settings import Settings\n"
-        "cli.run([nano.ablation()], cli.settings(Settings, ['plan', '--cache', 'cache']), nano.recipe)"
+        "import nano\nfrom swimlab.cli.experiment_file import run, settings\n"
+        "from swimlab.experiment.run_settings import Settings\n"
+        "run([nano.ablation()], settings(Settings, ['plan', '--cache', 'cache']), nano.recipe)"
     )
     assert "torch" in imported(plan, tmp_path)  # it imports what it names, once
     assert not imported(plan, tmp_path) & set(HEAVY)

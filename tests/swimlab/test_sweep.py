@@ -350,11 +350,11 @@ EXPERIMENT = """
     import sys
     sys.path.insert(0, {here!r})
     import nano
-    from swimlab import cli
-    from swimlab.settings import Settings
+    from swimlab.cli.experiment_file import run, settings
+    from swimlab.experiment.run_settings import Settings
 
     if __name__ == "__main__":
-        cli.run([nano.ablation(seeds={seeds})], cli.settings(Settings), lambda: nano.recipe(steps=40))
+        run([nano.ablation(seeds={seeds})], settings(Settings), lambda: nano.recipe(steps=40))
 """
 
 

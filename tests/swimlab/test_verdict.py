@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swimlab import calibration
-from swimlab.calibration import Case, differences, findings
+import simulated_ablations
+from simulated_ablations import Case, differences, findings
 from swimlab.report import number_format
 from swimlab.stats import intervals, verdicts
 from swimlab.stats.hypothesis_tests import Finding
@@ -152,7 +152,7 @@ SLACK = 3 * math.sqrt(0.05 * 0.95 / TABLES)
 
 def tables_with(finding, *effects, claims=None, **fields):
     found = findings(Case(effects=effects, **fields), TABLES, seed=1)
-    return calibration.tables_with(found, finding, claims).value
+    return simulated_ablations.tables_with(found, finding, claims).value
 
 
 @pytest.mark.parametrize("noise", ["normal", "shared", "heavy"])
@@ -213,9 +213,9 @@ OF_VERDICT = {
 
 
 def test_rates_have_the_exact_binomial_interval():
-    assert (calibration.Rate(0, 10).low, calibration.Rate(10, 10).high) == (0.0, 1.0)
+    assert (simulated_ablations.Rate(0, 10).low, simulated_ablations.Rate(10, 10).high) == (0.0, 1.0)
     # Clopper and Pearson's for 3 of 10, from their tables.
-    rate = calibration.Rate(3, 10)
+    rate = simulated_ablations.Rate(3, 10)
     assert (rate.low, rate.high) == pytest.approx((0.0667, 0.6525), abs=1e-4)
 
 

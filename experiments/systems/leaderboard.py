@@ -15,16 +15,19 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
-from loopback_s3 import bucket
 from pydantic import Field
 from rich.console import Console
 
+import measurement_plots
+import measurement_report
+import measuring
+from loopback_s3 import bucket
+from measurement_report import Column
+from measurements import Bound, Measurement, Run, rotated
+from measuring import MeasuringSettings, Task
 from swim import recipes
-from swimlab import cost_plot, cost_report, measuring
 from swimlab.cli import experiment_file
-from swimlab.cost_report import Column
-from swimlab.measurements import Bound, Measurement, Run, rotated
-from swimlab.measuring import MeasuringSettings, Task
+from swimlab.report.grids import print_grids
 from swimlab.store import commit_marks, provenance, snapshot
 from swimlab.store.backends.s3 import S3Backend
 from swimlab.store.errors import StoreError
@@ -197,8 +200,8 @@ def run(chosen: LeaderboardSettings, store: SweepStore, console: Console) -> Rea
 def show(done: ReadRun, store: SweepStore, console: Console) -> None:
     """Print the grids and write the report."""
     grids = [
-        cost_report.verdict_grid(done, BOUNDS),
-        cost_report.values_grid(done, "Reading all trials", ("size",), COLUMNS, SCHEMES),
+        measurement_report.verdict_grid(done, BOUNDS),
+        measurement_report.values_grid(done, "Reading all trials", ("size",), COLUMNS, SCHEMES),
     ]
     where = done.settings["at"] or "a loopback server in Python (moto) on the same machine, which answers slowly"
     notes = [
@@ -206,9 +209,9 @@ def show(done: ReadRun, store: SweepStore, console: Console) -> None:
         "snapshot: one listing of what is newer, one read; in 10000+1000 also the 1,000 newer records.",
     ]
     sizes = list(dict.fromkeys(row.size for row in done.rows))
-    picture = cost_plot.value_figure(done, "time_s", "seconds", SCHEMES, sizes)
-    grids.print_grids(grids, console)
-    page = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    picture = measurement_plots.value_figure(done, "time_s", "seconds", SCHEMES, sizes)
+    print_grids(grids, console)
+    page = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 
 

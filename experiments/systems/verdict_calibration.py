@@ -15,12 +15,14 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from swimlab import calibration_plot, cost_report, measuring
-from swimlab.calibration import NOISES, Case, Rate, findings, tables_with
+import measurement_report
+import measuring
+import power_curves
+from measurements import Measurement, Run
+from measuring import MeasuringSettings, Task
+from simulated_ablations import NOISES, Case, Rate, findings, tables_with
 from swimlab.cli import experiment_file
-from swimlab.measurements import Measurement, Run
-from swimlab.measuring import MeasuringSettings, Task
-from swimlab.report import grids
+from swimlab.report.grids import Grid, print_grids
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.power import detectable_in_sds
@@ -137,7 +139,7 @@ def percent(rate: Rate | None) -> str:
     return "–" if rate is None else f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
-def errors_grid(done: CalibrationRun, noise: str) -> grids.Grid:
+def errors_grid(done: CalibrationRun, noise: str) -> Grid:
     """Wrong verdicts, in any claim of a table."""
     rows = []
     for claims in CLAIMS:
@@ -159,7 +161,7 @@ def errors_grid(done: CalibrationRun, noise: str) -> grids.Grid:
     return f"Tables with a wrong verdict, % [95 % CI], {noise} noise", heads, rows
 
 
-def power_grid(done: CalibrationRun, noise: str) -> grids.Grid:
+def power_grid(done: CalibrationRun, noise: str) -> Grid:
     """How often a true claim among false ones is found."""
     rows = []
     for claims in CLAIMS:
@@ -171,7 +173,7 @@ def power_grid(done: CalibrationRun, noise: str) -> grids.Grid:
     return f"REPRODUCED where one claim is true, %, {noise} noise", heads, rows
 
 
-def same_grid(done: CalibrationRun, noise: str) -> grids.Grid:
+def same_grid(done: CalibrationRun, noise: str) -> Grid:
     """How often two arms that are the same are called EQUIVALENT."""
     rows = []
     for claims in CLAIMS:
@@ -214,9 +216,9 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
         for noise in ("normal", "heavy")
         for claims in CLAIMS
     }
-    picture = calibration_plot.power_figure(curves)
-    grids.print_grids(grids, console)
-    where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    picture = power_curves.power_figure(curves)
+    print_grids(grids, console)
+    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from swimlab.measurements import Run
+from measurements import Run
 from swimlab.report.figure_style import STYLE, arm_colours
 from swimlab.stats.intervals import Interval
 

@@ -13,12 +13,14 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cost_plot, cost_report, measuring
+import measurement_plots
+import measurement_report
+import measuring
+from measurement_report import MIB, Column
+from measurements import Bound, Measurement, Run, rotated
+from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
-from swimlab.cost_report import MIB, Column
-from swimlab.measurements import Bound, Measurement, Run, rotated
-from swimlab.measuring import MeasuringSettings, Task
-from swimlab.report import grids
+from swimlab.report.grids import Grid, print_grids
 from swimlab.store.sweep_store import SweepStore
 
 NAME = "cost_of_supervision"
@@ -117,6 +119,7 @@ class CostSettings(MeasuringSettings):
 def work(chosen: CostSettings) -> dict[str, Any]:
     """What a fresh process measured."""
     import torch
+
     from cost_worker import measure
 
     torch.set_num_threads(chosen.threads)
@@ -183,7 +186,7 @@ def run(chosen: CostSettings, store: SweepStore, console: Console) -> CostRun:
     )
 
 
-def counted_grid(done: CostRun) -> grids.Grid:
+def counted_grid(done: CostRun) -> Grid:
     """Bytes, which have no spread: what the forward pass holds for supervision, and what the head returns."""
     rows = []
     for size, tokens in dict.fromkeys((row.size, row.tokens) for row in done.rows if row.outcome == "ok"):
@@ -213,8 +216,8 @@ def show(done: CostRun, store: SweepStore, console: Console) -> None:
     size = done.settings["size"]
     bounds = [bound for bound in BOUNDS if bound.where["size"] == size]
     grids = [
-        cost_report.verdict_grid(done, bounds),
-        cost_report.values_grid(done, "Cost", ("size", "tokens"), COLUMNS, SCHEMES),
+        measurement_report.verdict_grid(done, bounds),
+        measurement_report.values_grid(done, "Cost", ("size", "tokens"), COLUMNS, SCHEMES),
         counted_grid(done),
     ]
     notes = [
@@ -224,9 +227,9 @@ def show(done: CostRun, store: SweepStore, console: Console) -> None:
         "pays for each of them.",
     ]
     drawn = {"time_s": "time of a step", "step_bytes": "memory of a step"}
-    picture = cost_plot.ratio_figure(done, "tokens", "sft", drawn, size=size)
-    grids.print_grids(grids, console)
-    where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    picture = measurement_plots.ratio_figure(done, "tokens", "sft", drawn, size=size)
+    print_grids(grids, console)
+    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 
 

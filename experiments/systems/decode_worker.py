@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from decode_data import Data, tiny, tiny_clips
 from decode_passes import PASSES, start_ray
-
 from swim.data.clips import Clips
 from swim.data.types import Clip
 from swim.recipe import Recipe

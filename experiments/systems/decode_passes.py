@@ -13,9 +13,10 @@ from typing import Any
 
 import decord
 import numpy as np
-from decode_data import Data, Wanted
 from numpy.typing import NDArray
 from PIL import Image
+
+from decode_data import Data, Wanted
 
 # What starts with every pass (0.3 s for Ray Data) is little in a trial, which reads thousands of clips.
 WARM_TIMES = 2

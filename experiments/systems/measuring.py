@@ -18,8 +18,8 @@ from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from measurements import Measurement, RunT, commit, runs
 from swimlab.base.screen import screen
-from swimlab.measurements import Measurement, RunT, commit, runs
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.provenance import new_run_id

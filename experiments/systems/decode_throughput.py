@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal, get_args
 
-from decode_data import SIZES, Data, tiny, tiny_clips
 from pydantic import Field, FiniteFloat, field_validator
 from rich.console import Console
 
-from swimlab import cost_plot, cost_report, measuring
+import measurement_plots
+import measurement_report
+import measuring
+from decode_data import SIZES, Data, tiny, tiny_clips
+from measurement_report import MIB, Column
+from measurements import Bound, Measurement, Run, rotated
+from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
-from swimlab.cost_report import MIB, Column
 from swimlab.data.prepared_clips import StoredClips
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
-from swimlab.measurements import Bound, Measurement, Run, rotated
-from swimlab.measuring import MeasuringSettings, Task
-from swimlab.report import grids
+from swimlab.report.grids import Grid, print_grids
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -201,7 +203,7 @@ def run(chosen: DecodeSettings, store: SweepStore, console: Console) -> DecodeRu
     )
 
 
-def counted_grid(done: DecodeRun) -> grids.Grid:
+def counted_grid(done: DecodeRun) -> Grid:
     """Decodings, which have no spread."""
     rows = []
     for row in done.rows:
@@ -223,9 +225,11 @@ def show(done: DecodeRun, store: SweepStore, console: Console) -> None:
     sizes = done.settings["sizes"]
     bounds = [bound for bound in BOUNDS if bound.where["size"] in sizes]
     grids = [
-        cost_report.verdict_grid(done, bounds),
-        cost_report.values_grid(done, "Throughput and memory", ("size",), COLUMNS, SCHEMES),
-        cost_report.values_grid(done, "A step of recipe tiny on stored clips", ("size",), STEP_COLUMNS, ("training",)),
+        measurement_report.verdict_grid(done, bounds),
+        measurement_report.values_grid(done, "Throughput and memory", ("size",), COLUMNS, SCHEMES),
+        measurement_report.values_grid(
+            done, "A step of recipe tiny on stored clips", ("size",), STEP_COLUMNS, ("training",)
+        ),
         counted_grid(done),
     ]
     grids = [grid for grid in grids if grid[2]]
@@ -241,9 +245,9 @@ def show(done: DecodeRun, store: SweepStore, console: Console) -> None:
         "130 MiB of it are the measuring process. What no bound is about has fewer rounds.",
     ]
     drawn = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in done.rows)]
-    picture = cost_plot.value_figure(done, "frames_per_core_s", "frames/s a core", drawn or ["–"], sizes)
-    grids.print_grids(grids, console)
-    where = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    picture = measurement_plots.value_figure(done, "frames_per_core_s", "frames/s a core", drawn or ["–"], sizes)
+    print_grids(grids, console)
+    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swimlab.measurements import Bound, Run
+from measurements import Bound, Run
 from swimlab.report import html
 from swimlab.report.grids import Grid
 from swimlab.stats.intervals import Interval

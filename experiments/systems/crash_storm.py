@@ -16,24 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import storm
-from loopback_s3 import bucket
 from matplotlib.figure import Figure
 from pydantic import Field
 from rich.console import Console
 
-from swimlab import cost_report, measuring
+import measurement_report
+import measuring
+import storm
+from loopback_s3 import bucket
+from measurements import Measurement, Run
+from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
-from swimlab.measurements import Measurement, Run
-from swimlab.measuring import MeasuringSettings, Task
-from swimlab.report import grids
+from swimlab.report.grids import Grid, print_grids
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
 # Each fork begins with the imports of this file.
-storm.FORKS.set_forkserver_preload(
-    [*storm.PRELOADED, "swimlab.cli.experiment_file", "swimlab.cost_plot", "swimlab.measuring"]
-)
+storm.FORKS.set_forkserver_preload([*storm.PRELOADED, "swimlab.cli.experiment_file", "measurement_plots", "measuring"])
 
 NAME = "crash_storm"
 TITLE, QUESTION = "Crash storm", "What does a sweep lose when its drivers are killed at random points?"
@@ -138,7 +137,7 @@ def run(chosen: StormSettings, store: SweepStore, console: Console) -> StormRun:
     )
 
 
-def promises(done: StormRun) -> grids.Grid:
+def promises(done: StormRun) -> Grid:
     """A line a promise, a column a storm."""
     rows = []
     for name, text in PROMISES.items():
@@ -177,8 +176,8 @@ def show(done: StormRun, store: SweepStore, console: Console) -> None:
         "victim is replaced at once; in the end as many drivers finish what was begun.",
     ]
     grids = [promises(done)]
-    grids.print_grids(grids, console)
-    page = cost_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture(done.rows))
+    print_grids(grids, console)
+    page = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture(done.rows))
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cost_schemes import SIZES, build
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from cost_schemes import SIZES, build
 from swimlab.store.provenance import processor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
