@@ -129,7 +129,7 @@ def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_p
     plan = planned(tmp_path)
     seen = look(plan, commit.store)
     assert "9 trials by the first estimate" in said(seen)
-    assert "from the recipe's arithmetic and how fast one thread of this CPU multiplies" in said(seen)
+    assert "from the recipe's arithmetic and the probed speed of one thread of this CPU: right within" in said(seen)
     assert f"{detectable_in_sds(3, claims=2):.2f} SDs" in said(seen)
     assert "not declared yet; `run` declares it before any result" in said(seen)
     specs = {(p.arm, p.seed): spec for p, spec in plan.arms}

@@ -11,11 +11,18 @@ from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
 from swimlab.experiment import machine_probe
 from swimlab.experiment.cost_forecast import FIRST, Estimate
 
-EFFICIENCY = 0.5
-LAYER_S = 0.0
+# Calibration: seconds a step of tiny recipes, batch 16 unless said, one thread, torch 2.13 (an idle machine / two cores
+# shared with others; by these constants). Hard-look, 4 layers × 128 wide: .31 to .38 / .43 to .52; .39. The same with
+# batch 8: – / .25; .19. Lists of two: .25 / .34; .27. Captions: – / .40; .24. 12 layers × 64 wide: .43 / .83; .69.
+# Matrix products run near the probe's rate. What is done to each attention score beside them (mask, softmax, and back)
+# took as long as FLOPS_A_SCORE; without it the deep, thin model came out at .28.
+EFFICIENCY = 0.9
+FLOPS_A_SCORE = 1400.0
+# A held-out clip took what a training step takes for one, three passes: its maps are read by two rulers.
+EVAL_PASSES = 3.0
+# Of a trial that trains nothing, in a process that has run one before.
 START_S = 1.0
-# How far it was off where it was measured; a model of another size is further from what it was fitted on.
-OFF = {"tiny": 2, "hub": 4}
+OFF_TINY = 2  # times, either way, of what is above: at most 1.7
 
 # Tokens of a conversation beside the video's; of the embedded data as encoded, of a user's files a guess.
 _TURN_TOKENS = 25
@@ -64,11 +71,11 @@ _HUB = {
 
 @dataclass(frozen=True)
 class Work:
-    """Floating-point operations of a trial. `rows` × `inner` × `columns`: its largest matrix product."""
+    """Floating-point operations of a trial, attention scores included at their price, and the `rows` of its matrix
+    products: tokens of a batch."""
 
     train_flops: float
     eval_flops: float
-    passes: int
     rows: int
     shape: Shape
 
@@ -77,24 +84,27 @@ def first_estimate(recipe: Recipe, cache_dir: Path) -> Estimate | None:
     """For one thread of this machine's CPU, as trials run; None for a model whose size cannot be known from here."""
     if (needs := work(recipe)) is None:
         return None
-    rate = EFFICIENCY * machine_probe.flops_per_s(needs.rows, needs.shape.hidden, needs.shape.intermediate, cache_dir)
-    took_s = START_S + (needs.train_flops + needs.eval_flops) / rate + needs.passes * needs.shape.layers * LAYER_S
-    size = needs.shape.weights * _BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
+    shape = needs.shape
+    rate = EFFICIENCY * machine_probe.flops_per_s(needs.rows, shape.hidden, shape.intermediate, cache_dir)
+    took_s = START_S + (needs.train_flops + needs.eval_flops) / rate
+    size = shape.weights * _BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
     return Estimate(took_s, took_s, size, 0, FIRST, "one CPU thread")
 
 
 def reach(recipe: Recipe) -> str:
     """What a first estimate rests on and how far it may be off, in words."""
-    text = "a first estimate, from the recipe's arithmetic and how fast one thread of this CPU multiplies matrices: "
+    text = "a first estimate, from the recipe's arithmetic and the probed speed of one thread of this CPU"
     if isinstance(recipe.model, TinyModel):
-        return f"{text}within a factor of {OFF['tiny']}"
-    return f"{text}within a factor of {OFF['hub']}, without evaluation; a GPU is not probed, and is far faster"
+        return f"{text}: right within a factor of {OFF_TINY}"
+    return (
+        f"{text}: an order of magnitude, fitted on tiny models, without evaluation; a GPU is far faster, and unprobed"
+    )
 
 
 def work(recipe: Recipe) -> Work | None:
     """Forward and backward passes over the text tower with its attention, a forward pass of the frozen vision tower
-    for every clip a step reads, and one of both for every held-out clip of the embedded data (of a user's files the
-    number of rows is not known before they are read)."""
+    for every clip, and as much for every held-out clip of the embedded data (of a user's files the number of rows is
+    not known before they are read)."""
     if (shape := shape_of(recipe.model)) is None:
         return None
     frames, optim, model = recipe.data.frames, recipe.optim, recipe.model
@@ -109,11 +119,11 @@ def work(recipe: Recipe) -> Work | None:
     text_passes = 3.0
     if isinstance(model, HubModel):
         text_passes += model.gradient_checkpointing - (model.lora is not None)
+    scores = FLOPS_A_SCORE * shape.layers * shape.heads * tokens**2
     held_out = recipe.data.held_out if isinstance(recipe.data, ShapesWorld) else 0
     return Work(
-        train_flops=optim.steps * optim.batch * (text_passes * text + vision),
-        eval_flops=held_out * (text + vision),
-        passes=3 * optim.steps,
+        train_flops=optim.steps * optim.batch * (text_passes * text + scores + vision),
+        eval_flops=held_out * (EVAL_PASSES * text + scores + vision),
         rows=tokens * optim.batch,
         shape=shape,
     )
