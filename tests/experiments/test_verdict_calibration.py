@@ -52,5 +52,5 @@ def test_the_page_says_where_the_rule_holds_and_where_not(done) -> None:
 
 def test_a_run_needs_a_hundred_tables() -> None:
     with pytest.raises(SystemExit) as ended:
-        calibration.cli.settings(calibration.CalibrationSettings, ["--tables", "10"])
+        calibration.experiment_file.settings(calibration.CalibrationSettings, ["--tables", "10"])
     assert ended.value.code == 2

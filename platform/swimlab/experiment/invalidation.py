@@ -55,6 +55,8 @@ class Moves:
 
     def earlier(self, recipe: Recipe) -> TrialRecord | None:
         """The newest result of the same canonical recipe, whatever its code and data."""
+        if not self._earlier:  # an empty store needs no names
+            return None
         found = self._earlier.get(naming.canonical(recipe), [])
         return max(found, key=lambda record: record.provenance.finished_at, default=None)
 
