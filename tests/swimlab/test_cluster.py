@@ -141,7 +141,7 @@ def test_a_path_from_which_ray_cannot_start_is_refused(interpreter: str) -> None
         (
             Exception("The current node\n timed out"),
             None,
-            r"did not start \(The current node timed out\).* run the same",
+            r"did not start \(The current node timed out\).* run the",
         ),
         (Exception("The current node timed out"), None, r"Ray's logs are under /.*/logs$"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from ray.tune import Callback
 from swimlab.execution import cluster
 from swimlab.store.sweep_store import SweepStore
 
+PATIENCE_S = 10.0
+POLL_S = 0.2
+
 
 class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
     """Tune's callback: writes the reason into an attempt of such a trial, where every report looks for it. `trial_id`
@@ -20,6 +24,7 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
 
     def __init__(self, store: SweepStore, trial_id: Callable[[dict[str, Any]], str]) -> None:
         self._store, self._trial_id = store, trial_id
+        self._unwritten: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks beside its own state and runs the original
@@ -29,10 +34,24 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
         trial_id = self._trial_id(trial.config)
         if isinstance(_error(trial), RayTaskError) and self._store.failures([trial_id]):
             return  # it raised, and has written more than is known here
-        # None: somebody holds the trial who may be alive, such as a process of another machine that was silent for less
-        # than a minute. Then the log has the reason, and the store has an attempt without an end.
-        if attempt := self._store.claim(trial_id):
-            attempt.fail(reason(trial), "lost")
+        self._unwritten[trial_id] = reason(trial)
+        self._write()
+
+    def finish(self) -> None:
+        """Write what could not be written yet. A process that is gone may hold its trial for a moment still; if it ran
+        on another machine, until its heartbeat has been silent for long enough."""
+        deadline_s = time.monotonic() + self._store.dead_after_s + PATIENCE_S
+        while self._unwritten and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+            self._write()
+
+    def _write(self) -> None:
+        for trial_id, why in list(self._unwritten.items()):
+            if attempt := self._store.claim(trial_id):
+                attempt.fail(why, "lost")
+            elif self._store.held(trial_id):
+                continue
+            del self._unwritten[trial_id]  # written; or another driver has brought it to its end
 
 
 def reason(trial: Any) -> str:

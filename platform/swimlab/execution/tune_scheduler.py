@@ -68,7 +68,7 @@ def run_wave(
     lost = LostTrials(store, lambda point: ids[_name(point)])
     began_s = time.monotonic()
     # More samples than points and Optuna would invent points that nobody planned.
-    _fit(trainable, search, len(points), slots, [progress, lost])
+    _fit(trainable, search, len(points), slots, progress, lost)
     return Wave(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
 
 
@@ -95,10 +95,12 @@ def run_search(
         objective=course.search.objectives[0].measured(course.recipe.name),
     )
     lost = LostTrials(store, lambda point: TrialSpec.model_validate_json(point["spec"]).trial_id)
-    _fit(trainable, Proposals(course, before), course.search.budget, slots, [progress, lost])
+    _fit(trainable, Proposals(course, before), course.search.budget, slots, progress, lost)
 
 
-def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, callbacks: list[tune.Callback]) -> None:
+def _fit(
+    trainable: Any, search: Searcher, samples: int, slots: Slots, progress: SweepProgress, lost: LostTrials
+) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a traceback each: the store has it, and the log its last line
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
@@ -113,9 +115,10 @@ def _fit(trainable: Any, search: Searcher, samples: int, slots: Slots, callbacks
                 reuse_actors=True,
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
-            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=callbacks),
+            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost]),
         )
         tuner.fit()
+    lost.finish()
 
 
 def _points(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
