@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle
-from ray.exceptions import RayTaskError
 from ray.tune import Callback
 
 from swimlab.execution import cluster
@@ -16,6 +15,7 @@ from swimlab.store.sweep_store import SweepStore
 
 PATIENCE_S = 10.0
 POLL_S = 0.2
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
@@ -32,7 +32,7 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed."""
         trial_id = self._trial_id(trial.config)
-        if isinstance(_error(trial), RayTaskError) and self._store.failures([trial_id]):
+        if _raised(_told(trial)) and self._store.failures([trial_id]):
             return  # it raised, and has written more than is known here
         self._unwritten[trial_id] = reason(trial)
         self._write()
@@ -57,16 +57,19 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
 def reason(trial: Any) -> str:
     """Why a Tune trial failed; the last line says it all. Where it raised, its traceback; else what Ray says of its
     process, and where Ray's logs are."""
-    # Tune wrote it down a moment ago, under a line with the time. Its own `get_error` looks where it uploads it later.
-    said = Path(trial.error_file).read_text("utf-8", "replace").strip().splitlines()[1:]
-    if isinstance(_error(trial), RayTaskError):
+    said = _told(trial)
+    if _raised(said):
         return "\n".join(said)
-    told = " ".join(line.strip() for line in said if line and not line[0].isspace())  # indented: ids of actor and node
-    return f"{told} (Ray's logs: {cluster.logs_folder()})"
+    line = " ".join(line.strip() for line in said if line and not line[0].isspace())  # indented: ids of actor and node
+    return f"{line} (Ray's logs: {cluster.logs_folder()})"
 
 
-def _error(trial: Any) -> Exception | None:
-    # None: not of the kinds that Tune keeps, which are exceptions of the trial and of Ray about a process that had
-    # started.
-    file = trial.pickled_error_file
-    return cloudpickle.loads(Path(file).read_bytes()) if file else None
+def _told(trial: Any) -> list[str]:
+    # Tune wrote it down a moment ago, under a line with the time. Its own `get_error` looks where it uploads it later.
+    text = Path(trial.error_file).read_text("utf-8", "replace")
+    return _COLOUR.sub("", text).strip().splitlines()[1:]
+
+
+def _raised(said: list[str]) -> bool:
+    # Ray begins the traceback of an exception with the title of the process that raised it.
+    return bool(said) and said[0].startswith("ray::")
