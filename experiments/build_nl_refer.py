@@ -23,7 +23,7 @@ from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab.base.screen import say, screen
 from swimlab.cli import experiment_file
 from swimlab.data.rewriting import run_record as records
-from swimlab.data.rewriting.rewriter import Estimate, Rewriting, StoppedError, load_tokenizer
+from swimlab.data.rewriting.rewriter import RewriteEstimate, Rewriting, StoppedError, load_tokenizer
 from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig, EndpointError, key_for
 from swimlab.report import rewriting_page as reports
@@ -125,7 +125,7 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 
-def minutes(chosen: BuildSettings, estimate: Estimate) -> float:
+def minutes(chosen: BuildSettings, estimate: RewriteEstimate) -> float:
     """The least a run can take at its rate limit."""
     tokens = estimate.prompt_tokens + reports.expected_cost(estimate, chosen.prices)[1]
     by_requests = estimate.requests / chosen.requests_per_minute if chosen.requests_per_minute else 0.0
@@ -144,7 +144,9 @@ def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) 
         parts = rewriting.parts_of(absolute(annotations) or "", chosen.rows_per_part)
         workers = rewriting.workers_for(chosen.workers, at_a_time, len(parts))
         threads = max(1, (at_a_time or 1) // workers)
-        job = rewriting.Job(how=chosen.how, store=SweepStore(chosen.store).uri, workers=workers, threads=threads)
+        job = rewriting.RewritingJob(
+            how=chosen.how, store=SweepStore(chosen.store).uri, workers=workers, threads=threads
+        )
         estimate, expected = None, None
         if chosen.rewriter == "endpoint" or chosen.command == "plan":
             found = rewriting.estimate(job, parts, progress.stage)

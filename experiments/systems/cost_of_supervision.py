@@ -17,7 +17,7 @@ import measurement_plots
 import measurement_report
 import measuring
 from measurement_report import MIB, Column
-from measurements import Bound, Measurement, Run, rotated
+from measurements import Bound, Measurement, MeasurementRun, rotated
 from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
 from swimlab.report.grids import Grid, print_grids
@@ -73,7 +73,7 @@ class StepCost(Measurement):
     mfu: FiniteFloat | None = None
 
 
-class CostRun(Run):
+class CostRun(MeasurementRun):
     """What one invocation measured."""
 
     rows: tuple[StepCost, ...]

@@ -24,7 +24,7 @@ import measurement_report
 import measuring
 import storm
 from loopback_s3 import bucket
-from measurements import Measurement, Run
+from measurements import Measurement, MeasurementRun
 from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
 from swimlab.report.grids import Grid, print_grids
@@ -72,7 +72,7 @@ class StormResult(Measurement):
     killed_at: tuple[tuple[str, int], ...] = ()
 
 
-class StormRun(Run):
+class StormRun(MeasurementRun):
     """What one invocation found."""
 
     rows: tuple[StormResult, ...]

@@ -19,7 +19,7 @@ import measurement_report
 import measuring
 from decode_data import SIZES, Data, tiny, tiny_clips
 from measurement_report import MIB, Column
-from measurements import Bound, Measurement, Run, rotated
+from measurements import Bound, Measurement, MeasurementRun, rotated
 from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
 from swimlab.data.prepared_clips import StoredClips
@@ -88,7 +88,7 @@ class DecodeCost(Measurement):
 TIMED = ("time_s", "frames_per_s", "frames_per_core_s")
 
 
-class DecodeRun(Run):
+class DecodeRun(MeasurementRun):
     """What one invocation measured."""
 
     rows: tuple[DecodeCost, ...]

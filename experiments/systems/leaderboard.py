@@ -23,7 +23,7 @@ import measurement_report
 import measuring
 from loopback_s3 import bucket
 from measurement_report import Column
-from measurements import Bound, Measurement, Run, rotated
+from measurements import Bound, Measurement, MeasurementRun, rotated
 from measuring import MeasuringSettings, Task
 from swim import recipes
 from swimlab.cli import experiment_file
@@ -66,7 +66,7 @@ class ReadCost(Measurement):
     digest: str
 
 
-class ReadRun(Run):
+class ReadRun(MeasurementRun):
     """What one invocation measured."""
 
     rows: tuple[ReadCost, ...]

@@ -10,12 +10,12 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from measurements import Run
+from measurements import MeasurementRun
 from swimlab.report.figure_style import STYLE, arm_colours
 from swimlab.stats.intervals import Interval
 
 
-def ratio_figure(run: Run, along: str, reference: str, quantities: Mapping[str, str], **where: Any) -> bytes:
+def ratio_figure(run: MeasurementRun, along: str, reference: str, quantities: Mapping[str, str], **where: Any) -> bytes:
     """A line a scheme with its 95 % band, against the field `along`. One panel a quantity (field → title), both axes
     logarithmic, `reference` the line at 1."""
     rows = [row for row in run.rows if all(getattr(row, name) == value for name, value in where.items())]
@@ -44,7 +44,7 @@ def ratio_figure(run: Run, along: str, reference: str, quantities: Mapping[str, 
         return _png(figure)
 
 
-def value_figure(run: Run, quantity: str, title: str, schemes: Sequence[str], sizes: Sequence[str]) -> bytes:
+def value_figure(run: MeasurementRun, quantity: str, title: str, schemes: Sequence[str], sizes: Sequence[str]) -> bytes:
     """A panel a size: the median of every scheme as a bar, its lowest and highest as a line, the first scheme grey."""
     colours = arm_colours(schemes, schemes[0])
     with rc_context(STYLE):

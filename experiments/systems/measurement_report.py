@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from measurements import Bound, Run
+from measurements import Bound, MeasurementRun
 from swimlab.report import html
 from swimlab.report.grids import Grid
 from swimlab.stats.intervals import Interval
@@ -26,7 +26,7 @@ class Column:
     scale: float = 1
     over: str | None = None
 
-    def cell(self, run: Run, scheme: str, **where: str | int) -> str:
+    def cell(self, run: MeasurementRun, scheme: str, **where: str | int) -> str:
         """Median and spread over the rounds, or the ratio with its interval."""
         if self.over == scheme:
             return "1"
@@ -42,7 +42,7 @@ def ratio_text(seen: Interval | None) -> str:
     return f"{seen.mean:.3f}" + ("" if seen.low is None else f" [{seen.low:.3f}, {seen.high:.3f}]")
 
 
-def verdict_grid(run: Run, bounds: Sequence[Bound]) -> Grid:
+def verdict_grid(run: MeasurementRun, bounds: Sequence[Bound]) -> Grid:
     """A line a promise, whatever it says."""
     rows = []
     for bound in bounds:
@@ -51,7 +51,9 @@ def verdict_grid(run: Run, bounds: Sequence[Bound]) -> Grid:
     return "Bounds", ["bound", "measured [95 % CI]", "rounds", "verdict"], rows
 
 
-def values_grid(run: Run, heading: str, by: Sequence[str], columns: Sequence[Column], schemes: Sequence[str]) -> Grid:
+def values_grid(
+    run: MeasurementRun, heading: str, by: Sequence[str], columns: Sequence[Column], schemes: Sequence[str]
+) -> Grid:
     """A line for each of these schemes in each combination of the fields `by` that was measured."""
     rows = []
     for *place, scheme in dict.fromkeys((*(getattr(row, name) for name in by), row.scheme) for row in run.rows):
@@ -75,7 +77,7 @@ def _spread(values: Sequence[float], form: str, scale: float) -> str:
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
-def markdown(title: str, run: Run, grids: Sequence[Grid], notes: Sequence[str]) -> str:
+def markdown(title: str, run: MeasurementRun, grids: Sequence[Grid], notes: Sequence[str]) -> str:
     """The same for a README or a pull request."""
     lines = [f"# {title}", "", f"Run {run.run_id} on {run.machine}, {run.provenance.finished_at}.", ""]
     lines += [f"_{note}_\n" for note in notes] + ["![measured](measured.png)", ""]
@@ -86,7 +88,13 @@ def markdown(title: str, run: Run, grids: Sequence[Grid], notes: Sequence[str]) 
 
 
 def write_report(
-    store: SweepStore, run: Run, title: str, question: str, grids: Sequence[Grid], notes: Sequence[str], picture: bytes
+    store: SweepStore,
+    run: MeasurementRun,
+    title: str,
+    question: str,
+    grids: Sequence[Grid],
+    notes: Sequence[str],
+    picture: bytes,
 ) -> str:
     """reports/<experiment>/<run_id>/{measured.png, report.md, index.html}; the page's address."""
     folder = f"reports/{run.experiment}/{run.run_id}"

@@ -44,7 +44,7 @@ class Measurement(Frozen):
     peak_bytes: int | None = None
 
 
-class Run(Frozen):
+class MeasurementRun(Frozen):
     """Everything one invocation measured. `machine` is the name of the CPU or GPU. An experiment derives its own, with
     the type of its rows."""
 
@@ -71,10 +71,10 @@ class Run(Frozen):
         return ratio(mine, dict.fromkeys(mine, 1.0) if over is None else self.values(quantity, over, **where))
 
 
-RunT = TypeVar("RunT", bound=Run)
+RunT = TypeVar("RunT", bound=MeasurementRun)
 
 
-def commit(store: SweepStore, run: Run) -> None:
+def commit(store: SweepStore, run: MeasurementRun) -> None:
     """Write a run and rebuild its experiment's table. Raises StoreError when the run is already there."""
     path = checked_path(f"measurements/{run.experiment}/{run.run_id}.json")
     if not store.put_create_only(path, run.model_dump_json(indent=1).encode()):
@@ -97,7 +97,7 @@ def runs(store: SweepStore, experiment: str, kind: type[RunT]) -> list[RunT]:
     return found
 
 
-def write_table(store: SweepStore, experiment: str, kind: type[Run]) -> str:
+def write_table(store: SweepStore, experiment: str, kind: type[MeasurementRun]) -> str:
     """tables/measurements/<experiment>.parquet, one row a measurement, with the run's provenance beside it."""
     path = checked_path(f"tables/measurements/{experiment}.parquet")
     rows = []
@@ -153,7 +153,7 @@ class Bound:
         at = ", ".join(value if isinstance(value, str) else f"{value} {name}" for name, value in self.where.items())
         return f"{self.quantity} {compared} {'≤' if self.at_most else '≥'} {self.limit:g} ({at})"
 
-    def judge(self, run: Run) -> tuple[str, Interval | None]:
+    def judge(self, run: MeasurementRun) -> tuple[str, Interval | None]:
         """("met" | "not met" | "undecided" | "not measured", what was measured). Undecided: the interval holds the
         limit, or there is one round only."""
         seen = run.ratio(self.quantity, self.scheme, self.over, **self.where)

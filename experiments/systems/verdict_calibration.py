@@ -18,7 +18,7 @@ from rich.console import Console
 import measurement_report
 import measuring
 import power_curves
-from measurements import Measurement, Run
+from measurements import Measurement, MeasurementRun
 from measuring import MeasuringSettings, Task
 from simulated_ablations import NOISES, Case, Rate, findings, tables_with
 from swimlab.cli import experiment_file
@@ -56,7 +56,7 @@ class Calibration(Measurement):
         return Rate(self.count, self.tables)
 
 
-class CalibrationRun(Run):
+class CalibrationRun(MeasurementRun):
     rows: tuple[Calibration, ...]
 
     def rate(self, scheme: str, asked: str = "ABOVE", **where: Any) -> Rate | None:

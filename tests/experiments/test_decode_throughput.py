@@ -174,7 +174,7 @@ def test_every_decoding_is_counted_where_it_happens(data: decode_data.Data, tmp_
     store, counts = SweepStore(str(tmp_path / "store")), tmp_path / "counts"
     counts.mkdir()
     (part,) = split(data.files.annotations[0], 8)
-    job = decode_part.Job(
+    job = decode_part.DecodeJob(
         split="train",
         number=0,
         part=part,

@@ -20,7 +20,7 @@ from swimlab.cli.commands import doctor
 from swimlab.cli.commands.doctor import Doctor, examine
 from swimlab.data.doctor import examination as running
 from swimlab.data.doctor import findings
-from swimlab.data.doctor.row_checks import Exam
+from swimlab.data.doctor.row_checks import InspectionConfig
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import Trial
 from swimlab.execution import cluster
@@ -174,8 +174,8 @@ def test_annotations_videos_and_store_on_s3(
 
 def found_with(**changes: Any) -> findings.Findings:
     tally = Tally()
-    exam = Exam(annotations=("a.json",), frames=FRAMES)
-    outcome = running.Outcome(tally, {"a.json": 10}, {})
+    exam = InspectionConfig(annotations=("a.json",), frames=FRAMES)
+    outcome = running.Examination(tally, {"a.json": 10}, {})
     return findings.findings(exam, outcome, name="empty", recipe="the paper").model_copy(update=changes)
 
 
@@ -217,7 +217,7 @@ def test_an_estimate_says_how_far_it_may_be_off() -> None:
     ("argv", "word"),
     [
         ([], "usage"),
-        (["dctor"], "invalid choice"),
+        (["dctor"], "the nearest is 'doctor'"),
         (["doctor"], "ANNOTATIONS"),
         (["doctor", "a.json", "--max-frames", "3"], "--max-frames"),
         (["doctor", "a.json", "--decode", "-1"], "--decode"),

@@ -27,19 +27,19 @@ from doctor_data import (
 from swim.data.decoder import Decoder
 from swim.data.rows import split
 from swimlab.data.doctor import findings
-from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Exam, Found, check_part, group
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part, group
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import Claims, check_videos, try_row
 
 
-def check(tmp_path: Path, *rows: Any, **exam: Any) -> Found:
+def check(tmp_path: Path, *rows: Any, **exam: Any) -> Inspection:
     file = tmp_path / "rows.json"
     file.write_text(json.dumps(rows))
     (part,) = split(file, 1000)
-    return check_part(part, Exam(annotations=(str(file),), frames=FRAMES, **exam))
+    return check_part(part, InspectionConfig(annotations=(str(file),), frames=FRAMES, **exam))
 
 
-def counts(found: Found, subject: str) -> dict[str, int]:
+def counts(found: Inspection, subject: str) -> dict[str, int]:
     return {label: n for label, n in found.tally.counts[subject].items() if n}
 
 
@@ -135,7 +135,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_videos(tmp_path_factory.mktemp("videos"))
 
 
-def claims_of(found: Found, tmp_path: Path) -> Any:
+def claims_of(found: Inspection, tmp_path: Path) -> Any:
     with Claims(tmp_path / "scratch") as claims:
         # In portions, as they come; more videos than a chunk takes do not matter here.
         for claim in found.claims:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from swimlab.llm import client as module
 from swimlab.llm.answer_cache import Answers, Usage, canonical
-from swimlab.llm.budget import Ledger, Prices
-from swimlab.llm.client import Endpoint, EndpointConfig, EndpointError, RequestError, key_for
+from swimlab.llm.budget import Budget, Prices
+from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError, RequestError, key_for
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
@@ -40,12 +40,12 @@ def serve() -> Iterator[Callable[[Behaviour], Model]]:
         model.__exit__()
 
 
-def endpoint(server: Model, folder: Path, ledger: Ledger | None = None, **changes: Any) -> Endpoint:
+def endpoint(server: Model, folder: Path, ledger: Budget | None = None, **changes: Any) -> ChatClient:
     how = {"base_url": server.url, "model": "m", "retries": 2, "timeout_s": 5.0} | changes
-    return Endpoint(EndpointConfig(**how), Answers(SweepStore(str(folder))), budget=ledger)
+    return ChatClient(EndpointConfig(**how), Answers(SweepStore(str(folder))), budget=ledger)
 
 
-def question(asks: Endpoint, text: str = "What is it?") -> dict[str, Any]:
+def question(asks: ChatClient, text: str = "What is it?") -> dict[str, Any]:
     return asks.config.request([{"role": "user", "content": text}], SCHEMA, "thing")
 
 
@@ -224,12 +224,12 @@ def test_refusals_and_missing_counts_are_reported(serve: Any, tmp_path: Path) ->
 def test_no_request_leaves_that_could_exceed_the_budget(serve: Any, tmp_path: Path) -> None:
     model = serve(lambda body, n: Reply("{}", usage=True))
     prices = Prices(prompt=1e4, completion=1e4)
-    asks = endpoint(model, tmp_path, Ledger(None), prices=prices)
+    asks = endpoint(model, tmp_path, Budget(None), prices=prices)
     most = asks.most(question(asks, "question 0"))
     real = prices.cost(Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS))
     assert real < most / 2
 
-    ledger = Ledger(most + 1.5 * real)
+    ledger = Budget(most + 1.5 * real)
     asks = endpoint(model, tmp_path, ledger, prices=prices)
     for number in range(2):  # the second: real + most is still within
         asks.ask(question(asks, f"question {number}"))
@@ -242,7 +242,7 @@ def test_no_request_leaves_that_could_exceed_the_budget(serve: Any, tmp_path: Pa
 
 @pytest.mark.parametrize(("fault", "charged"), [(Reply(body=b"{"), True), (Reply("no", status=400), False)])
 def test_a_request_that_came_to_nothing_is_settled(serve: Any, tmp_path: Path, fault: Reply, charged: bool) -> None:
-    ledger = Ledger(1.0)
+    ledger = Budget(1.0)
     asks = endpoint(serve(lambda body, n: fault), tmp_path, ledger, prices=Prices(prompt=1.0, completion=1.0))
     with pytest.raises(RequestError):
         asks.ask(question(asks))
@@ -250,7 +250,7 @@ def test_a_request_that_came_to_nothing_is_settled(serve: Any, tmp_path: Path, f
 
 
 def test_an_answer_without_counts_is_counted_at_its_most(serve: Any, tmp_path: Path) -> None:
-    ledger = Ledger(1.0)
+    ledger = Budget(1.0)
     model = serve(lambda body, n: Reply("{}", usage=False))
     asks = endpoint(model, tmp_path, ledger, prices=Prices(prompt=1.0, completion=1.0))
     asks.ask(question(asks))
@@ -275,8 +275,8 @@ def test_the_first_answer_counts(tmp_path: Path) -> None:
     from swimlab.llm.answer_cache import Answer
 
     answers, request = Answers(SweepStore(str(tmp_path))), {"model": "m"}
-    assert answers.keep(request, Answer(text="first")).text == "first"
-    late = answers.keep(request, Answer(text="second"))
+    assert answers.put(request, Answer(text="first")).text == "first"
+    late = answers.put(request, Answer(text="second"))
     assert (late.text, late.cached) == ("first", True)
 
 
@@ -293,7 +293,7 @@ def test_any_other_server_does(key: str | None, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("OPENAI_API_KEY", key)
     for url in ("https://api.openai.com/v1", "http://10.0.0.1/v1", "http://localhost.example.com/v1"):
         with pytest.raises(EndpointError, match=r"no key for .*: set OPENAI_API_KEY in the environment"):
-            Endpoint(EndpointConfig(base_url=url, model="m"), Answers(SweepStore(str(tmp_path))))
+            ChatClient(EndpointConfig(base_url=url, model="m"), Answers(SweepStore(str(tmp_path))))
 
 
 @pytest.mark.parametrize(

@@ -106,11 +106,11 @@ def test_an_id_is_of_trials_metric_and_statistic_alone(tmp_path):
     (twins,) = [number for number in ledger if number.id == ids["cell", two, 0]]
     assert twins.label == "two, attention.ap = 2, attention.ap"
     # Frozen: an id that is quoted somewhere must be found again.
-    parts = (evidence.Part("a", 0, "t0", 0.5, 1.0, 0), evidence.Part("a", 1, "t1", 0.6, 1.0, 1))
-    number = evidence.Number("a, attention.ap", "attention.ap", "mean", "0.55", parts)
+    parts = (evidence.Contribution("a", 0, "t0", 0.5, 1.0, 0), evidence.Contribution("a", 1, "t1", 0.6, 1.0, 1))
+    number = evidence.CitedNumber("a, attention.ap", "attention.ap", "mean", "0.55", parts)
     assert number.id == "c6dfd859"
 
 
 def test_a_replay_line_survives_a_shell(tmp_path):
-    number = evidence.Number("n", "m", "mean", "1", (evidence.Part("a", 0, "t0", 1.0),))
+    number = evidence.CitedNumber("n", "m", "mean", "1", (evidence.Contribution("a", 0, "t0", 1.0),))
     assert number.replays("/my store/x") == ["swimlab replay t0 --store '/my store/x'"]

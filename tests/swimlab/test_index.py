@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 import pytest
 
 from swimlab import Ablation, Arm, Better, Metric, Paper
-from swimlab.report import ablation_page, index_page
+from swimlab.report import ablation_page, index_page, page_summaries
 from synthetic_results import committed
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -79,7 +79,7 @@ def test_a_table_counts_once_by_its_fullest_page(store):
     digests = {}
     for path in store.list_files("reports"):
         if path.endswith("table.json"):
-            digests[path.removesuffix("table.json")] = index_page.Digest.model_validate_json(store.read(path))
+            digests[path.removesuffix("table.json")] = page_summaries.TableSummary.model_validate_json(store.read(path))
     rows = index_page.entries(digests)
     assert index_page.tally(rows) == {
         "REPRODUCED": 2,

@@ -13,7 +13,7 @@ import measurement_plots
 import measurement_report
 import measurements
 from measurement_report import Column
-from measurements import Bound, Measurement, Run
+from measurements import Bound, Measurement, MeasurementRun
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
@@ -25,7 +25,7 @@ class Step(Measurement):
     step_bytes: int | None = None
 
 
-class StepRun(Run):
+class StepRun(MeasurementRun):
     rows: tuple[Step, ...]
 
 

@@ -19,7 +19,7 @@ from swimlab.report.summarise import summarise
 from swimlab.store.sweep_store import SweepStore
 
 # As on a machine that can less; `trained.run` trains what has no record.
-AGAIN = "import sys, pathlib, trained; from swimlab.store import SweepStore as S; "
+AGAIN = "import sys, pathlib, trained; from swimlab.store.sweep_store import SweepStore as S; "
 AGAIN += "trained.run(S(sys.argv[1]), pathlib.Path(sys.argv[2]))"
 
 

@@ -19,7 +19,7 @@ from swim.data.video import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.data import decode_part, preparation
-from swimlab.data.decode_part import Done, Job
+from swimlab.data.decode_part import DecodeJob, DecodeResult
 from swimlab.data.preparation import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
@@ -78,7 +78,7 @@ def contents(store: SweepStore) -> dict[str, bytes]:
     return {path: store.read(path) for path in store.list_files("clips")}
 
 
-def in_process(jobs: list[Job], store: Any, _: Any) -> Iterator[Done]:
+def in_process(jobs: list[DecodeJob], store: Any, _: Any) -> Iterator[DecodeResult]:
     """What Ray Data does, one part after the other; the last one first."""
     for job in reversed(jobs):
         yield decode_part.run(job, store)
@@ -230,9 +230,9 @@ def test_a_damaged_or_missing_shard_is_noticed(
         read(store, prepared, "train")
 
 
-def job(data: NLReferFiles, store_clips: bool = True) -> Job:
+def job(data: NLReferFiles, store_clips: bool = True) -> DecodeJob:
     (part,) = preparation._parts(data.annotations, 10, lambda *_: None)
-    return Job(
+    return DecodeJob(
         split="train",
         number=0,
         part=part,
@@ -296,7 +296,7 @@ def test_sixteen_arms_decode_each_clip_once(videos: Path, tmp_path: Path, monkey
     decoded: list[str] = []
     really = decode_part.decode_row
 
-    def count(raw: Any, number: int, job: Job) -> Any:
+    def count(raw: Any, number: int, job: DecodeJob) -> Any:
         decoded.append(f"{job.part.file}:{number}")
         return really(raw, number, job)
 

@@ -75,7 +75,7 @@ def _probed(probed, monkeypatch):
 
 
 def look(plan, store, **settings):
-    return plan_view.look(plan, store, Settings(store=store.uri, **settings))
+    return plan_view.preview(plan, store, Settings(store=store.uri, **settings))
 
 
 def said(seen):
@@ -215,7 +215,7 @@ def test_tables_of_a_file_say_what_they_take_together(tmp_path, commit):
 
     def together():
         return plan_view.together(
-            [plan_view.look(plan, commit.store, settings) for plan in plans], commit.store, settings
+            [plan_view.preview(plan, commit.store, settings) for plan in plans], commit.store, settings
         )
 
     lines = together()

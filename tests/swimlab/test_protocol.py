@@ -209,7 +209,7 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
 
     monkeypatch.setattr(run_ablations, "_train", train)
     monkeypatch.setattr(run_ablations, "_prepare", lambda ground, waves: None)
-    monkeypatch.setattr("swimlab.execution.session.floor", lambda store, settings, console: nullcontext())
+    monkeypatch.setattr("swimlab.execution.session.run_session", lambda store, settings, console: nullcontext())
     plan = planned(recipe=nano.recipe(base=False))
     table = summarise(run_ablations.execute([plan], settings, Console(quiet=True))[0])
     assert "declared before any result" in terminal.render_terminal(table)

@@ -11,7 +11,15 @@ from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from swim.data import shapes_world
 from swim.data.types import DataError
 from swim.recipe import ShapesWorld
-from swimlab.data.rewriting.rewriter import Asked, Estimate, Outcome, Reject, Rewriter, Rewriting, load_tokenizer
+from swimlab.data.rewriting.rewriter import (
+    Reject,
+    RewriteEstimate,
+    RewriteOutcome,
+    Rewriter,
+    Rewriting,
+    TokenUsage,
+    load_tokenizer,
+)
 from swimlab.llm.client import EndpointConfig
 from swimlab.store.sweep_store import SweepStore
 
@@ -23,7 +31,7 @@ def row(question: str = "Describe <region>.", answer: str = "The small dog runs.
     return {"id": "r", "video": "a.mp4", "conversations": said, "annotation": [TRACK] * question.count("<region>")}
 
 
-def question_of(outcome: Outcome) -> str:
+def question_of(outcome: RewriteOutcome) -> str:
     assert outcome.done is not None
     value: str = outcome.done.row["conversations"][0]["value"]
     return value
@@ -48,7 +56,7 @@ def test_a_good_reply_makes_the_row(rewriter: Any) -> None:
     done = one(row(), "a.json", 3)
     assert question_of(done) == "Describe the small <ins>dog</ins>."
     assert (done.kind, done.rejects) == ("detailed", [])
-    assert done.asked == Asked(paid=1, paid_prompt_tokens=PROMPT_TOKENS, paid_completion_tokens=COMPLETION_TOKENS)
+    assert done.asked == TokenUsage(paid=1, paid_prompt_tokens=PROMPT_TOKENS, paid_completion_tokens=COMPLETION_TOKENS)
     again = one(row(), "b.json", 9)
     assert question_of(again) == question_of(done)
     assert (again.asked.paid, again.asked.cached, again.asked.cached_prompt_tokens) == (0, 1, PROMPT_TOKENS)
@@ -119,7 +127,7 @@ def test_nobody_is_paid_for_a_row_that_cannot_be_used(rewriter: Any, raw: Any) -
     one, model = rewriter(lambda body, n: Reply(oracle(body)))
     assert len(one(raw, "a.json", 0).rejects) == 1
     assert model.bodies == []
-    estimate = Estimate()
+    estimate = RewriteEstimate()
     one.estimate(raw, "a.json", 0, estimate)
     assert (estimate.rows, sum(estimate.rejected.values()), estimate.requests) == (1, 1, 0)
 
@@ -150,7 +158,7 @@ def test_a_row_without_a_synonym_keeps_its_first_form(rewriter: Any) -> None:
 
 def test_an_estimate_counts_what_is_not_there_yet(rewriter: Any) -> None:
     one, model = rewriter(lambda body, n: Reply(oracle(body)))
-    before = Estimate()
+    before = RewriteEstimate()
     one.estimate(row(), "a.json", 0, before)
     content = [message["content"] for message in _messages(one, row())]
     assert before.prompt_tokens == sum(len(one.tokenizer(text)["input_ids"]) for text in content)
@@ -158,7 +166,7 @@ def test_an_estimate_counts_what_is_not_there_yet(rewriter: Any) -> None:
     assert before.expected_completion_tokens > 0
     assert model.bodies == []
     one(row(), "a.json", 0)
-    after = Estimate()
+    after = RewriteEstimate()
     one.estimate(row(), "a.json", 0, after)
     assert (after.requests, after.cached, after.prompt_tokens) == (0, 1, 0)
     assert after.known_completion_tokens == COMPLETION_TOKENS
@@ -179,9 +187,9 @@ def test_the_rules_need_no_server(tmp_path: Path) -> None:
     assert done.synonym is not None
     assert done.synonym["conversations"][0]["value"] == "Describe the small <ins>hound</ins>."
     assert one(row(answer="It runs."), "a.json", 1).rejects[0].key == "a:00000001:r"
-    estimate = Estimate()
+    estimate = RewriteEstimate()
     one.estimate(row(), "a.json", 0, estimate)
-    assert estimate == Estimate(rows=1)
+    assert estimate == RewriteEstimate(rows=1)
     assert not (tmp_path / "store").exists()
 
 

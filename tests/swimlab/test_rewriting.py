@@ -49,15 +49,17 @@ def written(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> str:
     return str(path)
 
 
-def job_for(model: Model | None, folder: Path, **changes: Any) -> rewriting.Job:
+def job_for(model: Model | None, folder: Path, **changes: Any) -> rewriting.RewritingJob:
     how = {name: changes.pop(name) for name in set(changes) & set(Rewriting.model_fields)}
     if model:
         asks = {name: changes.pop(name) for name in set(changes) & set(EndpointConfig.model_fields)}
         how["endpoint"] = EndpointConfig(**{"base_url": model.url, "model": "m", "retries": 4, "timeout_s": 0.5} | asks)
-    return rewriting.Job(how=Rewriting(**how), store=str(folder / "store"), **{"workers": 2, "threads": 4} | changes)
+    return rewriting.RewritingJob(
+        how=Rewriting(**how), store=str(folder / "store"), **{"workers": 2, "threads": 4} | changes
+    )
 
 
-def run(job: rewriting.Job, annotations: str, out: Path, max_cost: float | None = None, size: int = 7) -> Any:
+def run(job: rewriting.RewritingJob, annotations: str, out: Path, max_cost: float | None = None, size: int = 7) -> Any:
     return rewriting.rewrite(job, rewriting.parts_of(annotations, size), out, max_cost, quiet)
 
 

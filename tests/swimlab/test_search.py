@@ -14,9 +14,17 @@ import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search
 from swimlab.execution.search import optuna_study, run_search
-from swimlab.execution.search.ask_tell import Course
-from swimlab.execution.search.pruning_rungs import Gate, Judge, PrunedRecord, Rung, Trace, put_pruned, put_rung
-from swimlab.execution.search.results import Answer, Point
+from swimlab.execution.search.ask_tell import SearchLoop
+from swimlab.execution.search.pruning_rungs import (
+    EarlierTrial,
+    PrunedRecord,
+    PrunerReplay,
+    PruningContext,
+    Rung,
+    put_pruned,
+    put_rung,
+)
+from swimlab.execution.search.results import Proposal, ProposalResult
 from swimlab.experiment.run_settings import Settings
 from swimlab.report import index_page, search_findings, search_page
 from swimlab.store.records import TrialRecord
@@ -49,10 +57,10 @@ class Lab:
         self.store, self._record, self.ran = SweepStore(str(folder / "store")), record, list[str]()
         self.cache = folder / "cache"
 
-    def course(self, declared: Search, recipe: Recipe = RECIPE, retry: bool = True) -> Course:
-        return Course(declared, recipe, self.store, self.cache, retry=retry)
+    def course(self, declared: Search, recipe: Recipe = RECIPE, retry: bool = True) -> SearchLoop:
+        return SearchLoop(declared, recipe, self.store, self.cache, retry=retry)
 
-    def go(self, course: Course, most: int | None = None) -> list[Point]:
+    def go(self, course: SearchLoop, most: int | None = None) -> list[Proposal]:
         """Run what the course proposes, `most` trials at most."""
         while todo := course.todo():
             for point in todo:
@@ -62,7 +70,7 @@ class Lab:
                 course.settle(point)
         return course.points
 
-    def run(self, point: Point, gate: Gate | None, pruning: Pruning | None) -> None:
+    def run(self, point: Proposal, gate: PruningContext | None, pruning: Pruning | None) -> None:
         assert point.spec is not None
         spec = point.spec
         self.ran.append(spec.trial_id)
@@ -76,7 +84,7 @@ class Lab:
         metrics = {"attention.ap": ap, "answer.accuracy": 1 / (1 + objective.mask_weight)}
         fields = {"trial_id": spec.trial_id, "attempt": attempt.number, "recipe": spec.recipe.model_dump(mode="json")}
         if gate and pruning:
-            judge = Judge(gate, pruning.rule())
+            judge = PrunerReplay(gate, pruning.rule())
             for step in gate.steps:
                 rung = Rung(
                     trial_id=spec.trial_id, step=step, clips=gate.clips, metrics={"attention.ap": ap * step / 12}
@@ -95,7 +103,7 @@ def lab(tmp_path: Path, trial_record: Callable[..., TrialRecord]) -> Lab:
     return Lab(tmp_path, trial_record)
 
 
-def told(course: Course) -> list[tuple[dict[str, Any], str]]:
+def told(course: SearchLoop) -> list[tuple[dict[str, Any], str]]:
     return [(point.params, course.answers[point.number].state.name) for point in course.points]
 
 
@@ -231,12 +239,15 @@ def test_a_pruned_trial_is_answered_where_this_search_would_prune_it_and_else_ru
 def test_optunas_rules_prune_the_worse_and_not_the_better(pruner: Any, higher: bool) -> None:
     sign = 1 if higher else -1
     earlier = tuple(
-        Trace(state="COMPLETE", value=sign * v, rungs={3: sign * v / 2, 6: sign * v}) for v in (0.2, 0.4, 0.6, 0.8)
+        EarlierTrial(state="COMPLETE", value=sign * v, rungs={3: sign * v / 2, 6: sign * v})
+        for v in (0.2, 0.4, 0.6, 0.8)
     )
-    gate = Gate(search="s", objective="attention.ap", higher_is_better=higher, steps=(3, 6), clips=2, earlier=earlier)
-    assert Judge(gate, pruner).stops(3, sign * 0.05)
-    assert not Judge(gate, pruner).stops(3, sign * 0.9)
-    late = Judge(gate, pruner)
+    gate = PruningContext(
+        search="s", objective="attention.ap", higher_is_better=higher, steps=(3, 6), clips=2, earlier=earlier
+    )
+    assert PrunerReplay(gate, pruner).stops(3, sign * 0.05)
+    assert not PrunerReplay(gate, pruner).stops(3, sign * 0.9)
+    late = PrunerReplay(gate, pruner)
     assert [late.stops(3, sign * 0.45), late.stops(6, sign * 0.3)][1] is True
 
 
@@ -247,7 +258,7 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
     course = lab.course(declared)
     assert course.todo() == []
     for spec in run_search.confirmations(course, settings):
-        lab.run(Point(-1, {}, spec), None, None)
+        lab.run(Proposal(-1, {}, spec), None, None)
     found = run_search.gather(declared, RECIPE, settings)
 
     log = Path(lab.store.uri) / optuna_study.path("nano", RECIPE.name)
@@ -296,4 +307,4 @@ def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:
     assert [answer for _, answer in found.points] == [None] * 4
     assert "14</b> not run" in search_page.write(found)["index.html"]
     assert isinstance(found.points[0], tuple)
-    assert Answer(TrialState.FAIL).trace.state == "FAIL"
+    assert ProposalResult(TrialState.FAIL).trace.state == "FAIL"

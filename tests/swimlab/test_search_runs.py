@@ -22,7 +22,7 @@ from swimlab import Choice, Float, Metric, Pruning, Search
 from swimlab.cli import search_file
 from swimlab.execution import cluster
 from swimlab.execution.monitor import Watcher
-from swimlab.execution.search.pruning_rungs import Gate, Trace, known_rungs
+from swimlab.execution.search.pruning_rungs import EarlierTrial, PruningContext, known_rungs
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import name_trial
@@ -110,7 +110,7 @@ def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_p
     recipe, store = nano.recipe(base=False, steps=8), SweepStore(str(tmp_path / "store"))
     assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path) == 0
     check_pruned(store, 2)
-    (watched,) = Watcher(store).look()
+    (watched,) = Watcher(store).poll()
     assert [(t.trial.arm, t.state) for t in watched.trials] == [("point 0", "pruned"), ("point 1", "pruned")]
     assert not watched.open
     trial_ids = {path.split("/")[1] for path in store.list_files("pruned")}
@@ -139,8 +139,10 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
     store = SweepStore(str(tmp_path / "store"))
 
     def curve(*earlier: float) -> list[Any]:
-        traces = tuple(Trace(state="COMPLETE", value=value, rungs={2: value, 4: value}) for value in earlier)
-        gate = Gate(search="s", objective="attention.ap", higher_is_better=True, steps=(2, 4), clips=2, earlier=traces)
+        traces = tuple(EarlierTrial(state="COMPLETE", value=value, rungs={2: value, 4: value}) for value in earlier)
+        gate = PruningContext(
+            search="s", objective="attention.ap", higher_is_better=True, steps=(2, 4), clips=2, earlier=traces
+        )
         watch = RungWatch(gate, optuna.pruners.MedianPruner(n_startup_trials=1), spec, store,
                           HeldClips(clips[:3]), torch.device("cpu"), None)  # fmt: skip
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from swimlab.llm.answer_cache import Usage
-from swimlab.llm.budget import Ledger, Pace, Prices
+from swimlab.llm.budget import Budget, Prices, RateLimiter
 
 
 def test_prices_are_of_a_million_tokens() -> None:
@@ -15,7 +15,7 @@ def test_prices_are_of_a_million_tokens() -> None:
 
 
 def test_reservations_count_until_they_are_settled() -> None:
-    ledger = Ledger(10.0)
+    ledger = Budget(10.0)
     assert ledger.reserve(6.0) == ""
     assert ledger.reserve(4.0) == ""
     assert ledger.reserve(5.0) is None  # as long as those two may cost 10, and then it may again
@@ -31,7 +31,7 @@ def test_reservations_count_until_they_are_settled() -> None:
 
 
 def test_a_stop_lets_nothing_leave_and_keeps_its_first_reason() -> None:
-    ledger = Ledger()
+    ledger = Budget()
     assert ledger.reserve(1e9) == ""
     ledger.stop("because")
     ledger.stop("another")
@@ -40,7 +40,7 @@ def test_a_stop_lets_nothing_leave_and_keeps_its_first_reason() -> None:
 
 
 def test_no_thread_slips_past_the_limit() -> None:
-    ledger = Ledger(100.0)
+    ledger = Budget(100.0)
     passed: list[int] = []
 
     def spend() -> None:
@@ -86,7 +86,7 @@ def test_requests_keep_their_distance(
     requests: float | None, tokens: float | None, share: float, each: int, gap_s: float
 ) -> None:
     clock = Clock()
-    pace = Pace(requests, tokens, share, clock, clock.sleep)
+    pace = RateLimiter(requests, tokens, share, clock, clock.sleep)
     left = []
     for _ in range(5):
         pace.wait(each)

@@ -159,7 +159,7 @@ def test_a_checkpoint_left_out_from_the_start_has_its_hashes(store, trial_record
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"w")
     attempt = store.claim("t1")
-    attempt.leave_out(tmp_path / "model", "checkpoint", "checkpoints that are kept: bases")
+    attempt.record_without_storing(tmp_path / "model", "checkpoint", "checkpoints that are kept: bases")
     assert store.commit(attempt, record_of(attempt, trial_record))
     assert store.record("t1").files["checkpoint/weights"].size_bytes == 1
     with pytest.raises(StoreError, match=r"not kept .*bases.*--keep-checkpoints all"):

@@ -44,7 +44,7 @@ def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
     assert table["bench_d.avg"].to_pylist() == [2.0, None]
     write_tables(store)
     assert snapshot.leaderboard(store).equals(table)
-    assert snapshot.look(store.backend)[1].table.equals(table)
+    assert snapshot.load_latest(store.backend)[1].table.equals(table)
     assert marks(store) == []
 
 
@@ -84,7 +84,7 @@ def test_a_record_deleted_by_hand_leaves_and_its_rerun_replaces_it(store, trial_
     committed(store, trial_record, "t2", metrics={"attention.ap": 0.9})  # deleted and run again between compactions
     assert snapshot.leaderboard(store)["attention.ap"].to_pylist() == [0.9]
     write_tables(store)
-    assert snapshot.look(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
+    assert snapshot.load_latest(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
 
 
 def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch):
@@ -110,18 +110,18 @@ def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_rec
     committed(store, trial_record, "t1")
     write_tables(store)
     committed(store, trial_record, "t2")
-    listed, others = commit_marks.Recent.listed, ["t3", "t4"]
+    listed, others = commit_marks.RecentListing.listed, ["t3", "t4"]
 
     def interrupted(backend):
         recent = listed(backend)
         while others:
             committed(store, trial_record, others.pop())
             with monkeypatch.context() as patch:
-                patch.setattr(commit_marks.Recent, "listed", listed)
+                patch.setattr(commit_marks.RecentListing, "listed", listed)
                 write_tables(store)
         return recent
 
-    monkeypatch.setattr(commit_marks.Recent, "listed", interrupted)
+    monkeypatch.setattr(commit_marks.RecentListing, "listed", interrupted)
     assert ids(snapshot.leaderboard(store)) == ["t1", "t2", "t3", "t4"]
 
 
@@ -147,7 +147,7 @@ def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, t
     write_tables(store)
     monkeypatch.undo()
     assert marks(store) == []
-    assert ids(snapshot.leaderboard(store)) == ids(snapshot.look(store.backend)[1].table) == ["t1", "t2", "t3"]
+    assert ids(snapshot.leaderboard(store)) == ids(snapshot.load_latest(store.backend)[1].table) == ["t1", "t2", "t3"]
     assert pa.parquet.read_table(pa.BufferReader(store.read("tables/trials/trials.parquet"))).num_rows == 3
 
 
@@ -158,7 +158,7 @@ def test_a_snapshot_that_cannot_be_read_is_only_a_cache(store, trial_record):
         store.backend.replace(store.list_files("recent/snapshots")[-1], content)
         assert ids(snapshot.leaderboard(store)) == ["t1"]
         write_tables(store)
-        assert snapshot.look(store.backend)[1].table.num_rows == 1
+        assert snapshot.load_latest(store.backend)[1].table.num_rows == 1
 
 
 def test_deleted_tables_are_written_again(store, trial_record):

@@ -24,7 +24,7 @@ def build(store: SweepStore, side: int) -> tuple[PreparedData, list[Clip]]:
     made = [clip(i, side) for i in range(sum(SIZES))]
 
     def put(rows, schema, stem):
-        table, content = prepared_clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
+        table, content = prepared_clips.encode_table(pa.Table.from_pylist(rows, schema=schema), stem)
         store.put_create_only(f"{prepared_clips.folder('f')}/{table.name}", content)
         return table
 

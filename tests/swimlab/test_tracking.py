@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swimlab.report.trackers import base, mlflow, tensorboard
-from swimlab.report.trackers.base import Run
+from swimlab.report.trackers.base import TrackedTrial
 from swimlab.store import query
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
 from swimlab.store.snapshot import leaderboard
@@ -15,7 +15,7 @@ from swimlab.store.sweep_store import SweepStore
 
 
 @pytest.fixture(scope="module")
-def chosen(trained_store: SweepStore) -> list[Run]:
+def chosen(trained_store: SweepStore) -> list[TrackedTrial]:
     rows = query.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
     return list(base.runs(trained_store, rows))
 
@@ -33,7 +33,7 @@ def events(folder: Path):
 
 
 def test_event_files_hold_curves_parameters_and_finals(
-    chosen: list[Run], trained_store: SweepStore, tmp_path: Path
+    chosen: list[TrackedTrial], trained_store: SweepStore, tmp_path: Path
 ) -> None:
     assert tensorboard.to_tensorboard(chosen, tmp_path) == (3, 0)
     pool = next(run for run in chosen if run.arm == "pool")
@@ -55,7 +55,7 @@ def test_event_files_hold_curves_parameters_and_finals(
     assert len(list(folder.iterdir())) == 1
 
 
-def test_a_copy_that_was_cut_off_is_made_again(chosen: list[Run], tmp_path: Path) -> None:
+def test_a_copy_that_was_cut_off_is_made_again(chosen: list[TrackedTrial], tmp_path: Path) -> None:
     def cut(runs):
         yield runs[0]
         raise KeyboardInterrupt
@@ -65,14 +65,14 @@ def test_a_copy_that_was_cut_off_is_made_again(chosen: list[Run], tmp_path: Path
     assert tensorboard.to_tensorboard(chosen, tmp_path) == (2, 1)
 
 
-def test_without_mlflow_it_says_what_to_install(chosen: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlflow_it_says_what_to_install(chosen: list[TrackedTrial], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mlflow", "mlflow.exceptions", "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match="pip install mlflow"):
         mlflow.to_mlflow(chosen, "sqlite://")
 
 
-def test_mlflow_runs(chosen: list[Run], tmp_path: Path) -> None:
+def test_mlflow_runs(chosen: list[TrackedTrial], tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert mlflow.to_mlflow(chosen, uri) == (3, 0)

@@ -14,7 +14,7 @@ from swimlab import Ablation, Arm, Better, Choice, Float, Metric, Paper, Tuned
 from swimlab.cli import experiment_file, plan_view
 from swimlab.execution import cluster, run_ablations, tune_arms
 from swimlab.execution.search import optuna_study
-from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
@@ -86,7 +86,7 @@ class Lab:
 
     def plan(self, declared: Ablation | None = None, seeds: tuple[int, ...] | None = None) -> Plan:
         tuned = declared or ablation()
-        states = tune_arms.look(tuned, self.recipe, self.settings)
+        states = tune_arms.tuning_states(tuned, self.recipe, self.settings)
         return make_plan(tuned, self.recipe, self.settings, seeds, tuning=states)
 
     def commit(self, spec: Any, ap: float | None) -> None:
@@ -112,7 +112,7 @@ class Lab:
         assert declared.tuned is not None
         for arm in (a for a in declared.arms if a.name in arms):
             own = declared.resolve(self.recipe, arm, 100)
-            course = Course(
+            course = SearchLoop(
                 declared.tuned.search(declared.name, declared.primary, declared.recipe, arm.name),
                 own,
                 self.store,
@@ -139,7 +139,7 @@ def best_at(swim: float, control: float) -> Any:
 
 
 def said(lab: Lab, plan: Plan) -> str:
-    return " ".join("\n".join(plan_view.lines(plan_view.look(plan, lab.store, lab.settings))).split())
+    return " ".join("\n".join(plan_view.lines(plan_view.preview(plan, lab.store, lab.settings))).split())
 
 
 def table_of(lab: Lab, plan: Plan) -> Table:

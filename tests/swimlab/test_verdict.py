@@ -12,11 +12,11 @@ from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import a_a_differences, interval
 from swimlab.stats.pairing import Origin
 from swimlab.stats.power import detectable_in_sds
-from swimlab.stats.verdicts import Evidence, Verdict, holm, judge
+from swimlab.stats.verdicts import ClaimData, Verdict, holm, judge
 
 
 def one(*differences, **fields):
-    return judge([Evidence(differences, **fields)])[0]
+    return judge([ClaimData(differences, **fields)])[0]
 
 
 def test_interval_against_numbers_worked_by_hand():
@@ -60,7 +60,7 @@ def test_a_standin_gives_a_direction_and_no_gap():
 
 
 def test_mixed_numerics_give_no_verdict_and_no_p():
-    outcomes = judge([Evidence((0.2, 0.21, 0.19)), Evidence(()), Evidence((), unpaired=2)], mixed=True)
+    outcomes = judge([ClaimData((0.2, 0.21, 0.19)), ClaimData(()), ClaimData((), unpaired=2)], mixed=True)
     assert [o.verdict for o in outcomes] == [None, Verdict.NOT_RUN, None]
     assert "not paired: 2" in outcomes[2].reason
     assert outcomes[0].p_holm is None
@@ -82,15 +82,15 @@ def test_identical_trials_are_equivalent_and_constant_differences_decided():
 
 
 def test_holm_takes_back_what_one_claim_alone_would_get():
-    borderline = Evidence((0.10, 0.15, 0.06, 0.05))
+    borderline = ClaimData((0.10, 0.15, 0.06, 0.05))
     assert judge([borderline])[0].verdict is Verdict.REPRODUCED
-    outcome = judge([borderline, Evidence((0.1, -0.1, 0.02, -0.03))])[0]
+    outcome = judge([borderline, ClaimData((0.1, -0.1, 0.02, -0.03))])[0]
     assert outcome.verdict is Verdict.UNDERPOWERED
     assert "not after Holm over 2 claims" in outcome.reason
 
 
 def test_seeds_needed_has_the_power_it_says():
-    evidence = Evidence((0.3, -0.1, 0.25))
+    evidence = ClaimData((0.3, -0.1, 0.25))
     outcome = judge([evidence])[0]
     assert outcome.seeds_needed is not None
     n, effect = outcome.seeds_needed, outcome.interval.mean / outcome.interval.sd
@@ -102,8 +102,8 @@ def test_seeds_needed_has_the_power_it_says():
 
     assert found(n) > 0.79
     assert found(n - 1) < 0.81
-    assert judge([Evidence((0.001, -0.001, 0.0))])[0].seeds_needed is None
-    assert 3 < verdicts.seeds_to_settle(Evidence((0.04, -0.04, 0.0), margin=0.05)) < 20
+    assert judge([ClaimData((0.001, -0.001, 0.0))])[0].seeds_needed is None
+    assert 3 < verdicts.seeds_to_settle(ClaimData((0.04, -0.04, 0.0), margin=0.05)) < 20
 
 
 def test_detectable_difference_shrinks_with_seeds_and_grows_with_claims():
@@ -118,23 +118,25 @@ def test_detectable_difference_shrinks_with_seeds_and_grows_with_claims():
 
 def test_weigh_pairs_by_seed_and_drops_incomplete_seeds():
     values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {1: 0.5, 2: 0.5, 9: 7.0}}
-    assert intervals.weigh({"a": 1, "b": -1}, values) == {1: 1.5, 2: 2.5}
-    assert intervals.weigh({"a": 1, "c": -1}, values) == {}
+    assert intervals.paired_differences({"a": 1, "b": -1}, values) == {1: 1.5, 2: 2.5}
+    assert intervals.paired_differences({"a": 1, "c": -1}, values) == {}
 
 
 def test_weigh_leaves_out_seeds_whose_trials_may_not_be_compared():
     here, there = (Origin((("cpu_capability", name),), (), "w") for name in ("AVX512", "DEFAULT"))
     values = {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {0: 0.5, 1: 0.5, 2: 0.5}}
     origins = {"a": {0: here, 1: here, 2: there}, "b": {0: here, 1: there, 2: there}}
-    assert intervals.weigh({"a": 1, "b": -1}, values, origins=origins) == {0: 0.5, 2: 2.5}
-    assert intervals.weigh({"a": 1}, values, origins=origins) == values["a"]
+    assert intervals.paired_differences({"a": 1, "b": -1}, values, origins=origins) == {0: 0.5, 2: 2.5}
+    assert intervals.paired_differences({"a": 1}, values, origins=origins) == values["a"]
 
 
 def test_seeds_of_one_trial_are_one_replicate():
     values = {"base": {0: 0.5, 1: 0.5, 2: 0.5}, "swim": {0: 0.6, 1: 0.7, 2: 0.8}}
     trials = {"base": dict.fromkeys(range(3), "b"), "swim": {0: "s0", 1: "s1", 2: "s2"}}
-    assert intervals.weigh({"base": 1}, values, trials, above=0.25) == {0: 0.25}
-    assert intervals.weigh({"swim": 1, "base": -1}, values, trials) == pytest.approx({0: 0.1, 1: 0.2, 2: 0.3})
+    assert intervals.paired_differences({"base": 1}, values, trials, above=0.25) == {0: 0.25}
+    assert intervals.paired_differences({"swim": 1, "base": -1}, values, trials) == pytest.approx(
+        {0: 0.1, 1: 0.2, 2: 0.3}
+    )
 
 
 def test_a_a_pairs_each_seed_with_another():
@@ -199,7 +201,7 @@ def test_at_the_margin_every_wrong_verdict_is_rare():
 def test_simulated_tables_get_the_verdicts_that_real_ones_get(case):
     found = findings(case, 100, seed=3)
     for table, seen in zip(differences(case, 100, seed=3), found, strict=True):
-        outcomes = judge([Evidence(tuple(d), case.margin, case.non_inferiority) for d in table.tolist()])
+        outcomes = judge([ClaimData(tuple(d), case.margin, case.non_inferiority) for d in table.tolist()])
         assert [OF_VERDICT[o.verdict] for o in outcomes] == seen.tolist()
     assert len(set(found.ravel().tolist())) > 1
 
@@ -220,8 +222,8 @@ def test_rates_have_the_exact_binomial_interval():
 
 
 def test_a_claim_between_the_same_trials_is_not_run_and_counts_in_no_family():
-    borderline = Evidence((0.10, 0.15, 0.06, 0.05))
-    same = Evidence((0.0, 0.0, 0.0, 0.0), same_trials=True)
+    borderline = ClaimData((0.10, 0.15, 0.06, 0.05))
+    same = ClaimData((0.0, 0.0, 0.0, 0.0), same_trials=True)
     outcomes = judge([borderline, same])
     assert [o.verdict for o in outcomes] == [Verdict.REPRODUCED, Verdict.NOT_RUN]
     assert outcomes[0].p_holm == judge([borderline])[0].p_holm
@@ -240,7 +242,7 @@ def test_the_a_a_row_says_no_difference():
 
 def test_seeds_needed_in_words():
     def said(*differences):
-        return number_format.seeds_needed(judge([Evidence(differences)])[0])
+        return number_format.seeds_needed(judge([ClaimData(differences)])[0])
 
     assert said(0.1) == "at least 2"
     assert said(0.001, -0.001, 0.0) == "out of reach"

@@ -15,15 +15,15 @@ from swimlab.cli.commands.watch import frame, sparkline
 from swimlab.execution.monitor import Experiment, Watcher
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import make_plan
-from swimlab.experiment.run_manifest import Announcement
+from swimlab.experiment.run_manifest import RunManifest
 from swimlab.experiment.run_settings import Settings
-from swimlab.store.live_progress import Latest, ProgressFile
+from swimlab.store.live_progress import ProgressFile, ProgressRecorder
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
 
 
-def announced_in(store: SweepStore, tmp_path: Path) -> Announcement:
+def announced_in(store: SweepStore, tmp_path: Path) -> RunManifest:
     arms = (Arm("swim"), Arm("pool", {"objective.fusion": "max"}))
     plan = make_plan(nano.ablation(arms=arms), nano.recipe(), Settings(store=store.uri, cache=tmp_path / "cache"))
     run_manifest.announce(plan, store, plan.trial_ids)
@@ -32,7 +32,7 @@ def announced_in(store: SweepStore, tmp_path: Path) -> Announcement:
 
 
 @pytest.fixture
-def announced(store: SweepStore, tmp_path: Path) -> Announcement:
+def announced(store: SweepStore, tmp_path: Path) -> RunManifest:
     return announced_in(store, tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_who_is_done_runs_failed_and_waits(store, announced, trial_record) -> No
         while json.loads(store.read(path)).get("progress", {}).get("step") != 20:
             time.sleep(0.01)  # the next beat says it
         watcher = Watcher(store)
-        (seen,) = watcher.look()
+        (seen,) = watcher.poll()
     assert [t.state for t in seen.trials] == ["done", "failed", "running", "waiting", "waiting"]
     told = seen.trials[2]
     assert told.progress.losses == (0.5, 0.25)
@@ -76,14 +76,14 @@ def test_who_is_done_runs_failed_and_waits(store, announced, trial_record) -> No
     assert "█▁" in text
     assert "FloatingPointError: loss is nan" in text
     assert max(map(len, text.splitlines())) <= 100
-    assert watcher.look("another") == []
+    assert watcher.poll("another") == []
 
 
 def test_a_worker_groups_progress_is_seen_beside_its_beat(store, announced) -> None:
     attempt = store.claim(announced.trials[0].trial_id)
     with attempt.heartbeat():
         attempt.progress_file().tell({"stage": "evaluate", "step": 4, "steps": 4, "loss": 0.125})
-        (seen,) = Watcher(store).look()
+        (seen,) = Watcher(store).poll()
     assert (seen.trials[0].state, seen.trials[0].progress.stage) == ("running", "evaluate")
 
 
@@ -115,7 +115,7 @@ def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:
         run_manifest.AnnouncedTrial(trial_id=t, arm=f"point {i}", seed=0, steps=8, shown=True)
         for i, t in enumerate((done, pruned, running, waiting))
     )
-    one = Announcement(
+    one = RunManifest(
         experiment="joint", recipe="nano", announced_at="2026-01-01", metric="m", claims=(), trials=trials, unproposed=3
     )
     run_manifest.write(one, store)
@@ -124,16 +124,16 @@ def test_a_search_is_announced_as_it_proposes(store, trial_record) -> None:
         store.put_create_only(f"pruned/{trial_id}/2.json", b"{}")
     attempt = store.claim(running)
     with attempt.heartbeat():
-        (seen,) = Watcher(store).look()
+        (seen,) = Watcher(store).poll()
     assert [t.state for t in seen.trials] == ["done", "pruned", "running", "waiting"]
     assert "1 of 7 done, 1 pruned, 1 running, 1 waiting, 3 to propose" in screen(seen)
     assert seen.open
     assert seen.left_s is None
     ended = one.model_copy(update={"trials": trials[:2]})
     run_manifest.write(ended, store)
-    assert Watcher(store).look()[0].open
+    assert Watcher(store).poll()[0].open
     run_manifest.write(ended.model_copy(update={"unproposed": 0}), store)
-    assert not Watcher(store).look()[0].open
+    assert not Watcher(store).poll()[0].open
 
 
 def test_a_look_costs_few_requests_on_s3(s3_store_uri, trial_record, tmp_path) -> None:
@@ -145,15 +145,15 @@ def test_a_look_costs_few_requests_on_s3(s3_store_uri, trial_record, tmp_path) -
     write_tables(store)
     with store.claim(found.trials[3].trial_id).heartbeat():
         watcher = Watcher(store)
-        watcher.look()
+        watcher.poll()
         with store.backend.counted() as sent:
-            watcher.look()
+            watcher.poll()
     assert sent == {"ListObjectsV2": 2, "GetObject": 1}, sent  # recent/ and attempts/, the beat
 
 
 def test_speed_and_time_left_come_from_the_last_reports() -> None:
     now = iter([0.0, 5.0, 10.0])
-    latest = Latest(clock=lambda: next(now))
+    latest = ProgressRecorder(clock=lambda: next(now))
     assert latest.progress is None
     for step in (10, 20, 30):
         latest.tell({"stage": "train", "step": step, "steps": 90, "loss": 1 / step})

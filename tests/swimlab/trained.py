@@ -55,7 +55,7 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
     run_manifest.announce(plan, store, plan.trial_ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "drawn", drawn)
+        patch.setattr(preparation, "draw_embedded", drawn)
         patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
         patch.setattr(trial, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):

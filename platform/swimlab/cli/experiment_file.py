@@ -46,10 +46,10 @@ def run(ablations: Sequence[Ablation], chosen: Settings, recipe: Callable[[], Re
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the plan needs, with 130 on
     Ctrl-C.
     """
-    guarded(chosen.store, lambda console: _command(ablations, chosen, recipe, console))
+    exit_with(chosen.store, lambda console: _command(ablations, chosen, recipe, console))
 
 
-def guarded(store: str, command: Callable[[Console], int]) -> NoReturn:
+def exit_with(store: str, command: Callable[[Console], int]) -> NoReturn:
     """Exits with what `command` returns, with 1 and one line for what the user can mend, with 130 on Ctrl-C."""
     console = screen(LOG_WIDTH)
     try:
@@ -72,13 +72,13 @@ def _command(
     for ablation in ablations:
         recipe = own() if own else recipes.named(chosen.recipe or (smoke.RECIPE if smokes else ablation.recipe))
         table = smoke.reduced(ablation, recipe) if smokes else ablation
-        tuned = tune_arms.look(table, recipe, chosen)
+        tuned = tune_arms.tuning_states(table, recipe, chosen)
         planned.append(plans.make_plan(table, recipe, chosen, seeds=seeds, identifier=identifier, tuning=tuned))
     if chosen.command != "report":
         code_check.check((trained for plan in planned for trained in _recipes(plan)), identifier.sources, chosen.cache)
     store = SweepStore(chosen.store)
     if chosen.command == "plan":
-        outlooks = [plan_view.look(plan, store, chosen) for plan in planned]
+        outlooks = [plan_view.preview(plan, store, chosen) for plan in planned]
         for outlook in outlooks:
             console.print(plan_view.render(outlook))
         if len(outlooks) > 1:

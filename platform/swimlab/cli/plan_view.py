@@ -16,11 +16,11 @@ from swim.recipe import Recipe
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import plan as plans
 from swimlab.experiment import protocol
-from swimlab.experiment.cost_forecast import FIRST, Estimate, Totals, estimate, totals
+from swimlab.experiment.cost_forecast import FIRST, CostEstimate, Totals, estimate, totals
 from swimlab.experiment.detectable_effects import Sensitivity, sensitivity
 from swimlab.experiment.first_estimate import first_estimate, reach
-from swimlab.experiment.invalidation import Move, Moves
-from swimlab.experiment.protocol import Standing
+from swimlab.experiment.invalidation import Invalidation, Invalidations
+from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report.number_format import duration, number
@@ -29,7 +29,7 @@ from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PlanPreview:
     """All that `plan` shows. `estimates` and `moves` are of the trials to run, by trial id; `at_a_time` is None where
     this machine cannot know (a GPU plan); `unprepared`: data sets whose clips are not in the store; `results`: how many
     an amendment would come after; `unread`: records of recipes this code cannot read."""
@@ -37,24 +37,24 @@ class Outlook:
     plan: plans.Plan
     waves: tuple[tuple[TrialSpec, ...], ...]
     done: Mapping[str, TrialRecord]
-    estimates: Mapping[str, Estimate | None]
-    moves: Mapping[str, Move]
+    estimates: Mapping[str, CostEstimate | None]
+    moves: Mapping[str, Invalidation]
     totals: Totals
     at_a_time: int | None
     unprepared: int
     sensitivity: Sensitivity
-    standing: Standing
+    standing: ProtocolStatus
     results: int
     unread: int
 
 
-def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
+def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPreview:
     """Reads every record of the store once; starts no Ray."""
     everything = store.records()
     waves = plans.missing([plan], store)
     new = [spec for wave in waves for spec in wave]
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
-    moves = Moves(store, (record for record in everything.values() if record.seed in seeds))
+    moves = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
     estimates = {
         spec.trial_id: estimate(spec, everything.values()) or first_estimate(spec.recipe, settings.cache)
         for spec in new
@@ -69,7 +69,7 @@ def look(plan: plans.Plan, store: SweepStore, settings: Settings) -> Outlook:
             scores.setdefault(planned.arm, {})[planned.seed] = record.metrics[measured]
     stored = settings.clips == "store"
     clips = {spec.clips_fingerprint for spec in new}
-    return Outlook(
+    return PlanPreview(
         plan=plan,
         waves=waves,
         done={trial_id: everything[trial_id] for trial_id in plan.trial_ids if trial_id in everything},
@@ -94,12 +94,12 @@ def slots(settings: Settings) -> int | None:
     return min(fit, settings.concurrency or fit)
 
 
-def render(seen: Outlook) -> RenderableType:
+def render(seen: PlanPreview) -> RenderableType:
     """For any rich console."""
     return Group(_trials(seen), *(Text(line) for line in lines(seen)))
 
 
-def lines(seen: Outlook) -> list[str]:
+def lines(seen: PlanPreview) -> list[str]:
     """All but the table of trials."""
     said = [*_tuning(seen.plan), *_price(seen), *_moved(seen), *_detectable(seen), f"protocol   {_protocol(seen)}"]
     if seen.unread:
@@ -107,7 +107,7 @@ def lines(seen: Outlook) -> list[str]:
     return said
 
 
-def _trials(seen: Outlook) -> Table:
+def _trials(seen: PlanPreview) -> Table:
     new = {spec.trial_id for wave in seen.waves for spec in wave}
     plan = seen.plan
     table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(new)} to run")
@@ -140,7 +140,7 @@ def _tuning(plan: plans.Plan) -> list[str]:
     return out
 
 
-def _price(seen: Outlook) -> list[str]:
+def _price(seen: PlanPreview) -> list[str]:
     arm_ids = {spec.trial_id for _, spec in seen.plan.arms}
     cached = len(arm_ids & set(seen.done))
     said = f"trials     {seen.totals.trials} to run; {cached} of the table's {len(arm_ids)} cached"
@@ -153,7 +153,7 @@ def _price(seen: Outlook) -> list[str]:
 
 
 def _time(
-    total: Totals, estimates: Mapping[str, Estimate | None], recipe: Recipe, at_a_time: int | None
+    total: Totals, estimates: Mapping[str, CostEstimate | None], recipe: Recipe, at_a_time: int | None
 ) -> Iterator[str]:
     if total.unknown == total.trials:
         yield "time       unknown: the store has no result of this model, and its size is not known from here"
@@ -179,7 +179,7 @@ def _bytes(total: Totals, unprepared: int) -> str:
     return f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"
 
 
-def together(seen: Sequence[Outlook], store: SweepStore, settings: Settings) -> list[str]:
+def together(seen: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
     """Of several tables: the trials that they need between them, each once, and what those take."""
     waves = plans.missing([one.plan for one in seen], store)
     alone = sum(one.totals.trials for one in seen)
@@ -193,12 +193,12 @@ def together(seen: Sequence[Outlook], store: SweepStore, settings: Settings) -> 
     return [*lines, *_time(total, estimates, seen[0].plan.recipe, seen[0].at_a_time)]
 
 
-def _moved(seen: Outlook) -> list[str]:
+def _moved(seen: PlanPreview) -> list[str]:
     counts = Counter(move.text for move in seen.moves.values())
     return [f"moved      {text} ({count} of the new trials ran before that)" for text, count in counts.most_common()]
 
 
-def _detectable(seen: Outlook) -> list[str]:
+def _detectable(seen: PlanPreview) -> list[str]:
     power = seen.sensitivity
     if not power.claims:
         return []
@@ -223,7 +223,7 @@ def _detectable(seen: Outlook) -> list[str]:
     return out
 
 
-def _protocol(seen: Outlook) -> str:
+def _protocol(seen: PlanPreview) -> str:
     standing = seen.standing
     if not standing.history:
         after = f"after {seen.results} results" if seen.results else "before any result"

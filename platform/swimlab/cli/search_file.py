@@ -15,7 +15,7 @@ from swim.recipe import Recipe
 from swimlab.base.screen import say
 from swimlab.cli import experiment_file
 from swimlab.execution.search import run_search
-from swimlab.execution.search.ask_tell import Course
+from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.experiment import code_check, smoke
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
@@ -37,7 +37,7 @@ def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = 
     Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the search needs, with 130 on
     Ctrl-C.
     """
-    experiment_file.guarded(chosen.store, lambda console: _command(search, chosen, recipe, console))
+    experiment_file.exit_with(chosen.store, lambda console: _command(search, chosen, recipe, console))
 
 
 def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
@@ -83,7 +83,7 @@ def _variants(search: Search, recipe: Recipe) -> list[Recipe]:
 
 def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
     store = SweepStore(chosen.store)
-    course = Course(search, recipe, store, chosen.cache, retry=True)
+    course = SearchLoop(search, recipe, store, chosen.cache, retry=True)
     todo = {point.number for point in course.todo()}
     answered = [answer for answer in course.answers.values() if answer.record]
     per_point_s = sum(a.record.cost.cpu_s for a in answered if a.record) / len(answered) if answered else None

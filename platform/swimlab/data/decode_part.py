@@ -21,7 +21,7 @@ from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import Split, Store, StoredTable
 
 
-class Job(Frozen):
+class DecodeJob(Frozen):
     """One part of one split, and where its result goes. `store_clips` False only finds out which rows can be used."""
 
     split: Split
@@ -41,7 +41,7 @@ class Job(Frozen):
         return f"{self.folder}/{self.split}/done-{self.number:06d}-{digest}.json"
 
 
-class Done(Frozen):
+class DecodeResult(Frozen):
     """A part's result: the key and number of each usable row, the rows left out (as QUARANTINE_SCHEMA), and the clips'
     file where any were stored."""
 
@@ -52,10 +52,10 @@ class Done(Frozen):
     table: StoredTable | None
 
 
-def run(job: Job, store: Store) -> Done:
+def run(job: DecodeJob, store: Store) -> DecodeResult:
     """Task: decode a part, unless its receipt is there."""
     if store.exists(job.receipt):
-        return Done.model_validate_json(store.read(job.receipt))
+        return DecodeResult.model_validate_json(store.read(job.receipt))
     decoded: list[dict[str, Any]] = []
     usable: list[tuple[str, int]] = []
     left_out: list[dict[str, Any]] = []
@@ -70,16 +70,16 @@ def run(job: Job, store: Store) -> Done:
             decoded.append(clip.to_row())
     table = None
     if decoded:
-        table, content = prepared_clips.written(
+        table, content = prepared_clips.encode_table(
             pa.Table.from_pylist(decoded, schema=prepared_clips.CLIP_SCHEMA), f"{job.split}/part-{job.number:06d}"
         )
         store.put_create_only(f"{job.folder}/{table.name}", content)
-    done = Done(split=job.split, number=job.number, usable=tuple(usable), left_out=tuple(left_out), table=table)
+    done = DecodeResult(split=job.split, number=job.number, usable=tuple(usable), left_out=tuple(left_out), table=table)
     store.put_create_only(job.receipt, done.model_dump_json().encode())
     return done
 
 
-def decode_row(raw: Any, row: int, job: Job) -> Clip:
+def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:
     """One row's clip, decoded in a process that may hang or die. Raises DataError for whatever in the row stands in the
     way; MemoryError and OSError (S3 cannot be reached, no process can be started) for what is the machine's fault."""
     try:

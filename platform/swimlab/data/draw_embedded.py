@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 _DRAWN_PER_TASK = 64
 
 
-def drawn(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
+def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
     """Clips and annotations in `folder`, which every worker must see."""
     import ray.data
 

@@ -21,8 +21,8 @@ from swim.data.rows import Part, split
 from swim.data.types import DataError
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab.data import decode_part, prepared_clips
-from swimlab.data.decode_part import Done, Job
-from swimlab.data.draw_embedded import Progress, drawn, quiet
+from swimlab.data.decode_part import DecodeJob, DecodeResult
+from swimlab.data.draw_embedded import Progress, draw_embedded, quiet
 from swimlab.data.prepared_clips import (
     PipelineError,
     PreparedData,
@@ -78,9 +78,9 @@ def prepare(
     scratch.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
-        files = drawn(data, own, progress) if isinstance(data, ShapesWorld) else data
+        files = draw_embedded(data, own, progress) if isinstance(data, ShapesWorld) else data
         jobs = [
-            Job(
+            DecodeJob(
                 split=name,
                 number=number,
                 part=part,
@@ -140,7 +140,7 @@ def _rows_per_part(frames: FramePolicy) -> int:
     return min(max(PART_BYTES // clip_bytes, 1), MAX_ROWS_PER_PART)
 
 
-def _decoded(jobs: Sequence[Job], store: Store, progress: Progress) -> Iterator[Done]:
+def _decoded(jobs: Sequence[DecodeJob], store: Store, progress: Progress) -> Iterator[DecodeResult]:
     """One result per part, in any order (Ray Data promises none)."""
     import ray.data
 
@@ -149,18 +149,18 @@ def _decoded(jobs: Sequence[Job], store: Store, progress: Progress) -> Iterator[
         items = [{"job": job.model_dump_json()} for job in jobs]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(_run, num_cpus=1, fn_args=(store,))
         for row in dataset.iter_rows():
-            result = Done.model_validate_json(row["done"])
+            result = DecodeResult.model_validate_json(row["done"])
             done += len(result.usable) + len(result.left_out)
             progress("decode clips", done, total)
             yield result
 
 
 def _run(row: dict[str, Any], store: Store) -> dict[str, Any]:
-    return {"done": decode_part.run(Job.model_validate_json(row["job"]), store).model_dump_json()}
+    return {"done": decode_part.run(DecodeJob.model_validate_json(row["job"]), store).model_dump_json()}
 
 
 def _described(
-    results: list[Done],
+    results: list[DecodeResult],
     parts: dict[tuple[Split, int], Part],
     fingerprint: str,
     store: Store,
@@ -172,7 +172,7 @@ def _described(
     folder = prepared_clips.folder(fingerprint, stored=stored)
 
     def put(rows: list[dict[str, Any]], schema: pa.Schema, stem: str) -> StoredTable:
-        table, content = prepared_clips.written(pa.Table.from_pylist(rows, schema=schema), stem)
+        table, content = prepared_clips.encode_table(pa.Table.from_pylist(rows, schema=schema), stem)
         store.put_create_only(f"{folder}/{table.name}", content)
         return table
 

@@ -222,7 +222,7 @@ def load_quarantine(store: Store, prepared: PreparedData) -> pa.Table:
 _ROW_GROUP_BYTES = 2**20  # what one clip costs to read, at least; a clip of the paper's size is 20 to 58 MB
 
 
-def written(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
+def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
     """Parquet bytes and their description: no time, no host, so that equal rows give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(

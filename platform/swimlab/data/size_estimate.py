@@ -15,7 +15,7 @@ from swim.data.samples import parse_row
 from swim.data.types import DataError
 from swim.data.video import smart_resize
 from swim.recipe import FramePolicy
-from swimlab.data.decode_part import Job
+from swimlab.data.decode_part import DecodeJob
 from swimlab.data.draw_embedded import Progress
 from swimlab.data.prepared_clips import PipelineError
 
@@ -27,7 +27,7 @@ _GB = 1e9
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ClipSizeEstimate:
     """`total_bytes` of raw frames, from the videos of `sampled` rows; 0 means the policy's upper bound was small."""
 
     rows: int
@@ -41,18 +41,18 @@ class Estimate:
         return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({how})"
 
 
-def estimate(jobs: Sequence[Job], progress: Progress) -> Estimate:
+def estimate(jobs: Sequence[DecodeJob], progress: Progress) -> ClipSizeEstimate:
     """Looks at the videos of some rows spread over all parts; a row that cannot be used counts for nothing."""
     frames, rows = jobs[0].frames, sum(job.part.rows for job in jobs)
     most = float(rows * frames.max_frames * frames.max_pixels * 3)
     if most <= SMALL_BYTES:
-        return Estimate(rows, 0, most)
+        return ClipSizeEstimate(rows, 0, most)
     chosen = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
     sizes = []
     for done, job in enumerate(chosen, start=1):
         sizes += _clip_bytes(job)
         progress("estimate size", done, len(chosen))
-    return Estimate(rows, len(sizes), statistics.fmean(sizes) * rows if sizes else 0.0)
+    return ClipSizeEstimate(rows, len(sizes), statistics.fmean(sizes) * rows if sizes else 0.0)
 
 
 def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int:
@@ -62,7 +62,7 @@ def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int
     return kept * resized[0] * resized[1] * 3
 
 
-def check_room(expected: Estimate, store_uri: str, max_bytes: float) -> None:
+def check_room(expected: ClipSizeEstimate, store_uri: str, max_bytes: float) -> None:
     """Raises PipelineError when the clips would take more than is allowed, or than a local store's disk has free."""
     way_out = (
         "use a part of the data, fewer or smaller frames (data.frames), or --clips stream with --decode-cpus, which "
@@ -82,7 +82,7 @@ def check_room(expected: Estimate, store_uri: str, max_bytes: float) -> None:
             )
 
 
-def _clip_bytes(job: Job) -> list[int]:
+def _clip_bytes(job: DecodeJob) -> list[int]:
     sizes: list[int] = []
     for row, raw in islice(read_part(job.part), ROWS_TRIED):
         try:

@@ -22,7 +22,7 @@ from swim.data.rows import Part, read_part
 from swim.data.types import Clip
 from swim.recipe import NLReferFiles
 from swimlab.data import prepared_clips
-from swimlab.data.decode_part import Job, decode_row
+from swimlab.data.decode_part import DecodeJob, decode_row
 from swimlab.data.preparation import absolute
 from swimlab.data.prepared_clips import PipelineError, PreparedData, Split, Store, load_index
 
@@ -41,7 +41,7 @@ class StreamedClips:
         self.keys: list[str] = self._index["key"].to_pylist()
         annotations = data.held_out_annotations if prepared.source(split) == "held_out" else data.annotations
         places = {PurePosixPath(file).name: absolute(file) for file in annotations}
-        self._template = Job(
+        self._template = DecodeJob(
             split=prepared.source(split),
             number=0,
             part=Part(file="", first=0, rows=0, start=0, end=0),
@@ -97,7 +97,7 @@ def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[
     """Task: places in the plan → clips."""
     import ray
 
-    job, chosen = Job.model_validate_json(template), ray.get(plan[0])
+    job, chosen = DecodeJob.model_validate_json(template), ray.get(plan[0])
     found, pixels = [], []
     for at in batch["id"].tolist():
         place = {name: column[0] for name, column in chosen.slice(at, 1).to_pydict().items()}

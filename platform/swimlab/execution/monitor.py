@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from swimlab.experiment.run_manifest import AnnouncedTrial, Announcement, announcements, judged
+from swimlab.experiment.run_manifest import AnnouncedTrial, RunManifest, announcements, judged
 from swimlab.store.attempts import COLLECTED
-from swimlab.store.commit_marks import Recent
+from swimlab.store.commit_marks import RecentListing
 from swimlab.store.flat_rows import trial_row
 from swimlab.store.leases import Owner
 from swimlab.store.live_progress import Progress
-from swimlab.store.snapshot import look
+from swimlab.store.snapshot import load_latest
 from swimlab.store.sweep_store import SweepStore
 
 PLANS_EVERY_S = 20.0
@@ -31,7 +31,7 @@ LISTED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialStatus:
     """A trial and where it stands: `state` is done, running, failed, pruned or waiting. `beat_age_s`: by this machine's
     clock and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
 
@@ -48,8 +48,8 @@ class Standing:
 class Experiment:
     """One announced run. `left_s`: a guess, from the speed of what runs and the time that like trials took."""
 
-    announced: Announcement
-    trials: tuple[Standing, ...]
+    announced: RunManifest
+    trials: tuple[TrialStatus, ...]
     left_s: float | None
     claims: tuple[tuple[str, str, float | None, float | None], ...]
 
@@ -68,13 +68,13 @@ class Watcher:
     def __init__(self, store: SweepStore) -> None:
         self._store = store
         self._me = Owner.current()
-        self._plans: list[Announcement] = []
+        self._plans: list[RunManifest] = []
         self._plans_s = -PLANS_EVERY_S
         self._snapshot = 0
         self._rows: dict[str, dict[str, Any]] = {}
         self._fixed: dict[str, dict[str, Any]] = {}
 
-    def look(self, experiment: str | None = None) -> list[Experiment]:
+    def poll(self, experiment: str | None = None) -> list[Experiment]:
         """Every announced run, or those of one experiment; latest first. Raises StoreError."""
         if time.monotonic() - self._plans_s >= PLANS_EVERY_S:
             self._plans, self._plans_s = announcements(self._store), time.monotonic()
@@ -108,13 +108,13 @@ class Watcher:
     def _read_rows(self) -> None:
         """Rows of every committed trial: the snapshot once, and what came since."""
         store = self._store
-        recent = Recent.listed(store.backend)
+        recent = RecentListing.listed(store.backend)
         if not recent.snapshots:
             records = store.read_records(store.trial_ids() - set(self._rows))
             self._rows |= {trial_id: trial_row(record) for trial_id, record in records.items()}
             return
         if recent.snapshots[-1] != self._snapshot:
-            recent, rows = look(store.backend)
+            recent, rows = load_latest(store.backend)
             if rows is not None:
                 self._snapshot = recent.snapshots[-1]
                 self._rows = {row["trial_id"]: row for row in rows.table.to_pylist()}
@@ -143,7 +143,7 @@ class Watcher:
         return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
 
     def _standing(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """What a `Standing` says beside its trial."""
+        """What a `TrialStatus` says beside its trial."""
         if "failure.json" in names:
             failure = self._fixed[f"{folder}/failure.json"]
             return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
@@ -158,20 +158,20 @@ class Watcher:
             "progress": Progress.model_validate(said) if said else None,
             "host": owner.host,
             "beat_age_s": age_s,
-            "lost": owner.is_gone(self._me),
+            "lost": owner.has_exited(self._me),
         }
 
-    def _experiment(self, one: Announcement, standings: Mapping[str, dict[str, Any]]) -> Experiment:
+    def _experiment(self, one: RunManifest, standings: Mapping[str, dict[str, Any]]) -> Experiment:
         waiting, done = {"state": "waiting"}, {"state": "done"}
         trials = tuple(
-            Standing(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
+            TrialStatus(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
             for t in one.trials
         )
         claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
         left_s = None if one.unproposed else self._left_s(trials)
         return Experiment(one, trials, left_s, claims)
 
-    def _left_s(self, trials: Sequence[Standing]) -> float | None:
+    def _left_s(self, trials: Sequence[TrialStatus]) -> float | None:
         waiting = [t for t in trials if t.state == "waiting"]
         running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
         took = [
@@ -191,6 +191,6 @@ def _claimed(numbers: Mapping[int, set[str]]) -> dict[int, set[str]]:
     return {number: names for number, names in numbers.items() if "claim" in names}
 
 
-def _each_once(trials: Iterable[Standing]) -> Iterable[Standing]:
+def _each_once(trials: Iterable[TrialStatus]) -> Iterable[TrialStatus]:
     """Arms that mean the same share a trial."""
     return {t.trial.trial_id: t for t in trials}.values()

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from swimlab.data import prepared_clips
 from swimlab.execution import run_times, tune_arms
-from swimlab.execution.run_times import RunTimes, Wave
+from swimlab.execution.run_times import RunTimes, WaveTiming
 from swimlab.experiment import protocol, run_manifest
 from swimlab.experiment.plan import Plan, missing
 from swimlab.experiment.results import ArmResult, Results
@@ -27,7 +27,7 @@ from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
-    from swimlab.execution.session import Floor
+    from swimlab.execution.session import RunSession
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
@@ -70,7 +70,7 @@ def _run(
     settings: Settings,
     console: Console,
 ) -> None:
-    from swimlab.execution.session import floor  # Ray, and only now
+    from swimlab.execution.session import run_session  # Ray, and only now
 
     # What Tune and the progress show of an arm: the primary metric of the first plan that it is in. Of a base nothing.
     measured = {
@@ -79,7 +79,7 @@ def _run(
         for _, spec in plan.arms
     }
     started_at, began_s = provenance.utc_now(), time.monotonic()
-    with floor(store, settings, console) as ground:
+    with run_session(store, settings, console) as ground:
         # Not before the plan is known to fit: a refused one leaves no file.
         _declare(plans, store, {spec.trial_id for wave in waves for spec in wave})
         _prepare(ground, waves)
@@ -97,13 +97,15 @@ def _run(
     )
 
 
-def _prepare(ground: Floor, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
+def _prepare(ground: RunSession, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
     specs = [spec for wave in waves for spec in wave]
     ground.archive(specs)
     ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
 
 
-def _train(ground: Floor, waves: tuple[tuple[TrialSpec, ...], ...], measured: Mapping[str, str]) -> list[Wave]:
+def _train(
+    ground: RunSession, waves: tuple[tuple[TrialSpec, ...], ...], measured: Mapping[str, str]
+) -> list[WaveTiming]:
     took = []
     for wave in waves:
         done = ground.store.records(s.init_trial_id for s in wave if s.init_trial_id)

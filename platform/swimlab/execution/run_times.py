@@ -20,7 +20,7 @@ from swimlab.store.sweep_store import SweepStore
 FOLDER = "runs"
 
 
-class Wave(Frozen):
+class WaveTiming(Frozen):
     """Trials that ran beside each other on `slots` slots; `occupied_s`: how long each held one, claim to commit."""
 
     wall_s: FiniteFloat
@@ -36,7 +36,7 @@ class RunTimes(Frozen):
     experiments: tuple[str, ...]
     wall_s: FiniteFloat
     prepare_s: FiniteFloat
-    waves: tuple[Wave, ...]
+    waves: tuple[WaveTiming, ...]
 
 
 @dataclass(frozen=True)

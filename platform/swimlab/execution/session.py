@@ -18,7 +18,7 @@ from swimlab.data import preparation
 from swimlab.execution import cluster, tune_scheduler
 from swimlab.execution.cluster import Slots
 from swimlab.execution.progress import SweepProgress
-from swimlab.execution.run_times import Wave
+from swimlab.execution.run_times import WaveTiming
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
@@ -29,7 +29,7 @@ HELD_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
-class Floor:
+class RunSession:
     store: SweepStore
     settings: Settings
     slots: Slots
@@ -56,7 +56,7 @@ class Floor:
                 max_clips_bytes=self.settings.max_clips_gb * 1e9,
             )
 
-    def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[Wave]:
+    def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
         """See `sweep.run_wave`. What other drivers were running by then comes last: it has a record, or they died."""
         took = []
         while specs:
@@ -81,7 +81,7 @@ class Floor:
 
 
 @contextmanager
-def floor(store: SweepStore, settings: Settings, console: Console) -> Iterator[Floor]:
+def run_session(store: SweepStore, settings: Settings, console: Console) -> Iterator[RunSession]:
     """Raises PlanError when a trial cannot fit the cluster. Says so when resources are still held at the end."""
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
@@ -92,7 +92,7 @@ def floor(store: SweepStore, settings: Settings, console: Console) -> Iterator[F
             shard=settings.shard,
             decode_cpus=settings.decode_cpus,
         )
-        yield Floor(store, settings, slots, progress)
+        yield RunSession(store, settings, slots, progress)
         if not cluster.whole():
             held = "some of the cluster's resources are still held, by this run or by other jobs"
             say(console, f"after {cluster.RELEASE_S:.0f} s {held}", "yellow")

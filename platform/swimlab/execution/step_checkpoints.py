@@ -32,7 +32,7 @@ SAVING_SHARE = 1 / 20
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResumePoint:
     """Where an earlier attempt stood. `start_weights`: what the trial had started from."""
 
     run: Checkpoint
@@ -80,7 +80,7 @@ def drop(backend: Backend, folder: str) -> None:
         backend.delete(path)
 
 
-def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> Standing | None:
+def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoint | None:
     """The last whole step of the attempts before this one, of the same numerics class; None starts from the beginning.
 
     Passed over, which can only cost time: a step whose files are not what was written, and one that an older swimlab
@@ -98,7 +98,7 @@ def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> Standing |
     return None
 
 
-def _load(backend: Backend, folder: str, numerics: Numerics) -> Standing | None:
+def _load(backend: Backend, folder: str, numerics: Numerics) -> ResumePoint | None:
     try:
         done = json.loads(backend.read(f"{folder}/done.json"))
         if done["numerics"] != dict(numerics) or "start_weights" not in done:
@@ -110,6 +110,6 @@ def _load(backend: Backend, folder: str, numerics: Numerics) -> Standing | None:
                 if entry_of(local) != FileEntry.model_validate(entry):
                     return None
             film = film_from_table(from_parquet((Path(scratch) / "film.parquet").read_bytes()))
-            return Standing(Checkpoint.load(Path(scratch)), done["start_weights"], tuple(film))
+            return ResumePoint(Checkpoint.load(Path(scratch)), done["start_weights"], tuple(film))
     except FileNotFoundError:  # its owner lives after all and moved on
         return None

@@ -26,7 +26,7 @@ from swimlab.data.prepared_clips import Split, StoredClips, load_prepared
 from swimlab.data.streamed_clips import StreamedClips
 from swimlab.execution import step_checkpoints
 from swimlab.execution.numerics import numerics_class, of_all_ranks
-from swimlab.execution.search.pruning_rungs import Gate
+from swimlab.execution.search.pruning_rungs import PruningContext
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.execution.start_weights import start_weights
 from swimlab.experiment.trial_spec import TrialSpec
@@ -41,7 +41,7 @@ REPORT_EVERY_STEPS = 10
 FILM_FRAMES = 60
 
 
-class Outcome(Frozen):
+class TrialOutcome(Frozen):
     """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
     ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung. `numerics` is the class
     of the worker group, whose machines may be others than the trial's own."""
@@ -96,7 +96,7 @@ def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[
 
 
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
-    """What every worker runs. Rank 0 returns an `Outcome`."""
+    """What every worker runs. Rank 0 returns an `TrialOutcome`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     _trim_heap()
     spec = TrialSpec.model_validate_json(config["spec"])
@@ -129,7 +129,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
 
     watch = None
     if config["gate"]:
-        gate = Gate.model_validate_json(config["gate"])
+        gate = PruningContext.model_validate_json(config["gate"])
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
@@ -162,7 +162,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             watch.judge(now)
 
     def outcome(**known: Any) -> dict[str, Any]:
-        return Outcome(
+        return TrialOutcome(
             **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
             resumed_step=standing.run.step if standing else 0,
             hosted_s=hosted_s,
@@ -208,7 +208,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if spec.keep_checkpoint:
             attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
         else:
-            attempt.leave_out(Path(scratch) / "checkpoint", "checkpoint", "run with --keep-checkpoints bases")
+            attempt.record_without_storing(
+                Path(scratch) / "checkpoint", "checkpoint", "run with --keep-checkpoints bases"
+            )
     for name, table in (
         ("metrics.parquet", arrow_tables.metrics_table(trained.curve)),
         ("samples.parquet", arrow_tables.samples_table(result.scores)),

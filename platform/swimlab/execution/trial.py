@@ -15,8 +15,8 @@ from ray.train.torch import TorchTrainer
 
 from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import HeldElsewhere, run_once
-from swimlab.execution.search.pruning_rungs import Gate, PrunedRecord, TrialPruned, ended, put_pruned
-from swimlab.execution.train_loop import Outcome, train_loop
+from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext, TrialPruned, ended, put_pruned
+from swimlab.execution.train_loop import TrialOutcome, train_loop
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store import provenance
 from swimlab.store.attempts import Attempt
@@ -34,7 +34,7 @@ def run_trial(
     slots: Slots,
     micro_batch: int | None,
     report: Report,
-    gate: Gate | None = None,
+    gate: PruningContext | None = None,
     pruner: Any = None,
     patient: bool = True,
 ) -> dict[str, float]:
@@ -65,7 +65,7 @@ def _run_attempt(
     slots: Slots,
     micro_batch: int | None,
     report: Report,
-    gate: Gate | None,
+    gate: PruningContext | None,
     pruner: Any,
 ) -> TrialRecord:
     started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
@@ -92,7 +92,7 @@ def _run_attempt(
             ),
             run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
         ).fit()
-    outcome: Outcome = Outcome.model_validate(result.return_value)
+    outcome: TrialOutcome = TrialOutcome.model_validate(result.return_value)
     about: dict[str, Any] = {
         "trial_id": spec.trial_id,
         "attempt": attempt.number,

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 from swimlab.experiment.tuning import ArmTuning
 
 
-def look(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
+def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
     """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
-    from swimlab.execution.search.ask_tell import Course
+    from swimlab.execution.search.ask_tell import SearchLoop
     from swimlab.identity import naming
     from swimlab.store.sweep_store import SweepStore
 
     found, store = [], SweepStore(settings.store)
     for arm, search, own in _searches(ablation, recipe):
-        course = Course(search, own, store, settings.cache, retry=False)
+        course = SearchLoop(search, own, store, settings.cache, retry=False)
         course.todo()
         complete = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
         choice = None
@@ -57,13 +57,13 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
     if not any(plan.ablation.tuned for plan in plans):
         return list(plans)
     from swimlab.execution.search import optuna_study, run_search
-    from swimlab.execution.search.ask_tell import Course
+    from swimlab.execution.search.ask_tell import SearchLoop
     from swimlab.experiment import protocol
     from swimlab.experiment.plan import make_plan
 
     open_points, work = 0, []
     for _, search, own in [one for plan in plans for one in _searches(plan.ablation, plan.recipe)]:
-        todo = Course(search, own, store, settings.cache, retry=True).todo()
+        todo = SearchLoop(search, own, store, settings.cache, retry=True).todo()
         open_points += len(todo)
         # The study is a cache: whoever deletes it gets it again.
         if todo or not store.exists(optuna_study.path(search.name, own.name)):
@@ -79,7 +79,7 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
     for search, own in work:
         run_search.execute(search, own, settings, console)
     return [
-        make_plan(p.ablation, p.recipe, settings, p.seeds, tuning=look(p.ablation, p.recipe, settings))
+        make_plan(p.ablation, p.recipe, settings, p.seeds, tuning=tuning_states(p.ablation, p.recipe, settings))
         if p.ablation.tuned
         else p
         for p in plans

@@ -21,9 +21,9 @@ from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import HeldElsewhere
 from swimlab.execution.lost_trials import LostTrials
 from swimlab.execution.progress import HELD, SweepProgress
-from swimlab.execution.run_times import Wave
-from swimlab.execution.search.ask_tell import Course
-from swimlab.execution.search.pruning_rungs import Gate, TrialPruned
+from swimlab.execution.run_times import WaveTiming
+from swimlab.execution.search.ask_tell import SearchLoop
+from swimlab.execution.search.pruning_rungs import PruningContext, TrialPruned
 from swimlab.execution.search.tune_searcher import Proposals
 from swimlab.execution.trial import run_trial
 from swimlab.experiment.trial_spec import TrialSpec
@@ -40,7 +40,7 @@ def run_wave(
     slots: Slots,
     micro_batch: int | None,
     progress: SweepProgress,
-) -> Wave:
+) -> WaveTiming:
     """Run trials that do not depend on each other. `primary`: trial id → the metric that the log shows of it (of a base
     none). A failed trial leaves its failure in the store and stops no other. Returns how long it took.
 
@@ -69,11 +69,11 @@ def run_wave(
     began_s = time.monotonic()
     # More samples than points and Optuna would invent points that nobody planned.
     _fit(trainable, search, len(points), slots, progress, lost)
-    return Wave(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
+    return WaveTiming(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
 
 
 def run_search(
-    course: Course,
+    course: SearchLoop,
     *,
     before: Callable[[TrialSpec], None],
     store: SweepStore,
@@ -164,7 +164,7 @@ def _proposed(
     objective: str,
 ) -> None:
     spec = TrialSpec.model_validate_json(config["spec"])
-    gate = Gate.model_validate_json(config["gate"]) if config["gate"] else None
+    gate = PruningContext.model_validate_json(config["gate"]) if config["gate"] else None
 
     def report(values: dict[str, Any]) -> None:
         tune.report({OBJECTIVE: 0.0, **values})

@@ -26,7 +26,7 @@ _WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What one trial will take: medians over `records` trials that are alike as far as `source` says; `device` is where
     they ran. `cpu_s` is of the trial's own process."""
 
@@ -52,7 +52,7 @@ class Totals:
     devices: tuple[str, ...]
 
 
-def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> Estimate | None:
+def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> CostEstimate | None:
     """From the trials most like this one; None without one of the same model."""
     mine = spec.recipe.model_dump(mode="json")
     groups: dict[str, list[tuple[TrialRecord, float]]] = {}
@@ -62,7 +62,7 @@ def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> Estimate | None
             groups.setdefault(how, []).append((record, wall_s))
     for how in (SAME, LIKE, ROUGH):
         if found := groups.get(how):
-            return Estimate(
+            return CostEstimate(
                 wall_s=statistics.median(wall_s for _, wall_s in found),
                 cpu_s=statistics.median(r.cost.cpu_s * wall_s / r.cost.wall_s for r, wall_s in found),
                 size_bytes=round(statistics.median(sum(f.size_bytes for f in r.files.values()) for r, _ in found)),
@@ -75,7 +75,7 @@ def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> Estimate | None
 
 def totals(
     waves: Sequence[Sequence[TrialSpec]],
-    estimates: Mapping[str, Estimate | None],
+    estimates: Mapping[str, CostEstimate | None],
     *,
     at_a_time: int,
     devices_a_trial: int,

@@ -44,7 +44,7 @@ def sensitivity(
     sds = power.detectable_in_sds(seeds, claims=max(1, sum(tested)))
     found = []
     for (claim, weights), counts in zip(contrasts, tested, strict=True):
-        differences = list(intervals.weigh(weights, scores).values()) if counts else []
+        differences = list(intervals.paired_differences(weights, scores).values()) if counts else []
         sd = intervals.interval(differences).sd if len(differences) > 1 else None
         reach = None if sd is None or math.isinf(sds) else sd * sds
         found.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))

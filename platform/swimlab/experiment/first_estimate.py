@@ -9,7 +9,7 @@ from typing import Any
 
 from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
 from swimlab.experiment import machine_probe
-from swimlab.experiment.cost_forecast import FIRST, Estimate
+from swimlab.experiment.cost_forecast import FIRST, CostEstimate
 
 # Calibration: seconds a step of tiny recipes, batch 16 unless said, one thread, torch 2.13 (an idle machine / two cores
 # shared with others; by these constants). Hard-look, 4 layers × 128 wide: .31 to .38 / .43 to .52; .39. The same with
@@ -80,7 +80,7 @@ class Work:
     shape: Shape
 
 
-def first_estimate(recipe: Recipe, cache_dir: Path) -> Estimate | None:
+def first_estimate(recipe: Recipe, cache_dir: Path) -> CostEstimate | None:
     """For one thread of this machine's CPU, as trials run; None for a model whose size cannot be known from here."""
     if (needs := work(recipe)) is None:
         return None
@@ -88,7 +88,7 @@ def first_estimate(recipe: Recipe, cache_dir: Path) -> Estimate | None:
     rate = EFFICIENCY * machine_probe.flops_per_s(needs.rows, shape.hidden, shape.intermediate, cache_dir)
     took_s = START_S + (needs.train_flops + needs.eval_flops) / rate
     size = shape.weights * _BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
-    return Estimate(took_s, took_s, size, 0, FIRST, "one CPU thread")
+    return CostEstimate(took_s, took_s, size, 0, FIRST, "one CPU thread")
 
 
 def reach(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)
-class Move:
+class Invalidation:
     """`earlier`: the newest result of the same canonical recipe, under another name. `modules` (or packaged data files)
     of `swim` differ from what it ran; None when its sources are not in the store. `data`, `base`: the data, or the
     trial it starts from, is another one."""
@@ -36,7 +36,7 @@ class Move:
         return "; ".join(parts) or "the weights in model.path"
 
 
-class Moves:
+class Invalidations:
     """Earlier results by canonical recipe. Records of a recipe that this code cannot read are in none of them; how many
     is `unread`."""
 
@@ -60,7 +60,7 @@ class Moves:
         found = self._earlier.get(naming.canonical(recipe), [])
         return max(found, key=lambda record: record.provenance.finished_at, default=None)
 
-    def of(self, spec: TrialSpec) -> Move | None:
+    def of(self, spec: TrialSpec) -> Invalidation | None:
         """What moved between the newest result and this new trial; None when there is no such result."""
         if (record := self.earlier(spec.recipe)) is None or record.trial_id == spec.trial_id:
             return None
@@ -68,7 +68,7 @@ class Moves:
         if record.code_fingerprint != spec.code_fingerprint:
             theirs = self._hashes(record.code_fingerprint)
             modules = None if theirs is None else differing(theirs, naming.code_modules(spec.recipe))
-        return Move(
+        return Invalidation(
             earlier=record.trial_id,
             modules=modules,
             data=record.data_fingerprint != spec.data_fingerprint,

@@ -67,7 +67,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProtocolStatus:
     """A table beside what was declared: the `history`, and what differs between its last entry and the table (nothing,
     unless the experiment file was changed and only reported since). `part`: "3 of the 8 declared seeds" where the table
     shows fewer than all, else empty."""
@@ -135,7 +135,7 @@ def content(plan: Plan) -> dict[str, Any]:
     return plain
 
 
-def declare(plan: Plan, store: SweepStore) -> Standing:
+def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
     """Write the plan's protocol unless it is the one that stands, or that with some of its seeds left out. Call before
     the plan's first trial.
 
@@ -168,7 +168,7 @@ def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
     return _entries(_declarations(store, ablation, recipe))
 
 
-def standing(plan: Plan, store: SweepStore) -> Standing:
+def standing(plan: Plan, store: SweepStore) -> ProtocolStatus:
     """Where a plan stands to what was declared; writes nothing."""
     return _standing(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
 
@@ -178,15 +178,15 @@ def results_so_far(plan: Plan, store: SweepStore) -> int:
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
 
 
-def _standing(plan: Plan, declared: Mapping[str, Any], known: tuple[Entry, ...]) -> Standing:
+def _standing(plan: Plan, declared: Mapping[str, Any], known: tuple[Entry, ...]) -> ProtocolStatus:
     if not known:
-        return Standing((), ())
+        return ProtocolStatus((), ())
     last = known[-1].protocol
     if declared != last and not _fewer_seeds(declared, last):
-        return Standing(known, changes(last, declared))
+        return ProtocolStatus(known, changes(last, declared))
     shown = {trial.seed for trial, _ in plan.arms}
     whole = shown >= set(last["seeds"])
-    return Standing(known, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
+    return ProtocolStatus(known, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
 
 
 def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:

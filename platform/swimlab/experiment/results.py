@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swim.recipe import Recipe
 
 if TYPE_CHECKING:
-    from swimlab.experiment.protocol import Standing
+    from swimlab.experiment.protocol import ProtocolStatus
     from swimlab.experiment.tuning import ArmTuning
     from swimlab.store.records import TrialRecord
     from swimlab.store.sweep_store import SweepStore
@@ -40,5 +40,5 @@ class Results:
     quarantine: dict[str, int]
     wall_s: float
     quarantined: tuple[Mapping[str, Any], ...] = ()
-    protocol: Standing | None = None
+    protocol: ProtocolStatus | None = None
     tuning: tuple[ArmTuning, ...] = ()

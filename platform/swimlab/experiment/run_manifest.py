@@ -46,7 +46,7 @@ class AnnouncedClaim(Frozen):
     non_inferiority: bool
 
 
-class Announcement(Frozen):
+class RunManifest(Frozen):
     """One run of an ablation on a recipe, or of a search. `metric`: what its claims are about, as records name it.
     `unproposed`: how many points a search has yet to think of; None for an ablation."""
 
@@ -70,7 +70,7 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
     rows = [(planned.arm, planned.seed, spec) for planned, spec in plan.arms]
     shown = {spec.trial_id for _, _, spec in rows}
     bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id in set(todo) - shown]
-    announcement = Announcement(
+    announcement = RunManifest(
         experiment=ablation.name,
         recipe=recipe,
         announced_at=utc_now(),
@@ -102,18 +102,18 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
     write(announcement, store)
 
 
-def write(announcement: Announcement, store: SweepStore) -> None:
+def write(announcement: RunManifest, store: SweepStore) -> None:
     """Replaces the one before. Raises StoreError when the store cannot be written."""
     path = checked_path(f"{FOLDER}/{announcement.experiment}/{announcement.recipe}.json")
     store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
 
 
-def announcements(store: SweepStore) -> list[Announcement]:
+def announcements(store: SweepStore) -> list[RunManifest]:
     """Every run that was announced, the latest first. Raises StoreError for one that cannot be read."""
     found = []
     for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
         try:
-            found.append(Announcement.model_validate_json(data))
+            found.append(RunManifest.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(
                 f"{store.uri}/{path} is no announcement that this swimlab reads ({error}); delete it: the next run of "
@@ -123,7 +123,7 @@ def announcements(store: SweepStore) -> list[Announcement]:
 
 
 def judged(
-    one: Announcement, rows: Mapping[str, Mapping[str, Any]]
+    one: RunManifest, rows: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
     """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
     an announcement does not hold the paper's numbers, and the report at the end has the last word."""
@@ -139,14 +139,14 @@ def judged(
             values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
             origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
     mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
-    paired = [intervals.weigh(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
+    paired = [intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
     evidence = [
-        verdicts.Evidence(
+        verdicts.ClaimData(
             differences=tuple(differences.values()),
             margin=claim.margin,
             non_inferiority=claim.non_inferiority,
             direction_only=True,
-            unpaired=len(intervals.weigh(claim.weights, values, trials)) - len(differences),
+            unpaired=len(intervals.paired_differences(claim.weights, values, trials)) - len(differences),
         )
         for claim, differences in zip(one.claims, paired, strict=True)
     ]

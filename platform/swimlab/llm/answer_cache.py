@@ -71,7 +71,7 @@ class Answers:
                 f"{self._store.uri}/{path} is no answer ({why}); delete it to ask (and pay) again"
             ) from error
 
-    def keep(self, request: dict[str, Any], answer: Answer) -> Answer:
+    def put(self, request: dict[str, Any], answer: Answer) -> Answer:
         """Writes an answer; returns the one that is there afterwards: another process may have been first."""
         content = {"schema_version": SCHEMA_VERSION, "request": request, "answer": answer.model_dump(mode="json")}
         if self._store.put_create_only(_path(request), json.dumps(content, ensure_ascii=True, indent=1).encode()):

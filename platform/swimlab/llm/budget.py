@@ -24,7 +24,7 @@ class Prices(Frozen):
         return ((usage.prompt_tokens or 0) * self.prompt + (usage.completion_tokens or 0) * self.completion) / 1e6
 
 
-class Budget(Protocol):
+class Spending(Protocol):
     """Money set aside before a request leaves and settled when its answer is in the store, so that a limit holds
     before it is exceeded, however many requests are on their way."""
 
@@ -36,7 +36,7 @@ class Budget(Protocol):
         """A reserved request ended and cost so much."""
 
 
-class Ledger:
+class Budget:
     """A budget for the threads of one process; behind a Ray actor, for those of many. `limit` None: no limit."""
 
     def __init__(self, limit: float | None = None) -> None:
@@ -77,7 +77,7 @@ class Ledger:
             return self._spent, self._under_way
 
 
-class Pace:
+class RateLimiter:
     """A rate limit for the threads of one process: each request waits for its turn, and then for as long as it takes a
     budget of requests and tokens a minute to grow by what it needs. No burst: servers count over windows of their own.
 

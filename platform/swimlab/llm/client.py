@@ -1,4 +1,4 @@
-"""Questions to a language model behind any OpenAI-compatible server: `Endpoint.ask(request) -> Answer`, cached.
+"""Questions to a language model behind any OpenAI-compatible server: `ChatClient.ask(request) -> Answer`, cached.
 
 HTTP, retries with backoff (Retry-After honoured) and timeouts are the openai package's. Ours are the cache (`answers`),
 the budget and the pace (`spending`), and who is to blame: an error of the endpoint stops the run, an error of the
@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from swim.recipe import Frozen
 from swimlab.llm.answer_cache import Answer, Answers, Usage, canonical
-from swimlab.llm.budget import Budget, Ledger, Pace, Prices
+from swimlab.llm.budget import Budget, Prices, RateLimiter, Spending
 from swimlab.store.provenance import utc_now
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -112,7 +112,7 @@ def key_for(base_url: str) -> str:
     return _NO_KEY
 
 
-class Endpoint:
+class ChatClient:
     """A server, its answers so far, and one process's share of the limits. Safe to use from many threads.
 
     `count` estimates the tokens of a text, for the pace. Raises EndpointError when there is no key.
@@ -123,15 +123,15 @@ class Endpoint:
         config: EndpointConfig,
         answers: Answers,
         *,
-        budget: Budget | None = None,
+        budget: Spending | None = None,
         share: float = 1.0,
         count: Callable[[str], int] = lambda text: len(text) // 4,
     ) -> None:
         import openai
 
         self.config, self._answers, self._count = config, answers, count
-        self._budget = budget or Ledger()
-        self._pace = Pace(config.requests_per_minute, config.tokens_per_minute, share)
+        self._budget = budget or Budget()
+        self._pace = RateLimiter(config.requests_per_minute, config.tokens_per_minute, share)
         self._key = key_for(config.base_url)
         self._here = threading.local()
         self._lock = threading.Lock()
@@ -165,7 +165,7 @@ class Endpoint:
             raise EndpointError(refused)
         cost = 0.0
         try:
-            answer = self._answers.keep(request, self._sent(request))
+            answer = self._answers.put(request, self._sent(request))
             usage = answer.usage
             counted = usage.prompt_tokens is not None and usage.completion_tokens is not None
             cost = self.config.prices.cost(usage) if counted else most

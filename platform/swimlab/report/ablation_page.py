@@ -7,8 +7,8 @@ from typing import Any
 
 from swimlab.experiment.results import Results
 from swimlab.report import evidence, figure_data, html, index_page, latex, markdown
-from swimlab.report.cell_axis import Axis, axis
-from swimlab.report.evidence import Ledger
+from swimlab.report.cell_axis import CellAxis, axis
+from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.figure_style import arm_colours
 from swimlab.report.line_plots import SMOOTH_ABOVE_POINTS, learning_curves, trend_plot
 from swimlab.report.page_summaries import digest
@@ -44,7 +44,7 @@ def write(results: Results) -> dict[str, str]:
     }
 
 
-def render_html(results: Results, table: Table, ledger: Ledger) -> str:
+def render_html(results: Results, table: Table, ledger: EvidenceIndex) -> str:
     """The page. Everything that comes from data is escaped."""
     colours = arm_colours([row.arm for row in table.rows], table.reference)
     strips_seed, strips = figure_data.pictures(results)
@@ -76,7 +76,7 @@ def _bounds(seen: Interval | None) -> list[float]:
     return [] if seen is None else [v for v in (seen.low, seen.mean, seen.high) if v is not None]
 
 
-def _dots_axis(table: Table) -> Axis | None:
+def _dots_axis(table: Table) -> CellAxis | None:
     cells = [row.cells[table.primary] for row in table.rows]
     values = [v for cell in cells for v in (*cell.values.values(), *_bounds(cell.interval))]
     if table.comparable:
@@ -84,7 +84,7 @@ def _dots_axis(table: Table) -> Axis | None:
     return axis(values, DOTS_PX)
 
 
-def _forest_axis(table: Table) -> Axis | None:
+def _forest_axis(table: Table) -> CellAxis | None:
     values = [v for claim in table.claims for v in _bounds(claim.outcome.interval)]
     values += _bounds(table.self_test.interval) if table.self_test else []
     gaps = [claim.outcome.evidence.paper_gap for claim in table.claims]

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 
 @dataclass(frozen=True)
-class Axis:
+class CellAxis:
     """Values low…high over `width_px` pixels."""
 
     low: float
@@ -22,7 +22,7 @@ class Axis:
         return round((value - self.low) / (self.high - self.low) * self.width_px, 1)
 
 
-def axis(values: Sequence[float], width_px: int) -> Axis | None:
+def axis(values: Sequence[float], width_px: int) -> CellAxis | None:
     """An axis that holds all values with a margin of 4 %; None without values."""
     if not values:
         return None
@@ -30,4 +30,4 @@ def axis(values: Sequence[float], width_px: int) -> Axis | None:
     pad = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - pad, high + pad
     ticks = [float(t) for t in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)]
-    return Axis(low, high, width_px, tuple(t for t in ticks if low + pad / 2 <= t <= high - pad / 2))
+    return CellAxis(low, high, width_px, tuple(t for t in ticks if low + pad / 2 <= t <= high - pad / 2))

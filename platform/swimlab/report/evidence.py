@@ -34,7 +34,7 @@ MEANING: Mapping[Statistic, str] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Contribution:
     """One trial's share in a number; parts of one `replicate` (a seed, or a pair of seeds) are added up by weight."""
 
     arm: str
@@ -46,14 +46,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Number:
+class CitedNumber:
     """A number as shown, and its parts; `above` is taken off each replicate. `label` and `shown` are not in the id."""
 
     label: str
     metric: str
     statistic: Statistic
     shown: str
-    parts: tuple[Part, ...]
+    parts: tuple[Contribution, ...]
     above: float = 0.0
 
     @property
@@ -102,12 +102,12 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class EvidenceIndex:
     """The numbers of a table by where they stand; a place without a value has none."""
 
-    numbers: Mapping[Key, Number] = field(default_factory=dict)
+    numbers: Mapping[Key, CitedNumber] = field(default_factory=dict)
 
-    def get(self, kind: str, index: int = 0, column: int = 0) -> Number | None:
+    def get(self, kind: str, index: int = 0, column: int = 0) -> CitedNumber | None:
         """The number shown there, if one is."""
         return self.numbers.get((kind, index, column))
 
@@ -116,7 +116,7 @@ class Ledger:
         number = self.get(kind, index, column)
         return number.id if number else ""
 
-    def __iter__(self) -> Iterator[Number]:
+    def __iter__(self) -> Iterator[CitedNumber]:
         """Each id once, in the order of the table; what is shown in several places names them all."""
         labels: dict[str, list[str]] = {}
         for number in self.numbers.values():
@@ -126,37 +126,37 @@ class Ledger:
             yield replace(first[name], label=" = ".join(dict.fromkeys(several)))
 
 
-def ledger(table: Table) -> Ledger:
+def ledger(table: Table) -> EvidenceIndex:
     """Every number of the table that comes from trials."""
-    found: dict[Key, Number] = {}
+    found: dict[Key, CitedNumber] = {}
     trials = _Trials(table)
     for i, row in enumerate(table.rows):
         for j, column in enumerate(table.columns):
             if (seen := row.cells[j].interval) is not None:
                 parts = trials.parts({row.arm: 1.0}, row.cells[j].values, column.measured)
                 label = f"{row.arm}, {column.measured}"
-                found["cell", i, j] = Number(label, column.measured, "mean", mean_ci(seen), parts)
+                found["cell", i, j] = CitedNumber(label, column.measured, "mean", mean_ci(seen), parts)
         if row.over_reference is not None and table.reference is not None:
             weights = {row.arm: 1.0, table.reference: -1.0}
             parts = trials.parts(weights, trials.seeds(weights), trials.primary)
             label = f"{row.arm} − {table.reference}, {trials.primary}"
             shown = mean_ci(row.over_reference, signed=True)
-            found["reference", i, 0] = Number(label, trials.primary, "difference", shown, parts)
+            found["reference", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
         if done := [t for t in row.trials if t.state == "done"]:
-            costs = tuple(Part(t.arm, t.seed, t.trial_id, t.wall_s) for t in done)
-            found["cost", i, 0] = Number(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
+            costs = tuple(Contribution(t.arm, t.seed, t.trial_id, t.wall_s) for t in done)
+            found["cost", i, 0] = CitedNumber(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
     for i, claim in enumerate(table.claims):
         if claim.outcome.interval is not None:
             parts = trials.parts(claim.weights, claim.seeds, trials.primary)
             shown = mean_ci(claim.outcome.interval, signed=True)
             label = f"{claim.text}, {trials.primary}"
-            found["claim", i, 0] = Number(label, trials.primary, "difference", shown, parts, claim.above)
+            found["claim", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts, claim.above)
     if table.self_test is not None:
         shown = mean_ci(table.self_test.interval, signed=True)
         parts = trials.self_test(table.self_test)
         label = f"A/A {table.self_test.arm}, {trials.primary}"
-        found["self-test", 0, 0] = Number(label, trials.primary, "difference", shown, parts)
-    return Ledger(found)
+        found["self-test", 0, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
+    return EvidenceIndex(found)
 
 
 def how_to_run(store_uri: str) -> str:
@@ -179,7 +179,7 @@ class _Trials:
         self.lines = {(line.arm, line.seed): line for line in table.trials}
         self.rows = {row.arm: row.cells[table.primary] for row in table.rows}
 
-    def parts(self, weights: Mapping[str, float], seeds: Iterable[int], metric: str) -> tuple[Part, ...]:
+    def parts(self, weights: Mapping[str, float], seeds: Iterable[int], metric: str) -> tuple[Contribution, ...]:
         return tuple(self._part(arm, seed, metric, weight, seed) for seed in seeds for arm, weight in weights.items())
 
     def seeds(self, weights: Mapping[str, float]) -> list[int]:
@@ -194,9 +194,9 @@ class _Trials:
                 origins[line.arm][line.seed] = line.origin
             if self.primary in line.values:
                 scores[line.arm][line.seed] = line.values[self.primary]
-        return list(intervals.weigh(weights, scores, ids, origins=origins))
+        return list(intervals.paired_differences(weights, scores, ids, origins=origins))
 
-    def self_test(self, test: SelfTest) -> tuple[Part, ...]:
+    def self_test(self, test: SelfTest) -> tuple[Contribution, ...]:
         seeds = list(self.rows[test.arm].values)
         return tuple(
             self._part(test.arm, seeds[index], self.primary, weight, replicate)
@@ -204,9 +204,9 @@ class _Trials:
             for index, weight in zip(pair, (1.0, -1.0), strict=True)
         )
 
-    def _part(self, arm: str, seed: int, metric: str, weight: float, replicate: int) -> Part:
+    def _part(self, arm: str, seed: int, metric: str, weight: float, replicate: int) -> Contribution:
         line = self.lines[arm, seed]
-        return Part(arm, seed, line.trial_id, line.values[metric], weight, replicate)
+        return Contribution(arm, seed, line.trial_id, line.values[metric], weight, replicate)
 
 
 def _interval(value: str, n: int) -> str:

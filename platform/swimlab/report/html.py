@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from swim.data.limits import shown
+from swimlab.data.doctor.tally import shown
 from swimlab.report import cells, number_format
 
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from swimlab.report import html
-from swimlab.report.cell_axis import Axis, axis
+from swimlab.report.cell_axis import CellAxis, axis
 from swimlab.report.figure_style import arm_colours
-from swimlab.report.page_summaries import Digest, PageDigest
+from swimlab.report.page_summaries import PageSummary, TableSummary
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 
@@ -29,10 +29,10 @@ VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
 class Entry:
     """A table as the index shows it; `chosen`: of its recipes the one that counts, see `entries`."""
 
-    digest: Digest
+    digest: TableSummary
     page: str
     chosen: bool
-    drawing: Axis | None
+    drawing: CellAxis | None
     colours: dict[str, str]
 
 
@@ -41,8 +41,8 @@ def write_index(store: SweepStore) -> str:
     and the next report of any of them puts that right."""
     pages = store.list_files("reports")
     unreadable: list[str] = []
-    digests = _read(store, pages, DIGEST, Digest, unreadable)
-    described = _read(store, pages, OTHER_DIGEST, PageDigest, unreadable)
+    digests = _read(store, pages, DIGEST, TableSummary, unreadable)
+    described = _read(store, pages, OTHER_DIGEST, PageSummary, unreadable)
     others = {
         path.removeprefix("reports/"): described.get(path.removesuffix("index.html"))
         for path in pages
@@ -65,7 +65,7 @@ def _read(store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unr
     return found
 
 
-def entries(digests: dict[str, Digest]) -> list[Entry]:
+def entries(digests: dict[str, TableSummary]) -> list[Entry]:
     """Folder → digest, as rows in the paper's order. Where an ablation was run under several recipes, the page with
     most finished trials is chosen (of equals, the later): only its claims are counted, none twice."""
     best: dict[str, str] = {}
@@ -95,7 +95,7 @@ def tally(rows: Sequence[Entry]) -> dict[str, int]:
 
 
 def render_index(
-    uri: str, rows: Sequence[Entry], others: Mapping[str, PageDigest | None], unreadable: Sequence[str]
+    uri: str, rows: Sequence[Entry], others: Mapping[str, PageSummary | None], unreadable: Sequence[str]
 ) -> str:
     """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
     trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swimlab.report.cells import arm_name, seeds_done, verdict_text
-from swimlab.report.evidence import Ledger
+from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.number_format import NO_VALUE, as_printed, duration, mean_ci, p_value
 from swimlab.report.table import ClaimRow, Row, Table
 
@@ -55,7 +55,7 @@ def tex(text: str) -> str:
     return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
 
 
-def render_latex(table: Table, ledger: Ledger) -> str:
+def render_latex(table: Table, ledger: EvidenceIndex) -> str:
     """Two tables: arms (paper, ours ± CI, verdict, seeds, cost) and claims."""
     primary = table.columns[table.primary]
     measured = tex(primary.measured) + (f" (for {tex(primary.name)})" if primary.standin else "")
@@ -85,7 +85,7 @@ def render_latex(table: Table, ledger: Ledger) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(table: Table, ledger: Ledger, index: int, row: Row) -> list[str]:
+def _row(table: Table, ledger: EvidenceIndex, index: int, row: Row) -> list[str]:
     cell = row.cells[table.primary]
     cells = [tex(arm_name(row))]
     if table.printed:
@@ -98,7 +98,7 @@ def _row(table: Table, ledger: Ledger, index: int, row: Row) -> list[str]:
     return [*cells, tex(seeds_done(table, row)), _cited(duration(row.wall_s), ledger.id("cost", index))]
 
 
-def _claim(ledger: Ledger, index: int, claim: ClaimRow) -> list[str]:
+def _claim(ledger: EvidenceIndex, index: int, claim: ClaimRow) -> list[str]:
     difference = _cited(mean_ci(claim.outcome.interval, signed=True), ledger.id("claim", index))
     p = tex(p_value(claim.outcome.p_holm))
     return [tex(claim.text), difference, p, tex(verdict_text(claim)), str(len(claim.seeds))]

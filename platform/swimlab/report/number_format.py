@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from swimlab.stats.intervals import Interval
-from swimlab.stats.verdicts import Outcome, Verdict
+from swimlab.stats.verdicts import JudgedClaim, Verdict
 
 NO_VALUE = "–"
 
@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def seeds_needed(outcome: Outcome) -> str:
+def seeds_needed(outcome: JudgedClaim) -> str:
     """The seeds column of a claim: only an open question has one."""
     if outcome.verdict is not Verdict.UNDERPOWERED:
         return NO_VALUE

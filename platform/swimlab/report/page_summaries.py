@@ -6,13 +6,13 @@ from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
 from swimlab.experiment.results import Results
-from swimlab.report.evidence import Ledger
+from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.table import Table
 
 SCHEMA_VERSION = 1
 
 
-class ClaimDigest(Frozen):
+class ClaimSummary(Frozen):
     """A judged claim; `evidence` is the id of its difference, "" where there is none."""
 
     text: str
@@ -26,7 +26,7 @@ class ClaimDigest(Frozen):
     evidence: str
 
 
-class ArmDigest(Frozen):
+class ArmSummary(Frozen):
     """An arm's primary metric: mean over seeds and its 95 % interval."""
 
     name: str
@@ -39,7 +39,7 @@ class ArmDigest(Frozen):
     evidence: str
 
 
-class PageDigest(Frozen):
+class PageSummary(Frozen):
     """A page that is no table, a search say: what the index prints of it. `findings` are sentences."""
 
     schema_version: int = SCHEMA_VERSION
@@ -48,7 +48,7 @@ class PageDigest(Frozen):
     findings: tuple[str, ...]
 
 
-class Digest(Frozen):
+class TableSummary(Frozen):
     """One table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601."""
 
     schema_version: int = SCHEMA_VERSION
@@ -61,8 +61,8 @@ class Digest(Frozen):
     metric: str
     standin: bool
     reference: str | None
-    claims: tuple[ClaimDigest, ...]
-    arms: tuple[ArmDigest, ...]
+    claims: tuple[ClaimSummary, ...]
+    arms: tuple[ArmSummary, ...]
     seeds: tuple[int, ...]
     planned: int
     done: dict[str, FiniteFloat]
@@ -71,14 +71,14 @@ class Digest(Frozen):
     last_finished: str
 
 
-def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
+def digest(results: Results, table: Table, ledger: EvidenceIndex) -> TableSummary:
     """The table in short."""
     primary = table.columns[table.primary]
     claims, arms = [], []
     for i, claim in enumerate(table.claims):
         seen, evidence = claim.outcome.interval, claim.outcome.evidence
         claims.append(
-            ClaimDigest(
+            ClaimSummary(
                 text=claim.text,
                 verdict=claim.label,
                 direction_only=evidence.direction_only,
@@ -93,7 +93,7 @@ def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
     for i, row in enumerate(table.rows):
         cell = row.cells[table.primary]
         arms.append(
-            ArmDigest(
+            ArmSummary(
                 name=row.arm,
                 same_as=row.same_as,
                 paper=row.paper,
@@ -104,7 +104,7 @@ def digest(results: Results, table: Table, ledger: Ledger) -> Digest:
                 evidence=ledger.id("cell", i, table.primary),
             )
         )
-    return Digest(
+    return TableSummary(
         name=table.name,
         title=table.title,
         question=table.question,

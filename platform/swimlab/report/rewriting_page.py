@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swim.data.nl_refer.known import GROUPS, OUTCOMES
-from swimlab.data.rewriting.rewriter import Estimate
+from swimlab.data.rewriting.rewriter import RewriteEstimate
 from swimlab.data.rewriting.run_record import EXPERIMENT, Built, first_rejects, wilson
 from swimlab.llm.budget import Prices
 from swimlab.report import html
@@ -25,7 +25,7 @@ KNOWN_NOTE = (
 _REJECTS = 20
 
 
-def expected_cost(estimate: Estimate, prices: Prices) -> tuple[float, int]:
+def expected_cost(estimate: RewriteEstimate, prices: Prices) -> tuple[float, int]:
     """(what the requests to come should cost, completion tokens expected). Answers that are there tell how long one is;
     without any, a stated guess."""
     tokens = estimate.expected_completion_tokens
@@ -34,7 +34,7 @@ def expected_cost(estimate: Estimate, prices: Prices) -> tuple[float, int]:
     return (estimate.prompt_tokens * prices.prompt + tokens * prices.completion) / 1e6, tokens
 
 
-def estimate_grid(estimate: Estimate, prices: Prices, minutes: float, tokenizer: str | None) -> Grid:
+def estimate_grid(estimate: RewriteEstimate, prices: Prices, minutes: float, tokenizer: str | None) -> Grid:
     """What `plan` prints."""
     counted = f"counted by {tokenizer}" if tokenizer else "an upper estimate: the tiny tokenizer cuts unknown words up"
     cost, tokens = expected_cost(estimate, prices)

@@ -10,13 +10,13 @@ import optuna
 from optuna.trial import TrialState
 
 from swimlab.execution.search import optuna_study
-from swimlab.execution.search.results import Answer, Point
+from swimlab.execution.search.results import Proposal, ProposalResult
 from swimlab.stats.intervals import Interval, interval
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.flat_rows import trial_row
 
 if TYPE_CHECKING:
-    from swimlab.execution.search.results import Found
+    from swimlab.execution.search.results import SearchResults
 
 # PED-ANOVA compares the best tenth with all by default: of twenty points that is two.
 TOP_SHARE = 0.25
@@ -46,7 +46,7 @@ class Counts:
     """What the pruned ones would have taken to their end, at the mean of the complete ones, less what they took."""
 
 
-def front(found: Found) -> list[int]:
+def front(found: SearchResults) -> list[int]:
     """Numbers of the complete points that no other beats in every objective; of equal ones all."""
     study = optuna_study.fill(found)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
@@ -54,12 +54,12 @@ def front(found: Found) -> list[int]:
     return sorted({trial.number for trial in study.best_trials} - set(found.repeats))
 
 
-def best(found: Found) -> tuple[Point, Answer] | None:
+def best(found: SearchResults) -> tuple[Proposal, ProposalResult] | None:
     """The best complete point by the first objective, then by the others; the earliest of equal ones."""
     return max(found.complete(), key=lambda pair: (*pair[1].rank(found.search), -pair[0].number), default=None)
 
 
-def importances(found: Found) -> list[Importance]:
+def importances(found: SearchResults) -> list[Importance]:
     """PED-ANOVA over the complete points, one objective at a time; none below eight points."""
     study, done = optuna_study.fill(found), found.complete()
     if len(done) < FEWEST_FOR_IMPORTANCE:
@@ -78,7 +78,7 @@ def importances(found: Found) -> list[Importance]:
     return made
 
 
-def counts(found: Found) -> Counts:
+def counts(found: SearchResults) -> Counts:
     """How the points ended and what they cost."""
     answers = [(point.number, answer) for point, answer in found.points]
     own = [answer for number, answer in answers if answer and number not in found.repeats]
@@ -109,7 +109,7 @@ class Confirmed:
     difference: Interval
 
 
-def confirmed(found: Found) -> list[Confirmed]:
+def confirmed(found: SearchResults) -> list[Confirmed]:
     """One row an objective, over the seeds that both have and that may be compared (`swimlab.stats.pairing`)."""
     by_arm: dict[str, dict[int, dict[str, float]]] = {}
     origins: dict[str, dict[int, Origin]] = {}

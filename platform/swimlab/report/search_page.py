@@ -11,11 +11,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab.execution.search import optuna_study
-from swimlab.execution.search.results import Found
+from swimlab.execution.search.results import SearchResults
 from swimlab.report import html, number_format, search_findings, search_plots
 from swimlab.report.index_page import OTHER_DIGEST, write_index
 from swimlab.report.markdown import md, md_grid
-from swimlab.report.page_summaries import PageDigest
+from swimlab.report.page_summaries import PageSummary
 from swimlab.report.summarise import replication
 from swimlab.stats.pairing import Origin, mixed_of, mixture
 from swimlab.store.flat_rows import trial_row
@@ -40,7 +40,7 @@ class Line:
     best: bool
 
 
-def write_report(found: Found) -> str:
+def write_report(found: SearchResults) -> str:
     """Writes reports/<search>/<recipe>/{index.html, report.md, page.json}, replacing what is there, then the index over
     all pages; the page's address."""
     folder = f"reports/{found.search.name}/{found.recipe.name}"
@@ -50,9 +50,11 @@ def write_report(found: Found) -> str:
     return f"{found.store.uri}/{folder}/index.html"
 
 
-def write(found: Found) -> dict[str, str]:
+def write(found: SearchResults) -> dict[str, str]:
     """File name → text."""
-    page = PageDigest(title=f"Search {found.search.name}", question=found.search.question, findings=tuple(_said(found)))
+    page = PageSummary(
+        title=f"Search {found.search.name}", question=found.search.question, findings=tuple(_said(found))
+    )
     return {
         "index.html": render_html(found),
         "report.md": render_markdown(found),
@@ -60,7 +62,7 @@ def write(found: Found) -> dict[str, str]:
     }
 
 
-def lines(found: Found) -> list[Line]:
+def lines(found: SearchResults) -> list[Line]:
     """Every point that was proposed, in order."""
     on_front, top = search_findings.front(found), search_findings.best(found)
     made = []
@@ -94,7 +96,7 @@ def lines(found: Found) -> list[Line]:
     return made
 
 
-def render_html(found: Found) -> str:
+def render_html(found: SearchResults) -> str:
     """The page. Everything that comes from data is escaped."""
     top, worth = search_findings.best(found), search_findings.importances(found)
     best = top[0].number if top else None
@@ -119,12 +121,12 @@ def render_html(found: Found) -> str:
     )
 
 
-def _changes(found: Found, number: int | None) -> dict[str, str]:
+def _changes(found: SearchResults, number: int | None) -> dict[str, str]:
     paths = [axis.path for axis in found.search.space]
     return {} if number is None else dict(zip(paths, lines(found)[number].params, strict=True))
 
 
-def caveat(found: Found) -> str:
+def caveat(found: SearchResults) -> str:
     """What the page may be quoted for."""
     words = "One seed chose the best point, so its own numbers flatter it"
     words += "; the confirmation below is on seeds that chose nothing." if found.search.confirm else "."
@@ -137,7 +139,7 @@ def caveat(found: Found) -> str:
     return f"{words} {replication(found.recipe)}"
 
 
-def terminal(found: Found) -> RenderableType:
+def terminal(found: SearchResults) -> RenderableType:
     """What `run` and `report` print at the end."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for title in _heads(found):
@@ -148,7 +150,7 @@ def terminal(found: Found) -> RenderableType:
     return Group(*parts, *(Text(said) for said in _said(found)))
 
 
-def render_markdown(found: Found) -> str:
+def render_markdown(found: SearchResults) -> str:
     """For a README or a pull request."""
     out = [f"# {md(_title(found))}", "", f"_{md(caveat(found))}_", ""]
     out += [f"- {md(said)}" for said in _said(found)]
@@ -164,12 +166,12 @@ def render_markdown(found: Found) -> str:
     return "\n".join(out) + "\n"
 
 
-def _title(found: Found) -> str:
+def _title(found: SearchResults) -> str:
     name = f"{found.search.name} on {found.recipe.name}"
     return f"{name}: {found.search.question}" if found.search.question else name
 
 
-def _said(found: Found) -> list[str]:
+def _said(found: SearchResults) -> list[str]:
     """The findings in sentences."""
     seen = search_findings.counts(found)
     said = [
@@ -191,7 +193,7 @@ def _said(found: Found) -> list[str]:
     return said
 
 
-def _heads(found: Found) -> list[str]:
+def _heads(found: SearchResults) -> list[str]:
     return ["point", *(axis.path for axis in found.search.space), *found.names, "state", "cost"]
 
 
@@ -200,7 +202,7 @@ def _cells(line: Line) -> list[str]:
     return [mark, *line.params, *line.values, " ".join(filter(None, (line.state, line.how))), line.cost]
 
 
-def _facts(found: Found) -> dict[str, list[str]]:
+def _facts(found: SearchResults) -> dict[str, list[str]]:
     """Provenance: every distinct value, so that a mixture is seen."""
     records = [answer.record for _, answer in found.points if answer and answer.record]
     search = found.search

@@ -17,13 +17,13 @@ from swimlab.report.figure_style import PALETTE, STYLE
 from swimlab.report.search_findings import Importance
 
 if TYPE_CHECKING:
-    from swimlab.execution.search.results import Found
+    from swimlab.execution.search.results import SearchResults
 
 COMPLETE, PRUNED, BEST = PALETTE[0], PALETTE[1], PALETTE[2]
 FAINT = "#c9d0d7"
 
 
-def front(found: Found, numbers: Sequence[int]) -> str | None:
+def front(found: SearchResults, numbers: Sequence[int]) -> str | None:
     """First objective against second, a dot a complete point; those on the front are joined and numbered."""
     done = found.complete()
     if len(found.names) < 2 or not done:
@@ -46,7 +46,7 @@ def front(found: Found, numbers: Sequence[int]) -> str | None:
         return _svg(figure)
 
 
-def rungs(found: Found, best: int | None) -> str | None:
+def rungs(found: SearchResults, best: int | None) -> str | None:
     """The first objective at every rung; pruned points end in a cross, the best point is marked."""
     reached = [(p, a) for p, a in found.points if a and a.rungs and p.number not in found.repeats]
     if not reached:
@@ -91,7 +91,7 @@ def importance(made: Sequence[Importance], paths: Sequence[str]) -> str | None:
         return _svg(figure)
 
 
-def parallel(found: Found, best: int | None) -> str | None:
+def parallel(found: SearchResults, best: int | None) -> str | None:
     """A line a point through its parameters and objectives, coloured by the first objective (of a pruned point: at its
     last rung, dashed, and it ends before the objectives)."""
     shown = [(p, a) for p, a in found.points if a and (a.values or a.rungs) and p.number not in found.repeats]
@@ -133,7 +133,7 @@ def parallel(found: Found, best: int | None) -> str | None:
 class _Scale:
     """One column of the parallel coordinates: values → 0…1."""
 
-    def __init__(self, found: Found, index: int) -> None:
+    def __init__(self, found: SearchResults, index: int) -> None:
         self.labels: list[str] = []
         self._log = False
         axes = found.search.space
@@ -162,15 +162,15 @@ class _Scale:
         return [(self.y(value), f"{value:.3g}") for value in dict.fromkeys((self._low, self._high))]
 
 
-def _steps(found: Found, point: Any) -> int:
+def _steps(found: SearchResults, point: Any) -> int:
     return int(point.spec.recipe.optim.steps)
 
 
-def _aim(found: Found, index: int) -> str:
+def _aim(found: SearchResults, index: int) -> str:
     return f"{found.names[index]} ({'more' if found.search.objectives[index].higher_is_better else 'less'} is better)"
 
 
-def _stairs(found: Found) -> str:
+def _stairs(found: SearchResults) -> str:
     return "steps-pre" if found.search.objectives[0].higher_is_better else "steps-post"
 
 

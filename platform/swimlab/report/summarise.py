@@ -16,7 +16,7 @@ from swimlab.report.table import Cell, ClaimRow, Column, Row, SelfTest, Table, T
 from swimlab.stats import intervals, pairing, verdicts
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
-from swimlab.stats.verdicts import Evidence
+from swimlab.stats.verdicts import ClaimData
 from swimlab.store.flat_rows import trial_row
 
 
@@ -164,7 +164,7 @@ def _over_reference(
 ) -> Interval | None:
     if reference is None or shared[arm] == shared[reference]:
         return None
-    paired = intervals.weigh({arm: 1.0, reference: -1.0}, scores, ids, origins=origins)
+    paired = intervals.paired_differences({arm: 1.0, reference: -1.0}, scores, ids, origins=origins)
     return intervals.interval(list(paired.values())) if paired else None
 
 
@@ -183,10 +183,12 @@ def _claims(
         ablation.contrast(claim) if isinstance(claim, Above) else _oriented(ablation.contrast(claim), ablation.primary)
         for claim in ablation.paper.claims
     ]
-    paired = [intervals.weigh(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)]
-    finished = [len(intervals.weigh(w, scores, ids)) for w in weights]
+    paired = [
+        intervals.paired_differences(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)
+    ]
+    finished = [len(intervals.paired_differences(w, scores, ids)) for w in weights]
     evidence = [
-        Evidence(
+        ClaimData(
             differences=tuple(differences.values()),
             margin=claim.margin,
             non_inferiority=isinstance(claim, NotWorse),

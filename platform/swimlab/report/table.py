@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swimlab.experiment.protocol import Standing
+from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.report import number_format
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
-from swimlab.stats.verdicts import Outcome
+from swimlab.stats.verdicts import JudgedClaim
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ClaimRow:
     weights: Mapping[str, float]
     above: float
     margin: float
-    outcome: Outcome
+    outcome: JudgedClaim
     seeds: tuple[int, ...]
 
     @property
@@ -141,7 +141,7 @@ class Table:
     notes: tuple[str, ...]
     wall_s: float
     trials: tuple[TrialLine, ...] = field(default=())
-    protocol: Standing | None = None
+    protocol: ProtocolStatus | None = None
 
     @property
     def mixed(self) -> bool:

@@ -46,7 +46,7 @@ def interval(values: Sequence[float], alpha: float = ALPHA) -> Interval:
     return Interval(n, mean, sd, mean - half, mean + half)
 
 
-def weigh(
+def paired_differences(
     weights: Mapping[str, float],
     values: Mapping[str, Mapping[int, float]],
     trials: Mapping[str, Mapping[int, str]] | None = None,

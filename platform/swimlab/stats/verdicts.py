@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ClaimData:
     """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
     `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test; `unpaired`: seeds that
     every arm has and that are left out, since their trials may not be compared."""
@@ -46,7 +46,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JudgedClaim:
     """A judged claim. `verdict` is None when no verdict may be given (a mixed table); `reason` says why, in words.
 
     `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
@@ -58,7 +58,7 @@ class Outcome:
     interval: Interval | None
     p_holm: float | None
     seeds_needed: int | None
-    evidence: Evidence
+    evidence: ClaimData
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -67,7 +67,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[Outcome, ...]:
+def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[JudgedClaim, ...]:
     """Verdicts of one table, in order.
 
     REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, where it is a yardstick,
@@ -92,7 +92,7 @@ def judge(claims: Sequence[Evidence], *, alpha: float = ALPHA, mixed: bool = Fal
     return tuple(_outcome(claim, findings.get(i), alpha, len(tested), mixed) for i, claim in enumerate(claims))
 
 
-def seeds_to_settle(evidence: Evidence, alpha: float = ALPHA) -> int | None:
+def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
     """The least n above the present one with power 0.8 for any settled verdict, by the noncentral t; None beyond
     `MOST_SEEDS`, or with fewer than two differences."""
     seen = interval(evidence.differences) if len(evidence.differences) > 1 else None
@@ -111,18 +111,18 @@ def seeds_to_settle(evidence: Evidence, alpha: float = ALPHA) -> int | None:
     return None
 
 
-def _lower_null(evidence: Evidence) -> float:
+def _lower_null(evidence: ClaimData) -> float:
     return -evidence.margin if evidence.non_inferiority else 0.0
 
 
 def _outcome(
-    evidence: Evidence, found: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
-) -> Outcome:
+    evidence: ClaimData, found: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
+) -> JudgedClaim:
     """`found`: the finding and Holm's p, None for a claim that was not tested."""
     seen = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
 
-    def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> Outcome:
-        return Outcome(verdict, reason, seen, found[1] if found and not mixed else None, seeds_needed, evidence)
+    def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> JudgedClaim:
+        return JudgedClaim(verdict, reason, seen, found[1] if found and not mixed else None, seeds_needed, evidence)
 
     if evidence.same_trials:
         return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")

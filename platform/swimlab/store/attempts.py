@@ -90,7 +90,7 @@ class Attempt:
         self.files.update(added)
         return added
 
-    def leave_out(self, local_dir: Path, prefix: str, reason: str) -> None:
+    def record_without_storing(self, local_dir: Path, prefix: str, reason: str) -> None:
         """State the files below a local folder without keeping them: the record has their hashes, and whoever asks for
         them is told why they are not there."""
         for path in sorted(path for path in local_dir.rglob("*") if path.is_file()):

@@ -25,14 +25,14 @@ def mark_path(trial_id: str, nonce: str) -> str:
 
 
 @dataclass(frozen=True)
-class Recent:
+class RecentListing:
     """One listing of recent/: (trial_id, nonce) of each mark, and the numbers of the snapshots."""
 
     marks: tuple[tuple[str, str], ...]
     snapshots: tuple[int, ...]
 
     @classmethod
-    def listed(cls, backend: Backend) -> Recent:
+    def listed(cls, backend: Backend) -> RecentListing:
         """Raises StoreError when the store cannot be listed."""
         names = [path.split("/")[1:] for path in backend.files("recent")]
         marks = [name.partition(".") for folder, name in names if folder == "commits"]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from swim.recipe import Frozen
 from swimlab.store.attempts import COLLECTED, DROPPED, dropped_note, folder_of
-from swimlab.store.commit_marks import Recent, mark_path
+from swimlab.store.commit_marks import RecentListing, mark_path
 from swimlab.store.provenance import utc_now
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
@@ -217,7 +217,7 @@ def _marks(
     states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
     """Marks of attempts that are certainly over without a record: each would cost every reader a request."""
-    marks = Recent.listed(store.backend).marks
+    marks = RecentListing.listed(store.backend).marks
     records = store.read_records({trial_id for trial_id, _ in marks})
     for trial_id, nonce in marks:
         if trial_id in records and records[trial_id].nonce == nonce:

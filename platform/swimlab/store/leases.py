@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from swim.recipe import Frozen
-from swimlab.store.live_progress import Latest
+from swimlab.store.live_progress import ProgressRecorder
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Owner(Frozen):
         pid = os.getpid()
         return cls(host=socket.gethostname(), realm=_realm(), pid=pid, started_s=psutil.Process(pid).create_time())
 
-    def is_gone(self, observer: "Owner") -> bool:
+    def has_exited(self, observer: "Owner") -> bool:
         """True when the observer can see that this process has ended; False when it lives or cannot be judged."""
         if not self.realm or (self.host, self.realm) != (observer.host, observer.realm):
             return False
@@ -72,7 +72,7 @@ class Heartbeat:
     def __init__(self, write: Callable[[bytes], None], nonce: str, interval_s: float) -> None:
         self._write, self._nonce, self._interval_s = write, nonce, interval_s
         self._count = 0
-        self._latest = Latest()
+        self._latest = ProgressRecorder()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{nonce[:8]}", daemon=True)
 
@@ -114,7 +114,7 @@ def released(beat: bytes | None) -> bool:
     return beat is not None and bool(json.loads(beat)["released"])
 
 
-class Observer:
+class HeartbeatObserver:
     """Remembers when each heartbeat was last seen to change. One an observer has never seen is alive."""
 
     def __init__(self, dead_after_s: float, clock: Callable[[], float]) -> None:

@@ -37,7 +37,7 @@ class Progress(Frozen):
         return (self.steps - self.step) / self.steps_per_s if self.steps_per_s else None
 
 
-class Latest:
+class ProgressRecorder:
     """Collects reports in one thread, is asked in another."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,11 +79,11 @@ class ProgressFile:
 
     def __init__(self, write: Callable[[bytes], None], interval_s: float) -> None:
         self._write, self._interval_s = write, interval_s
-        self._latest = Latest()
+        self._latest = ProgressRecorder()
         self._written_s = -interval_s
 
     def tell(self, values: Mapping[str, Any]) -> None:
-        """A report, as `Latest.tell` takes it."""
+        """A report, as `ProgressRecorder.tell` takes it."""
         self._latest.tell(values)
         now_s, progress = time.monotonic(), self._latest.progress
         if progress is None or now_s - self._written_s < self._interval_s:

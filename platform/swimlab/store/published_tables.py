@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from swimlab.store.arrow_tables import from_parquet, to_parquet
 from swimlab.store.paths import checked_path
 from swimlab.store.records import TrialRecord
-from swimlab.store.snapshot import compact, look, to_bytes
+from swimlab.store.snapshot import compact, load_latest, to_bytes
 from swimlab.store.sweep_store import SweepStore
 
 ARMS_SCHEMA = pa.schema(
@@ -49,7 +49,7 @@ def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
     while True:
         backend.replace(PUBLISHED, to_bytes(rows.table))
         # Another driver may have written a newer one between our snapshot and our copy of it.
-        _, latest = look(backend)
+        _, latest = load_latest(backend)
         if latest is None or latest.number <= rows.number:
             break
         rows = latest

@@ -25,7 +25,7 @@ from swimlab.store.records import TrialRecord
 
 if TYPE_CHECKING:
     from swimlab.store.sweep_store import SweepStore
-from swimlab.store.commit_marks import Recent, mark_path
+from swimlab.store.commit_marks import RecentListing, mark_path
 
 _VERSION = {b"swimlab.store.flat_rows": ROWS_VERSION.encode()}
 _TRIES = 5
@@ -40,7 +40,7 @@ def leaderboard(store: SweepStore) -> pa.Table:
     that it lacks. A record that was deleted by hand leaves with the next compaction. Raises StoreError for a record
     that cannot be read.
     """
-    recent, rows = look(store.backend)
+    recent, rows = load_latest(store.backend)
     if rows is None:
         return as_table(store.records().values())
     nonces = rows.nonces if recent.marks else {}
@@ -49,7 +49,7 @@ def leaderboard(store: SweepStore) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Snapshot:
     """The rows of a snapshot and the number it bears."""
 
     number: int
@@ -65,18 +65,18 @@ class Rows:
         return joined(self.table, list(records), gone)
 
 
-def look(backend: Backend) -> tuple[Recent, Rows | None]:
+def load_latest(backend: Backend) -> tuple[RecentListing, Snapshot | None]:
     """What lies in recent/ and the newest snapshot, None when there is none that this code can read."""
     for _ in range(_TRIES):
         # Marks first: one that is removed after this listing is of a row that the snapshot has.
-        recent = Recent.listed(backend)
+        recent = RecentListing.listed(backend)
         if not recent.snapshots:
             return recent, None
         try:
             table = _from_bytes(backend.read(snapshot_path(recent.snapshots[-1])))
         except FileNotFoundError:  # two compactions since the listing
             continue
-        return recent, None if table is None else Rows(recent.snapshots[-1], table)
+        return recent, None if table is None else Snapshot(recent.snapshots[-1], table)
     raise StoreError(f"{backend.uri}/recent changes faster than it can be read; try again")
 
 
@@ -85,7 +85,7 @@ def snapshot_path(number: int) -> str:
     return f"recent/snapshots/{number:08d}.parquet"
 
 
-def compact(store: SweepStore, prepare: Prepare) -> Rows:
+def compact(store: SweepStore, prepare: Prepare) -> Snapshot:
     """Bring the snapshot up to date with records/ and remove the marks that it makes needless; its rows.
 
     `prepare(records, present)` is called before a snapshot is written, with the records that are new since the last
@@ -93,7 +93,7 @@ def compact(store: SweepStore, prepare: Prepare) -> Rows:
     """
     backend = store.backend
     while True:
-        recent, last = look(backend)
+        recent, last = load_latest(backend)
         # Listed after the snapshot was read: whatever that one has and this lacks was deleted.
         present = store.trial_ids()
         known = last.nonces if last else {}
@@ -107,7 +107,7 @@ def compact(store: SweepStore, prepare: Prepare) -> Rows:
             number = max(recent.snapshots, default=0) + 1
             if not backend.create(snapshot_path(number), to_bytes(table)):
                 continue  # another driver was first: go on from its snapshot
-            last = Rows(number, table)
+            last = Snapshot(number, table)
             # The one before stays, for readers that listed it and have not read it yet.
             backend.delete_many([snapshot_path(older) for older in recent.snapshots[:-1]])
         nonces = last.nonces

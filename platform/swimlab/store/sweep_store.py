@@ -21,7 +21,7 @@ from swimlab.store import commit_marks, committed_files
 from swimlab.store.attempts import COLLECTED, Attempt, folder_of, put_dir_once
 from swimlab.store.backends.registry import backend_for
 from swimlab.store.errors import StoreError
-from swimlab.store.leases import Observer, Owner, released
+from swimlab.store.leases import HeartbeatObserver, Owner, released
 from swimlab.store.paths import checked_path, checked_trial_id
 from swimlab.store.records import FileEntry, TrialRecord, read_record
 
@@ -47,7 +47,7 @@ class SweepStore:
     ) -> None:
         self.backend = backend_for(uri)
         self.uri = self.backend.uri
-        self._observer = Observer(dead_after_s, clock)
+        self._observer = HeartbeatObserver(dead_after_s, clock)
         self._owner = owner
 
     def __reduce__(self) -> tuple[Callable[[str], "SweepStore"], tuple[str]]:
@@ -220,7 +220,7 @@ class SweepStore:
         if released(beat):
             return "released"
         holder = Owner.model_validate(self._json(f"{folder}/claim")["owner"])
-        if holder.is_gone(self._owner or Owner.current()):
+        if holder.has_exited(self._owner or Owner.current()):
             return "gone"
         return "silent" if self._observer.is_dead(folder, beat) else None
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
 from swimlab.base.screen import say, screen
-from swimlab.data.doctor.row_checks import Exam
+from swimlab.data.doctor.row_checks import InspectionConfig
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store.errors import StoreError
 
@@ -60,13 +60,13 @@ class Doctor(BaseSettings):
         stems = "+".join(PurePosixPath(file).stem for file in self.annotations)
         return (_NOT_A_NAME.sub("-", self.name or stems).strip("-") or "unnamed")[:MAX_NAME_CHARS]
 
-    def exam(self) -> tuple[Exam, str]:
+    def exam(self) -> tuple[InspectionConfig, str]:
         """What to examine, and the recipe's name in words. Raises ValueError for a recipe that does not exist."""
         data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
         changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels}
         frames = data.frames.model_dump() | {name: value for name, value in changed.items() if value is not None}
         formats = data.formats if isinstance(data, NLReferFiles) else ("nl-refer",)
-        exam = Exam(
+        exam = InspectionConfig(
             annotations=tuple(_absolute(file) for file in self.annotations),
             videos=_absolute(self.videos) if self.videos else None,
             frames=FramePolicy.model_validate(frames),

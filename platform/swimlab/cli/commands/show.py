@@ -113,7 +113,9 @@ def _state(
         return "gave up"
     if record or number < latest:
         return "ended without a result"
-    return "died: its process is gone" if owner.is_gone(Owner.current()) else "running, as far as can be seen from here"
+    return (
+        "died: its process is gone" if owner.has_exited(Owner.current()) else "running, as far as can be seen from here"
+    )
 
 
 def _lines(

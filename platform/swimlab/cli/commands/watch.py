@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swimlab.cli.store_command import StoreCommand
-from swimlab.execution.monitor import Experiment, Standing, Watcher
+from swimlab.execution.monitor import Experiment, TrialStatus, Watcher
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.report.terminal import VERDICT_STYLE
 from swimlab.store import query
@@ -37,11 +37,11 @@ class Watch(StoreCommand):
         store = query.open_store(self.store)
         watcher = Watcher(store)
         if self.once:
-            console.print(frame(watcher.look(self.experiment), store.uri))
+            console.print(frame(watcher.poll(self.experiment), store.uri))
             return 0
         with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
-                live.update(frame(watcher.look(self.experiment), store.uri), refresh=True)
+                live.update(frame(watcher.poll(self.experiment), store.uri), refresh=True)
                 time.sleep(self.every)
 
 
@@ -95,7 +95,7 @@ def _title(one: Experiment) -> Text:
     )
 
 
-def _running(trials: Sequence[Standing]) -> Table:
+def _running(trials: Sequence[TrialStatus]) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(overflow="ellipsis", no_wrap=True, max_width=30)
     for _ in range(7):
@@ -115,7 +115,7 @@ def _running(trials: Sequence[Standing]) -> Table:
     return grid
 
 
-def _beat(trial: Standing) -> Text:
+def _beat(trial: TrialStatus) -> Text:
     if trial.lost:
         return Text("its process is gone", style="red")
     if trial.beat_age_s is None:
@@ -125,7 +125,7 @@ def _beat(trial: Standing) -> Text:
     return Text(f"beat {age} ago", style="red" if late else "dim")
 
 
-def _failure(trial: Standing) -> Text:
+def _failure(trial: TrialStatus) -> Text:
     text = Text(f"  {trial.trial.arm} · seed {trial.trial.seed} failed: {trial.error}", style="red", no_wrap=True)
     text.overflow = "ellipsis"
     return text

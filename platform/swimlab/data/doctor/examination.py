@@ -23,7 +23,14 @@ from swim.data.rows_parquet import count_rows
 from swim.data.storage import open_range
 from swim.data.types import DataError
 from swim.recipe import FramePolicy
-from swimlab.data.doctor.row_checks import BROKEN_SCHEMA, CLAIM_SCHEMA, Exam, Found, check_part, stopped
+from swimlab.data.doctor.row_checks import (
+    BROKEN_SCHEMA,
+    CLAIM_SCHEMA,
+    Inspection,
+    InspectionConfig,
+    check_part,
+    stopped,
+)
 from swimlab.data.doctor.tally import Pick, Tally
 from swimlab.data.doctor.video_checks import Claims, Trial, check_videos, try_row
 from swimlab.store.sweep_store import SweepStore
@@ -36,7 +43,7 @@ BROKEN_ROWS_PER_FILE = 20_000
 
 
 @dataclass
-class Outcome:
+class Examination:
     """What an exam found. `problems` names the files that could not be read to their end, and why."""
 
     tally: Tally
@@ -46,11 +53,13 @@ class Outcome:
     broken_files: list[str] = field(default_factory=list)
 
 
-def run(exam: Exam, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: Progress) -> Outcome:
+def run(
+    exam: InspectionConfig, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: Progress
+) -> Examination:
     """Examines everything, on a Ray that is there. Broken rows go to `folder` of the store. Raises OSError when videos
     on S3 cannot be reached, StoreError when the store cannot be written."""
     sizes, problems = _sizes(exam.annotations)
-    outcome = Outcome(Tally(exam.decode), sizes, problems)
+    outcome = Examination(Tally(exam.decode), sizes, problems)
     broken = _BrokenRows(store, folder)
     with Claims(scratch) as claims:
         _read(exam, outcome, broken, claims, cpus, progress)
@@ -72,7 +81,9 @@ def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
     return sizes, problems
 
 
-def _read(exam: Exam, outcome: Outcome, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress) -> None:
+def _read(
+    exam: InspectionConfig, outcome: Examination, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress
+) -> None:
     total, done = sum(outcome.sizes.values()), 0
     unit, scale = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
     for result in _parts_checked(exam, list(outcome.sizes), cpus):
@@ -88,7 +99,7 @@ def _read(exam: Exam, outcome: Outcome, broken: _BrokenRows, claims: Claims, cpu
         progress(f"read annotations, {unit}", done // scale, total // scale)
 
 
-def _parts_checked(exam: Exam, files: list[str], cpus: int) -> Iterator[dict[str, Any]]:
+def _parts_checked(exam: InspectionConfig, files: list[str], cpus: int) -> Iterator[dict[str, Any]]:
     """One result for each part, in the order of files and rows."""
     if not files:
         return
@@ -137,11 +148,13 @@ def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
     (name,), (text,), (problem,) = batch["file"], batch["part"], batch["problem"]
     packed = {"tally": "", "broken": b"", "claims": b"", "problem": str(problem)}
     if text:
-        packed = _packed(check_part(Part.model_validate_json(text), Exam.model_validate_json(exam)))
+        packed = _packed(check_part(Part.model_validate_json(text), InspectionConfig.model_validate_json(exam)))
     return {"file": [name], "share": batch["share"]} | {key: [value] for key, value in packed.items()}
 
 
-def _watch(exam: Exam, outcome: Outcome, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress) -> None:
+def _watch(
+    exam: InspectionConfig, outcome: Examination, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress
+) -> None:
     """Every video once, then the trial."""
     import ray
 
@@ -196,7 +209,7 @@ class _Watcher:
         return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
 
 
-def _packed(found: Found) -> dict[str, Any]:
+def _packed(found: Inspection) -> dict[str, Any]:
     return {
         "tally": json.dumps(found.tally.to_json()),
         "broken": _bytes(pa.Table.from_pylist(found.broken, schema=BROKEN_SCHEMA)),

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from scipy import stats
 
 from swim.recipe import FramePolicy, Frozen
-from swimlab.data.doctor.examination import Outcome
-from swimlab.data.doctor.row_checks import ROWS_IN, STATES, Exam
+from swimlab.data.doctor.examination import Examination
+from swimlab.data.doctor.row_checks import ROWS_IN, STATES, InspectionConfig
 from swimlab.data.doctor.tally import EDGES, Example, Tally
 from swimlab.data.doctor.video_checks import Trial
 
@@ -118,7 +118,7 @@ class Findings(Frozen):
         return tuple(file for file in self.files if file.problem)
 
 
-def findings(exam: Exam, outcome: Outcome, *, name: str, recipe: str) -> Findings:
+def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe: str) -> Findings:
     """What an exam's outcome says."""
     tally = outcome.tally
     kinds: dict[str, dict[str, int]] = {}
@@ -159,7 +159,7 @@ def findings(exam: Exam, outcome: Outcome, *, name: str, recipe: str) -> Finding
     )
 
 
-def _clips(exam: Exam, tally: Tally) -> Clips | None:
+def _clips(exam: InspectionConfig, tally: Tally) -> Clips | None:
     totals = tally.totals
     if not totals["clips"]:
         return None

@@ -56,7 +56,7 @@ _ONE_OF_MANY = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-class Exam(Frozen):
+class InspectionConfig(Frozen):
     """What is examined, and as what: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
     those of the training set that the rows are to become, `decode` rows are decoded to estimate what all would cost."""
 
@@ -68,7 +68,7 @@ class Exam(Frozen):
 
 
 @dataclass
-class Found:
+class Inspection:
     """Of one part. `problem` says why its reading stopped, empty when it did not."""
 
     tally: Tally = field(default_factory=Tally)
@@ -77,9 +77,9 @@ class Found:
     problem: str = ""
 
 
-def check_part(part: Part, exam: Exam) -> Found:
+def check_part(part: Part, exam: InspectionConfig) -> Inspection:
     """Reads and checks the rows of a part. Claims are made where the exam has videos to hold them against."""
-    found = Found()
+    found = Inspection()
     where = part.model_dump_json() if exam.videos else ""
     try:
         for row, raw in read_part(part):
@@ -89,7 +89,7 @@ def check_part(part: Part, exam: Exam) -> Found:
     return found
 
 
-def _check_row(raw: Any, file: str, row: int, exam: Exam, found: Found, part: str) -> None:
+def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Inspection, part: str) -> None:
     tally = found.tally
     tally.add("rows", 1)
     tally.add(f"{ROWS_IN}{file}", 1)
@@ -164,7 +164,7 @@ def _formats() -> dict[str, RowFormat]:
     return {name: cast(RowFormat, registry.load(FORMATS, name)) for name in registry.names(FORMATS)}
 
 
-def note_broken(found: Found, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
+def note_broken(found: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
     """Counts a broken row by its reason, and keeps it for the table of all of them."""
     example = Example(
         file=plain(file),

@@ -18,7 +18,7 @@ from swim.data.rows import Part, read_part
 from swim.data.samples import parse_row
 from swim.data.types import DataError
 from swim.recipe import FramePolicy, Frozen
-from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Found, note_broken, picked
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, note_broken, picked
 from swimlab.data.doctor.row_counts import add_clip
 from swimlab.data.doctor.tally import Pick, Tally
 
@@ -100,10 +100,10 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
             yield claims.slice(start, end - start)
 
 
-def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Found:
+def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Inspection:
     """Looks at the videos of a chunk, once each, and holds their rows against them. `picks` rows are put forward for
     the decoding trial."""
-    found = Found(tally=Tally(picks))
+    found = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
         info = _look(video, decoder, found.tally)
         for claim in rows:
@@ -128,7 +128,7 @@ def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
     return info
 
 
-def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, found: Found) -> None:
+def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, found: Inspection) -> None:
     tally = found.tally
     sizes = tuple(zip(claim["sizes"][::2], claim["sizes"][1::2], strict=True))
     try:

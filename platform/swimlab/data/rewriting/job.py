@@ -28,8 +28,16 @@ from swim.data.rows import Part, read_part, split
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.data.rewriting.ordered_output import RowFile
-from swimlab.data.rewriting.rewriter import Asked, Estimate, Outcome, Rewriter, Rewriting, StoppedError, count
-from swimlab.llm.budget import Ledger
+from swimlab.data.rewriting.rewriter import (
+    RewriteEstimate,
+    RewriteOutcome,
+    Rewriter,
+    Rewriting,
+    StoppedError,
+    TokenUsage,
+    count,
+)
+from swimlab.llm.budget import Budget
 from swimlab.llm.client import EndpointError
 from swimlab.store.sweep_store import SweepStore
 
@@ -39,7 +47,7 @@ EXAMPLES, _EXAMPLES_OF_A_PART = 12, 3
 _COME_HOME_S = 90.0
 
 
-class Job(Frozen):
+class RewritingJob(Frozen):
     """What a worker is told. `threads`: rows at a time in each of `workers` processes."""
 
     how: Rewriting
@@ -63,10 +71,10 @@ class Tally:
     kinds: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     no_synonym: dict[str, int] = field(default_factory=dict)
-    asked: Asked = field(default_factory=Asked)
+    asked: TokenUsage = field(default_factory=TokenUsage)
     examples: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, raw: Any, outcome: Outcome) -> None:
+    def add(self, raw: Any, outcome: RewriteOutcome) -> None:
         """One row."""
         self.rows += 1
         self.asked = _sum(self.asked, outcome.asked)
@@ -94,11 +102,11 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 class SharedLedger:
-    """The budget of all workers: a `Ledger` in an actor. Its copies in other processes are equal to it."""
+    """The budget of all workers: a `Budget` in an actor. Its copies in other processes are equal to it."""
 
     def __init__(self, limit: float | None) -> None:
         self._name = uuid4().hex
-        self._actor = ray.remote(num_cpus=0)(Ledger).remote(limit)
+        self._actor = ray.remote(num_cpus=0)(Budget).remote(limit)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SharedLedger) and other._name == self._name
@@ -124,7 +132,7 @@ class SharedLedger:
 @lru_cache(maxsize=1)
 def _rewriter(job_json: str, ledger: SharedLedger) -> tuple[Rewriter, ThreadPoolExecutor]:
     """This process's rewriter: connections, tokenizer and pace outlive a part."""
-    job = Job.model_validate_json(job_json)
+    job = RewritingJob.model_validate_json(job_json)
     store, asks, share = SweepStore(job.store), not job.estimate, 1 / job.workers
     return Rewriter(job.how, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
 
@@ -136,7 +144,7 @@ def _work(item: dict[str, Any], job_json: str, ledger: SharedLedger) -> dict[str
     part = Part.model_validate_json(item["part"])
     try:
         rewriter, pool = _rewriter(job_json, ledger)
-        if Job.model_validate_json(job_json).estimate:
+        if RewritingJob.model_validate_json(job_json).estimate:
             return result | _estimate_part(part, rewriter)
         return result | _rewrite_part(part, rewriter, pool)
     except (EndpointError, DataError) as error:
@@ -149,7 +157,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
     stop = threading.Event()
     sent = rewriter.endpoint.sent if rewriter.endpoint else 0
 
-    def one(row: int, raw: Any) -> Outcome | None:
+    def one(row: int, raw: Any) -> RewriteOutcome | None:
         if stop.is_set():
             return None
         try:
@@ -179,7 +187,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
 
 
 def _estimate_part(part: Part, rewriter: Rewriter) -> dict[str, Any]:
-    found = Estimate()
+    found = RewriteEstimate()
     for row, raw in read_part(part):
         rewriter.estimate(raw, part.file, row, found)
     return {"tally": json.dumps(asdict(found))}
@@ -214,15 +222,17 @@ def workers_for(wanted: int | None, at_a_time: int | None, parts: int) -> int:
     return min(wanted or default, parts, at_a_time or parts)
 
 
-def estimate(job: Job, parts: list[Part], progress: Progress) -> Estimate:
+def estimate(job: RewritingJob, parts: list[Part], progress: Progress) -> RewriteEstimate:
     """What rewriting these parts would ask for. Asks nobody."""
-    total = Estimate()
+    total = RewriteEstimate()
     for result in _results(job.model_copy(update={"estimate": True}), parts, SharedLedger(None), progress, "estimate"):
-        total = _sum(total, Estimate(**json.loads(result["tally"])))
+        total = _sum(total, RewriteEstimate(**json.loads(result["tally"])))
     return total
 
 
-def rewrite(job: Job, parts: list[Part], out: Path, max_cost: float | None, progress: Progress) -> tuple[Tally, float]:
+def rewrite(
+    job: RewritingJob, parts: list[Part], out: Path, max_cost: float | None, progress: Progress
+) -> tuple[Tally, float]:
     """Rewrites the parts to `out`, its rejects beside it, with synonyms to a second file; the counts, and what was
     spent. Raises StoppedError when it ended early: then no file is there, and all answers are in the store."""
     total, ledger = Tally(), SharedLedger(max_cost)
@@ -251,14 +261,14 @@ def synonyms_of(out: Path) -> Path:
 
 
 def _added(total: Tally, found: dict[str, Any]) -> Tally:
-    added = _sum(total, Tally(**found | {"asked": Asked(**found["asked"])}))
+    added = _sum(total, Tally(**found | {"asked": TokenUsage(**found["asked"])}))
     assert isinstance(added, Tally)
     added.examples = [(before, after) for before, after in added.examples[:EXAMPLES]]
     return added
 
 
 def _results(
-    job: Job, parts: list[Part], ledger: SharedLedger, progress: Progress, stage: str
+    job: RewritingJob, parts: list[Part], ledger: SharedLedger, progress: Progress, stage: str
 ) -> Generator[dict[str, Any], None, None]:
     """What the workers made of the parts, in any order. Raises StoppedError; whatever ends it, requests under way come
     home first."""

@@ -16,8 +16,8 @@ from swim.data.nl_refer.tasks import Kind, Task, read_task
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.llm.answer_cache import Answer, Answers
-from swimlab.llm.budget import Budget
-from swimlab.llm.client import Endpoint, EndpointConfig, RequestError
+from swimlab.llm.budget import Spending
+from swimlab.llm.client import ChatClient, EndpointConfig, RequestError
 from swimlab.store.sweep_store import SweepStore
 
 # Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.
@@ -44,7 +44,7 @@ class Rewriting(Frozen):
 
 
 @dataclass
-class Asked:
+class TokenUsage:
     """Answers behind some rows: `paid` came in this run, the others were in the store. Tokens as the server counted."""
 
     paid: int = 0
@@ -96,18 +96,18 @@ class Reject:
 
 
 @dataclass
-class Outcome:
+class RewriteOutcome:
     """What became of a row."""
 
     done: Rewritten | None = None
     kind: Kind | None = None
     synonym: dict[str, Any] | None = None
     rejects: list[Reject] = field(default_factory=list)
-    asked: Asked = field(default_factory=Asked)
+    asked: TokenUsage = field(default_factory=TokenUsage)
 
 
 @dataclass
-class Estimate:
+class RewriteEstimate:
     """What rows will ask for, before they do. `known_completion_tokens` are those of the answers in the store."""
 
     rows: int = 0
@@ -129,19 +129,25 @@ class Rewriter:
     tokenizer that cannot be read."""
 
     def __init__(
-        self, how: Rewriting, store: SweepStore, *, asks: bool = True, budget: Budget | None = None, share: float = 1.0
+        self,
+        how: Rewriting,
+        store: SweepStore,
+        *,
+        asks: bool = True,
+        budget: Spending | None = None,
+        share: float = 1.0,
     ) -> None:
         self.how = how
         self.tokenizer = load_tokenizer(how.tokenizer)
         self._checks = Checks(self.tokenizer, how.least_share)
         self._answers = Answers(store)
-        self.endpoint: Endpoint | None = None
+        self.endpoint: ChatClient | None = None
         if how.endpoint and asks:
-            self.endpoint = Endpoint(how.endpoint, self._answers, budget=budget, share=share, count=self._tokens)
+            self.endpoint = ChatClient(how.endpoint, self._answers, budget=budget, share=share, count=self._tokens)
 
-    def __call__(self, raw: Any, file: str, row: int) -> Outcome:
+    def __call__(self, raw: Any, file: str, row: int) -> RewriteOutcome:
         """One row. Raises EndpointError, StoreError: they are not the row's fault."""
-        outcome = Outcome()
+        outcome = RewriteOutcome()
         try:
             task = self._task(raw, file, row)
             outcome.kind = task.kind
@@ -156,7 +162,7 @@ class Rewriter:
                 outcome.rejects.append(Reject.of(_at(error, task), "synonym"))
         return outcome
 
-    def estimate(self, raw: Any, file: str, row: int, into: Estimate) -> None:
+    def estimate(self, raw: Any, file: str, row: int, into: RewriteEstimate) -> None:
         """Adds what a row would ask for. Asks nobody."""
         into.rows += 1
         try:
@@ -195,7 +201,7 @@ class Rewriter:
         except DataError as error:
             raise _at(error, task) from error
 
-    def _by_endpoint(self, task: Task, asked: Asked) -> Rewritten:
+    def _by_endpoint(self, task: Task, asked: TokenUsage) -> Rewritten:
         messages = instructions.rewrite_messages(task)
         try:
             return self._conversation(
@@ -208,7 +214,7 @@ class Rewriter:
         except DataError as error:
             raise _at(error, task) from error
 
-    def _synonym(self, row: dict[str, Any], file: str, number: int, asked: Asked) -> dict[str, Any]:
+    def _synonym(self, row: dict[str, Any], file: str, number: int, asked: TokenUsage) -> dict[str, Any]:
         if not self.how.endpoint:
             return synonyms.replace(row, synonyms.from_table(row, file=file, number=number), file=file, number=number)
         count = len(synonyms.nouns(row))
@@ -226,7 +232,7 @@ class Rewriter:
         form: tuple[dict[str, Any], str],
         read: Callable[[str], _Read],
         check: Callable[[_Read], _Result],
-        asked: Asked,
+        asked: TokenUsage,
     ) -> _Result:
         """Asks, and asks again with the reason while the reply cannot be used. Raises DataError with the last one."""
         assert self.endpoint is not None

@@ -17,27 +17,27 @@ from optuna.trial import TrialState
 
 from swim.recipe import Recipe
 from swimlab.execution.search import pruning_rungs
-from swimlab.execution.search.pruning_rungs import Gate, PrunedRecord
-from swimlab.execution.search.results import Answer, Point, numbers_of
+from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext
+from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
 from swimlab.experiment.search import Search, Value
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.store.sweep_store import SweepStore
 
 
-class Course:
+class SearchLoop:
     """Proposals and answers, in the order of proposal. With `retry`, a trial that failed in an earlier run is run
     again; without, its failure is the answer. Raises ValueError or IdentityError for what cannot run."""
 
     def __init__(self, search: Search, recipe: Recipe, store: SweepStore, cache: Path, *, retry: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.search, self.recipe = search, recipe
-        self.points: list[Point] = []
-        self.answers: dict[int, Answer] = {}
+        self.points: list[Proposal] = []
+        self.answers: dict[int, ProposalResult] = {}
         self._store, self._cache, self._retry = store, cache, retry
         self._names = [metric.measured(recipe.name) for metric in search.objectives]
         self._space = {axis.path: axis.distribution() for axis in search.space}
-        self._known: dict[str, Answer] = {}
-        self._open: list[tuple[Any, Point]] = []
+        self._known: dict[str, ProposalResult] = {}
+        self._open: list[tuple[Any, Proposal]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = copy.deepcopy(search.sampler) or optuna.samplers.TPESampler(
@@ -52,13 +52,13 @@ class Course:
             self._study.enqueue_trial(dict(start))
 
     @property
-    def gate(self) -> Gate | None:
+    def gate(self) -> PruningContext | None:
         """What trials of the open generation are pruned by."""
         if (pruning := self.search.pruning) is None:
             return None
         # A trial that was proposed twice is one observation.
         passed_over = {point.number for _, point in self._open} | {point.number for point, _ in self.repeats()}
-        return Gate(
+        return PruningContext(
             search=self.search.name,
             objective=self._names[0],
             higher_is_better=self.search.objectives[0].higher_is_better,
@@ -67,11 +67,11 @@ class Course:
             earlier=tuple(self.answers[p.number].trace for p in self.points if p.number not in passed_over),
         )
 
-    def todo(self) -> list[Point]:
+    def todo(self) -> list[Proposal]:
         """Propose generation after generation as long as the store has the answers; what is left to run of the first
         where it has not, each trial once. Empty when the budget is spent."""
         while True:
-            missing: dict[str, Point] = {}
+            missing: dict[str, Proposal] = {}
             for _, point in self._open:
                 if point.number not in self.answers and not self._answer(point):
                     assert point.spec is not None
@@ -83,20 +83,20 @@ class Course:
                 return []
             self._propose(min(self.search.generation, self.search.budget - len(self.points)))
 
-    def settle(self, point: Point) -> Answer:
+    def settle(self, point: Proposal) -> ProposalResult:
         """What a trial that has just ended left in the store."""
         assert point.spec is not None
         trial_id = point.spec.trial_id
         answer = self._stored(point.spec)
         if answer is None:
             why = self._store.failures([trial_id]).get(trial_id, {"error": "it left neither a result nor a failure"})
-            answer = Answer(TrialState.FAIL, rungs=self._reached(point.spec), problem=str(why["error"]))
+            answer = ProposalResult(TrialState.FAIL, rungs=self._reached(point.spec), problem=str(why["error"]))
         self._known[trial_id] = answer
         return answer
 
-    def repeats(self) -> Iterator[tuple[Point, Point]]:
+    def repeats(self) -> Iterator[tuple[Proposal, Proposal]]:
         """Points that are the trial of an earlier point, with that point."""
-        first: dict[str, Point] = {}
+        first: dict[str, Proposal] = {}
         for point in self.points:
             if point.spec and first.setdefault(point.spec.trial_id, point) is not point:
                 yield point, first[point.spec.trial_id]
@@ -110,17 +110,17 @@ class Course:
             self.points.append(point)
             self._open.append((trial, point))
 
-    def _point(self, number: int, params: Mapping[str, Value]) -> Point:
+    def _point(self, number: int, params: Mapping[str, Value]) -> Proposal:
         ordered = {path: params[path] for path in self._space}
         try:
             recipe = self.search.resolve(self.recipe, ordered)
         except ValueError as error:
-            return Point(number, ordered, None, str(error))
-        return Point(number, ordered, name_trial(f"point {number}", recipe, self._cache))
+            return Proposal(number, ordered, None, str(error))
+        return Proposal(number, ordered, name_trial(f"point {number}", recipe, self._cache))
 
-    def _answer(self, point: Point) -> bool:
+    def _answer(self, point: Proposal) -> bool:
         if point.spec is None:
-            self.answers[point.number] = Answer(TrialState.FAIL, problem=point.problem)
+            self.answers[point.number] = ProposalResult(TrialState.FAIL, problem=point.problem)
         elif answer := self._known.get(point.spec.trial_id) or self._stored(point.spec):
             self.answers[point.number] = self._known[point.spec.trial_id] = answer
         return point.number in self.answers
@@ -134,18 +134,20 @@ class Course:
             self._study.tell(trial, answer.values or None, state=answer.state)
         self._open = []
 
-    def _stored(self, spec: TrialSpec) -> Answer | None:
+    def _stored(self, spec: TrialSpec) -> ProposalResult | None:
         if record := self._store.record(spec.trial_id):
             numbers = numbers_of(record)
             if missing := [name for name in self._names if name not in numbers]:
-                return Answer(TrialState.FAIL, record=record, problem=f"its record has no {', '.join(missing)}")
+                return ProposalResult(TrialState.FAIL, record=record, problem=f"its record has no {', '.join(missing)}")
             values = tuple(numbers[name] for name in self._names)
-            return Answer(TrialState.COMPLETE, values, self._reached(spec), record)
+            return ProposalResult(TrialState.COMPLETE, values, self._reached(spec), record)
         if pruned := self._ended(spec):
             passed = {step: value for step, value in self._reached(spec).items() if step <= pruned.step}
-            return Answer(TrialState.PRUNED, rungs=passed, record=pruned)
+            return ProposalResult(TrialState.PRUNED, rungs=passed, record=pruned)
         if not self._retry and (failed := self._store.failures([spec.trial_id])):
-            return Answer(TrialState.FAIL, rungs=self._reached(spec), problem=str(failed[spec.trial_id]["error"]))
+            return ProposalResult(
+                TrialState.FAIL, rungs=self._reached(spec), problem=str(failed[spec.trial_id]["error"])
+            )
         return None
 
     def _ended(self, spec: TrialSpec) -> PrunedRecord | None:

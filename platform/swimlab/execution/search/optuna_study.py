@@ -21,10 +21,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from swimlab.execution.search.results import Answer, Point, numbers_of
+from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
 
 if TYPE_CHECKING:
-    from swimlab.execution.search.results import Found
+    from swimlab.execution.search.results import SearchResults
 
 
 def path(search: str, recipe: str) -> str:
@@ -32,7 +32,7 @@ def path(search: str, recipe: str) -> str:
     return f"studies/{search}/{recipe}/journal.log"
 
 
-def export(found: Found) -> None:
+def export(found: SearchResults) -> None:
     """Write the studies, replacing what is there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="swimlab-study-") as scratch:
@@ -41,7 +41,7 @@ def export(found: Found) -> None:
         found.store.backend.replace(path(found.search.name, found.recipe.name), file.read_bytes())
 
 
-def fill(found: Found, storage: Any = None) -> Any:
+def fill(found: SearchResults, storage: Any = None) -> Any:
     """The study of a search, and in `storage` (default: memory) the one of its rungs beside it; returns the first."""
     directions = ["maximize" if metric.higher_is_better else "minimize" for metric in found.search.objectives]
     study = _named(storage, found.search.name, directions, found.names)
@@ -62,7 +62,7 @@ def _named(storage: Any, name: str, directions: Sequence[str], metrics: Sequence
     return study
 
 
-def _frozen(found: Found, point: Point, answer: Answer | None, first_only: bool = False) -> Any:
+def _frozen(found: SearchResults, point: Proposal, answer: ProposalResult | None, first_only: bool = False) -> Any:
     state = answer.state if answer else TrialState.WAITING
     values = list(answer.values) if answer and state == TrialState.COMPLETE else []
     trial = optuna.trial.create_trial(
@@ -85,7 +85,7 @@ def _local(utc: str) -> datetime:
     return datetime.fromisoformat(utc).astimezone().replace(tzinfo=None)
 
 
-def _about(found: Found, point: Point, answer: Answer | None) -> dict[str, Any]:
+def _about(found: SearchResults, point: Proposal, answer: ProposalResult | None) -> dict[str, Any]:
     about: dict[str, Any] = {"trial_id": point.spec.trial_id if point.spec else None}
     if point.number in found.repeats:
         about["repeats"] = found.repeats[point.number]

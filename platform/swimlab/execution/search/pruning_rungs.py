@@ -74,7 +74,7 @@ class TrialPruned(EndedWithoutRecord):  # no error: a result
 Model = TypeVar("Model", Rung, PrunedRecord)
 
 
-class Trace(Frozen):
+class EarlierTrial(Frozen):
     """A finished point as the pruner sees it: how it ended, its final value of the first objective, and its rungs."""
 
     state: Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -82,7 +82,7 @@ class Trace(Frozen):
     rungs: dict[int, FiniteFloat]
 
 
-class Gate(Frozen):
+class PruningContext(Frozen):
     """All a trial needs, beside the pruner, to decide at its rungs by itself. `earlier` are the points of finished
     generations, in the order in which they were proposed."""
 
@@ -91,13 +91,13 @@ class Gate(Frozen):
     higher_is_better: bool
     steps: tuple[int, ...]
     clips: int
-    earlier: tuple[Trace, ...] = ()
+    earlier: tuple[EarlierTrial, ...] = ()
 
 
-class Judge:
+class PrunerReplay:
     """An Optuna pruner that has seen the earlier points, at one trial's way past the rungs."""
 
-    def __init__(self, gate: Gate, pruner: Any) -> None:
+    def __init__(self, gate: PruningContext, pruner: Any) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.rungs: dict[int, float] = {}
         self._study = optuna.create_study(
@@ -141,9 +141,9 @@ def put_pruned(store: SweepStore, record: PrunedRecord) -> None:
     store.put_create_only(_pruned_path(record.trial_id, record.step), record.model_dump_json(indent=1).encode())
 
 
-def ended(gate: Gate, pruner: Any, store: SweepStore, trial_id: str) -> PrunedRecord | None:
+def ended(gate: PruningContext, pruner: Any, store: SweepStore, trial_id: str) -> PrunedRecord | None:
     """The result of a trial that was ended at a rung where this gate would end it too; nothing is run."""
-    judge = Judge(gate, pruner)
+    judge = PrunerReplay(gate, pruner)
     for step, rung in known_rungs(store, trial_id, gate.clips).items():
         if step in gate.steps and judge.stops(step, value_of(rung, gate.objective)):
             path = _pruned_path(trial_id, step)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from optuna.trial import TrialState
 
 from swim.recipe import Recipe
-from swimlab.execution.search.pruning_rungs import PrunedRecord, Trace
+from swimlab.execution.search.pruning_rungs import EarlierTrial, PrunedRecord
 from swimlab.experiment.search import Search, Value
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.records import TrialRecord
@@ -15,7 +15,7 @@ from swimlab.store.sweep_store import SweepStore
 
 
 @dataclass(frozen=True)
-class Point:
+class Proposal:
     """A proposal. `params`: axis path → label or number. `spec` is None, and `problem` says why, where the axes' values
     do not go together."""
 
@@ -26,7 +26,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProposalResult:
     """What became of a point: its objectives where it is COMPLETE, the first objective at the rungs it is known to have
     passed, and what the store holds of it."""
 
@@ -42,9 +42,9 @@ class Answer:
         return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
 
     @property
-    def trace(self) -> Trace:
+    def trace(self) -> EarlierTrial:
         first = self.values[0] if self.values else None
-        return Trace(state=self.state.name, value=first, rungs=self.rungs)
+        return EarlierTrial(state=self.state.name, value=first, rungs=self.rungs)
 
 
 def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
@@ -63,12 +63,12 @@ class Confirmation:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResults:
     """All a report needs: points in the order of proposal, each with its answer (None: not run yet)."""
 
     search: Search
     recipe: Recipe
-    points: tuple[tuple[Point, Answer | None], ...]
+    points: tuple[tuple[Proposal, ProposalResult | None], ...]
     repeats: dict[int, int]
     confirmed: tuple[Confirmation, ...]
     store: SweepStore
@@ -79,7 +79,7 @@ class Found:
         """The metrics that were measured, in the order of the objectives."""
         return tuple(metric.measured(self.recipe.name) for metric in self.search.objectives)
 
-    def complete(self) -> list[tuple[Point, Answer]]:
+    def complete(self) -> list[tuple[Proposal, ProposalResult]]:
         """Trials that ran to their end, each once."""
         return [
             (point, answer)

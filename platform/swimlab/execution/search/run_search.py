@@ -13,8 +13,8 @@ from rich.console import Console
 
 from swim.recipe import Recipe, ShapesWorld
 from swimlab.execution.search import optuna_study
-from swimlab.execution.search.ask_tell import Course
-from swimlab.execution.search.results import Confirmation, Found
+from swimlab.execution.search.ask_tell import SearchLoop
+from swimlab.execution.search.results import Confirmation, SearchResults
 from swimlab.experiment import run_manifest
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
@@ -38,13 +38,13 @@ def check(search: Search, recipe: Recipe, settings: Settings) -> None:
     search.data(recipe)
 
 
-def execute(search: Search, recipe: Recipe, settings: Settings, console: Console) -> Found:
+def execute(search: Search, recipe: Recipe, settings: Settings, console: Console) -> SearchResults:
     """Run what is missing and return everything. Raises StoreError before any work when the store cannot be written,
     PlanError when a trial cannot fit, PipelineError when the data cannot be used."""
     started_s = time.monotonic()
     check(search, recipe, settings)
     store = SweepStore(settings.store)
-    course = Course(search, recipe, store, settings.cache, retry=True)
+    course = SearchLoop(search, recipe, store, settings.cache, retry=True)
     waiting = course.todo()
     console.print(
         f"{search.name} on {recipe.name}: {len(course.answers)} of {search.budget} points answered by the store"
@@ -55,13 +55,13 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
     return gather(search, recipe, settings, time.monotonic() - started_s)
 
 
-def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0.0) -> Found:
+def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0.0) -> SearchResults:
     """What the store says about a search, by going its course again; the study and the tables are written anew."""
     store = SweepStore(settings.store)
-    course = Course(search, recipe, store, settings.cache, retry=False)
+    course = SearchLoop(search, recipe, store, settings.cache, retry=False)
     finished = not course.todo()
     confirmed = tuple(_confirmed(course, store, settings)) if finished else ()
-    found = Found(
+    found = SearchResults(
         search=search,
         recipe=recipe,
         points=tuple((point, course.answers.get(point.number)) for point in course.points),
@@ -85,7 +85,7 @@ def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
     return chain[::-1]
 
 
-def confirmations(course: Course, settings: Settings) -> list[TrialSpec]:
+def confirmations(course: SearchLoop, settings: Settings) -> list[TrialSpec]:
     """The best complete point and the recipe as it is, on the seeds of `confirm`; none before the search is over."""
     search = course.search
     done = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
@@ -107,7 +107,7 @@ def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSp
     return [spec for trial_id, spec in wanted.items() if trial_id not in done]
 
 
-def _confirmed(course: Course, store: SweepStore, settings: Settings) -> list[Confirmation]:
+def _confirmed(course: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
     specs = confirmations(course, settings)
     ids = {spec.trial_id for spec in specs}
     done, failed = store.records(ids), store.failures(ids)
@@ -116,13 +116,13 @@ def _confirmed(course: Course, store: SweepStore, settings: Settings) -> list[Co
     ]
 
 
-def _run(course: Course, store: SweepStore, settings: Settings, console: Console) -> None:
+def _run(course: SearchLoop, store: SweepStore, settings: Settings, console: Console) -> None:
     from swimlab.execution import tune_scheduler  # Ray, and only now
-    from swimlab.execution.session import floor
+    from swimlab.execution.session import run_session
 
     search, recipe = course.search, course.recipe
     objective = search.objectives[0].measured(recipe.name)
-    with floor(store, settings, console) as ground:
+    with run_session(store, settings, console) as ground:
         base_specs = bases(recipe, settings)
         ground.prepare(
             {
@@ -168,7 +168,7 @@ def _run(course: Course, store: SweepStore, settings: Settings, console: Console
 class _Announcer:
     """Says which trials the search is about whenever it has proposed more of them."""
 
-    def __init__(self, course: Course, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
+    def __init__(self, course: SearchLoop, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
         self._course, self._bases, self._store = course, base_specs, store
         self._said = -1
 
@@ -183,7 +183,7 @@ class _Announcer:
             shown = spec not in self._bases
             trials.setdefault(spec.trial_id, run_manifest.AnnouncedTrial(trial_id=spec.trial_id, shown=shown, **about))
         run_manifest.write(
-            run_manifest.Announcement(
+            run_manifest.RunManifest(
                 experiment=search.name,
                 recipe=self._course.recipe.name,
                 announced_at=provenance.utc_now(),
@@ -196,7 +196,7 @@ class _Announcer:
         )
 
 
-def _arms_table(found: Found) -> pa.Table:
+def _arms_table(found: SearchResults) -> pa.Table:
     arms = [(f"point {point.number}", found.search.seed, answer.record) for point, answer in found.complete()]
     arms += [(c.arm, c.spec.seed, c.record) for c in found.confirmed]
     return pa.Table.from_pylist(

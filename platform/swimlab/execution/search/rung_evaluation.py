@@ -13,7 +13,7 @@ from swim.data.clips import Clips
 from swim.data.types import Clip
 from swim.evaluate import evaluate
 from swim.train import Moment
-from swimlab.execution.search.pruning_rungs import Gate, Judge, Rung, known_rungs, put_rung, value_of
+from swimlab.execution.search.pruning_rungs import PrunerReplay, PruningContext, Rung, known_rungs, put_rung, value_of
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.sweep_store import SweepStore
 
@@ -32,7 +32,7 @@ class RungWatch:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: PruningContext,
         pruner: Any,
         spec: TrialSpec,
         store: SweepStore,
@@ -44,7 +44,7 @@ class RungWatch:
         self._device, self._micro_batch = device, micro_batch
         self._rank, self._world = parallel.ranks()
         if self._rank == 0:
-            self._judge = Judge(gate, pruner)
+            self._judge = PrunerReplay(gate, pruner)
             self._known = known_rungs(store, spec.trial_id, gate.clips)
 
     def measure(self, now: Moment) -> bool:

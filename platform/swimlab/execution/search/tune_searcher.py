@@ -8,8 +8,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from swimlab.execution.search.ask_tell import Course
-from swimlab.execution.search.results import Point
+from swimlab.execution.search.ask_tell import SearchLoop
+from swimlab.execution.search.results import Proposal
 from swimlab.experiment.trial_spec import TrialSpec
 
 
@@ -17,11 +17,11 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Generation after generation. Tune's trials carry what they run: `spec` and `gate` as
     JSON. `before(spec)` is called before a trial is handed out."""
 
-    def __init__(self, course: Course, before: Callable[[TrialSpec], None]) -> None:
+    def __init__(self, course: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
         super().__init__()
         self._course, self._before = course, before
-        self._waiting: list[Point] = []
-        self._running: dict[str, Point] = {}
+        self._waiting: list[Proposal] = []
+        self._running: dict[str, Proposal] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune: the next trial; None while a generation is out; FINISHED when the budget is spent."""

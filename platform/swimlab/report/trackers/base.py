@@ -25,7 +25,7 @@ TRIAL_TAG = "swimlab.trial_id"
 
 
 @dataclass(frozen=True)
-class Run:
+class TrackedTrial:
     """One trial as a tracker sees it. Times of a curve's points are spread evenly over the training time."""
 
     experiment: str
@@ -72,7 +72,7 @@ class Run:
         return began + self.record.cost.train_s * step / last
 
 
-def runs(store: SweepStore, rows: Iterable[Mapping[str, Any]]) -> Iterable[Run]:
+def runs(store: SweepStore, rows: Iterable[Mapping[str, Any]]) -> Iterable[TrackedTrial]:
     """Each trial of the rows (`swimlab.store.query.of_experiment`) once. Raises StoreError for a damaged one."""
     seen: set[tuple[str, str]] = set()
     chosen = list(rows)
@@ -83,7 +83,7 @@ def runs(store: SweepStore, rows: Iterable[Mapping[str, Any]]) -> Iterable[Run]:
             continue
         seen.add((experiment, record.trial_id))
         curve = metrics_from_table(from_parquet(store.open_file(record.trial_id, "metrics.parquet")))
-        yield Run(experiment, row["arm"] or record.recipe_name, record, tuple(curve))
+        yield TrackedTrial(experiment, row["arm"] or record.recipe_name, record, tuple(curve))
 
 
 def _scalar(value: Any) -> bool | int | float | str:

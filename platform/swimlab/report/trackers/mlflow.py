@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from swimlab.report.trackers.base import TRIAL_TAG, Run
+from swimlab.report.trackers.base import TRIAL_TAG, TrackedTrial
 
 _MLFLOW_PARAMS, _MLFLOW_METRICS = 100, 1000  # what one request of its API takes
 
 
-def to_mlflow(chosen: Iterable[Run], tracking_uri: str) -> tuple[int, int]:
+def to_mlflow(chosen: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, int]:
     """Runs of MLflow, in experiments named as ours. (written, skipped because they are there.)
 
     Raises ValueError when mlflow is not installed, or its store refuses.
@@ -33,7 +33,7 @@ def to_mlflow(chosen: Iterable[Run], tracking_uri: str) -> tuple[int, int]:
     return written, skipped
 
 
-def _to_mlflow(client: Any, run: Run) -> bool:
+def _to_mlflow(client: Any, run: TrackedTrial) -> bool:
     """False when it is there."""
     from mlflow.entities import Metric, Param
 

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from swimlab.report.trackers.base import Run, _file_name
+from swimlab.report.trackers.base import TrackedTrial, _file_name
 
 
-def to_tensorboard(chosen: Iterable[Run], folder: Path) -> tuple[int, int]:
+def to_tensorboard(chosen: Iterable[TrackedTrial], folder: Path) -> tuple[int, int]:
     """Event files under folder/<experiment>/<arm and seed>/: scalars train/…, final/… and the hyper-parameters.
     (written, skipped because they are there)."""
     from tensorboardX import SummaryWriter
