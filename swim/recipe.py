@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -242,6 +243,26 @@ class Recipe(Frozen):
 
     def override(self, changes: dict[str, Any]) -> Recipe:
         """A copy with dotted paths replaced, validated again. Raises ValueError naming the nearest path for a typo."""
-        from swim.overrides import apply
+        known = paths(self)
+        tree = self.model_dump()
+        for path, value in changes.items():
+            if path not in known:
+                near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
+                raise ValueError(f"recipe {self.name!r} has no field {path!r}; the nearest is {near!r}")
+            *parents, leaf = path.split(".")
+            node = tree
+            for parent in parents:
+                node = node[parent]
+            node[leaf] = value.model_dump() if isinstance(value, BaseModel) else value
+        return Recipe.model_validate(tree)
 
-        return apply(self, changes)
+
+def paths(config: BaseModel, prefix: str = "") -> list[str]:
+    """Every dotted path of a config, branches and leaves (`init` is a recipe of its own and is not descended into)."""
+    found = []
+    for name in type(config).model_fields:
+        found.append(prefix + name)
+        child = getattr(config, name)
+        if isinstance(child, BaseModel) and not isinstance(child, Recipe):
+            found += paths(child, f"{prefix}{name}.")
+    return found

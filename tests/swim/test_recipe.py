@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from swim import recipes
 from swim.entry import entry_modules
-from swim.overrides import paths
-from swim.recipe import HubModel, Lora, Recipe, TinyModel
+from swim.recipe import HubModel, Lora, Recipe, TinyModel, paths
 
 
 @pytest.mark.parametrize(
