@@ -1,9 +1,12 @@
 """The house rules that a reader relies on: imports point down, files stay small, names do not shadow the stdlib."""
 
 import ast
+import graphlib
+import re
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +37,37 @@ def imported(path):
 )
 def test_imports_point_down_only(floor, above):
     assert [(str(p.relative_to(ROOT)), name) for p in sources(floor) for name in imported(p) if name in above] == []
+
+
+LAYERS = ("base", "identity stats", "store", "experiment llm", "data", "execution", "report", "cli")  # lowest first
+LEVEL = {package: level for level, names in enumerate(LAYERS) for package in names.split()}
+
+
+def upward(path, text):
+    """Our own modules that a file of swimlab names in a string ("swimlab.cli.experiment_file:main") and that stand
+    above it. Imports proper are import-linter's business (`make check`)."""
+    own = path.relative_to(ROOT / "platform" / "swimlab").parts[0]
+    strings = [n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    packages = [m[1] for s in strings if (m := re.fullmatch(r"swimlab\.(\w+)(?:[.:]\w+)*", s)) and m[1] in LEVEL]
+    return [package for package in packages if own in LEVEL and LEVEL[package] > LEVEL[own]]
+
+
+def test_no_module_is_imported_upward_by_its_name():
+    for path in sources("platform"):
+        assert upward(path, path.read_text()) == [], path
+    planted = "import importlib\nimportlib.import_module('swimlab.report.table')\n"
+    assert upward(ROOT / "platform/swimlab/store/paths.py", planted) == ["report"]
+
+
+def test_modules_form_no_circle():
+    """Imports inside functions and under TYPE_CHECKING included."""
+    graph = grimp.build_graph("swimlab", "swim", cache_dir=None)
+    tree = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    tuple(graphlib.TopologicalSorter(tree).static_order())  # raises CycleError naming the circle
+    tree["swimlab.base.nearest"] = {"swimlab.store.paths"}
+    tree["swimlab.store.paths"] = {"swimlab.base.nearest"}
+    with pytest.raises(graphlib.CycleError, match=r"swimlab\.store\.paths"):
+        tuple(graphlib.TopologicalSorter(tree).static_order())
 
 
 def test_the_scan_sees_imports_wherever_they_hide(tmp_path):

@@ -170,7 +170,7 @@ COMMANDS: dict[str, Entry] = {
     "RAY_AUTH_MODE=token": RunBy(RAY_JOB, "submitted"),
     "RAY_API_SERVER_ADDRESS=http://host:port": RunBy(RAY_JOB, "submitted"),
     "swimlab replay": NotRun("a mention: it is run with an id above"),
-    "kill -9": RunBy("tests/swimlab/test_sweep.py", "test_a_stopped_sweep_goes_on"),
+    "kill -9": RunBy("tests/swimlab/execution/test_sweep.py", "test_a_stopped_sweep_goes_on"),
 }
 
 SNIPPETS: dict[str, Entry] = {

@@ -13,7 +13,7 @@ from swimlab import Ablation, Arm, Better, Metric, Paper
 from swimlab.experiment import smoke
 from synthetic_results import committed
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 
 def tables():

@@ -36,7 +36,7 @@ from swimlab.store.sweep_store import StoreError, SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "gate": None, "pruner": None}
 DECIDED = ("metrics.parquet", "samples.parquet", "overlays.parquet", "film.parquet", "checkpoint/model.safetensors")
 
