@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: sweep smoke control paper-quick paper test test-all check setup clean
+.PHONY: sweep smoke control paper-quick paper test unit test-all check setup clean
 
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
@@ -23,11 +23,14 @@ paper: $(STAMP)  ## the same with 8 seeds, which find 1.5 SDs over three claims 
 	$(BIN)/python experiments/paper.py --seeds 8
 	$(BIN)/python experiments/search_joint.py
 
-test: check  ## checks, then the suite less its slow tests
-	$(BIN)/python -m pytest -m "not slow"
+test: check  ## checks, then the tests that need no Ray and those that do, less the slow ones
+	$(BIN)/python -m pytest -m "not slow" --durations=20
+
+unit: $(STAMP)  ## the tests that start no Ray
+	$(BIN)/python -m pytest -m "not ray and not slow" --durations=20
 
 test-all: check  ## checks, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=40
 
 check: $(STAMP)
 	$(BIN)/ruff check .

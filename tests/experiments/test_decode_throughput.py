@@ -247,6 +247,7 @@ def test_a_process_killed_for_its_memory_is_an_outcome(tmp_path: Path, monkeypat
     assert "| 64px | cached | out of memory (2 of 2) |" in (report / "report.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_smoke_measures_counts_and_reports(tmp_path: Path) -> None:
     script = str(EXPERIMENTS / "decode_throughput.py")

@@ -76,6 +76,7 @@ def test_a_streamed_trial_is_the_stored_trial(four_cpus: None, data: NLReferFile
     assert found["streamed"] == found["stored"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> None:
     """Each rank of a worker group gets its own rows in its own order."""

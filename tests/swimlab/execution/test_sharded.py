@@ -47,6 +47,7 @@ def run(settings: Settings) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp_path: Path) -> None:

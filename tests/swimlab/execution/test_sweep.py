@@ -358,7 +358,10 @@ EXPERIMENT = """
 """
 
 
-@pytest.mark.parametrize(("how", "seeds", "done"), [(signal.SIGKILL, (0, 1), 2), (signal.SIGINT, (0,), 0)])
+@pytest.mark.parametrize(
+    ("how", "seeds", "done"),
+    [pytest.param(signal.SIGKILL, (0, 1), 2, marks=pytest.mark.slow), (signal.SIGINT, (0,), 0)],
+)
 def test_a_stopped_sweep_goes_on(
     two_cpus: None, tmp_path: Path, how: signal.Signals, seeds: tuple[int, ...], done: int
 ) -> None:
