@@ -36,8 +36,8 @@ class DecodeJob(Frozen):
     @property
     def receipt(self) -> str:
         """The path of this part's receipt: the same part of the same file, wherever that lies."""
-        what = self.part.model_dump_json(exclude={"file"}) + PurePosixPath(self.part.file).name
-        digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        identity = self.part.model_dump_json(exclude={"file"}) + PurePosixPath(self.part.file).name
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return f"{self.folder}/{self.split}/done-{self.number:06d}-{digest}.json"
 
 

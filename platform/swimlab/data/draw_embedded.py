@@ -24,16 +24,16 @@ def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLRe
     import ray.data
 
     total = config.clips + config.held_out
-    found: list[tuple[int, Any]] = []
+    entries: list[tuple[int, Any]] = []
     with quiet():
         numbers = ray.data.range(total, override_num_blocks=math.ceil(total / _DRAWN_PER_TASK))
         dataset = numbers.map_batches(
             _draw, batch_size=None, batch_format="numpy", num_cpus=1, fn_args=(config, str(folder))
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            found += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
-            progress("draw clips", len(found), total)
-    rows = [row for _, row in sorted(found, key=lambda entry: entry[0])]
+            entries += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
+            progress("draw clips", len(entries), total)
+    rows = [row for _, row in sorted(entries, key=lambda entry: entry[0])]
     for name, part in (("train", rows[: config.clips]), ("held_out", rows[config.clips :])):
         (folder / f"{name}.json").write_text(json.dumps(part))
     return NLReferFiles(

@@ -76,9 +76,9 @@ def prepare(
         return done
     folder = prepared_clips.folder(fingerprint, stored=store_clips)
     scratch.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
+    workspace = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
-        files = draw_embedded(data, own, progress) if isinstance(data, ShapesWorld) else data
+        files = draw_embedded(data, workspace, progress) if isinstance(data, ShapesWorld) else data
         jobs = [
             DecodeJob(
                 split=name,
@@ -99,7 +99,7 @@ def prepare(
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
         results = sorted(_decoded(jobs, store, progress), key=lambda result: (result.split, result.number))
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(workspace, ignore_errors=True)
     parts = {(job.split, job.number): job.part for job in jobs}
     total = sum(part.rows for part in parts.values())
     prepared = _described(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
@@ -124,12 +124,12 @@ def absolute(place: str) -> str:
 
 
 def _parts(annotations: Sequence[str], rows: int, progress: Progress) -> Iterator[Part]:
-    found = 0
+    rows_found = 0
     try:
         for file in in_order(annotations):
             for part in split(absolute(file), rows):
-                found += part.rows
-                progress("find rows", found, 0)
+                rows_found += part.rows
+                progress("find rows", rows_found, 0)
                 yield part
     except DataError as error:
         raise PipelineError(str(error)) from error
@@ -179,8 +179,8 @@ def _described(
     index: dict[Split, list[dict[str, Any]]] = {name: [] for name in names}
     for result in results:
         part = parts[result.split, result.number]
-        where = part.model_dump() | {"file": PurePosixPath(part.file).name}
-        index[result.split] += [{"key": key, "row": row} | where for key, row in result.usable]
+        location = part.model_dump() | {"file": PurePosixPath(part.file).name}
+        index[result.split] += [{"key": key, "row": row} | location for key, row in result.usable]
     left_out = [entry for result in results for entry in result.left_out]
     return PreparedData(
         fingerprint=fingerprint,
@@ -207,5 +207,5 @@ def _enough(prepared: PreparedData, total: int, max_share: float, store: Store) 
         return
     top = "; ".join(f"{count} × {reason}" for reason, count in list(prepared.quarantined.items())[:_TOP_REASONS])
     why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
-    where = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
-    raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {where}")
+    location = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
+    raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {location}")

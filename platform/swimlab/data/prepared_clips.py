@@ -148,24 +148,24 @@ class StoredClips:
         self._tables = prepared.splits[source]
         self.keys: list[str] = load_index(store, prepared, split)["key"].to_pylist()
         self._ends = list(accumulate(table.rows for table in self._tables))
-        self._held: list[Clip] | None = None
+        self._in_memory: list[Clip] | None = None
         self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
 
     def read(self, order: Iterable[int]) -> Iterator[Clip]:
         """See `swim.data.clips.Clips`."""
         if sum(table.memory_bytes for table in self._tables) > self.HELD_BYTES:
             return self._ahead(order)
-        if self._held is None:
-            self._held = [clip for table in self._tables for clip in self._whole(table)]
-        held = self._held
-        return (held[i] for i in order)
+        if self._in_memory is None:
+            self._in_memory = [clip for table in self._tables for clip in self._whole(table)]
+        clips = self._in_memory
+        return (clips[i] for i in order)
 
     def _ahead(self, order: Iterable[int]) -> Iterator[Clip]:
         waiting: deque[Future[Clip]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="clips") as reader:  # one: the open files are not for two
             try:
                 for number in order:
-                    waiting.append(reader.submit(self._one, number))
+                    waiting.append(reader.submit(self._read_clip, number))
                     if len(waiting) > self.AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
@@ -174,7 +174,7 @@ class StoredClips:
                 for future in waiting:
                     future.cancel()
 
-    def _one(self, number: int) -> Clip:
+    def _read_clip(self, number: int) -> Clip:
         if not 0 <= number < len(self.keys):
             raise IndexError(f"clip {number} of {len(self.keys)}")
         at = bisect_right(self._ends, number)

@@ -37,8 +37,8 @@ class ClipSizeEstimate:
     @property
     def text(self) -> str:
         """In plain words."""
-        how = f"estimated from {self.sampled} of them" if self.sampled else "at most"
-        return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({how})"
+        basis = f"estimated from {self.sampled} of them" if self.sampled else "at most"
+        return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({basis})"
 
 
 def estimate(jobs: Sequence[DecodeJob], progress: Progress) -> ClipSizeEstimate:
@@ -47,19 +47,19 @@ def estimate(jobs: Sequence[DecodeJob], progress: Progress) -> ClipSizeEstimate:
     most = float(rows * frames.max_frames * frames.max_pixels * 3)
     if most <= SMALL_BYTES:
         return ClipSizeEstimate(rows, 0, most)
-    chosen = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
+    sampled = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
     sizes = []
-    for done, job in enumerate(chosen, start=1):
+    for done, job in enumerate(sampled, start=1):
         sizes += _clip_bytes(job)
-        progress("estimate size", done, len(chosen))
+        progress("estimate size", done, len(sampled))
     return ClipSizeEstimate(rows, len(sizes), statistics.fmean(sizes) * rows if sizes else 0.0)
 
 
 def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int:
     """Bytes of a decoded clip of a video of that many frames and that size in pixels."""
-    kept = min(policy.max_frames, frames + frames % 2)
+    used_frames = min(policy.max_frames, frames + frames % 2)
     resized = smart_resize(height, width, policy)
-    return kept * resized[0] * resized[1] * 3
+    return used_frames * resized[0] * resized[1] * 3
 
 
 def check_room(expected: ClipSizeEstimate, store_uri: str, max_bytes: float) -> None:

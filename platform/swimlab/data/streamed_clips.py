@@ -97,22 +97,22 @@ def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[
     """Task: places in the plan → clips."""
     import ray
 
-    job, chosen = DecodeJob.model_validate_json(template), ray.get(plan[0])
-    found, pixels = [], []
+    job, planned = DecodeJob.model_validate_json(template), ray.get(plan[0])
+    rows, pixels = [], []
     for at in batch["id"].tolist():
-        place = {name: column[0] for name, column in chosen.slice(at, 1).to_pydict().items()}
-        where = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
-        part = Part(file=places[place["file"]], **where)
+        place = {name: column[0] for name, column in planned.slice(at, 1).to_pydict().items()}
+        bounds = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
+        part = Part(file=places[place["file"]], **bounds)
         raw = _part_rows(part)[place["row"] - part.first]
         try:
             clip = decode_row(raw, place["row"], job.model_copy(update={"part": part}))
             pixels.append(_uncopied(clip.frames_THWC))
             bare = replace(clip, frames_THWC=clip.frames_THWC[:0])
-            found.append(bare.to_row() | {"shape": list(clip.frames_THWC.shape), "at": at, "problem": ""})
+            rows.append(bare.to_row() | {"shape": list(clip.frames_THWC.shape), "at": at, "problem": ""})
         except Exception as error:
             pixels.append(pa.nulls(1, _FRAMES.type))
-            found.append({"at": at, "problem": f"{place['key']}: {error}"})
-    table = pa.Table.from_pylist(found, schema=_SCHEMA)
+            rows.append({"at": at, "problem": f"{place['key']}: {error}"})
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     return table.set_column(_SCHEMA.get_field_index(_FRAMES.name), _FRAMES, pa.chunked_array(pixels))
 
 

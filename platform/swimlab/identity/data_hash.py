@@ -46,9 +46,9 @@ class FileHashes:
             return hashlib.sha256(json.dumps(inside, sort_keys=True).encode()).hexdigest()
         stat = path.stat()
         key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(key)
-        if known is not None and known[:2] == stamp:
-            return str(known[2])
+        entry = self._known.get(key)
+        if entry is not None and entry[:2] == stamp:
+            return str(entry[2])
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
@@ -91,8 +91,8 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
     """The videos that a file's rows name, memory by its content: reading gigabytes at every start would not do."""
     memory = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     try:
-        known: list[str] = json.loads(memory.read_text())
-        return known
+        names: list[str] = json.loads(memory.read_text())
+        return names
     except (FileNotFoundError, json.JSONDecodeError):
         pass
     # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.

@@ -79,24 +79,24 @@ class Sources:
     def closure(self, roots: Iterable[str]) -> dict[str, SourceFile]:
         """Modules reached from `roots` (dotted names), each with its file; parents' `__init__` and packaged data files
         (keyed by their path) included. Raises IdentityError for an import that leads nowhere."""
-        found: dict[str, SourceFile] = {}
+        files: dict[str, SourceFile] = {}
         waiting = [(name, "the recipe's entry modules") for name in roots]
         while waiting:
             name, importer = waiting.pop()
-            if name in found:
+            if name in files:
                 continue
             if (module := self._module(name)) is None:
                 if self.root.joinpath(*name.split(".")).is_dir():
                     continue
                 raise IdentityError(f"{importer} imports {name!r}, and {self.root} holds no such module")
-            found[name] = module.file
+            files[name] = module.file
             imported = [*_parents(name), *module.certain, *(m for m in module.possible if self._module(m))]
             waiting += [(other, name) for other in imported]
-        for module_file in list(found.values()):
+        for module_file in list(files.values()):
             folder, _, name = module_file.path.rpartition("/")
             if name == "__init__.py":
-                found.update((file.path, file) for file in self._data_of(folder))
-        return dict(sorted(found.items()))
+                files.update((file.path, file) for file in self._data_of(folder))
+        return dict(sorted(files.items()))
 
     def module_hashes(self, roots: Iterable[str]) -> dict[str, str]:
         """`content_hash` of each member of the closure."""
@@ -130,9 +130,9 @@ class Sources:
         if self._memory is None:
             return _parsed(data, relative)
         key = _data_hash(data, relative)
-        if (known := self._known.get(key)) is None:
-            known = self._new[key] = self._known[key] = _parsed(data, relative)
-        content_hash, certain, possible = known
+        if (parsed := self._known.get(key)) is None:
+            parsed = self._new[key] = self._known[key] = _parsed(data, relative)
+        content_hash, certain, possible = parsed
         return content_hash, tuple(certain), tuple(possible)
 
     def _data_of(self, package: str) -> tuple[SourceFile, ...]:
@@ -188,8 +188,8 @@ def module_of(path: str) -> str:
 
 def _parser_version() -> str:
     """Of the code that parses: this file's, the serialiser's, and Python's."""
-    ours = b"".join(Path(file).read_bytes() for file in (__file__, source_hash.__file__))
-    return hashlib.sha256(sys.version.encode() + ours).hexdigest()[:12]
+    source = b"".join(Path(file).read_bytes() for file in (__file__, source_hash.__file__))
+    return hashlib.sha256(sys.version.encode() + source).hexdigest()[:12]
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -199,16 +199,16 @@ def _parents(name: str) -> Iterator[str]:
 
 def _data(package: Path) -> list[Path]:
     """Files of a package's folder, and of folders below it that hold no code, that the program may read."""
-    found = []
+    paths = []
     for path in sorted(package.iterdir()):
         if path.name.startswith((".", "__pycache__")):
             continue
         if path.is_dir():
             if not any(path.rglob("*.py")):
-                found += _data(path)
+                paths += _data(path)
         elif path.name not in _NOT_DATA_NAMES and not path.name.endswith(_NOT_DATA_SUFFIXES):
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def _data_hash(data: bytes, relative: str) -> str:
@@ -236,7 +236,11 @@ def _parsed(data: bytes, path: str) -> tuple[str, tuple[str, ...], tuple[str, ..
             base = _absolute(node, package, path)
             certain.add(base)
             possible |= {f"{base}.{alias.name}" for alias in node.names}
-    return tree_hash(tree, path), tuple(sorted(filter(_ours, certain))), tuple(sorted(filter(_ours, possible)))
+    return (
+        tree_hash(tree, path),
+        tuple(sorted(filter(_in_package, certain))),
+        tuple(sorted(filter(_in_package, possible))),
+    )
 
 
 def _absolute(node: ast.ImportFrom, package: str, path: str) -> str:
@@ -248,5 +252,5 @@ def _absolute(node: ast.ImportFrom, package: str, path: str) -> str:
     return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
 
 
-def _ours(module: str) -> bool:
+def _in_package(module: str) -> bool:
     return module == _PACKAGE or module.startswith(_PACKAGE + ".")

@@ -61,10 +61,10 @@ class Answers:
         except FileNotFoundError:
             return None
         try:
-            found = json.loads(content)
-            if found["schema_version"] != SCHEMA_VERSION or found["request"] != request:
+            stored = json.loads(content)
+            if stored["schema_version"] != SCHEMA_VERSION or stored["request"] != request:
                 raise ValueError("it answers another request, or is of another version")
-            return Answer.model_validate(found["answer"]).model_copy(update={"cached": True})
+            return Answer.model_validate(stored["answer"]).model_copy(update={"cached": True})
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             why = " ".join(str(error).split())
             raise StoreError(

@@ -28,7 +28,7 @@ _NO_KEY = "none"  # local servers want no key, the client wants some text
 GIVE_UP_AFTER = 20
 _LOCKS = 4096
 _LOOK_AGAIN_S = 0.05
-_AGAIN = "run the same command again: what is answered is kept"
+_RETRY_HINT = "run the same command again: what is answered is kept"
 
 
 class EndpointError(Exception):
@@ -89,10 +89,10 @@ class EndpointConfig(Frozen):
 
     def request(self, messages: list[dict[str, str]], schema: dict[str, Any], name: str) -> dict[str, Any]:
         """The body that is sent, and that the answer is filed under. `name` of the schema: letters and underscores."""
-        held: dict[str, Any] = {"type": "json_object"}
+        response_format: dict[str, Any] = {"type": "json_object"}
         if self.structured == "json-schema":
-            held = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
-        return {"model": self.model, "messages": messages, "response_format": held, **self.params}
+            response_format = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+        return {"model": self.model, "messages": messages, "response_format": response_format, **self.params}
 
 
 def key_for(base_url: str) -> str:
@@ -191,8 +191,8 @@ class ChatClient:
         self._here.tokens = text + (self.config.max_answer_tokens or 0)
         try:
             create: Any = self._client.chat.completions.create
-            given = {name: request[name] for name in ("model", "messages", "response_format")}
-            answer = self._read(create(**given, extra_body=self.config.params))
+            arguments = {name: request[name] for name in ("model", "messages", "response_format")}
+            answer = self._read(create(**arguments, extra_body=self.config.params))
         except openai.APIStatusError as error:
             raise self._status(error) from None  # the cause holds the request, and with it the key
         except openai.APITimeoutError:
@@ -229,19 +229,23 @@ class ChatClient:
 
     def _status(self, error: Any) -> Exception:
         code = error.status_code
-        said = self._clean(" ".join(str(error.message).removeprefix(f"Error code: {code} - ").split()))[:300]
+        message = self._clean(" ".join(str(error.message).removeprefix(f"Error code: {code} - ").split()))[:300]
         if code in (401, 403):
-            return EndpointError(f"{self.config.base_url} does not accept the key in {KEY_VARIABLE} ({code}): {said}")
+            return EndpointError(
+                f"{self.config.base_url} does not accept the key in {KEY_VARIABLE} ({code}): {message}"
+            )
         if code == 404:
-            return EndpointError(f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {said}")
+            return EndpointError(
+                f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {message}"
+            )
         if code == 429 and error.code == "insufficient_quota":
-            return EndpointError(f"{self.config.base_url}: the account has nothing left: {said}")
+            return EndpointError(f"{self.config.base_url}: the account has nothing left: {message}")
         if code in (408, 409, 429) or code >= 500:
-            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {said}")
+            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {message}")
         hint = "the server refuses this request: shorten the row, or correct --params and --structured"
-        return self._failed(f"the endpoint refuses with status {code}: {said}", hint)
+        return self._failed(f"the endpoint refuses with status {code}: {message}", hint)
 
-    def _failed(self, reason: str, hint: str = _AGAIN, charged: bool = False) -> Exception:
+    def _failed(self, reason: str, hint: str = _RETRY_HINT, charged: bool = False) -> Exception:
         with self._lock:
             self._failed_in_a_row += 1
             over = self._failed_in_a_row >= GIVE_UP_AFTER

@@ -71,5 +71,5 @@ def _p_above(mean: Floats, sd: Floats, n: ArrayLike, null: Any) -> Floats:
     count = np.asarray(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = special.stdtr(count - 1, (null - mean) * np.sqrt(count) / sd)
-    found: Floats = np.where(sd == 0, np.where(mean > null, 0.0, 1.0), p)
-    return found
+    p_values: Floats = np.where(sd == 0, np.where(mean > null, 0.0, 1.0), p)
+    return p_values

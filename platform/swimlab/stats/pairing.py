@@ -55,17 +55,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class Group:
-    """Trials of a mixed table that agree in `what` sets them apart from others of it."""
+    """Trials of a mixed table that agree in what sets them apart from its other trials; `label` states it."""
 
-    what: str
+    label: str
     trial_ids: tuple[str, ...]
 
 
 def comparable(origins: Iterable[Origin]) -> bool:
     """May all of these be compared with each other?"""
-    known = set(origins)
-    return len({o.numerics for o in known}) < 2 and len({(o.stated, o.weights) for o in known}) == len(
-        {o.stated for o in known}
+    distinct = set(origins)
+    return len({o.numerics for o in distinct}) < 2 and len({(o.stated, o.weights) for o in distinct}) == len(
+        {o.stated for o in distinct}
     )
 
 
@@ -87,16 +87,16 @@ def mixture(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
 
 
 def _by(origins: Mapping[str, Origin], key: Callable[[Origin], Any]) -> dict[Any, tuple[str, ...]]:
-    found: dict[Hashable, tuple[str, ...]] = {}
+    groups: dict[Hashable, tuple[str, ...]] = {}
     for trial_id, origin in origins.items():
-        found[key(origin)] = (*found.get(key(origin), ()), trial_id)
-    return found
+        groups[key(origin)] = (*groups.get(key(origin), ()), trial_id)
+    return groups
 
 
 def _names(classes: Iterable[Iterable[tuple[str, Any]]]) -> list[str]:
-    return list(dict.fromkeys(name for one in classes for name, _ in one))
+    return list(dict.fromkeys(name for numerics in classes for name, _ in numerics))
 
 
 def mixed_of(groups: Iterable[Group]) -> str:
     """The groups in a line: what sets them apart, and how many trials each has."""
-    return "; ".join(f"{g.what}: {len(g.trial_ids)} trial{'s' * (len(g.trial_ids) != 1)}" for g in groups)
+    return "; ".join(f"{g.label}: {len(g.trial_ids)} trial{'s' * (len(g.trial_ids) != 1)}" for g in groups)

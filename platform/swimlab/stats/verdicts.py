@@ -79,11 +79,11 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
     """
     tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
     family = [claims[i] for i in tested]
-    seen = [interval(claim.differences) for claim in family]
+    intervals = [interval(claim.differences) for claim in family]
     decided = hypothesis_tests.decide(
-        mean=[one.mean for one in seen],
-        sd=[one.sd or 0.0 for one in seen],
-        n=np.array([one.n for one in seen], int),
+        mean=[estimate.mean for estimate in intervals],
+        sd=[estimate.sd or 0.0 for estimate in intervals],
+        n=np.array([estimate.n for estimate in intervals], int),
         margin=[claim.margin for claim in family],
         non_inferiority=np.array([claim.non_inferiority for claim in family], bool),
         alpha=alpha,
@@ -95,13 +95,13 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
 def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
     """The least n above the present one with power 0.8 for any settled verdict, by the noncentral t; None beyond
     `MOST_SEEDS`, or with fewer than two differences."""
-    seen = interval(evidence.differences) if len(evidence.differences) > 1 else None
-    if seen is None or not seen.sd:
+    estimate = interval(evidence.differences) if len(evidence.differences) > 1 else None
+    if estimate is None or not estimate.sd:
         return None
-    margin, d = evidence.margin, seen.mean
+    margin, d = evidence.margin, estimate.mean
     above, below = d - _lower_null(evidence), -margin - d
-    for n in range(seen.n + 1, MOST_SEEDS + 1):
-        critical, scale = _critical(alpha, n), math.sqrt(n) / seen.sd
+    for n in range(estimate.n + 1, MOST_SEEDS + 1):
+        critical, scale = _critical(alpha, n), math.sqrt(n) / estimate.sd
         powers = [_power(gap * scale, n, critical) for gap in (above, below) if gap > 0]
         if not evidence.non_inferiority and abs(d) < margin:
             # Both one-sided tests must reject; their miss rates add up at most.
@@ -116,39 +116,43 @@ def _lower_null(evidence: ClaimData) -> float:
 
 
 def _outcome(
-    evidence: ClaimData, found: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
+    evidence: ClaimData, test_result: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
 ) -> JudgedClaim:
-    """`found`: the finding and Holm's p, None for a claim that was not tested."""
-    seen = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
+    """`test_result`: the finding and Holm's p, None for a claim that was not tested."""
+    estimate = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
 
     def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> JudgedClaim:
-        return JudgedClaim(verdict, reason, seen, found[1] if found and not mixed else None, seeds_needed, evidence)
+        return JudgedClaim(
+            verdict, reason, estimate, test_result[1] if test_result and not mixed else None, seeds_needed, evidence
+        )
 
     if evidence.same_trials:
         return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
-    if seen is None and not evidence.unpaired:
+    if estimate is None and not evidence.unpaired:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
-    if mixed or seen is None:
+    if mixed or estimate is None:
         left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
         return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
-    if found is None or seen.low is None or seen.high is None:
+    if test_result is None or estimate.low is None or estimate.high is None:
         return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
     delta, gap = evidence.margin, evidence.paper_gap
     bound = "−δ" if evidence.non_inferiority and delta else "0"
-    if found[0] is Finding.ABOVE:
+    if test_result[0] is Finding.ABOVE:
         if evidence.direction_only or gap is None:
             why = "direction only" if evidence.direction_only else "the paper prints no number to compare"
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}")
-        if seen.low <= gap <= seen.high:
+        if estimate.low <= gap <= estimate.high:
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval")
         return out(Verdict.SHIFTED, f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval")
-    if found[0] is Finding.BELOW:
+    if test_result[0] is Finding.BELOW:
         return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
-    if found[0] is Finding.INSIDE:
-        same = "identical in every seed" if seen.sd == 0 and seen.mean == 0 else f"interval inside ±{delta:g}"
+    if test_result[0] is Finding.INSIDE:
+        same = "identical in every seed" if estimate.sd == 0 and estimate.mean == 0 else f"interval inside ±{delta:g}"
         return out(Verdict.EQUIVALENT, same)
     needed = seeds_to_settle(evidence, alpha / claims)
     hope = f"about {needed} seeds would settle it" if needed else f"{MOST_SEEDS} seeds would not settle it"
-    alone = seen.low > _lower_null(evidence) or seen.high < -delta or -delta < seen.low <= seen.high < delta
+    alone = (
+        estimate.low > _lower_null(evidence) or estimate.high < -delta or -delta < estimate.low <= estimate.high < delta
+    )
     why = f"enough on its own, not after Holm over {claims} claims" if alone else "undecided"
     return out(Verdict.UNDERPOWERED, f"{why}; {hope}", needed)

@@ -39,10 +39,10 @@ def as_table(records: Iterable[TrialRecord]) -> pa.Table:
     return _ordered(rows_table(rows, LEADING))
 
 
-def joined(table: pa.Table, records: Sequence[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
-    """What `as_table` makes of all records, from its table of the old ones: without the trials that are `gone`, and
+def joined(table: pa.Table, records: Sequence[TrialRecord], removed: Iterable[str] = ()) -> pa.Table:
+    """What `as_table` makes of all records, from its table of the old ones: without the trials in `removed`, and
     with these records in place of older ones. A column that only they had stays, empty."""
-    if replaced := {record.trial_id for record in records} | set(gone):
+    if replaced := {record.trial_id for record in records} | set(removed):
         ids = pa.array(sorted(replaced), pa.string())
         table = table.filter(pc.invert(pc.is_in(table["trial_id"], value_set=ids)))
     if not records:
@@ -81,13 +81,13 @@ def _chunks(part: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> list[pa.Arra
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            fields |= _flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return found
+            fields[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return fields
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

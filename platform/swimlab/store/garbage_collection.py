@@ -27,7 +27,7 @@ Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
 # Of a trial's latest attempt: its number fences the next one, and why it ended is told to whoever asks.
-_KEPT = ("claim", "heartbeat", "failure.json", COLLECTED)
+_RETAINED = ("claim", "heartbeat", "failure.json", COLLECTED)
 
 
 class Rules(Frozen):
@@ -46,10 +46,10 @@ class Rules(Frozen):
 
 @dataclass(frozen=True)
 class Item:
-    """Files that go together, of the folder or file `where`, and why. `fence`: the attempt may live after all."""
+    """Files that go together, of the folder or file `location`, and why. `fence`: the attempt may live after all."""
 
     kind: Kind
-    where: str
+    location: str
     reason: str
     paths: tuple[str, ...]
     size_bytes: int
@@ -78,35 +78,35 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
     (`time.sleep`) this looks twice, a minute apart, where there is such an attempt; without, it counts as alive.
     """
     rules = rules or Rules()
-    found = _attempts(store.backend.sizes("attempts"))
+    trials = _attempts(store.backend.sizes("attempts"))
     present = store.trial_ids()
-    records = store.read_records(trial_id for trial_id in present & set(found) if _may_lose(found[trial_id], rules))
-    asked = [
+    records = store.read_records(trial_id for trial_id in present & set(trials) if _may_lose(trials[trial_id], rules))
+    candidates = [
         (trial_id, number)
-        for trial_id, attempts in found.items()
+        for trial_id, attempts in trials.items()
         for number in attempts
         if (trial_id in records and records[trial_id].attempt != number) or trial_id not in present
     ]
-    states = {where: _state(store, where, found) for where in asked}
-    open_ones = [where for where, state in states.items() if state is None]
-    if open_ones and wait:
+    states = {key: _state(store, key, trials) for key in candidates}
+    undecided = [key for key, state in states.items() if state is None]
+    if undecided and wait:
         wait(store.dead_after_s)
-        states |= {where: _state(store, where, found) for where in open_ones}
+        states |= {key: _state(store, key, trials) for key in undecided}
     # Again, after judging: an attempt whose process is gone by now may have committed since the first listing.
     committed = present | store.trial_ids()
     items: list[Item] = []
-    for trial_id, attempts in sorted(found.items()):
+    for trial_id, attempts in sorted(trials.items()):
         if record := records.get(trial_id):
             items += _of_committed(record, attempts, states)
         elif trial_id not in committed:
             items += _of_unfinished(trial_id, attempts, states, rules)
     if rules.checkpoints != "all":
-        kept = _bases(store) if rules.checkpoints == "bases" else set()
-        items += [_checkpoint(r, found[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in kept]
-    items += _marks(store, found, states)
+        bases = _bases(store) if rules.checkpoints == "bases" else set()
+        items += [_checkpoint(r, trials[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in bases]
+    items += _marks(store, trials, states)
     if left := store.backend.leftovers(LEFTOVER_AFTER_S):
         items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
-    alive = tuple(sorted(folder_of(*where) for where, state in states.items() if state is None))
+    alive = tuple(sorted(folder_of(*key) for key, state in states.items() if state is None))
     if rules.code and not alive:
         why = "no result came from this code"
         items += [_item("code", path, why, {path: size_bytes}) for path, size_bytes in unused_code(store).items()]
@@ -118,32 +118,32 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
 
 def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
     """Remove it. Returns what went: an attempt that committed since stays."""
-    gone = []
+    removed = []
     for item in garbage.items:
         if item.fence:
-            store.backend.create(f"{item.where}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
-            _, trial_id, number = item.where.split("/")
+            store.backend.create(f"{item.location}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
+            _, trial_id, number = item.location.split("/")
             record = store.record(trial_id)
             if record is not None and record.attempt == int(number):
                 continue
         if item.kind == "checkpoint":
-            store.backend.create(f"{item.where}/{DROPPED}", dropped_note(item.reason))
+            store.backend.create(f"{item.location}/{DROPPED}", dropped_note(item.reason))
         store.backend.delete_many(item.paths)
-        gone.append(item)
-    return tuple(gone)
+        removed.append(item)
+    return tuple(removed)
 
 
-def _item(kind: Kind, where: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
-    return Item(kind, where, reason, tuple(files), sum(files.values()), fence)
+def _item(kind: Kind, location: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
+    return Item(kind, location, reason, tuple(files), sum(files.values()), fence)
 
 
 def _attempts(sizes: Mapping[str, int]) -> dict[str, dict[int, Names]]:
-    found: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
+    trials: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
     for path, size_bytes in sizes.items():
         parts = path.split("/", 3)
         if len(parts) == 4 and parts[2].isdigit():
-            found[parts[1]][int(parts[2])][parts[3]] = size_bytes
-    return found
+            trials[parts[1]][int(parts[2])][parts[3]] = size_bytes
+    return trials
 
 
 def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
@@ -152,9 +152,9 @@ def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
     return len(attempts) > 1 or any(name.startswith(begins) for names in attempts.values() for name in names)
 
 
-def _state(store: SweepStore, where: tuple[str, int], found: Mapping[str, Mapping[int, Names]]) -> Ended | None:
-    trial_id, number = where
-    names = found[trial_id][number]
+def _state(store: SweepStore, key: tuple[str, int], trials: Mapping[str, Mapping[int, Names]]) -> Ended | None:
+    trial_id, number = key
+    names = trials[trial_id][number]
     if "failure.json" in names:
         return "failed"
     return store.ended(trial_id, number) if "claim" in names else "collected"
@@ -174,8 +174,8 @@ def _of_committed(
             yield _item("steps", folder, "the trial is committed", _paths(record.trial_id, number, steps))
         elif state := states[record.trial_id, number]:
             # The highest number stays, so that it is not given again should the record be deleted.
-            kept = _KEPT if number == max(attempts) else (COLLECTED,)
-            rest = {name: size for name, size in names.items() if name not in kept}
+            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
+            rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; attempt {record.attempt} is the trial's result"
             yield _item("attempt", folder, why, _paths(record.trial_id, number, rest), state == "silent")
 
@@ -192,10 +192,10 @@ def _of_unfinished(
     step, holder = max(saved, default=(0, 0))
     for number, names in sorted(attempts.items()):
         if state := states[trial_id, number]:
-            kept = _KEPT if number == max(attempts) else (COLLECTED,)
+            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
             if number == holder and not rules.unfinished:
-                kept = (*kept, *(name for name in names if name.startswith(f"steps/{step}/")))
-            rest = {name: size for name, size in names.items() if name not in kept}
+                retained = (*retained, *(name for name in names if name.startswith(f"steps/{step}/")))
+            rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; the trial has no record" + (", its last step is kept" if number == holder else "")
             yield _item("attempt", folder_of(trial_id, number), why, _paths(trial_id, number, rest), state == "silent")
 
@@ -213,7 +213,7 @@ def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:
 
 def _marks(
     store: SweepStore,
-    found: Mapping[str, Mapping[int, Names]],
+    trials: Mapping[str, Mapping[int, Names]],
     states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
     """Marks of attempts that are certainly over without a record: each would cost every reader a request."""
@@ -223,7 +223,7 @@ def _marks(
         if trial_id in records and records[trial_id].nonce == nonce:
             continue
         claims = {
-            n: f"{folder_of(trial_id, n)}/claim" for n, names in found.get(trial_id, {}).items() if "claim" in names
+            n: f"{folder_of(trial_id, n)}/claim" for n, names in trials.get(trial_id, {}).items() if "claim" in names
         }
         contents = store.backend.read_many(list(claims.values()))
         holders = [n for n, path in claims.items() if path in contents and json.loads(contents[path])["nonce"] == nonce]

@@ -37,19 +37,19 @@ def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: s
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def framework_versions() -> dict[str, str | int]:
     """Those versions that are part of the numerics class."""
-    found = versions()
-    return {name: found[name] for name in ("torch", "transformers") if name in found}
+    installed = versions()
+    return {name: installed[name] for name in ("torch", "transformers") if name in installed}
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

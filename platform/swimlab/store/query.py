@@ -26,8 +26,8 @@ def open_store(uri: str) -> SweepStore:
     if "://" not in store.uri:
         folder = Path(store.uri)
         if not folder.is_dir():
-            what = "a file" if folder.exists() else "not there"
-            raise StoreError(f"store {store.uri} is {what}; {choose}")
+            state = "a file" if folder.exists() else "not there"
+            raise StoreError(f"store {store.uri} is {state}; {choose}")
         if not any((folder / name).is_dir() for name in CONTENTS):
             raise StoreError(f"{store.uri} is a folder, but no sweep store (no records/ in it); {choose}")
     elif not any(store.list_files(name) for name in CONTENTS):
@@ -40,19 +40,19 @@ def resolve(store: SweepStore, prefix: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", prefix):
         raise StoreError(f"{prefix!r} is no trial id, nor the beginning of one; `swimlab ls` lists them")
     names = {path.removeprefix("records/").removesuffix(".json") for path in store.list_files("records")}
-    if not (found := _beginning(names, prefix)):
+    if not (matches := _beginning(names, prefix)):
         # Trials that never ended well have attempts only.
-        found = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
-    if prefix in found:
+        matches = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
+    if prefix in matches:
         return prefix
-    if not found:
+    if not matches:
         raise StoreError(f"no trial in {store.uri} begins with {prefix!r}; `swimlab ls` lists them")
-    if len(found) > 1:
-        more = f" and {len(found) - MOST_CANDIDATES} more" if len(found) > MOST_CANDIDATES else ""
+    if len(matches) > 1:
+        more = f" and {len(matches) - MOST_CANDIDATES} more" if len(matches) > MOST_CANDIDATES else ""
         raise StoreError(
-            f"{prefix!r} begins {len(found)} trials: {', '.join(found[:MOST_CANDIDATES])}{more}; give more letters"
+            f"{prefix!r} begins {len(matches)} trials: {', '.join(matches[:MOST_CANDIDATES])}{more}; give more letters"
         )
-    return found[0]
+    return matches[0]
 
 
 def _beginning(names: Iterable[str], prefix: str) -> list[str]:
@@ -71,13 +71,13 @@ class Shown:
 
 def shown_in(store: SweepStore) -> dict[str, list[Shown]]:
     """Trial → the arms that experiments show it as, as last run (tables/arms)."""
-    found: dict[str, list[Shown]] = {}
+    placements: dict[str, list[Shown]] = {}
     for path in store.list_files("tables/arms"):
         for row in from_parquet(store.read(path)).to_pylist():
-            found.setdefault(row["trial_id"], []).append(
+            placements.setdefault(row["trial_id"], []).append(
                 Shown(row["experiment"], row["recipe"], row["arm"], row["seed"])
             )
-    return found
+    return placements
 
 
 def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
@@ -93,11 +93,11 @@ def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experime
             for row in rows
             for at in [shown.get(row["trial_id"], [])]
         ]
-    known = sorted({s.experiment for at in shown.values() for s in at})
-    if experiment not in known:
-        there = f"it has {', '.join(known)}" if known else "no experiment was run to its end there"
+    experiments = sorted({s.experiment for at in shown.values() for s in at})
+    if experiment not in experiments:
+        available = f"it has {', '.join(experiments)}" if experiments else "no experiment was run to its end there"
         raise ValueError(
-            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, known)}; {there}"
+            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, experiments)}; {available}"
         )
     return [
         {"experiment": experiment, "arm": s.arm, **row}
@@ -130,18 +130,18 @@ class Condition:
             raise ValueError(f"--where {text!r} is no condition; write it as objective.fusion=mean or attention.ap>0.5")
         return cls(*match.groups())
 
-    def holds(self, seen: Any) -> bool:
+    def holds(self, actual: Any) -> bool:
         """Of a row's value. A missing value meets no condition but `!=`."""
         number = _number(self.value)
-        if isinstance(seen, int | float) and not isinstance(seen, bool):
+        if isinstance(actual, int | float) and not isinstance(actual, bool):
             if number is None:
                 if self.sign in ("=", "!="):
                     return self.sign == "!="
                 raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds numbers")
-            left, right = float(seen), number
+            left, right = float(actual), number
         elif self.sign in ("=", "!="):
-            return (seen is not None and _plain(seen) == _plain(self.value)) == (self.sign == "=")
-        elif seen is None:
+            return (actual is not None and _plain(actual) == _plain(self.value)) == (self.sign == "=")
+        elif actual is None:
             return False
         else:
             raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds text; use = or !=")
@@ -168,9 +168,9 @@ def _plain(value: Any) -> str:
     return "".join(text.split()).lower() if text[:1] in "[{" or isinstance(value, bool) else text
 
 
-def check_columns(columns: Sequence[str], wanted: Iterable[tuple[str, str]]) -> None:
-    """`wanted`: flag and column. Raises ValueError for a column that there is not, naming the nearest."""
-    for flag, name in wanted:
+def check_columns(columns: Sequence[str], requested: Iterable[tuple[str, str]]) -> None:
+    """`requested`: flag and column. Raises ValueError for a column that there is not, naming the nearest."""
+    for flag, name in requested:
         if name not in columns:
             raise ValueError(f"{flag} {name}: no trial has such a column{_near(name, columns)}")
 

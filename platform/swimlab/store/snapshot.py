@@ -60,9 +60,9 @@ class Snapshot:
         """trial_id → nonce of the record that was read."""
         return dict(zip(self.table["trial_id"].to_pylist(), self.table["nonce"].to_pylist(), strict=True))
 
-    def updated(self, records: Iterable[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
-        """The table with these records' rows instead of those they replace, and without the trials that are `gone`."""
-        return joined(self.table, list(records), gone)
+    def updated(self, records: Iterable[TrialRecord], removed: Iterable[str] = ()) -> pa.Table:
+        """The table with these records' rows in place of older ones, and without the trials in `removed`."""
+        return joined(self.table, list(records), removed)
 
 
 def load_latest(backend: Backend) -> tuple[RecentListing, Snapshot | None]:
@@ -96,14 +96,14 @@ def compact(store: SweepStore, prepare: Prepare) -> Snapshot:
         recent, last = load_latest(backend)
         # Listed after the snapshot was read: whatever that one has and this lacks was deleted.
         present = store.trial_ids()
-        known = last.nonces if last else {}
-        replaced = {trial_id for trial_id, nonce in recent.marks if known.get(trial_id, nonce) != nonce}
-        records = store.read_records((present - set(known)) | (present & replaced))
-        new = {trial_id: record for trial_id, record in records.items() if record.nonce != known.get(trial_id)}
-        gone = set(known) - present
+        last_nonces = last.nonces if last else {}
+        replaced = {trial_id for trial_id, nonce in recent.marks if last_nonces.get(trial_id, nonce) != nonce}
+        records = store.read_records((present - set(last_nonces)) | (present & replaced))
+        new = {trial_id: record for trial_id, record in records.items() if record.nonce != last_nonces.get(trial_id)}
+        removed = set(last_nonces) - present
         prepare(new, present)
-        if last is None or new or gone:
-            table = last.updated(new.values(), gone) if last else as_table(new.values())
+        if last is None or new or removed:
+            table = last.updated(new.values(), removed) if last else as_table(new.values())
             number = max(recent.snapshots, default=0) + 1
             if not backend.create(snapshot_path(number), to_bytes(table)):
                 continue  # another driver was first: go on from its snapshot
@@ -111,7 +111,7 @@ def compact(store: SweepStore, prepare: Prepare) -> Snapshot:
             # The one before stays, for readers that listed it and have not read it yet.
             backend.delete_many([snapshot_path(older) for older in recent.snapshots[:-1]])
         nonces = last.nonces
-        backend.delete_many([mark_path(*made) for made in recent.marks if nonces.get(made[0]) == made[1]])
+        backend.delete_many([mark_path(*mark) for mark in recent.marks if nonces.get(mark[0]) == mark[1]])
         return last
 
 

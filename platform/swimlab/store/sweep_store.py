@@ -87,8 +87,8 @@ class SweepStore:
 
     def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
         """The committed results, all or those among `trial_ids`, by one flat listing."""
-        wanted = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
-        return self.read_records(trial_id for trial_id in self.trial_ids() if wanted is None or trial_id in wanted)
+        selected = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
+        return self.read_records(trial_id for trial_id in self.trial_ids() if selected is None or trial_id in selected)
 
     def trial_ids(self) -> set[str]:
         """Whose records there are, by one flat listing."""
@@ -96,8 +96,8 @@ class SweepStore:
 
     def read_records(self, trial_ids: Iterable[str]) -> dict[str, TrialRecord]:
         """The records of these trials, without a listing: those that are not there are left out."""
-        found = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
-        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in found.items()]
+        contents = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
+        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in contents.items()]
         return {record.trial_id: record for record in parsed}
 
     def claim(self, trial_id: str) -> Attempt | None:
@@ -117,7 +117,7 @@ class SweepStore:
         # Whoever held it may have committed between our look and our claim.
         return None if self.backend.exists(record_path) else attempt
 
-    def held(self, trial_id: str) -> bool:
+    def is_claimed(self, trial_id: str) -> bool:
         """Is somebody at it who may be alive? False with a record, and when it can be claimed."""
         if self.backend.exists(_record_path(trial_id)):
             return False
@@ -145,10 +145,10 @@ class SweepStore:
 
     def failures(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Why the latest attempt failed (`error`, `kind`, `attempt`, `failed_at`), for trials without a record."""
-        asked = list(trial_ids)
-        done = self.records(asked)
+        ids = list(trial_ids)
+        done = self.records(ids)
         failed = {}
-        for trial_id in (t for t in asked if t not in done):
+        for trial_id in (t for t in ids if t not in done):
             path = f"{folder_of(trial_id, self._latest(trial_id))}/failure.json"
             if self.backend.exists(path):
                 failed[trial_id] = self._json(path)
@@ -233,8 +233,8 @@ def _record_path(trial_id: str) -> str:
     return f"records/{checked_trial_id(trial_id)}.json"
 
 
-def _parsed(where: str, data: bytes) -> TrialRecord:
+def _parsed(location: str, data: bytes) -> TrialRecord:
     try:
         return read_record(data)
     except ValueError as error:
-        raise StoreError(f"{where} {error}") from error
+        raise StoreError(f"{location} {error}") from error

@@ -49,9 +49,9 @@ def recipe_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> lis
     sides = _decisive(left), _decisive(right)
     for prefix in ("", "init.", "init.init."):
         if any(side.get(f"{prefix}objective.mask_weight") == 0 for side in sides):
-            kept = {f"{prefix}objective.text_weight", f"{prefix}objective.mask_weight"}
+            active = {f"{prefix}objective.text_weight", f"{prefix}objective.mask_weight"}
             for side in sides:
-                for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in kept]:
+                for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in active]:
                     del side[path]
     return compared(*sides)
 
@@ -68,28 +68,28 @@ def compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Differen
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings under dotted names; lists stay values."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            fields[prefix + key] = value
+    return fields
 
 
 def _decisive(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The fields that decide a number, flat; those of what it starts from under `init.`"""
-    own = flat({key: value for key, value in recipe.items() if key != "init"})
-    layers = own.get("model.layers")
+    fields = flat({key: value for key, value in recipe.items() if key != "init"})
+    layers = fields.get("model.layers")
     for path in ("objective.layers", "evaluation.readout.layers"):
-        if isinstance(layers, int) and isinstance(named := own.get(path), str | list):
-            own[path] = _numbers(named, layers)
-    found = {prefix + path: value for path, value in own.items() if path not in (*_NAMES, *_PLACES)}
+        if isinstance(layers, int) and isinstance(named := fields.get(path), str | list):
+            fields[path] = _numbers(named, layers)
+    decisive = {prefix + path: value for path, value in fields.items() if path not in (*_NAMES, *_PLACES)}
     if isinstance(init := recipe.get("init"), Mapping):
-        found |= _decisive(init, f"{prefix}init.")
+        decisive |= _decisive(init, f"{prefix}init.")
     else:
-        found[f"{prefix}init"] = init
-    return found
+        decisive[f"{prefix}init"] = init
+    return decisive
 
 
 def _numbers(named: str | list[int], layers: int) -> str | list[int]:
@@ -121,16 +121,16 @@ def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
 
 def module_differences(left: Mapping[str, bytes], right: Mapping[str, bytes]) -> list[ModuleDifference]:
     """Of two source trees, by what they run: comments, docstrings, formatting and annotations aside."""
-    found = []
+    differences = []
     for path in sorted({*left, *right}):
         a, b = left.get(path), right.get(path)
         if a is not None and b is not None and (a == b or _hash(path, a) == _hash(path, b)):
             continue
         only = None if a is not None and b is not None else "left" if b is None else "right"
-        found.append(ModuleDifference(module_name(path), only, _unified(path, a, b)))
+        differences.append(ModuleDifference(module_name(path), only, _unified(path, a, b)))
     # A package's own file comes and goes with the modules below it; those say more.
-    below = {(m.module.rpartition(".")[0], m.only) for m in found if m.only}
-    return [m for m in found if not (m.only and (m.module, m.only) in below)]
+    below = {(m.module.rpartition(".")[0], m.only) for m in differences if m.only}
+    return [m for m in differences if not (m.only and (m.module, m.only) in below)]
 
 
 def module_name(path: str) -> str:
@@ -199,17 +199,19 @@ class Comparison:
             parts.append("in the contents of their data")
         if self.base and not any(d.path.startswith("init") for d in self.recipe) and not self.code:
             parts.append("in the trial that they start from")
-        said = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
+        text = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
         if parts:
-            said = f"They differ {_and(parts)}."
+            text = f"They differ {_and(parts)}."
         if self.numerics:
             names = _listed(d.path for d in self.numerics)
-            said += f" Their numerics classes differ too ({names}): do not compare their numbers."
+            text += f" Their numerics classes differ too ({names}): do not compare their numbers."
         if self.unlike_start:
-            known = self.left.start_weights and self.right.start_weights
-            what = "They started from other weights" if known else "Of one the weights it started from are not recorded"
-            said += f" {what}, although their recipes state the same start: do not compare their numbers."
-        return said
+            recorded = self.left.start_weights and self.right.start_weights
+            clause = (
+                "They started from other weights" if recorded else "Of one the weights it started from are not recorded"
+            )
+            text += f" {clause}, although their recipes state the same start: do not compare their numbers."
+        return text
 
 
 def compare(store: SweepStore, left: TrialRecord, right: TrialRecord) -> Comparison:
@@ -231,8 +233,8 @@ def compare(store: SweepStore, left: TrialRecord, right: TrialRecord) -> Compari
 
 def _listed(names: Iterable[str]) -> str:
     """`a, b and c`; of many the first few."""
-    known = list(names)
-    return _and(known if len(known) <= 6 else [*known[:5], f"{len(known) - 5} more"])
+    items = list(names)
+    return _and(items if len(items) <= 6 else [*items[:5], f"{len(items) - 5} more"])
 
 
 def _and(parts: list[str]) -> str:

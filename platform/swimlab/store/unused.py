@@ -26,20 +26,22 @@ def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
     in the order in which to delete. Raises StoreError for a recipe that this code cannot read."""
     needed = {f"clips/{fingerprint}" for fingerprint in _needed(_results(store))}
     folders: dict[str, dict[str, int]] = defaultdict(dict)
-    found = store.backend.sizes("clips")
+    sizes = store.backend.sizes("clips")
     # The manifest first: without it nobody takes the rest for whole.
-    for path in sorted(found, key=lambda path: (not path.endswith("/manifest.json"), path)):
+    for path in sorted(sizes, key=lambda path: (not path.endswith("/manifest.json"), path)):
         folder = "/".join(path.split("/")[:2])
         if folder not in needed:
-            folders[folder][path] = found[path]
+            folders[folder][path] = sizes[path]
     return folders
 
 
 def _results(store: SweepStore) -> dict[str, dict[str, Any]]:
     """Where → what records and pruned trials (`swimlab.execution.search.pruning_rungs.PrunedRecord`) say alike."""
-    found = {f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()}
+    committed = {
+        f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()
+    }
     pruned = store.backend.read_many(store.list_files("pruned"))
-    return found | {path: json.loads(data) for path, data in pruned.items()}
+    return committed | {path: json.loads(data) for path, data in pruned.items()}
 
 
 def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:

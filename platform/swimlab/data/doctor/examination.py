@@ -163,9 +163,9 @@ def _watch(
     total, done = len(outcome.tally.videos), 0
     arguments = exam.videos, exam.frames.model_dump_json(), exam.decode
     actors = [watcher.remote(*arguments) for _ in range(min(cpus, total))]
-    for found, videos in _in_turn(actors, "check", claims.chunks()):
-        outcome.tally.merge(Tally.from_json(json.loads(found["tally"])))
-        broken.add(_table(found["broken"]))
+    for result, videos in _in_turn(actors, "check", claims.chunks()):
+        outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
+        broken.add(_table(result["broken"]))
         done += videos
         progress("look at videos", done, total)
     picks = outcome.tally.sample
@@ -201,20 +201,20 @@ class _Watcher:
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """Of a chunk of claims: what was found, and the number of videos looked at."""
-        found = check_videos(claims, self._decoder, self._policy, self._picks)
-        return _packed(found), len(claims["video"].unique())
+        inspection = check_videos(claims, self._decoder, self._policy, self._picks)
+        return _packed(inspection), len(claims["video"].unique())
 
     def decode(self, pick: str) -> str:
         """A trial, as JSON."""
         return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
 
 
-def _packed(found: Inspection) -> dict[str, Any]:
+def _packed(inspection: Inspection) -> dict[str, Any]:
     return {
-        "tally": json.dumps(found.tally.to_json()),
-        "broken": _bytes(pa.Table.from_pylist(found.broken, schema=BROKEN_SCHEMA)),
-        "claims": _bytes(pa.Table.from_pylist(found.claims, schema=CLAIM_SCHEMA)),
-        "problem": found.problem,
+        "tally": json.dumps(inspection.tally.to_json()),
+        "broken": _bytes(pa.Table.from_pylist(inspection.broken, schema=BROKEN_SCHEMA)),
+        "claims": _bytes(pa.Table.from_pylist(inspection.claims, schema=CLAIM_SCHEMA)),
+        "problem": inspection.problem,
     }
 
 

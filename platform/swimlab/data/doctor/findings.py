@@ -196,6 +196,6 @@ def _range(values: Sequence[float]) -> Range:
     return Range(low=max(mean - half, 0.0), mean=mean, high=mean + half)
 
 
-def failed(found: Findings, max_broken_share: float) -> bool:
+def failed(result: Findings, max_broken_share: float) -> bool:
     """Whether nobody should go on with this: a file could not be read to its end, or too many rows are broken."""
-    return bool(found.problems) or not found.rows or found.state("broken") > max_broken_share * found.rows
+    return bool(result.problems) or not result.rows or result.state("broken") > max_broken_share * result.rows

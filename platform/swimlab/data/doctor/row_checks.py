@@ -79,35 +79,35 @@ class Inspection:
 
 def check_part(part: Part, exam: InspectionConfig) -> Inspection:
     """Reads and checks the rows of a part. Claims are made where the exam has videos to hold them against."""
-    found = Inspection()
-    where = part.model_dump_json() if exam.videos else ""
+    inspection = Inspection()
+    part_json = part.model_dump_json() if exam.videos else ""
     try:
         for row, raw in read_part(part):
-            _check_row(raw, part.file, row, exam, found, where)
+            _check_row(raw, part.file, row, exam, inspection, part_json)
     except DataError as error:
-        found.problem = stopped(error)
-    return found
+        inspection.problem = stopped(error)
+    return inspection
 
 
-def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Inspection, part: str) -> None:
-    tally = found.tally
+def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection: Inspection, part: str) -> None:
+    tally = inspection.tally
     tally.add("rows", 1)
     tally.add(f"{ROWS_IN}{file}", 1)
     count_encodings(raw, tally)
     try:
         sample = parse_row(raw, file=file, row=row)
-    except (DataError, MemoryError) as known:
-        if isinstance(known, MemoryError):
+    except (DataError, MemoryError) as expected:
+        if isinstance(expected, MemoryError):
             raise  # the machine's fault, not the row's
         kind = kind_of(raw)
         tally.count("broken", kind)
-        note_broken(found, known, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
+        note_broken(inspection, expected, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
         return
     except Exception as unexpected:
         hint = "unexpected: try the row alone with swim.data.samples.parse_row, and please report it"
         error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
         tally.count("broken", UNREADABLE)
-        note_broken(found, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
+        note_broken(inspection, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
         return
     state = state_of(sample, exam.formats)
     tally.count(state, sample.kind)
@@ -116,8 +116,8 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Ins
     place = place_of(sample.video)
     tally.video(place)
     if part:
-        asked = needs(sample)
-        found.claims.append(
+        requirements = needs(sample)
+        inspection.claims.append(
             {
                 "place": place,
                 "video": sample.video,
@@ -126,8 +126,8 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Ins
                 "key": sample.key,
                 "kind": sample.kind,
                 "state": state,
-                "frames": list(asked.frames),
-                "sizes": [side for size in asked.mask_sizes for side in size],
+                "frames": list(requirements.frames),
+                "sizes": [side for size in requirements.mask_sizes for side in size],
                 "part": part,
             }
         )
@@ -164,7 +164,7 @@ def _formats() -> dict[str, RowFormat]:
     return {name: cast(RowFormat, registry.load(FORMATS, name)) for name in registry.names(FORMATS)}
 
 
-def note_broken(found: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
+def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
     """Counts a broken row by its reason, and keeps it for the table of all of them."""
     example = Example(
         file=plain(file),
@@ -175,19 +175,19 @@ def note_broken(found: Inspection, error: DataError, *, file: str, row: int, key
         reason=plain(error.reason),
         hint=plain(error.hint),
     )
-    found.broken.append(example.model_dump())
-    found.tally.broken(group(example.field, example.reason), example)
+    inspection.broken.append(example.model_dump())
+    inspection.tally.broken(group(example.field, example.reason), example)
 
 
 def stopped(error: DataError) -> str:
     """Why a file could not be read further, without its name."""
-    where = f"row {error.row}: " if error.row >= 0 else ""
-    return plain(f"{where}{error.reason} ({error.hint})")
+    prefix = f"row {error.row}: " if error.row >= 0 else ""
+    return plain(f"{prefix}{error.reason} ({error.hint})")
 
 
-def group(where: str, reason: str) -> str:
+def group(field_name: str, reason: str) -> str:
     """Reasons that differ only in numbers or quoted names are one."""
-    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{where}: {reason}"))
+    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{field_name}: {reason}"))
 
 
 def plain(text: str) -> str:

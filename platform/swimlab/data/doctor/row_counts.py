@@ -75,7 +75,7 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
     before = ""  # what was said so far, tagged nouns blanked out
     untagged = False
     special: set[str] = set()
-    for text, subject in _said(sample):
+    for text, subject in _texts(sample):
         if "<|" in text:
             special.update(_SPECIAL.findall(text))
         stripped, spans = strip_tags(text) if "<" in text else (text, [])
@@ -89,7 +89,7 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
             nouns.append(noun)
             tally.count("noun", noun)
             low = f"{low[: span.start]}{' ' * (span.end - span.start)}{low[span.end :]}"
-            untagged = untagged or _stands(noun, before) or _stands(noun, low[: span.start])
+            untagged = untagged or _contains_word(noun, before) or _contains_word(noun, low[: span.start])
         before = f"{before}\n{low}"
     tally.bin("turns a row", len(sample.turns))
     tally.bin("tags a row", len(nouns))
@@ -106,7 +106,7 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
             tally.count("caution", caution)
 
 
-def _said(sample: ReferSample) -> Iterator[tuple[str, str]]:
+def _texts(sample: ReferSample) -> Iterator[tuple[str, str]]:
     for turn in sample.turns:
         yield turn.human, "question characters"
         yield turn.gpt, "answer characters"
@@ -118,7 +118,7 @@ def _folded(character: str) -> str:
     return low if len(low) == 1 else character
 
 
-def _stands(noun: str, text: str) -> bool:
+def _contains_word(noun: str, text: str) -> bool:
     """Whether a noun stands in a text as a word of its own."""
     at = text.find(noun)
     while at >= 0:

@@ -122,8 +122,8 @@ class Tally:
 
     def count(self, subject: str, label: str, n: int = 1) -> None:
         """One more of a label. Labels are free text: they are shown short and escaped."""
-        known = self.counts[subject]
-        known[label if label in known else shown(label)] += n
+        labels = self.counts[subject]
+        labels[label if label in labels else shown(label)] += n
 
     def bin(self, subject: str, value: int) -> None:
         """One more value of a histogram with the edges `EDGES[subject]`."""
@@ -152,11 +152,11 @@ class Tally:
     def merge(self, other: Tally) -> None:
         """Adds what another tally has seen, of other rows."""
         for subject, labels in other.counts.items():
-            known = self.counts[subject]
+            counts = self.counts[subject]
             for label, n in labels.items():
-                known[label] += n
-            if len(known) > 2 * MAX_LABELS:
-                self.counts[subject] = _lowest(known)
+                counts[label] += n
+            if len(counts) > 2 * MAX_LABELS:
+                self.counts[subject] = _lowest(counts)
         self.totals.update(other.totals)
         for reason, examples in other.examples.items():
             self._first(reason, examples)
@@ -171,8 +171,8 @@ class Tally:
 
     def histogram(self, subject: str) -> dict[int, int]:
         """Lower edge → number of values, for every bin."""
-        seen = self.counts.get(subject, Counter())
-        return {edge: seen.get(str(edge), 0) for edge in EDGES[subject]}
+        counts = self.counts.get(subject, Counter())
+        return {edge: counts.get(str(edge), 0) for edge in EDGES[subject]}
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; equal for equal rows. Of a count with too many labels a sample is left."""
@@ -195,25 +195,25 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Tally:
+    def from_json(cls, content: Mapping[str, Any]) -> Tally:
         """A tally as `to_json` gave it."""
-        tally = cls(found["picks"])
-        for subject, labels in found["counts"].items():
+        tally = cls(content["picks"])
+        for subject, labels in content["counts"].items():
             tally.counts[subject] = Counter(labels)
-        tally.totals = Counter(found["totals"])
-        for reason, examples in found["examples"].items():
+        tally.totals = Counter(content["totals"])
+        for reason, examples in content["examples"].items():
             tally.examples[reason] = [Example.model_validate(e) for e in examples]
-        tally.videos = Places(found["videos"])
-        tally.sample = [Pick.model_validate(p) for p in found["sample"]]
+        tally.videos = Places(content["videos"])
+        tally.sample = [Pick.model_validate(p) for p in content["sample"]]
         return tally
 
     def _first(self, reason: str, examples: list[Example]) -> None:
-        known = [*self.examples.get(reason, []), *examples]
-        known.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
-        self.examples[reason] = known[:FIRST_EXAMPLES]
+        merged = [*self.examples.get(reason, []), *examples]
+        merged.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
+        self.examples[reason] = merged[:FIRST_EXAMPLES]
         if len(self.examples) > 2 * MAX_LABELS:
-            kept = _lowest(self.counts["reason"])
-            self.examples = {r: e for r, e in self.examples.items() if r in kept}
+            retained = _lowest(self.counts["reason"])
+            self.examples = {r: e for r, e in self.examples.items() if r in retained}
 
     def _sampled(self, picks: list[Pick]) -> None:
         self.sample = sorted([*self.sample, *picks], key=lambda p: (p.place, p.key))[: self.picks]

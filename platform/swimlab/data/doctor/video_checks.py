@@ -80,8 +80,8 @@ class Claims:
         # The highest bits: each bucket is a range of places, so that videos come in the order of theirs.
         bucket_of = pa.compute.shift_right(claims["place"], pa.scalar(64 - _BUCKETS.bit_length() + 1, pa.uint64()))
         for bucket, writer in enumerate(self._writers):
-            if (mine := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
-                writer.write_table(mine)
+            if (selected := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
+                writer.write_table(selected)
 
     def _path(self, bucket: int) -> Path:
         return Path(self._folder.name) / f"{bucket:03d}.arrow"
@@ -103,15 +103,15 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
 def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Inspection:
     """Looks at the videos of a chunk, once each, and holds their rows against them. `picks` rows are put forward for
     the decoding trial."""
-    found = Inspection(tally=Tally(picks))
+    inspection = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
-        info = _look(video, decoder, found.tally)
+        info = _probe(video, decoder, inspection.tally)
         for claim in rows:
-            _hold(claim, info, policy, found)
-    return found
+            _check_claim(claim, info, policy, inspection)
+    return inspection
 
 
-def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
+def _probe(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
     try:
         info: VideoInfo = decoder.probe(video)
     except DataError as error:
@@ -128,8 +128,10 @@ def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
     return info
 
 
-def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, found: Inspection) -> None:
-    tally = found.tally
+def _check_claim(
+    claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, inspection: Inspection
+) -> None:
+    tally = inspection.tally
     sizes = tuple(zip(claim["sizes"][::2], claim["sizes"][1::2], strict=True))
     try:
         if isinstance(info, DataError):
@@ -139,7 +141,7 @@ def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolic
         # The row was counted as what it looked like without its video.
         tally.count(claim["state"], claim["kind"], -1)
         tally.count("broken", claim["kind"])
-        note_broken(found, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
+        note_broken(inspection, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
         return
     if any(size != (info.height, info.width) for size in sizes):
         tally.count("caution", "masks of another size than the video (they are scaled)")

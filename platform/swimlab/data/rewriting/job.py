@@ -50,7 +50,7 @@ _COME_HOME_S = 90.0
 class RewritingJob(Frozen):
     """What a worker is told. `threads`: rows at a time in each of `workers` processes."""
 
-    how: Rewriting
+    rewriting: Rewriting
     store: str
     workers: int = 1
     threads: int = 1
@@ -77,7 +77,7 @@ class Tally:
     def add(self, raw: Any, outcome: RewriteOutcome) -> None:
         """One row."""
         self.rows += 1
-        self.asked = _sum(self.asked, outcome.asked)
+        self.asked = _sum(self.asked, outcome.usage)
         for reject in outcome.rejects:
             count(self.no_synonym if reject.output == "synonym" else self.rejected, reject.summary)
         self.synonyms += outcome.synonym is not None
@@ -134,7 +134,7 @@ def _rewriter(job_json: str, ledger: SharedLedger) -> tuple[Rewriter, ThreadPool
     """This process's rewriter: connections, tokenizer and pace outlive a part."""
     job = RewritingJob.model_validate_json(job_json)
     store, asks, share = SweepStore(job.store), not job.estimate, 1 / job.workers
-    return Rewriter(job.how, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
+    return Rewriter(job.rewriting, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
 
 
 def _work(item: dict[str, Any], job_json: str, ledger: SharedLedger) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
     stop = threading.Event()
     sent = rewriter.endpoint.sent if rewriter.endpoint else 0
 
-    def one(row: int, raw: Any) -> RewriteOutcome | None:
+    def rewrite_row(row: int, raw: Any) -> RewriteOutcome | None:
         if stop.is_set():
             return None
         try:
@@ -167,7 +167,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
             raise
 
     rows = list(read_part(part))
-    futures = [pool.submit(one, row, raw) for row, raw in rows]
+    futures = [pool.submit(rewrite_row, row, raw) for row, raw in rows]
     wait(futures)
     tally = Tally()
     lines: dict[str, list[str]] = {"rows": [], "synonyms": [], "rejected": []}
@@ -187,10 +187,10 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
 
 
 def _estimate_part(part: Part, rewriter: Rewriter) -> dict[str, Any]:
-    found = RewriteEstimate()
+    total = RewriteEstimate()
     for row, raw in read_part(part):
-        rewriter.estimate(raw, part.file, row, found)
-    return {"tally": json.dumps(asdict(found))}
+        rewriter.estimate(raw, part.file, row, total)
+    return {"tally": json.dumps(asdict(total))}
 
 
 class RewritingError(ValueError):
@@ -208,18 +208,18 @@ def parts_of(annotations: str, rows_per_part: int) -> list[Part]:
     return parts
 
 
-def workers_for(wanted: int | None, at_a_time: int | None, parts: int) -> int:
+def workers_for(requested: int | None, at_a_time: int | None, parts: int) -> int:
     """How many worker processes for so many parts: what is wanted, else one a CPU for work that computes, one for 16
     requests `at_a_time` for work that waits; never more than there are requests, or parts.
 
     Raises RewritingError for more than the cluster has CPUs, since Ray would wait for ever.
     """
     cpus = int(ray.cluster_resources().get("CPU", 0))
-    if cpus < (wanted or 1):
-        what = f"{wanted or 1} workers need a CPU each and the cluster has {cpus}"
-        raise RewritingError(f"{what}: lower --workers, or add nodes")
+    if cpus < (requested or 1):
+        shortage = f"{requested or 1} workers need a CPU each and the cluster has {cpus}"
+        raise RewritingError(f"{shortage}: lower --workers, or add nodes")
     default = cpus if at_a_time is None else min(cpus, -(-at_a_time // 16))
-    return min(wanted or default, parts, at_a_time or parts)
+    return min(requested or default, parts, at_a_time or parts)
 
 
 def estimate(job: RewritingJob, parts: list[Part], progress: Progress) -> RewriteEstimate:
@@ -238,7 +238,7 @@ def rewrite(
     total, ledger = Tally(), SharedLedger(max_cost)
     with ExitStack() as stack:
         paths = {"rows": out, "rejected": rejected_of(out)}
-        if job.how.synonyms:
+        if job.rewriting.synonyms:
             paths["synonyms"] = synonyms_of(out)
         files = {name: stack.enter_context(RowFile(path)) for name, path in paths.items()}
         # Closed here, whatever happens: an exception keeps its frames, and a generator in them, alive.
@@ -260,8 +260,8 @@ def synonyms_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-synonym{out.suffix}")
 
 
-def _added(total: Tally, found: dict[str, Any]) -> Tally:
-    added = _sum(total, Tally(**found | {"asked": TokenUsage(**found["asked"])}))
+def _added(total: Tally, counts: dict[str, Any]) -> Tally:
+    added = _sum(total, Tally(**counts | {"asked": TokenUsage(**counts["asked"])}))
     assert isinstance(added, Tally)
     added.examples = [(before, after) for before, after in added.examples[:EXAMPLES]]
     return added

@@ -66,8 +66,8 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     """The 95 % interval of a share, by Wilson's score: right for 0 of n too. (0, 1) for nothing seen."""
     if not total:
         return 0.0, 1.0
-    seen = stats.binomtest(count, total).proportion_ci(method="wilson")
-    return float(seen.low), float(seen.high)
+    interval = stats.binomtest(count, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
@@ -75,12 +75,12 @@ def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
     from, which the rewritten row's `index` says."""
     written = {int(row["index"].rpartition("_")[2]): row for _, row in read_rows(out)}
     counts: dict[str, Counter[str]] = {group: Counter() for group in known.GROUPS}
-    for number, one in enumerate(rows):
+    for number, known_row in enumerate(rows):
         if number not in written:
-            counts[one.group]["rejected"] += len(one.asked)
+            counts[known_row.group]["rejected"] += len(known_row.asked)
             continue
-        for which, referent in enumerate(known.read_back(one, written[number])):
-            counts[one.group][known.judge(one, which, referent)] += 1
+        for position, referent in enumerate(known.read_back(known_row, written[number])):
+            counts[known_row.group][known.judge(known_row, position, referent)] += 1
     return tuple(Errors(group=group, counts=dict(count)) for group, count in counts.items())
 
 
@@ -94,14 +94,14 @@ def commit(store: SweepStore, built: Built, rejected: Path) -> None:
 
 def load(store: SweepStore, run_id: str | None) -> Built:
     """A run, or the newest. Raises StoreError when there is none."""
-    found = [path for path in store.list_files(f"reports/{EXPERIMENT}") if path.endswith("/summary.json")]
-    wanted = [path for path in found if run_id is None or path.split("/")[2] == run_id]
-    if not wanted:
+    summaries = [path for path in store.list_files(f"reports/{EXPERIMENT}") if path.endswith("/summary.json")]
+    matching = [path for path in summaries if run_id is None or path.split("/")[2] == run_id]
+    if not matching:
         raise StoreError(f"store {store.uri} has no run {run_id or ''} of {EXPERIMENT}; run it first")
     try:
-        return Built.model_validate_json(store.read(wanted[-1]))
+        return Built.model_validate_json(store.read(matching[-1]))
     except ValidationError as error:
-        raise StoreError(f"{store.uri}/{wanted[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
+        raise StoreError(f"{store.uri}/{matching[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
 
 
 def first_rejects(store: SweepStore, run_id: str, count: int) -> list[dict[str, Any]]:

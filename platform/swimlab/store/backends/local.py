@@ -79,11 +79,11 @@ class LocalBackend:
             return (self.root / path).open("rb")
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        found = {}
+        contents = {}
         for path in paths:
             with suppress(FileNotFoundError):
-                found[path] = self.read(path)
-        return found
+                contents[path] = self.read(path)
+        return contents
 
     def fetch(self, path: str, dest: Path) -> None:
         with self._explained():
@@ -97,23 +97,23 @@ class LocalBackend:
         return [path for path in self._walk(folder) if not _is_temporary(path)]
 
     def sizes(self, folder: str) -> dict[str, int]:
-        found = {}
+        sizes = {}
         for path in self.files(folder):
             with suppress(FileNotFoundError), self._explained():
-                found[path] = (self.root / path).stat().st_size
-        return found
+                sizes[path] = (self.root / path).stat().st_size
+        return sizes
 
     def leftovers(self, older_than_s: float) -> dict[str, int]:
-        found = {}
+        sizes = {}
         with self._temporary("now", b"") as (now, _):
             now_s = now.stat().st_mtime  # by the disk's own clock
             for path in filter(_is_temporary, self._walk("")):
                 with suppress(FileNotFoundError), self._explained():
-                    seen = (self.root / path).stat()
-                    if now_s - seen.st_mtime >= older_than_s:
-                        found[path] = seen.st_size
-        found.pop(now.name, None)
-        return found
+                    status = (self.root / path).stat()
+                    if now_s - status.st_mtime >= older_than_s:
+                        sizes[path] = status.st_size
+        sizes.pop(now.name, None)
+        return sizes
 
     def _walk(self, folder: str) -> list[str]:
         with self._explained():

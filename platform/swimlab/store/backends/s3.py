@@ -99,11 +99,11 @@ class S3Backend:
             return {}
         names = {self._path(path): path for path in paths}
         with self._explained():
-            found = self.fs.cat(list(names), on_error="return", max_concurrency=1)
-            for answer in found.values():
+            contents = self.fs.cat(list(names), on_error="return", max_concurrency=1)
+            for answer in contents.values():
                 if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
                     raise answer
-        return {names[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
+        return {names[name]: answer for name, answer in contents.items() if isinstance(answer, bytes)}
 
     def fetch(self, path: str, dest: Path) -> None:
         with self._explained():
@@ -117,11 +117,11 @@ class S3Backend:
         return list(self.sizes(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        found, token = self._page(f"{folder}/")
+        objects, token = self._page(f"{folder}/")
         while token:
             more, token = self._page(f"{folder}/", token)
-            found += more
-        return dict(sorted(found))
+            objects += more
+        return dict(sorted(objects))
 
     def _page(
         self, prefix: str, token: str | None = None, limit: int | None = None
@@ -136,8 +136,8 @@ class S3Backend:
                 "list_objects_v2", Bucket=bucket, Prefix=root + prefix, MaxKeys=limit or _PAGE, **start
             )
         objects = (item for item in answer.get("Contents", ()) if not item["Key"].endswith("/"))  # a console's folders
-        found = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]
-        return found, answer.get("NextContinuationToken", "")
+        entries = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]
+        return entries, answer.get("NextContinuationToken", "")
 
     def leftovers(self, older_than_s: float) -> dict[str, int]:
         return {}  # objects appear whole; unfinished multipart uploads are for a lifecycle rule of the bucket
@@ -149,9 +149,9 @@ class S3Backend:
     def delete_many(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), _PAGE):
             keys = [self._path(path).partition("/")[2] for path in paths[start : start + _PAGE]]
-            wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
             with self._explained():
-                answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=wanted)
+                answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=request)
             for error in answer.get("Errors", ()):  # s3fs's own bulk delete passes over them
                 raise StoreError(f"store {self.uri}: {error['Key']} was not deleted: {error.get('Message')}")
 
