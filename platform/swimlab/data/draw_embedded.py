@@ -1,4 +1,4 @@
-"""Draws the embedded data set with Ray Data, as files of the kind a user would bring."""
+"""Draws the embedded data set with Ray Data, in the file formats of a user's own data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from swim.recipe import NLReferFiles, ShapesWorld
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 while that is not known)."""
+"""Called with the stage, the amount done and the total (0 while unknown)."""
 
 _DRAWN_PER_TASK = 64
 
 
 def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
-    """Clips and annotations in `folder`, which every worker must see."""
+    """Draw clips and annotations into `folder`, which every worker must be able to reach."""
     import ray.data
 
     total = config.clips + config.held_out
@@ -60,7 +60,7 @@ def _draw(batch: dict[str, Any], config: ShapesWorld, folder: str) -> dict[str, 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ray Data draws no progress bars of its own inside; the caller's setting comes back."""
+    """Switch Ray Data's progress bars off inside the `with` block, and restore the setting on exit."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

@@ -1,8 +1,8 @@
-"""From annotation files to decoded clips in the store: once per data set, shared by every trial.
+"""Decodes annotation files to clips in the store, once per data set; all trials share them.
 
-Ray Data runs the work, one task per part of an annotation file. What a part holds is decided before any task starts
-(rows in the order of their keys, a fixed number to a part), so that neither the workers' number nor their order can
-change a byte. What a task does: `decoding.py`. What results, and how trials read it: `clips.py`.
+Ray Data runs the work, one task per part of an annotation file. The parts are fixed before any task starts
+(rows in the order of their keys, a fixed number per part), so that the result does not depend on the number or order of
+workers. The task is in `decode_part.py`, the result and how trials read it in `prepared_clips.py`.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def prepare(
     store_clips: bool = True,
     max_clips_bytes: float = float("inf"),
 ) -> PreparedData:
-    """Decodes a data set into the store, or finds it there. Needs a Ray that the caller started, unless it is there.
+    """The prepared data set: from the store, or decoded into it, for which the caller must have started Ray.
 
-    `scratch` must be visible to every worker when clips are drawn (ShapesWorld); it is left as it was. Rows that cannot
-    be used are quarantined with a reason. With `store_clips` False every row is decoded to see whether it can be used,
-    and no clip is kept.
+    `scratch` must be reachable by every worker when clips are drawn (ShapesWorld); temporary files in it are removed.
+    Rows that cannot be used are quarantined with a reason. With `store_clips` False every row is decoded to check it,
+    and no clip is stored.
 
-    Raises PipelineError before decoding when the clips would take more than `max_clips_bytes` or the disk has; and
-    afterwards when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left: the
-    quarantine is in the store then, the manifest is not.
+    Raises PipelineError before decoding when the clips would need more than `max_clips_bytes` or the free disk space;
+    after decoding when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left. Then
+    the quarantine is in the store, but no manifest.
     """
     if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
         return done
@@ -106,7 +106,7 @@ def prepare(
     _enough(prepared, total, max_quarantined_share, store)
     manifest = f"{folder}/manifest.json"
     if not store.put_create_only(manifest, prepared.model_dump_json(indent=1).encode()):
-        return PreparedData.model_validate_json(store.read(manifest))  # another driver was first: its word counts
+        return PreparedData.model_validate_json(store.read(manifest))  # another driver was first
     return prepared
 
 
@@ -119,7 +119,7 @@ def in_order(annotations: Iterable[str]) -> list[str]:
 
 
 def absolute(place: str) -> str:
-    """A folder or file as workers that run in another folder find it."""
+    """An absolute path, for workers that run in another folder; a URL stays as it is."""
     return place if "://" in place else str(Path(place).absolute())
 
 
@@ -141,7 +141,7 @@ def _rows_per_part(frames: FramePolicy) -> int:
 
 
 def _decoded(jobs: Sequence[DecodeJob], store: Store, progress: Progress) -> Iterator[DecodeResult]:
-    """One result per part, in any order (Ray Data promises none)."""
+    """One result per part, in any order."""
     import ray.data
 
     total, done = sum(job.part.rows for job in jobs), 0
@@ -167,7 +167,7 @@ def _described(
     held_out: bool,
     stored: bool,
 ) -> PreparedData:
-    """Writes index and quarantine, and says what the data set consists of."""
+    """Write index and quarantine, and return the manifest of the data set."""
     names: tuple[Split, ...] = ("train", "held_out") if held_out else ("train",)
     folder = prepared_clips.folder(fingerprint, stored=stored)
 
@@ -194,7 +194,7 @@ def _described(
 
 
 def _by_reason(left_out: list[dict[str, Any]]) -> dict[str, int]:
-    """Reasons that differ only in numbers or quoted names count as one; most frequent first."""
+    """Number of rows by reason, most frequent first; reasons that differ only in numbers or quoted names are one."""
     plain = (f"{entry['field']}: {entry['reason']}" for entry in left_out)
     reasons = Counter(re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", reason)) for reason in plain)
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))

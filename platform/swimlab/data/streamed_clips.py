@@ -1,7 +1,7 @@
-"""Clips decoded while a trial trains, for data too large to keep: Ray Data, on CPUs the plan reserves for it.
+"""Clips decoded while a trial trains, for data too large to store: by Ray Data, on CPUs reserved in the plan.
 
-Every rank asks for its own rows in the order of its batch plan, so what it trains on is what it would have read from
-stored clips, bit for bit; Ray Data decodes ahead as far as the object store allows.
+Every rank reads its own rows in the order of its batch plan, so it gets bit for bit the same clips as from the store.
+Ray Data decodes ahead as far as its object store allows.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _SCHEMA = prepared_clips.CLIP_SCHEMA.append(pa.field("at", pa.int64())).append(p
 
 
 def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[str, str]) -> pa.Table:
-    """Task: places in the plan → clips."""
+    """Task: positions in the plan → clips."""
     import ray
 
     job, planned = DecodeJob.model_validate_json(template), ray.get(plan[0])
@@ -117,7 +117,7 @@ def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:
-    """Large binary values where they lie (a scalar of pyarrow is a copy); empty for null."""
+    """Large binary values without a copy (a pyarrow scalar is a copy); empty for null."""
     for chunk in column.chunks:
         _, offsets, data = chunk.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]

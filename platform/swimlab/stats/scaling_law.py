@@ -1,4 +1,4 @@
-"""How a metric grows with the data (Fig. 4): a curve through every seed's points, its uncertainty honest at 3 seeds.
+"""How a metric grows with the data (Fig. 4): a curve through all seeds' points, with intervals valid from 3 seeds.
 
     log     y = a + b · ln(n / N)         N is the largest n, so a is the value there
     power   y = a − b · (n / N)^−c        b > 0, c > 0: saturates at a, b short of it at N
@@ -26,8 +26,8 @@ Form = Literal["log", "power"]
 Floats = NDArray[np.float64]
 
 GRID = 60
-# Below, a power law is a logarithm to three digits over the decade or so that anybody measures; above, only its last
-# point has not saturated.
+# Below, a power law is a logarithm to three digits over about a decade of n, as is usually measured; above,
+# only one point is off the plateau.
 LEAST_C, MOST_C = 0.05, 8.0
 
 
@@ -35,7 +35,7 @@ LEAST_C, MOST_C = 0.05, 8.0
 class Scaling:
     """A fitted curve. `parameters`: name → estimate with its 95 % interval over seeds; `n`, `curve`, `low`, `high`: the
     curve and its pointwise band from the smallest n to the largest; `miss`: the largest distance of a mean over seeds
-    from the curve; `seeds`: those that have every n, the others are in no number here. `low` and `high` are empty for a
+    from the curve; `seeds`: those that have every n; other seeds are not used. `low` and `high` are empty for a
     single seed. `bends` is None with fewer than two seeds or four n."""
 
     form: Form
@@ -114,7 +114,7 @@ def _log_design(x: Floats) -> Floats:
 
 
 def _bends(x: Floats, y_SN: Floats, alpha: float) -> bool | None:
-    """Do the seeds agree that the curve flattens? Exact for normal seeds: each has its own quadratic term in ln n."""
+    """Whether the seeds agree that the curve bends. Exact for normal seeds: each has its own quadratic term in ln n."""
     if len(y_SN) < 2 or len(x) < 4:
         return None
     design = np.stack([np.ones_like(x), np.log(x), np.log(x) ** 2], axis=-1)
@@ -123,7 +123,7 @@ def _bends(x: Floats, y_SN: Floats, alpha: float) -> bool | None:
 
 
 def _power_law(x: Floats, y: Floats) -> Floats | None:
-    """(a, b, c) by least squares: a and b are linear once c is given. None where c runs away or the curve falls."""
+    """(a, b, c) by least squares: a and b are linear once c is given. None when c is at a bound or the curve falls."""
     if len(x) < 4:
         raise ValueError(f"a power law has three parameters: it needs at least four amounts of data, got {len(x)}")
 

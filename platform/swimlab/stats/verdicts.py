@@ -1,7 +1,7 @@
 """From paired differences over seeds to a verdict. Pure functions; seeds are the replicates.
 
-Student t with n−1 degrees of freedom: over 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
-A difference is oriented: positive is what the claim says. δ is the margin declared before the run.
+Student t with n−1 degrees of freedom: with 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
+Differences are oriented: positive agrees with the claim. δ is the margin declared before the run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class ClaimData:
-    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
-    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test; `unpaired`: seeds that
-    every arm has and that are left out, since their trials may not be compared."""
+    """The data of one claim. `paper_gap` is None when the paper's number cannot be compared (direction only).
+    `same_trials`: its arms are the same trials under this recipe, so there is no test; `unpaired`: seeds of every arm
+    that are left out because their trials may not be compared."""
 
     differences: tuple[float, ...]
     margin: float = 0.0
@@ -47,10 +47,10 @@ class ClaimData:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A judged claim. `verdict` is None when no verdict may be given (a mixed table); `reason` says why, in words.
+    """A judged claim. `verdict` is None for a mixed table; `reason` explains it in words.
 
     `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
-    settled, or when `MOST_SEEDS` would not do.
+    settled, or when `MOST_SEEDS` would not suffice.
     """
 
     verdict: Verdict | None
@@ -70,7 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[JudgedClaim, ...]:
     """Verdicts of one table, in order.
 
-    REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, where it is a yardstick,
+    REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, if it can be compared,
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
     EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided

@@ -1,4 +1,4 @@
-"""Files that a record names, as they were committed: read whole, checked by their hash."""
+"""Reads committed files (the files that a record names), each checked by its hash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swimlab.store.records import TrialRecord
 
 
 def read(backend: Backend, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
-    """trial_id → the file `name` that each of these records names. Raises StoreError when one is gone or altered."""
+    """trial_id → content of the file `name` of each record. Raises StoreError when one is missing or altered."""
     paths = {f"{folder_of(record.trial_id, record.attempt)}/{name}": record for record in records}
     contents = backend.read_many(list(paths))
     for path, record in paths.items():
@@ -26,8 +26,8 @@ def read(backend: Backend, records: Iterable[TrialRecord], name: str) -> dict[st
 
 
 def download(backend: Backend, record: TrialRecord, prefix: str, dest: Path) -> None:
-    """The files under `prefix` into `dest`, without the prefix. Raises StoreError when there is none, or one is gone or
-    altered."""
+    """The files under `prefix` into `dest`, without the prefix. Raises StoreError when there is none, or when one is
+    missing or altered."""
     prefix = prefix.rstrip("/") + "/"
     if not (names := [name for name in record.files if name.startswith(prefix)]):
         has = ", ".join(record.files)

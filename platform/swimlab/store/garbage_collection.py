@@ -1,8 +1,8 @@
-"""What a store no longer needs, and its removal. What a record names and what lives is never touched.
+"""Finds and removes files that a store no longer needs; never files of a record or of a live attempt.
 
-`find` only looks; `collect` removes what was found. An attempt whose owner may have died silently is fenced first: its
-`collected.json` makes it unable to commit, should it live after all. Reports are never collected: they are small, and
-some say what is said nowhere else.
+`find` lists garbage and `collect` removes it. An attempt whose owner seems dead is fenced before its files are
+removed: its `collected.json` prevents a later commit, in case the owner is alive. Reports are never collected: they are
+small, and some hold information that exists nowhere else.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "c
 Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
-# Of a trial's latest attempt: its number fences the next one, and why it ended is told to whoever asks.
+# Files of a trial's latest attempt that stay: its number orders the next attempt, and commands show why it ended.
 _RETAINED = ("claim", "heartbeat", "failure.json", COLLECTED)
 
 
 class Rules(Frozen):
-    """What may go besides attempts that are over and superseded step checkpoints.
+    """What to collect besides ended attempts and superseded step checkpoints.
 
-    `checkpoints`: whose are kept of committed trials, all, those that a committed trial started from, or none.
-    `unfinished`: also the step checkpoints from which the next attempt at a trial would go on. `clips`, `code`: those
-    that no result refers to; only when nothing lives, and for times when no sweep is being prepared.
+    `checkpoints`: which checkpoints of committed trials to keep: all, those that a committed trial started from, or
+    none. `unfinished`: also collect the step checkpoints from which a trial would resume. `clips`, `code`: also collect
+    those that no result refers to; skipped while an attempt is alive, and unsafe while a sweep is being prepared.
     """
 
     checkpoints: Checkpoints = "all"
@@ -46,7 +46,7 @@ class Rules(Frozen):
 
 @dataclass(frozen=True)
 class Item:
-    """Files that go together, of the folder or file `location`, and why. `fence`: the attempt may live after all."""
+    """Files to remove together, in the folder or file `location`, and the reason. `fence`: the attempt may be alive."""
 
     kind: Kind
     location: str
@@ -58,7 +58,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What would go, and the attempts that are alive or of which it cannot be said yet."""
+    """Files to remove, and the attempts that are alive or may be."""
 
     items: tuple[Item, ...]
     alive: tuple[str, ...]
@@ -72,10 +72,10 @@ Names = dict[str, int]  # file of an attempt → bytes
 
 
 def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], None] | None = None) -> Garbage:
-    """What may go by these rules. Raises StoreError when a record cannot be read.
+    """Garbage by these rules. Raises StoreError when a record cannot be read.
 
-    An attempt that another machine holds is over only once its heartbeat was seen not to change: with `wait`
-    (`time.sleep`) this looks twice, a minute apart, where there is such an attempt; without, it counts as alive.
+    An attempt on another machine counts as dead only when its heartbeat does not change for `dead_after_s`. With
+    `wait` (`time.sleep`) such attempts are checked twice, that long apart; without it they count as alive.
     """
     rules = rules or Rules()
     trials = _attempts(store.backend.sizes("attempts"))
@@ -92,7 +92,7 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
     if undecided and wait:
         wait(store.dead_after_s)
         states |= {key: _state(store, key, trials) for key in undecided}
-    # Again, after judging: an attempt whose process is gone by now may have committed since the first listing.
+    # Listed again: an attempt whose process has exited may have committed after the first listing.
     committed = present | store.trial_ids()
     items: list[Item] = []
     for trial_id, attempts in sorted(trials.items()):
@@ -117,7 +117,7 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
 
 
 def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
-    """Remove it. Returns what went: an attempt that committed since stays."""
+    """Remove garbage. Returns the removed items; an attempt that has committed since is not removed."""
     removed = []
     for item in garbage.items:
         if item.fence:
@@ -147,7 +147,7 @@ def _attempts(sizes: Mapping[str, int]) -> dict[str, dict[int, Names]]:
 
 
 def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
-    """Is the record worth reading?"""
+    """Whether the trial may have garbage, so that its record must be read."""
     begins = ("steps/",) if rules.checkpoints == "all" else ("steps/", "checkpoint/")
     return len(attempts) > 1 or any(name.startswith(begins) for names in attempts.values() for name in names)
 
@@ -173,7 +173,7 @@ def _of_committed(
             steps = {name: size for name, size in names.items() if name.startswith("steps/")}
             yield _item("steps", folder, "the trial is committed", _paths(record.trial_id, number, steps))
         elif state := states[record.trial_id, number]:
-            # The highest number stays, so that it is not given again should the record be deleted.
+            # The highest number is kept, so that it is not used again if the record is deleted.
             retained = _RETAINED if number == max(attempts) else (COLLECTED,)
             rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; attempt {record.attempt} is the trial's result"
@@ -216,7 +216,7 @@ def _marks(
     trials: Mapping[str, Mapping[int, Names]],
     states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
-    """Marks of attempts that are certainly over without a record: each would cost every reader a request."""
+    """Marks of attempts that certainly ended without a record: each costs every reader one request."""
     marks = RecentListing.listed(store.backend).marks
     records = store.read_records({trial_id for trial_id, _ in marks})
     for trial_id, nonce in marks:

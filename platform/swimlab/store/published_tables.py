@@ -1,4 +1,4 @@
-"""tables/: Parquet for everybody (DuckDB, polars, pandas), without our code. A cache: delete it and write it again.
+"""tables/: Parquet files for other tools (DuckDB, polars, pandas). They are a cache and can be rebuilt.
 
 trials/trials.parquet         one row a trial: ids, recipe fields ("objective.fusion"), metrics, cost, numerics
 metrics/<trial_id>.parquet    curves; samples/<trial_id>.parquet: per-sample numbers, long format
@@ -33,11 +33,11 @@ _AT_A_TIME = 64  # trials whose tables are in memory together
 
 
 def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
-    """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
-    known of its experiment and recipe.
+    """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces the
+    rows of its experiment and recipe.
 
-    Only what is new is read (`swimlab.store.snapshot.compact`): a trial never changes, so its metrics and samples are
-    copied once. Those of trials without a record are removed. Everything is written anew where tables/ was deleted.
+    Only new records are read (`swimlab.store.snapshot.compact`): a committed trial never changes, so its metrics and
+    samples are copied once. Tables of trials without a record are removed. A deleted tables/ is rebuilt.
     """
     backend = store.backend
     anew = not backend.exists(PUBLISHED)

@@ -1,5 +1,5 @@
-"""What the doctor sees in the rows themselves, without their videos: one part of a file → a tally, the broken rows, and
-what each readable row asks of its video."""
+"""Checks rows without their videos: one part of a file → a tally, the broken rows, and the requirements of each
+readable row on its video (its claim)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class InspectionConfig(Frozen):
-    """What is examined, and as what: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
-    those of the training set that the rows are to become, `decode` rows are decoded to estimate what all would cost."""
+    """What to examine: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
+    those of the training set that the rows are to become, `decode` rows are decoded to estimate the cost of all."""
 
     annotations: tuple[str, ...]
     videos: str | None = None
@@ -69,7 +69,7 @@ class InspectionConfig(Frozen):
 
 @dataclass
 class Inspection:
-    """Of one part. `problem` says why its reading stopped, empty when it did not."""
+    """The result of checking one part. `problem` says why reading stopped; empty when it did not."""
 
     tally: Tally = field(default_factory=Tally)
     broken: list[dict[str, Any]] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Inspection:
 
 
 def check_part(part: Part, exam: InspectionConfig) -> Inspection:
-    """Reads and checks the rows of a part. Claims are made where the exam has videos to hold them against."""
+    """Reads and checks the rows of a part. Claims are collected only when videos are examined."""
     inspection = Inspection()
     part_json = part.model_dump_json() if exam.videos else ""
     try:
@@ -98,7 +98,7 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
         sample = parse_row(raw, file=file, row=row)
     except (DataError, MemoryError) as expected:
         if isinstance(expected, MemoryError):
-            raise  # the machine's fault, not the row's
+            raise  # a problem of the machine, not of the row
         kind = kind_of(raw)
         tally.count("broken", kind)
         note_broken(inspection, expected, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
@@ -136,23 +136,23 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
 
 
 def _guess_tokens(size: tuple[int, int], policy: FramePolicy, tally: Tally) -> None:
-    """Without the video: it is taken to be as large as the mask, and long enough."""
+    """Estimate without the video: it is taken to be as large as the mask, and long enough."""
     try:
         height, width = smart_resize(*size, policy)
     except DataError:
-        return  # the video itself will say so
+        return  # such a video is reported when videos are examined
     add_clip(policy.max_frames, height, width, policy, tally)
 
 
 def state_of(sample: ReferSample, formats: tuple[str, ...]) -> State:
-    """What a readable row is good for. `formats` are those that a training set may consist of."""
+    """How a readable row can be used. `formats` are those allowed in a training set."""
     if sample.kind not in (*formats, "videorefer"):
         return "for evaluation"
     return "to rewrite" if sample.marks == "region" else "usable"
 
 
 def kind_of(raw: Any) -> str:
-    """The format that a broken row was meant to have, as far as that can be told."""
+    """The format that a broken row was probably meant to have."""
     if not isinstance(raw, dict):
         return UNREADABLE
     claims = [name for name, entry in _formats().items() if entry.matches(raw)]
@@ -165,7 +165,7 @@ def _formats() -> dict[str, RowFormat]:
 
 
 def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
-    """Counts a broken row by its reason, and keeps it for the table of all of them."""
+    """Count a broken row by its reason, and add it to the table of broken rows."""
     example = Example(
         file=plain(file),
         row=row,
@@ -186,16 +186,16 @@ def stopped(error: DataError) -> str:
 
 
 def group(field_name: str, reason: str) -> str:
-    """Reasons that differ only in numbers or quoted names are one."""
+    """The reason without numbers and quoted names, by which rows are grouped."""
     return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{field_name}: {reason}"))
 
 
 def plain(text: str) -> str:
-    """Valid UTF-8 of bounded length, which Parquet and readers want."""
+    """Valid UTF-8 of bounded length, which Parquet requires."""
     cut = text[:MAX_TEXT_CHARS] + "…" * (len(text) > MAX_TEXT_CHARS)
     return cut.encode("utf-8", "backslashreplace").decode()
 
 
 def picked(claim: dict[str, Any]) -> Pick:
-    """A row that stands for others when decoding is timed."""
+    """The candidate for timed decoding that a claim gives."""
     return Pick(place=place_of(claim["key"]), key=claim["key"], row=claim["row"], part=claim["part"])

@@ -1,4 +1,4 @@
-"""What the doctor counts in a row: masks as they are written and as they are, texts, tagged nouns, and its clip."""
+"""Counts the contents of a row: mask encodings, masks, texts, tagged nouns, and the size of its clip."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def count_masks(sample: ReferSample, tally: Tally) -> None:
 
 
 def count_texts(sample: ReferSample, tally: Tally) -> None:
-    """Turns, tags and nouns, and what will surprise a reader of them."""
+    """Turns, tags and nouns, and cautions about them."""
     nouns: list[str] = []
-    before = ""  # what was said so far, tagged nouns blanked out
+    before = ""  # the text so far, tagged nouns blanked out
     untagged = False
     special: set[str] = set()
     for text, subject in _texts(sample):
@@ -119,7 +119,7 @@ def _folded(character: str) -> str:
 
 
 def _contains_word(noun: str, text: str) -> bool:
-    """Whether a noun stands in a text as a word of its own."""
+    """Whether a noun occurs in a text as a whole word."""
     at = text.find(noun)
     while at >= 0:
         end = at + len(noun)

@@ -1,5 +1,5 @@
-"""What the doctor sees in the videos: each distinct one is looked at once, whoever names it, and every row is held
-against it. Some rows are decoded, to know what all of them would cost."""
+"""Checks videos: each distinct video is probed once, and every row that names it is checked against it. Some rows are
+decoded to estimate the cost of all."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MISSING = ("no such file", "no such object")
 
 
 class Claims:
-    """What rows ask of their videos, on this machine's disk until all rows were read; then video by video.
+    """The requirements of rows on their videos: kept on disk until all rows are read, then given video by video.
 
-    A video's rows lie in one bucket, by the place of its name; one bucket at a time is in memory.
+    The rows of a video are in one bucket, by the hash of its name; one bucket at a time is in memory.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -54,7 +54,7 @@ class Claims:
         self._folder.cleanup()
 
     def add(self, claims: pa.Table) -> None:
-        """Keeps a table of CLAIM_SCHEMA."""
+        """Add a table of CLAIM_SCHEMA."""
         self._buffer.append(claims)
         self._buffered += claims.num_rows
         self.rows += claims.num_rows
@@ -62,7 +62,7 @@ class Claims:
             self._flush()
 
     def chunks(self) -> Iterator[pa.Table]:
-        """All claims, sorted by video and then by row: a number of videos at a time, none of them in two chunks."""
+        """All claims, sorted by video and then by row, in chunks of whole videos."""
         self._flush()
         for writer in self._writers:
             writer.close()
@@ -77,7 +77,7 @@ class Claims:
             return
         claims = pa.concat_tables(self._buffer)
         self._buffer, self._buffered = [], 0
-        # The highest bits: each bucket is a range of places, so that videos come in the order of theirs.
+        # The highest bits: each bucket is a range of hashes, so that videos come in the order of their hashes.
         bucket_of = pa.compute.shift_right(claims["place"], pa.scalar(64 - _BUCKETS.bit_length() + 1, pa.uint64()))
         for bucket, writer in enumerate(self._writers):
             if (selected := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
@@ -101,8 +101,8 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
 
 
 def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Inspection:
-    """Looks at the videos of a chunk, once each, and holds their rows against them. `picks` rows are put forward for
-    the decoding trial."""
+    """Probe the videos of a chunk, once each, and check their rows against them. `picks` rows are offered for timed
+    decoding."""
     inspection = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
         info = _probe(video, decoder, inspection.tally)
@@ -138,7 +138,7 @@ def _check_claim(
             raise info
         indices, (height, width) = plan(info, Needs(frames=tuple(claim["frames"]), mask_sizes=sizes), policy)
     except DataError as error:
-        # The row was counted as what it looked like without its video.
+        # The row was counted by its state without the video.
         tally.count(claim["state"], claim["kind"], -1)
         tally.count("broken", claim["kind"])
         note_broken(inspection, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
@@ -161,7 +161,7 @@ class Trial(Frozen):
 
 
 def try_row(pick: Pick, decoder: Decoder) -> Trial:
-    """Decodes one row's clip and takes the time, the fetching of its video included."""
+    """Decode one row's clip and measure the time, including the download of its video."""
     part = Part.model_validate_json(pick.part)
     try:
         raw = next(raw for row, raw in read_part(part) if row == pick.row)

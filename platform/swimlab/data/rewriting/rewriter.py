@@ -1,4 +1,4 @@
-"""One row: rewritten, or rejected with a reason. By the rules, or by a model behind an endpoint, and checked alike."""
+"""Rewrites one row, by rules or by a language model with the same checks, or rejects it with a reason."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from swimlab.llm.budget import Spending
 from swimlab.llm.client import ChatClient, EndpointConfig, RequestError
 from swimlab.store.sweep_store import SweepStore
 
-# Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.
+# Expected tokens of an answer: the enclosing JSON, and one expression with its noun.
 EXPECTED_TOKENS, EXPECTED_TOKENS_EACH = 15, 30
 _Read = TypeVar("_Read")
 _Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
-    """A run ended early, and why. Running it again goes on from the answers in the store."""
+    """A run ended early; the message says why. A new run continues with the answers in the store."""
 
 
 class Rewriting(Frozen):
@@ -45,7 +45,7 @@ class Rewriting(Frozen):
 
 @dataclass
 class TokenUsage:
-    """Answers behind some rows: `paid` came in this run, the others were in the store. Tokens as the server counted."""
+    """Answers and tokens of some rows: `paid` in this run, `cached` from the store. Tokens as counted by the server."""
 
     paid: int = 0
     cached: int = 0
@@ -69,7 +69,7 @@ class TokenUsage:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row, or a row's synonym variant, that is left out, and why."""
+    """A rejected row, or a row whose synonym variant is rejected, and the reason."""
 
     file: str
     row: int
@@ -81,7 +81,7 @@ class Reject:
 
     @classmethod
     def of(cls, error: DataError, output: Literal["rewritten", "synonym"] = "rewritten") -> Reject:
-        # Whatever a row says, the record is valid UTF-8.
+        # Text of a row may be invalid UTF-8; the record must be valid.
         key, field_name, why, hint = (
             text.encode("utf-8", "backslashreplace").decode()
             for text in (error.key, error.field, error.reason, error.hint)
@@ -90,14 +90,14 @@ class Reject:
 
     @property
     def summary(self) -> str:
-        """The reason without what is particular to the row: these are counted."""
+        """The reason without the row's particulars, so that equal reasons are counted together."""
         text = re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", re.split(r" [(]|: ", self.reason)[0]))
         return f"synonym: {text}" if self.output == "synonym" else text
 
 
 @dataclass
 class RewriteOutcome:
-    """What became of a row."""
+    """The result of one row."""
 
     done: Rewritten | None = None
     kind: Kind | None = None
@@ -108,7 +108,7 @@ class RewriteOutcome:
 
 @dataclass
 class RewriteEstimate:
-    """What rows will ask for, before they do. `known_completion_tokens` are those of the answers in the store."""
+    """Expected requests of some rows. `known_completion_tokens` are those of the answers in the store."""
 
     rows: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -120,13 +120,13 @@ class RewriteEstimate:
 
 
 def count(counts: dict[str, int], name: str) -> None:
-    """One more. (A Counter does not survive `dataclasses.asdict`.)"""
+    """Add one to a count. (A Counter does not survive `dataclasses.asdict`.)"""
     counts[name] = counts.get(name, 0) + 1
 
 
 class Rewriter:
-    """For one process; with `asks` False it can only estimate. Raises EndpointError when there is no key, OSError for a
-    tokenizer that cannot be read."""
+    """The rewriter of one process; with `asks` False it can only estimate. Raises EndpointError when there is no key,
+    OSError for a tokenizer that cannot be read."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Rewriter:
             )
 
     def __call__(self, raw: Any, file: str, row: int) -> RewriteOutcome:
-        """One row. Raises EndpointError, StoreError: they are not the row's fault."""
+        """Rewrite one row. Raises EndpointError and StoreError for problems that are not the row's."""
         outcome = RewriteOutcome()
         try:
             task = self._task(raw, file, row)
@@ -165,7 +165,7 @@ class Rewriter:
         return outcome
 
     def estimate(self, raw: Any, file: str, row: int, into: RewriteEstimate) -> None:
-        """Adds what a row would ask for. Asks nobody."""
+        """Add the requests of a row to an estimate. Sends none."""
         into.rows += 1
         try:
             task = self._task(raw, file, row)
@@ -175,7 +175,7 @@ class Rewriter:
         if not self.rewriting.endpoint:
             return
         messages = instructions.rewrite_messages(task)
-        # The synonyms' request shows the questions only, but they are not known before the first answer.
+        # The synonyms' request contains only the questions, which are unknown before the first answer.
         asks = [messages] + [instructions.synonym_messages([messages[1]["content"]])] * self.rewriting.synonyms
         for number, these in enumerate(asks):
             request = self.rewriting.endpoint.request(these, *(_REWRITE if number == 0 else _SYNONYMS))
@@ -188,7 +188,7 @@ class Rewriter:
             into.expected_completion_tokens += EXPECTED_TOKENS + EXPECTED_TOKENS_EACH * task.objects
 
     def _task(self, raw: Any, file: str, row: int) -> Task:
-        """Whatever can be found wrong with a row before anybody is paid is found here."""
+        """Parse and check a row, before any request is paid for."""
         task = read_task(raw, file=file, row=row, kind=self.rewriting.kind)
         if self.rewriting.videos is not None:
             from swim.data.decoder import shared_decoder
@@ -236,7 +236,7 @@ class Rewriter:
         check: Callable[[_Read], _Result],
         usage: TokenUsage,
     ) -> _Result:
-        """Asks, and asks again with the reason while the reply cannot be used. Raises DataError with the last one."""
+        """Ask, and ask again with the reason while the reply is unusable. Raises DataError with the last reason."""
         assert self.endpoint is not None
         replies = self.rewriting.reasks + 1
         for number in range(1, replies + 1):
@@ -287,7 +287,7 @@ def load_tokenizer(name: str | None) -> Callable[..., Any]:
     lock = threading.Lock()
 
     def encode(text: str, **options: Any) -> Any:
-        with lock:  # a call sets options of the shared tokenizer, which another one must not find half set
+        with lock:  # a call changes options of the shared tokenizer
             return tokenizer(text, **options)
 
     return encode

@@ -1,4 +1,4 @@
-"""What one run of the builder found, kept in the store: counts, cost before and after, errors where truth is known.
+"""The record of one run of the builder, in the store: counts, estimated and actual cost, errors on known rows.
 
 reports/build_nl_refer/<run_id>/{summary.json, rejected.jsonl, report.md, index.html}
 """
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 
 class Errors(Frozen):
-    """How the expressions of one group of known rows did, by `known.Outcome`."""
+    """Outcomes of the expressions of one group of known rows, by `known.Outcome`."""
 
     group: str
     counts: dict[str, int]
@@ -45,7 +45,7 @@ class Errors(Frozen):
 
 
 class Built(Frozen):
-    """One run. `tally` is a `job.Tally`, `estimate` a `rewriters.Estimate`; costs are in the prices' currency:
+    """One run. `tally` is a `job.Tally`, `estimate` a `rewriter.RewriteEstimate`; costs are in the prices' currency:
     `spent` in this run, `expected` before it."""
 
     schema_version: int = SCHEMA_VERSION
@@ -63,7 +63,7 @@ class Built(Frozen):
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson's score: right for 0 of n too. (0, 1) for nothing seen."""
+    """The 95 % interval of a share, by Wilson's score, which is valid for 0 of n; (0, 1) for n = 0."""
     if not total:
         return 0.0, 1.0
     interval = stats.binomtest(count, total).proportion_ci(method="wilson")
@@ -71,7 +71,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 
 
 def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
-    """Judges a rewritten file against the rows it was made from: the n-th of them is row n of the file it was read
+    """Compare a rewritten file with the known rows it was made from: the n-th of them is row n of the file it was read
     from, which the rewritten row's `index` says."""
     written = {int(row["index"].rpartition("_")[2]): row for _, row in read_rows(out)}
     counts: dict[str, Counter[str]] = {group: Counter() for group in known.GROUPS}
