@@ -145,7 +145,7 @@ def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) 
         workers = rewriting.workers_for(chosen.workers, at_a_time, len(parts))
         threads = max(1, (at_a_time or 1) // workers)
         job = rewriting.RewritingJob(
-            how=chosen.how, store=SweepStore(chosen.store).uri, workers=workers, threads=threads
+            rewriting=chosen.how, store=SweepStore(chosen.store).uri, workers=workers, threads=threads
         )
         estimate, expected = None, None
         if chosen.rewriter == "endpoint" or chosen.command == "plan":

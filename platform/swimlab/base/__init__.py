@@ -1,1 +1,1 @@
-"""What every package may use: a screen that prints any text, a machine's cache files, hints for misspelt names."""
+"""Used by every package: console output of any text, JSON cache files, hints for misspelt names."""

@@ -1,4 +1,4 @@
-"""The valid name that is most like a wrong one, for error messages."""
+"""Suggests the nearest valid name, for error messages."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ if TYPE_CHECKING:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
+    """ "; the nearest is '…'", to append to a message; empty without choices."""
     near = get_close_matches(name, list(choices), n=1, cutoff=0.0)
     return f"; the nearest is {near[0]!r}" if near else ""

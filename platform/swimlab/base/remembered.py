@@ -1,4 +1,4 @@
-"""JSON files in a machine's cache folder: what was worked out once. Losing one costs time and nothing else."""
+"""JSON files in a cache folder, for results that are slow to compute. They can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from uuid import uuid4
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What a file remembers; nothing where there is none, or where it cannot be read."""
+    """The entries of a file; empty when it is missing or unreadable."""
     try:
-        known = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def add(path: Path, found: Mapping[str, Any], most: int | None = None) -> None:
-    """Adds to what a file remembers, of which it keeps the latest `most`. A folder that cannot be written stays as it
-    is: the next process works it out again."""
+def add(path: Path, entries: Mapping[str, Any], most: int | None = None) -> None:
+    """Add entries to a file, which keeps the latest `most`. An error on writing is ignored: the next process computes
+    the entries again."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may have added to it meanwhile.
-        known = load(path)
-        merged = {name: value for name, value in known.items() if name not in found} | dict(found)
+        # Read again: another process may have added entries.
+        stored = load(path)
+        merged = {name: value for name, value in stored.items() if name not in entries} | dict(entries)
         if most is not None:
             merged = dict(list(merged.items())[-most:])
         temporary = path.with_name(f".{path.name}-{uuid4().hex}")

@@ -1,1 +1,1 @@
-"""From annotations to clips, by Ray Data: prepare, stream, quarantine; doctor; rewriting."""
+"""Annotations to decoded clips with Ray Data: preparation, streaming and quarantine; doctor; rewriting."""

@@ -1,7 +1,7 @@
-"""What a worker does with a part of an annotation file: its rows → clips, or a reason why not, each accounted for.
+"""The task of a worker: decodes the rows of one part of an annotation file to clips, or to reasons why not.
 
-A part that is done leaves a receipt in the store. A worker that is killed, or a whole run, loses the parts it had in
-hand; whoever comes next reads the receipts and does the rest.
+A finished part leaves a receipt in the store. When a worker or a whole run is killed, only unfinished parts are lost:
+the next run skips the parts that have a receipt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from swimlab.data.prepared_clips import Split, Store, StoredTable
 
 
 class DecodeJob(Frozen):
-    """One part of one split, and where its result goes. `store_clips` False only finds out which rows can be used."""
+    """One part of one split, and the folder of its result. With `store_clips` False only the usable rows are
+    determined."""
 
     split: Split
     number: int
@@ -35,15 +36,15 @@ class DecodeJob(Frozen):
 
     @property
     def receipt(self) -> str:
-        """The path of this part's receipt: the same part of the same file, wherever that lies."""
-        what = self.part.model_dump_json(exclude={"file"}) + PurePosixPath(self.part.file).name
-        digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        """The path of this part's receipt. It does not depend on the folder of the annotation file."""
+        identity = self.part.model_dump_json(exclude={"file"}) + PurePosixPath(self.part.file).name
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         return f"{self.folder}/{self.split}/done-{self.number:06d}-{digest}.json"
 
 
 class DecodeResult(Frozen):
-    """A part's result: the key and number of each usable row, the rows left out (as QUARANTINE_SCHEMA), and the clips'
-    file where any were stored."""
+    """A part's result: the key and number of each usable row, the rejected rows (as QUARANTINE_SCHEMA), and the
+    file of the clips if any were stored."""
 
     split: Split
     number: int
@@ -53,7 +54,7 @@ class DecodeResult(Frozen):
 
 
 def run(job: DecodeJob, store: Store) -> DecodeResult:
-    """Task: decode a part, unless its receipt is there."""
+    """Task: decode a part, or read its receipt if there is one."""
     if store.exists(job.receipt):
         return DecodeResult.model_validate_json(store.read(job.receipt))
     decoded: list[dict[str, Any]] = []
@@ -80,8 +81,8 @@ def run(job: DecodeJob, store: Store) -> DecodeResult:
 
 
 def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:
-    """One row's clip, decoded in a process that may hang or die. Raises DataError for whatever in the row stands in the
-    way; MemoryError and OSError (S3 cannot be reached, no process can be started) for what is the machine's fault."""
+    """One row's clip, decoded in a process that may hang or die. Raises DataError for a problem of the row;
+    MemoryError and OSError for a problem of the machine (S3 cannot be reached, no process can be started)."""
     try:
         sample = require_marked(parse_row(raw, file=job.part.file, row=row, formats=job.formats))
         return shared_decoder(job.videos, job.frames).clip(sample)
@@ -98,5 +99,5 @@ def _reason(error: DataError, split: str, file: str, row: int, key: str) -> dict
 
 
 def _plain(text: str) -> str:
-    """Valid UTF-8, which Parquet insists on."""
+    """Valid UTF-8, which Parquet requires."""
     return text.encode("utf-8", "backslashreplace").decode()

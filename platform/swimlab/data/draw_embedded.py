@@ -1,4 +1,4 @@
-"""Draws the embedded data set with Ray Data, as files of the kind a user would bring."""
+"""Draws the embedded data set with Ray Data, in the file formats of a user's own data."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import numpy as np
 from swim.recipe import NLReferFiles, ShapesWorld
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 while that is not known)."""
+"""Called with the stage, the amount done and the total (0 while unknown)."""
 
 _DRAWN_PER_TASK = 64
 
 
 def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
-    """Clips and annotations in `folder`, which every worker must see."""
+    """Draw clips and annotations into `folder`, which every worker must be able to reach."""
     import ray.data
 
     total = config.clips + config.held_out
-    found: list[tuple[int, Any]] = []
+    entries: list[tuple[int, Any]] = []
     with quiet():
         numbers = ray.data.range(total, override_num_blocks=math.ceil(total / _DRAWN_PER_TASK))
         dataset = numbers.map_batches(
             _draw, batch_size=None, batch_format="numpy", num_cpus=1, fn_args=(config, str(folder))
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            found += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
-            progress("draw clips", len(found), total)
-    rows = [row for _, row in sorted(found, key=lambda entry: entry[0])]
+            entries += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
+            progress("draw clips", len(entries), total)
+    rows = [row for _, row in sorted(entries, key=lambda entry: entry[0])]
     for name, part in (("train", rows[: config.clips]), ("held_out", rows[config.clips :])):
         (folder / f"{name}.json").write_text(json.dumps(part))
     return NLReferFiles(
@@ -60,7 +60,7 @@ def _draw(batch: dict[str, Any], config: ShapesWorld, folder: str) -> dict[str, 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ray Data draws no progress bars of its own inside; the caller's setting comes back."""
+    """Switch Ray Data's progress bars off inside the `with` block, and restore the setting on exit."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

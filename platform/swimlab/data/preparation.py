@@ -1,8 +1,8 @@
-"""From annotation files to decoded clips in the store: once per data set, shared by every trial.
+"""Decodes annotation files to clips in the store, once per data set; all trials share them.
 
-Ray Data runs the work, one task per part of an annotation file. What a part holds is decided before any task starts
-(rows in the order of their keys, a fixed number to a part), so that neither the workers' number nor their order can
-change a byte. What a task does: `decoding.py`. What results, and how trials read it: `clips.py`.
+Ray Data runs the work, one task per part of an annotation file. The parts are fixed before any task starts
+(rows in the order of their keys, a fixed number per part), so that the result does not depend on the number or order of
+workers. The task is in `decode_part.py`, the result and how trials read it in `prepared_clips.py`.
 """
 
 from __future__ import annotations
@@ -62,23 +62,23 @@ def prepare(
     store_clips: bool = True,
     max_clips_bytes: float = float("inf"),
 ) -> PreparedData:
-    """Decodes a data set into the store, or finds it there. Needs a Ray that the caller started, unless it is there.
+    """The prepared data set: from the store, or decoded into it, for which the caller must have started Ray.
 
-    `scratch` must be visible to every worker when clips are drawn (ShapesWorld); it is left as it was. Rows that cannot
-    be used are quarantined with a reason. With `store_clips` False every row is decoded to see whether it can be used,
-    and no clip is kept.
+    `scratch` must be reachable by every worker when clips are drawn (ShapesWorld); temporary files in it are removed.
+    Rows that cannot be used are quarantined with a reason. With `store_clips` False every row is decoded to check it,
+    and no clip is stored.
 
-    Raises PipelineError before decoding when the clips would take more than `max_clips_bytes` or the disk has; and
-    afterwards when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left: the
-    quarantine is in the store then, the manifest is not.
+    Raises PipelineError before decoding when the clips would need more than `max_clips_bytes` or the free disk space;
+    after decoding when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left. Then
+    the quarantine is in the store, but no manifest.
     """
     if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
         return done
     folder = prepared_clips.folder(fingerprint, stored=store_clips)
     scratch.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
+    workspace = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
-        files = draw_embedded(data, own, progress) if isinstance(data, ShapesWorld) else data
+        files = draw_embedded(data, workspace, progress) if isinstance(data, ShapesWorld) else data
         jobs = [
             DecodeJob(
                 split=name,
@@ -99,14 +99,14 @@ def prepare(
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
         results = sorted(_decoded(jobs, store, progress), key=lambda result: (result.split, result.number))
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(workspace, ignore_errors=True)
     parts = {(job.split, job.number): job.part for job in jobs}
     total = sum(part.rows for part in parts.values())
     prepared = _described(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
     _enough(prepared, total, max_quarantined_share, store)
     manifest = f"{folder}/manifest.json"
     if not store.put_create_only(manifest, prepared.model_dump_json(indent=1).encode()):
-        return PreparedData.model_validate_json(store.read(manifest))  # another driver was first: its word counts
+        return PreparedData.model_validate_json(store.read(manifest))  # another driver was first
     return prepared
 
 
@@ -119,17 +119,17 @@ def in_order(annotations: Iterable[str]) -> list[str]:
 
 
 def absolute(place: str) -> str:
-    """A folder or file as workers that run in another folder find it."""
+    """An absolute path, for workers that run in another folder; a URL stays as it is."""
     return place if "://" in place else str(Path(place).absolute())
 
 
 def _parts(annotations: Sequence[str], rows: int, progress: Progress) -> Iterator[Part]:
-    found = 0
+    rows_found = 0
     try:
         for file in in_order(annotations):
             for part in split(absolute(file), rows):
-                found += part.rows
-                progress("find rows", found, 0)
+                rows_found += part.rows
+                progress("find rows", rows_found, 0)
                 yield part
     except DataError as error:
         raise PipelineError(str(error)) from error
@@ -141,7 +141,7 @@ def _rows_per_part(frames: FramePolicy) -> int:
 
 
 def _decoded(jobs: Sequence[DecodeJob], store: Store, progress: Progress) -> Iterator[DecodeResult]:
-    """One result per part, in any order (Ray Data promises none)."""
+    """One result per part, in any order."""
     import ray.data
 
     total, done = sum(job.part.rows for job in jobs), 0
@@ -167,7 +167,7 @@ def _described(
     held_out: bool,
     stored: bool,
 ) -> PreparedData:
-    """Writes index and quarantine, and says what the data set consists of."""
+    """Write index and quarantine, and return the manifest of the data set."""
     names: tuple[Split, ...] = ("train", "held_out") if held_out else ("train",)
     folder = prepared_clips.folder(fingerprint, stored=stored)
 
@@ -179,8 +179,8 @@ def _described(
     index: dict[Split, list[dict[str, Any]]] = {name: [] for name in names}
     for result in results:
         part = parts[result.split, result.number]
-        where = part.model_dump() | {"file": PurePosixPath(part.file).name}
-        index[result.split] += [{"key": key, "row": row} | where for key, row in result.usable]
+        location = part.model_dump() | {"file": PurePosixPath(part.file).name}
+        index[result.split] += [{"key": key, "row": row} | location for key, row in result.usable]
     left_out = [entry for result in results for entry in result.left_out]
     return PreparedData(
         fingerprint=fingerprint,
@@ -194,7 +194,7 @@ def _described(
 
 
 def _by_reason(left_out: list[dict[str, Any]]) -> dict[str, int]:
-    """Reasons that differ only in numbers or quoted names count as one; most frequent first."""
+    """Number of rows by reason, most frequent first; reasons that differ only in numbers or quoted names are one."""
     plain = (f"{entry['field']}: {entry['reason']}" for entry in left_out)
     reasons = Counter(re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", reason)) for reason in plain)
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
@@ -207,5 +207,5 @@ def _enough(prepared: PreparedData, total: int, max_share: float, store: Store) 
         return
     top = "; ".join(f"{count} × {reason}" for reason, count in list(prepared.quarantined.items())[:_TOP_REASONS])
     why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
-    where = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
-    raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {where}")
+    location = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
+    raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {location}")

@@ -1,13 +1,13 @@
-"""Decoded clips in the store: what a committed data set consists of, and how trials read it. Imports no Ray.
+"""Decoded clips in the store: the files of a committed data set, and how trials read them. Imports no Ray.
 
-    clips/<fingerprint>/manifest.json                  create-only; writing it IS the commit, and it names all the rest
+    clips/<fingerprint>/manifest.json                  create-only, names all other files; writing it is the commit
     clips/<fingerprint>/<split>/part-<n>-<sha>.parquet decoded clips
-    clips/<fingerprint>/<split>/done-<n>-<sha>.json    a part that is done: whoever comes again goes on from there
-    clips/<fingerprint>/<split>-index-<sha>.parquet    key, file and place of every usable row, sorted by key
-    clips/<fingerprint>/quarantine-<sha>.parquet       the rows left out: file, row, key, field, reason, hint
+    clips/<fingerprint>/<split>/done-<n>-<sha>.json    receipt of a finished part, which a later run skips
+    clips/<fingerprint>/<split>-index-<sha>.parquet    key, file and position of every usable row, sorted by key
+    clips/<fingerprint>/quarantine-<sha>.parquet       the rejected rows: file, row, key, field, reason, hint
 
-Under `checked/` the same without the clips themselves: which rows can be used, for trials that decode as they go.
-Files are named by their content: drivers that do the same work twice, even with different versions, never mix.
+`checked/` holds the same without clips: which rows can be used, for trials that decode while they train. File names
+contain a hash of the content, so that two drivers that prepare the same data never mix their files.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ QUARANTINE_SCHEMA = pa.schema(
 
 
 class PipelineError(Exception):
-    """The data set as a whole cannot be prepared or read. Says why and what to do."""
+    """The data set as a whole cannot be prepared or read. The message says why and what to do."""
 
 
 class Store(Protocol):
-    """What this module needs of a sweep store. It travels to tasks, so it must pickle."""
+    """The part of a sweep store that this module uses. Tasks get a pickled copy."""
 
     @property
     def uri(self) -> str: ...
@@ -81,8 +81,8 @@ class Store(Protocol):
 
 
 class StoredTable(Frozen):
-    """A Parquet file of the store: its path under the data set's folder, and what it must contain. `memory_bytes` is
-    its size once read."""
+    """A Parquet file of the data set: its path under the data set's folder, size and hash. `memory_bytes` is its size
+    in memory."""
 
     name: str
     rows: int
@@ -92,7 +92,7 @@ class StoredTable(Frozen):
 
 
 class PreparedData(Frozen):
-    """A committed data set, as its manifest says. `held_out` names the split that evaluation scores: "train" when the
+    """The manifest of a committed data set. `held_out` names the split that evaluation scores: "train" when the
     user gave no held-out annotations. `quarantined` counts rows by reason, numbers and quoted names left out. Where
     the clips were only checked, not `stored`, `splits` is empty."""
 
@@ -107,7 +107,7 @@ class PreparedData(Frozen):
 
     @property
     def folder(self) -> str:
-        """Where it lies in the store."""
+        """Its folder in the store."""
         return folder(self.fingerprint, stored=self.stored)
 
     def rows(self, split: Split) -> int:
@@ -115,27 +115,27 @@ class PreparedData(Frozen):
         return self.index[self.source(split)].rows
 
     def source(self, split: Split) -> Split:
-        """The split whose clips these are."""
+        """The split that provides the clips of `split`."""
         return self.held_out if split == "held_out" else split
 
 
 def folder(fingerprint: str, *, stored: bool = True) -> str:
-    """Where a data set lies in the store."""
+    """The folder of a data set in the store."""
     return f"clips/{fingerprint}" if stored else f"clips/{fingerprint}/checked"
 
 
 def load_prepared(store: Store, fingerprint: str, *, stored: bool = True) -> PreparedData | None:
-    """The committed data set, or None when it is still to be prepared."""
+    """The committed data set, or None when it is not prepared yet."""
     path = f"{folder(fingerprint, stored=stored)}/manifest.json"
     return PreparedData.model_validate_json(store.read(path)) if store.exists(path) else None
 
 
 class StoredClips:
-    """The clips of a split (`swim.data.clips.Clips`): in memory where all fit into `HELD_BYTES`, else read from the
-    store as the order asks for them, a few ahead.
+    """The clips of a split (`swim.data.clips.Clips`): in memory if all fit into `HELD_BYTES`, else read from the
+    store in the requested order, a few ahead.
 
-    Raises PipelineError when a file is not what was committed: by its hash where it is read whole, else by its size and
-    Parquet's own checksum of each page.
+    Raises PipelineError when the content of a file is not what was committed. A file that is read whole is checked by
+    its hash, others by their size and Parquet's checksum of each page.
     """
 
     HELD_BYTES = 2 * 2**30
@@ -148,24 +148,25 @@ class StoredClips:
         self._tables = prepared.splits[source]
         self.keys: list[str] = load_index(store, prepared, split)["key"].to_pylist()
         self._ends = list(accumulate(table.rows for table in self._tables))
-        self._held: list[Clip] | None = None
+        self._in_memory: list[Clip] | None = None
         self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
 
     def read(self, order: Iterable[int]) -> Iterator[Clip]:
         """See `swim.data.clips.Clips`."""
         if sum(table.memory_bytes for table in self._tables) > self.HELD_BYTES:
             return self._ahead(order)
-        if self._held is None:
-            self._held = [clip for table in self._tables for clip in self._whole(table)]
-        held = self._held
-        return (held[i] for i in order)
+        if self._in_memory is None:
+            self._in_memory = [clip for table in self._tables for clip in self._whole(table)]
+        clips = self._in_memory
+        return (clips[i] for i in order)
 
     def _ahead(self, order: Iterable[int]) -> Iterator[Clip]:
         waiting: deque[Future[Clip]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="clips") as reader:  # one: the open files are not for two
+        # One thread: the open files are not thread-safe.
+        with ThreadPoolExecutor(1, thread_name_prefix="clips") as reader:
             try:
                 for number in order:
-                    waiting.append(reader.submit(self._one, number))
+                    waiting.append(reader.submit(self._read_clip, number))
                     if len(waiting) > self.AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
@@ -174,7 +175,7 @@ class StoredClips:
                 for future in waiting:
                     future.cancel()
 
-    def _one(self, number: int) -> Clip:
+    def _read_clip(self, number: int) -> Clip:
         if not 0 <= number < len(self.keys):
             raise IndexError(f"clip {number} of {len(self.keys)}")
         at = bisect_right(self._ends, number)
@@ -215,15 +216,15 @@ def load_index(store: Store, prepared: PreparedData, split: Split) -> pa.Table:
 
 
 def load_quarantine(store: Store, prepared: PreparedData) -> pa.Table:
-    """The rows left out, with split, file, row, key, field, reason and hint."""
+    """The rejected rows (`QUARANTINE_SCHEMA`)."""
     return read_table(store, prepared, prepared.quarantine)
 
 
-_ROW_GROUP_BYTES = 2**20  # what one clip costs to read, at least; a clip of the paper's size is 20 to 58 MB
+_ROW_GROUP_BYTES = 2**20  # least size of a read; a clip of the paper's size is 20 to 58 MB
 
 
 def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
-    """Parquet bytes and their description: no time, no host, so that equal rows give equal bytes."""
+    """A table as Parquet bytes, and their description. Equal rows give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -244,7 +245,7 @@ def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
 
 
 def damaged(store: Store, prepared: PreparedData, table: StoredTable) -> PipelineError:
-    """A file that is not what was committed."""
+    """The error for a file that is missing or altered."""
     path = f"{prepared.folder}/{table.name}"
     return PipelineError(
         f"{path} is missing or not what was committed: delete {prepared.folder}/ in {store.uri} and run again"

@@ -1,4 +1,4 @@
-"""How large the decoded clips of a data set will be: said, and compared with the room there is, before any decoding."""
+"""Estimates the size of the decoded clips before decoding, and compares it with the free space."""
 
 from __future__ import annotations
 
@@ -36,34 +36,35 @@ class ClipSizeEstimate:
 
     @property
     def text(self) -> str:
-        """In plain words."""
-        how = f"estimated from {self.sampled} of them" if self.sampled else "at most"
-        return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({how})"
+        """The estimate as a sentence."""
+        basis = f"estimated from {self.sampled} of them" if self.sampled else "at most"
+        return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({basis})"
 
 
 def estimate(jobs: Sequence[DecodeJob], progress: Progress) -> ClipSizeEstimate:
-    """Looks at the videos of some rows spread over all parts; a row that cannot be used counts for nothing."""
+    """Estimate from the videos of some rows, spread over all parts; unusable rows are skipped."""
     frames, rows = jobs[0].frames, sum(job.part.rows for job in jobs)
     most = float(rows * frames.max_frames * frames.max_pixels * 3)
     if most <= SMALL_BYTES:
         return ClipSizeEstimate(rows, 0, most)
-    chosen = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
+    sampled = jobs[:: max(1, len(jobs) // SAMPLED_PARTS)][:SAMPLED_PARTS]
     sizes = []
-    for done, job in enumerate(chosen, start=1):
+    for done, job in enumerate(sampled, start=1):
         sizes += _clip_bytes(job)
-        progress("estimate size", done, len(chosen))
+        progress("estimate size", done, len(sampled))
     return ClipSizeEstimate(rows, len(sizes), statistics.fmean(sizes) * rows if sizes else 0.0)
 
 
 def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int:
     """Bytes of a decoded clip of a video of that many frames and that size in pixels."""
-    kept = min(policy.max_frames, frames + frames % 2)
+    used_frames = min(policy.max_frames, frames + frames % 2)
     resized = smart_resize(height, width, policy)
-    return kept * resized[0] * resized[1] * 3
+    return used_frames * resized[0] * resized[1] * 3
 
 
 def check_room(expected: ClipSizeEstimate, store_uri: str, max_bytes: float) -> None:
-    """Raises PipelineError when the clips would take more than is allowed, or than a local store's disk has free."""
+    """Raises PipelineError when the clips would need more than `max_bytes`, or more than the free disk space of a local
+    store."""
     way_out = (
         "use a part of the data, fewer or smaller frames (data.frames), or --clips stream with --decode-cpus, which "
         "decodes while training and keeps nothing"

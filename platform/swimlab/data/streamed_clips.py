@@ -1,7 +1,7 @@
-"""Clips decoded while a trial trains, for data too large to keep: Ray Data, on CPUs the plan reserves for it.
+"""Clips decoded while a trial trains, for data too large to store: by Ray Data, on CPUs reserved in the plan.
 
-Every rank asks for its own rows in the order of its batch plan, so what it trains on is what it would have read from
-stored clips, bit for bit; Ray Data decodes ahead as far as the object store allows.
+Every rank reads its own rows in the order of its batch plan, so it gets bit for bit the same clips as from the store.
+Ray Data decodes ahead as far as its object store allows.
 """
 
 from __future__ import annotations
@@ -94,30 +94,30 @@ _SCHEMA = prepared_clips.CLIP_SCHEMA.append(pa.field("at", pa.int64())).append(p
 
 
 def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[str, str]) -> pa.Table:
-    """Task: places in the plan → clips."""
+    """Task: positions in the plan → clips."""
     import ray
 
-    job, chosen = DecodeJob.model_validate_json(template), ray.get(plan[0])
-    found, pixels = [], []
+    job, planned = DecodeJob.model_validate_json(template), ray.get(plan[0])
+    rows, pixels = [], []
     for at in batch["id"].tolist():
-        place = {name: column[0] for name, column in chosen.slice(at, 1).to_pydict().items()}
-        where = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
-        part = Part(file=places[place["file"]], **where)
+        place = {name: column[0] for name, column in planned.slice(at, 1).to_pydict().items()}
+        bounds = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
+        part = Part(file=places[place["file"]], **bounds)
         raw = _part_rows(part)[place["row"] - part.first]
         try:
             clip = decode_row(raw, place["row"], job.model_copy(update={"part": part}))
             pixels.append(_uncopied(clip.frames_THWC))
             bare = replace(clip, frames_THWC=clip.frames_THWC[:0])
-            found.append(bare.to_row() | {"shape": list(clip.frames_THWC.shape), "at": at, "problem": ""})
+            rows.append(bare.to_row() | {"shape": list(clip.frames_THWC.shape), "at": at, "problem": ""})
         except Exception as error:
             pixels.append(pa.nulls(1, _FRAMES.type))
-            found.append({"at": at, "problem": f"{place['key']}: {error}"})
-    table = pa.Table.from_pylist(found, schema=_SCHEMA)
+            rows.append({"at": at, "problem": f"{place['key']}: {error}"})
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     return table.set_column(_SCHEMA.get_field_index(_FRAMES.name), _FRAMES, pa.chunked_array(pixels))
 
 
 def _buffers(column: pa.ChunkedArray) -> Iterator[pa.Buffer]:
-    """Large binary values where they lie (a scalar of pyarrow is a copy); empty for null."""
+    """Large binary values without a copy (a pyarrow scalar is a copy); empty for null."""
     for chunk in column.chunks:
         _, offsets, data = chunk.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]

@@ -49,7 +49,7 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
         for trial_id, why in list(self._unwritten.items()):
             if attempt := self._store.claim(trial_id):
                 attempt.fail(why, "lost")
-            elif self._store.held(trial_id):
+            elif self._store.is_claimed(trial_id):
                 continue
             del self._unwritten[trial_id]  # written; or another driver has brought it to its end
 

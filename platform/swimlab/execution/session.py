@@ -74,7 +74,7 @@ class RunSession:
                 )
             )
             specs = [spec for spec in specs if spec.trial_id in self.progress.held()]
-            while specs and all(self.store.held(spec.trial_id) for spec in specs):
+            while specs and all(self.store.is_claimed(spec.trial_id) for spec in specs):
                 self.progress.stage("waiting for other drivers", 0, 0)
                 time.sleep(HELD_POLL_S)
         return took

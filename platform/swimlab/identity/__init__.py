@@ -1,1 +1,1 @@
-"""What names a trial: its canonical recipe, the source it runs, the data it sees."""
+"""The id of a trial: a hash of its canonical recipe, the source it runs and the data it uses."""

@@ -1,6 +1,6 @@
-"""Which data a recipe of a user's own files sees: content, never location.
+"""The data hash of a recipe on a user's own files: by content, never by location.
 
-Full contents are hashed, once: a hash is remembered by path, size and modification time in a JSON file.
+Files are hashed in full, once: a JSON file caches each hash by path, size and modification time.
 """
 
 import hashlib
@@ -19,13 +19,14 @@ from swim.recipe import NLReferFiles
 from swimlab.base import remembered
 from swimlab.identity.source_closure import IdentityError
 
-# A file changed again within the resolution of its own timestamp would keep its remembered hash; so young files are
-# hashed but not remembered.
+# A file changed twice within the resolution of its timestamp would keep its cached hash, so hashes of files younger
+# than this are not cached.
 _SETTLED_NS = 2_000_000_000
 
 
 class FileHashes:
-    """sha256 of whole files, remembered in `cache_dir`/file-hashes.json; use as a context manager, which saves."""
+    """sha256 of whole files, cached in `cache_dir`/file-hashes.json. Use it as a context manager, which saves the
+    cache."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = cache_dir / "file-hashes.json"
@@ -46,9 +47,9 @@ class FileHashes:
             return hashlib.sha256(json.dumps(inside, sort_keys=True).encode()).hexdigest()
         stat = path.stat()
         key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(key)
-        if known is not None and known[:2] == stamp:
-            return str(known[2])
+        entry = self._known.get(key)
+        if entry is not None and entry[:2] == stamp:
+            return str(entry[2])
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
@@ -57,9 +58,9 @@ class FileHashes:
 
 
 def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
-    """What a user's files are, as plain values to be hashed: the frame policy, the formats, and per annotation file its
-    name, its content and the contents of the videos its rows name (a missing one counts as "missing"). Objects on S3
-    are known by their entity tag and size. `fraction` is no part of it: every fraction reads the same clips. Raises
+    """The content of a user's files, as plain values to be hashed: the frame policy, the formats, and per annotation
+    file its name, its content and the contents of the videos its rows name (an unreadable one counts as "unreadable").
+    Objects on S3 count by entity tag and size. `fraction` is not included: every fraction reads the same clips. Raises
     IdentityError for an annotation file that cannot be read.
     """
     with FileHashes(cache_dir) as hashes:
@@ -88,14 +89,15 @@ def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> 
 
 
 def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
-    """The videos that a file's rows name, memory by its content: reading gigabytes at every start would not do."""
+    """The videos that a file's rows name, cached by the file's content, so that large files are not read at every
+    start."""
     memory = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     try:
-        known: list[str] = json.loads(memory.read_text())
-        return known
+        names: list[str] = json.loads(memory.read_text())
+        return names
     except (FileNotFoundError, json.JSONDecodeError):
         pass
-    # Rows that cannot be used are quarantined later, by reason; here they count through the file's own hash.
+    # Unusable rows are skipped here and quarantined later; they are part of the file's own hash.
     rows = (row for _, row in read_rows(file) if isinstance(row, dict))
     named = sorted({video for row in rows if isinstance(video := row.get("video"), str)})
     memory.parent.mkdir(parents=True, exist_ok=True)
@@ -108,5 +110,5 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
 def _video(videos: str, name: str, hashes: FileHashes) -> str:
     try:
         return media.version(videos, name) or hashes.of(resolve_video(Path(videos), name))
-    except (DataError, OSError) as error:  # its row will be quarantined; once it is mended the data is other data
+    except (DataError, OSError) as error:  # its row will be quarantined; a repaired video changes the hash
         return f"unreadable: {type(error).__name__}"

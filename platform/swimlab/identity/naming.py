@@ -1,7 +1,7 @@
-"""The name of a trial: a hash of the canonical recipe, the code it runs and the data it sees.
+"""The id of a trial: a hash of the canonical recipe, the code it runs and the data it uses.
 
-Two recipes that must give the same numbers have one name (a control is shared by every table), and whatever could
-change a number changes it. What cannot be written stably is refused.
+Recipes that must give the same result have the same id, so that a control is shared by all tables; anything that can
+change a result changes the id. A value without a stable text form is refused.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ __all__ = [
     "trial_id",
 ]
 
-_DIGITS = 20  # 80 bits: a billion trials share a name with probability 4e-7
+_DIGITS = 20  # 80 bits: among a billion trials two share an id with probability 4e-7
 
-_ACTIVE_WITHOUT_MASK = {"text_weight", "mask_weight"}  # nothing is read, fused or compared to a mask
+_ACTIVE_WITHOUT_MASK = {"text_weight", "mask_weight"}  # with mask_weight 0 the other objective fields have no effect
 
 
 def canonical(recipe: Recipe, init_id: str | None = None) -> str:
-    """Canonical JSON of what decides a result.
+    """Canonical JSON of the recipe fields that decide a result.
 
-    Dropped: the recipe's name, objective fields that mask_weight 0 makes inactive, what no step reads when there is
-    none, and where a user's files lie (the data fingerprint has their contents). The recipe it starts from appears as
-    `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be written
-    stably.
+    Left out: the recipe's name, objective fields that mask_weight 0 makes inactive, training fields when there are 0
+    steps, and the paths of a user's files (the data fingerprint covers their contents). The recipe it starts from
+    appears as `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be
+    written stably.
     """
     # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
     recipe = Recipe.model_validate(recipe.model_dump())
@@ -53,7 +53,7 @@ def canonical(recipe: Recipe, init_id: str | None = None) -> str:
     for readout in (tree["objective"], tree["evaluation"]["readout"]):
         readout["layers"] = resolve(readout["layers"], recipe.model.layers)
     if recipe.optim.steps == 0:
-        # Nothing is trained: weights, data and ruler decide, whatever an arm or a seed changes besides.
+        # Nothing is trained, so only weights, data and evaluation decide the result.
         tree["optim"], tree["objective"] = {"steps": 0}, {}
         del tree["seed"]
     elif recipe.objective.mask_weight == 0:
@@ -96,8 +96,8 @@ def _plain(value: Any, path: str) -> Any:
 
 @dataclass(frozen=True)
 class TrialIdentity:
-    """A trial's name and what it is made of. `clips_fingerprint` names its prepared clips; `init` is the identity of
-    the recipe it starts from."""
+    """A trial's id and the hashes it is made of. `clips_fingerprint` names its prepared clips; `init` is the identity
+    of the recipe it starts from."""
 
     trial_id: str
     code_fingerprint: str
@@ -107,8 +107,8 @@ class TrialIdentity:
 
 
 class Identifier:
-    """Names the trials of one session by one reading of the sources and of the data. `cache_dir` remembers hashes of
-    large files."""
+    """Computes the ids of a session's trials; sources and data are read once. `cache_dir` caches hashes of large
+    files."""
 
     def __init__(self, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> None:
         self.sources = Sources(source_root, cache_dir)
@@ -117,8 +117,8 @@ class Identifier:
         self._data: dict[str, str] = {}
 
     def identify(self, recipe: Recipe) -> TrialIdentity:
-        """The recipe it starts from enters as a trial of its own. Raises IdentityError when recipe, code or data cannot
-        be named stably."""
+        """The identity of a recipe, whose `init` is identified as a trial of its own. Raises IdentityError when recipe,
+        code or data have no stable hash."""
         key = recipe.model_dump_json()
         if key not in self._trials:
             self._trials[key] = self._identify(recipe)
@@ -126,7 +126,7 @@ class Identifier:
         return self._trials[key]
 
     def data_fingerprint(self, data: DataConfig) -> str:
-        """Hash of what the data is, 20 hex digits. Of the embedded data set: its config and its generator's code."""
+        """Hash of the data, 20 hex digits. For the embedded data set: of its config and its generator's code."""
         key = data.model_dump_json()
         if key not in self._data:
             if isinstance(data, ShapesWorld):
@@ -141,7 +141,7 @@ class Identifier:
         return self._data[key]
 
     def clips_fingerprint(self, data: DataConfig, data_fingerprint: str) -> str:
-        """See the function of this name."""
+        """See the module function `clips_fingerprint`."""
         return _clips(data_fingerprint, self._code(reading_modules(data)))
 
     def _identify(self, recipe: Recipe) -> TrialIdentity:
@@ -152,7 +152,7 @@ class Identifier:
             # Imported here for the reason above.
             from swimlab.identity.data_hash import FileHashes
 
-            # A hub id names its weights (as far as `revision` does); a folder may hold others tomorrow.
+            # A hub id with `revision` identifies weights; the contents of a folder can change.
             with FileHashes(self._cache_dir) as hashes:
                 parts["weights"] = hashes.of(Path(recipe.model.path))
         name = _digest(canonical_json(parts))
@@ -183,7 +183,7 @@ def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOUR
 
 
 def clips_fingerprint(data: DataConfig, data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
-    """Hash of a data set and of the code that reads and decodes it: the name of its prepared clips."""
+    """Hash of a data set and of the code that reads and decodes it; it names the prepared clips."""
     code = fingerprint(Sources(source_root).module_hashes(reading_modules(data)))
     return _clips(data_fingerprint, code)
 
@@ -193,7 +193,7 @@ def _clips(data: str, code: str) -> str:
 
 
 def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
-    """The trial's name, 20 hex digits. Raises IdentityError."""
+    """The trial's id, 20 hex digits. Raises IdentityError."""
     return Identifier(cache_dir, source_root).identify(recipe).trial_id
 
 

@@ -1,7 +1,7 @@
-"""Which source a recipe runs: the import closure inside `swim`, read statically, and its fingerprint.
+"""The source code that a recipe runs: its import closure inside `swim`, found statically, and its fingerprint.
 
-Nothing is imported or executed. Only import statements are followed (those inside functions too), never a registry's
-folder, so that adding a loss file leaves every trial as it is.
+No module is executed. Import statements are followed, also inside functions, but not the entries of a registry, so that
+adding a loss file changes no trial id.
 """
 
 import ast
@@ -25,19 +25,19 @@ from swimlab.identity.source_hash import SERIALISER_VERSION, is_type_checking, t
 SOURCE_ROOT = Path(swim.__file__).resolve().parent.parent
 
 _PACKAGE = "swim"
-# Files that sit in a package and never reach a program that runs.
+# Files in a package that no program reads.
 _NOT_DATA_NAMES = frozenset({"py.typed", "README.md", "LICENSE"})
 _NOT_DATA_SUFFIXES = (".py", ".pyc", ".pyi", "~")
 _REMEMBERED = 4096  # some 40 states of the 90 modules there are
 
 
 class IdentityError(Exception):
-    """A result could not be named stably. Says what stands in the way and what to do."""
+    """Recipe, code or data have no stable hash. The message names the cause and what to do."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A member of a closure as it was read: `path` relative to the root; `content_hash` of the syntax tree of a module,
+    """A member of a closure as read: `path` relative to the root; `content_hash` of the syntax tree of a module,
     of the bytes of a data file."""
 
     path: str
@@ -52,8 +52,8 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class _Module:
-    """A module and what it imports of our package: certainly, and possibly (`from a import b` means the module a.b
-    where there is one, else a name inside a)."""
+    """A module and its imports inside `swim`: certain ones, and possible ones (in `from a import b`, b is the module
+    a.b if that exists, else a name in a)."""
 
     file: SourceFile
     certain: tuple[str, ...]
@@ -61,11 +61,11 @@ class _Module:
 
 
 class Sources:
-    """One reading of a source tree: each file is read once, however many trials ask, and all of them are named by the
-    same state of it. Whoever wants to see an edit reads anew.
+    """A source tree read once: all trials that use this object are named by the same state of the files. Make a new
+    object to see an edit.
 
     Walking the tree for each fingerprint took 3.6 of the 4.8 CPU seconds of a plan of two tables, and parsing it 0.5.
-    `cache_dir` remembers what was parsed, by content.
+    `cache_dir` caches the result of parsing, by content.
     """
 
     def __init__(self, root: Path = SOURCE_ROOT, cache_dir: Path | None = None) -> None:
@@ -78,32 +78,32 @@ class Sources:
 
     def closure(self, roots: Iterable[str]) -> dict[str, SourceFile]:
         """Modules reached from `roots` (dotted names), each with its file; parents' `__init__` and packaged data files
-        (keyed by their path) included. Raises IdentityError for an import that leads nowhere."""
-        found: dict[str, SourceFile] = {}
+        (keyed by their path) included. Raises IdentityError for an import of a missing module."""
+        files: dict[str, SourceFile] = {}
         waiting = [(name, "the recipe's entry modules") for name in roots]
         while waiting:
             name, importer = waiting.pop()
-            if name in found:
+            if name in files:
                 continue
             if (module := self._module(name)) is None:
                 if self.root.joinpath(*name.split(".")).is_dir():
                     continue
                 raise IdentityError(f"{importer} imports {name!r}, and {self.root} holds no such module")
-            found[name] = module.file
+            files[name] = module.file
             imported = [*_parents(name), *module.certain, *(m for m in module.possible if self._module(m))]
             waiting += [(other, name) for other in imported]
-        for module_file in list(found.values()):
+        for module_file in list(files.values()):
             folder, _, name = module_file.path.rpartition("/")
             if name == "__init__.py":
-                found.update((file.path, file) for file in self._data_of(folder))
-        return dict(sorted(found.items()))
+                files.update((file.path, file) for file in self._data_of(folder))
+        return dict(sorted(files.items()))
 
     def module_hashes(self, roots: Iterable[str]) -> dict[str, str]:
         """`content_hash` of each member of the closure."""
         return {name: file.content_hash for name, file in self.closure(roots).items()}
 
     def save(self) -> None:
-        """Remembers what was parsed since."""
+        """Write newly parsed modules to the cache."""
         if self._memory and self._new:
             remembered.add(self._memory, self._new, most=_REMEMBERED)
             self._new = {}
@@ -130,9 +130,9 @@ class Sources:
         if self._memory is None:
             return _parsed(data, relative)
         key = _data_hash(data, relative)
-        if (known := self._known.get(key)) is None:
-            known = self._new[key] = self._known[key] = _parsed(data, relative)
-        content_hash, certain, possible = known
+        if (parsed := self._known.get(key)) is None:
+            parsed = self._new[key] = self._known[key] = _parsed(data, relative)
+        content_hash, certain, possible = parsed
         return content_hash, tuple(certain), tuple(possible)
 
     def _data_of(self, package: str) -> tuple[SourceFile, ...]:
@@ -143,7 +143,7 @@ class Sources:
 
 
 def fingerprint(hashes: dict[str, str]) -> str:
-    """One name, 20 hex digits, for the source that `module_hashes` describes."""
+    """Hash of `module_hashes`, 20 hex digits."""
     content = json.dumps({"serialiser": SERIALISER_VERSION, "modules": hashes}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
@@ -155,7 +155,7 @@ def archive(files: Iterable[SourceFile]) -> bytes:
         gzip.GzipFile(fileobj=buffer, mode="wb", filename="", mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        # By the parts of the path: in this order were the archives of every store written.
+        # Sorted by the parts of the path, the order of the archives in existing stores.
         for file in sorted(files, key=lambda file: Path(file.path)):
             # A fresh TarInfo has no owner, no time and mode 0644.
             info = tarfile.TarInfo(file.path)
@@ -165,8 +165,8 @@ def archive(files: Iterable[SourceFile]) -> bytes:
 
 
 def archived_hashes(packed: bytes) -> dict[str, str]:
-    """`module_hashes` of the files in an `archive`, read without unpacking them to disk. Raises IdentityError for what
-    is no such archive."""
+    """`module_hashes` of the files in an `archive`, read without unpacking them to disk. Raises IdentityError for
+    data that is no such archive."""
     hashes = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
@@ -187,9 +187,9 @@ def module_of(path: str) -> str:
 
 
 def _parser_version() -> str:
-    """Of the code that parses: this file's, the serialiser's, and Python's."""
-    ours = b"".join(Path(file).read_bytes() for file in (__file__, source_hash.__file__))
-    return hashlib.sha256(sys.version.encode() + ours).hexdigest()[:12]
+    """Hash of the parsing code: this file, the serialiser and the Python version."""
+    source = b"".join(Path(file).read_bytes() for file in (__file__, source_hash.__file__))
+    return hashlib.sha256(sys.version.encode() + source).hexdigest()[:12]
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -198,27 +198,27 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _data(package: Path) -> list[Path]:
-    """Files of a package's folder, and of folders below it that hold no code, that the program may read."""
-    found = []
+    """Data files of a package that the program may read, also in its subfolders without code."""
+    paths = []
     for path in sorted(package.iterdir()):
         if path.name.startswith((".", "__pycache__")):
             continue
         if path.is_dir():
             if not any(path.rglob("*.py")):
-                found += _data(path)
+                paths += _data(path)
         elif path.name not in _NOT_DATA_NAMES and not path.name.endswith(_NOT_DATA_SUFFIXES):
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def _data_hash(data: bytes, relative: str) -> str:
     return hashlib.sha256(relative.encode() + b"\n" + data).hexdigest()
 
 
-# Cached by content, beyond one reading: the tables of a file, and the trials of a session, are mostly the same modules.
+# Cached by content, across `Sources`: the tables of a file and the trials of a session share most modules.
 @lru_cache(maxsize=1024)
 def _parsed(data: bytes, path: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The hash of a module's syntax tree, and what it imports of our package: see `_Module`."""
+    """The hash of a module's syntax tree, and its imports inside `swim`: see `_Module`."""
     name = module_of(path)
     package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
     tree = ast.parse(data.decode("utf-8"), filename=path)
@@ -236,7 +236,11 @@ def _parsed(data: bytes, path: str) -> tuple[str, tuple[str, ...], tuple[str, ..
             base = _absolute(node, package, path)
             certain.add(base)
             possible |= {f"{base}.{alias.name}" for alias in node.names}
-    return tree_hash(tree, path), tuple(sorted(filter(_ours, certain))), tuple(sorted(filter(_ours, possible)))
+    return (
+        tree_hash(tree, path),
+        tuple(sorted(filter(_in_package, certain))),
+        tuple(sorted(filter(_in_package, possible))),
+    )
 
 
 def _absolute(node: ast.ImportFrom, package: str, path: str) -> str:
@@ -248,5 +252,5 @@ def _absolute(node: ast.ImportFrom, package: str, path: str) -> str:
     return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
 
 
-def _ours(module: str) -> bool:
+def _in_package(module: str) -> bool:
     return module == _PACKAGE or module.startswith(_PACKAGE + ".")

@@ -1,8 +1,8 @@
-"""Python source → a text that changes exactly when the program does.
+"""Serialises Python source to a text that changes only when the program changes.
 
-Our own serialiser, because `ast.dump` differs between Python versions (3.12 added type parameters, 3.13 omits empty
-fields). Left out: positions, comments, string statements (docstrings), `pass`, annotations and what is imported for
-them alone. A class keeps the names, order and defaults of its annotated fields, since they make a config.
+An own serialiser, because `ast.dump` differs between Python versions (3.12 added type parameters, 3.13 omits empty
+fields). Left out: positions, comments, string statements (docstrings), `pass`, annotations and the imports of
+typing modules. A class keeps the names, order and defaults of its annotated fields, since they define a config.
 """
 
 import ast
@@ -28,7 +28,7 @@ def source_hash(source: str, path: str) -> str:
 
 
 def tree_hash(tree: ast.Module, path: str) -> str:
-    """The same of a module that is parsed already."""
+    """`source_hash` of a module that is already parsed."""
     return hashlib.sha256(f"{path}\n{serialise(tree)}".encode()).hexdigest()
 
 
@@ -43,7 +43,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def _body(statements: list[Any], *, in_class: bool) -> str:
-    """A block of statements without those that do nothing, so that a lone docstring equals `pass`."""
+    """A block of statements without effect-free ones, so that a lone docstring equals `pass`."""
     return "[" + " ".join(text for node in statements if (text := _statement(node, in_class=in_class))) + "]"
 
 

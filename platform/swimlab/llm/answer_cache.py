@@ -1,9 +1,9 @@
-"""Answers of language models, kept for good: what was paid for once is never asked again.
+"""Answers of language models, stored permanently, so that no request is paid for twice.
 
     answers/<2 hex>/<sha256 of the canonical request>.json     create-only, written right after the answer arrives
 
-A request is named by all that decides its answer (model, messages, schema, parameters), and by neither server nor key:
-whoever asks the same, in any run of any experiment, reads what is there.
+The name covers everything that decides an answer (model, messages, schema, parameters) but neither server nor key, so
+that any run of any experiment reuses the answer to an equal request.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ SCHEMA_VERSION = 1
 
 
 class Usage(Frozen):
-    """Tokens as the server counted them; None when it did not say."""
+    """Tokens as the server counted them; None when it did not report them."""
 
     prompt_tokens: int | None = Field(None, ge=0)
     completion_tokens: int | None = Field(None, ge=0)
 
 
 class Answer(Frozen):
-    """What a model said to a request. `text` is empty when it said nothing; `refusal` is its own, if any; `finish` is
-    the server's reason for the end ("stop", "length", …); `model` is the one that the server names."""
+    """A model's answer. `text` may be empty; `refusal` is the model's own, if any; `finish` is the server's reason for
+    the end ("stop", "length", …); `model` is the name that the server reports."""
 
     text: str
     refusal: str = ""
@@ -43,12 +43,12 @@ class Answer(Frozen):
 
 
 def canonical(request: dict[str, Any]) -> bytes:
-    """The bytes that a request is named by."""
+    """The canonical JSON of a request, whose hash is its name."""
     return json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 class Answers:
-    """The answers in a store."""
+    """The cached answers in a store."""
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
@@ -61,10 +61,10 @@ class Answers:
         except FileNotFoundError:
             return None
         try:
-            found = json.loads(content)
-            if found["schema_version"] != SCHEMA_VERSION or found["request"] != request:
+            stored = json.loads(content)
+            if stored["schema_version"] != SCHEMA_VERSION or stored["request"] != request:
                 raise ValueError("it answers another request, or is of another version")
-            return Answer.model_validate(found["answer"]).model_copy(update={"cached": True})
+            return Answer.model_validate(stored["answer"]).model_copy(update={"cached": True})
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             why = " ".join(str(error).split())
             raise StoreError(
@@ -72,7 +72,7 @@ class Answers:
             ) from error
 
     def put(self, request: dict[str, Any], answer: Answer) -> Answer:
-        """Writes an answer; returns the one that is there afterwards: another process may have been first."""
+        """Write an answer and return the stored one, which is another if another process wrote first."""
         content = {"schema_version": SCHEMA_VERSION, "request": request, "answer": answer.model_dump(mode="json")}
         if self._store.put_create_only(_path(request), json.dumps(content, ensure_ascii=True, indent=1).encode()):
             return answer

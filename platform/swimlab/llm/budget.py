@@ -1,4 +1,4 @@
-"""What asking may cost and how fast it may go: prices, one budget for all workers, a rate limit for each."""
+"""Limits on requests to a language model: prices, one budget for all workers, a rate limit for each."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from swimlab.llm.answer_cache import Usage
 
 
 class Prices(Frozen):
-    """Of a million tokens, in any currency."""
+    """Prices of a million tokens, in any currency."""
 
     prompt: float = Field(0.0, ge=0)
     completion: float = Field(0.0, ge=0)
 
     def cost(self, usage: Usage) -> float:
-        """What an answer cost; tokens that the server did not count cost nothing here."""
+        """The cost of an answer. Tokens that the server did not count are taken as 0."""
         return ((usage.prompt_tokens or 0) * self.prompt + (usage.completion_tokens or 0) * self.completion) / 1e6
 
 
 class Spending(Protocol):
-    """Money set aside before a request leaves and settled when its answer is in the store, so that a limit holds
-    before it is exceeded, however many requests are on their way."""
+    """A budget that reserves the cost of a request before it is sent and settles it once the answer is stored, so that
+    concurrent requests cannot exceed the limit."""
 
     def reserve(self, cost: float) -> str | None:
-        """Sets `cost`, the most that a request can cost, aside. "" when it may leave; None when that depends on what
-        those under way turn out to cost, so ask again; else why no request may leave any more."""
+        """Reserve `cost`, the most that a request can cost. "" when it may be sent; None when that depends on the cost
+        of requests in flight, so try again later; else the reason why no request may be sent any more."""
 
     def settle(self, reserved: float, cost: float) -> None:
-        """A reserved request ended and cost so much."""
+        """Replace a reservation by the actual cost of the request."""
 
 
 class Budget:
@@ -67,7 +67,7 @@ class Budget:
             self._under_way -= 1
 
     def stop(self, reason: str) -> None:
-        """Lets no further request leave."""
+        """Refuse all further requests."""
         with self._lock:
             self._stopped = self._stopped or reason
 

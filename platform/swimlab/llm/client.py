@@ -1,8 +1,8 @@
-"""Questions to a language model behind any OpenAI-compatible server: `ChatClient.ask(request) -> Answer`, cached.
+"""A client of OpenAI-compatible servers: `ChatClient.ask(request) -> Answer`, cached.
 
-HTTP, retries with backoff (Retry-After honoured) and timeouts are the openai package's. Ours are the cache (`answers`),
-the budget and the pace (`spending`), and who is to blame: an error of the endpoint stops the run, an error of the
-request costs one row. The key comes from OPENAI_API_KEY and goes into the request's header, nowhere else.
+The openai package does HTTP, timeouts and retries with backoff (Retry-After honoured). This module adds the cache
+(`answer_cache`), the budget and the rate limit (`budget`), and tells errors of the endpoint, which stop the run, from
+errors of a request, which cost one row. The key comes from OPENAI_API_KEY and is only put into the request's header.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from swimlab.store.provenance import utc_now
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _NO_KEY = "none"  # local servers want no key, the client wants some text
-# Failures that no retry helped, one after another and without a success between them: the endpoint is down.
+# The endpoint counts as down after this many failures in a row, each despite retries.
 GIVE_UP_AFTER = 20
 _LOCKS = 4096
 _LOOK_AGAIN_S = 0.05
-_AGAIN = "run the same command again: what is answered is kept"
+_RETRY_HINT = "run the same command again: what is answered is kept"
 
 
 class EndpointError(Exception):
-    """Nobody's request can succeed, or none may be sent any more. Says what to do; what was answered is kept."""
+    """No request can succeed, or none may be sent any more. The message says what to do; stored answers are kept."""
 
 
 class RequestError(Exception):
-    """This request has no answer; others may. `reason` and `hint` as in DataError. `charged`: the server may have done
-    its work, though nothing usable came of it."""
+    """This request has no answer; others may have one. `reason` and `hint` as in DataError. `charged`: the server may
+    have charged for it although there is no usable answer."""
 
     def __init__(self, reason: str, hint: str, charged: bool) -> None:
         super().__init__(f"{reason} ({hint})")
@@ -45,10 +45,10 @@ class RequestError(Exception):
 
 
 class EndpointConfig(Frozen):
-    """Which server and model, and how they are asked.
+    """Server, model and request parameters.
 
-    `params` go into the request as they are; beside them only model, messages and the response format do. `structured`
-    json-schema holds the model to the schema, json-object only to JSON, for servers that know no schema.
+    `params` are added to the request as they are, beside model, messages and response format. `structured`: json-schema
+    enforces the schema; json-object enforces only JSON, for servers without schema support.
     """
 
     base_url: str = "https://api.openai.com/v1"
@@ -88,11 +88,11 @@ class EndpointConfig(Frozen):
         return next((limit for limit in limits if isinstance(limit, int)), None)
 
     def request(self, messages: list[dict[str, str]], schema: dict[str, Any], name: str) -> dict[str, Any]:
-        """The body that is sent, and that the answer is filed under. `name` of the schema: letters and underscores."""
-        held: dict[str, Any] = {"type": "json_object"}
+        """The body of a request, which is also the cache key. `name` of the schema: letters and underscores."""
+        response_format: dict[str, Any] = {"type": "json_object"}
         if self.structured == "json-schema":
-            held = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
-        return {"model": self.model, "messages": messages, "response_format": held, **self.params}
+            response_format = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+        return {"model": self.model, "messages": messages, "response_format": response_format, **self.params}
 
 
 def key_for(base_url: str) -> str:
@@ -113,9 +113,9 @@ def key_for(base_url: str) -> str:
 
 
 class ChatClient:
-    """A server, its answers so far, and one process's share of the limits. Safe to use from many threads.
+    """A server with its cached answers and one process's share of the limits. Safe to use from many threads.
 
-    `count` estimates the tokens of a text, for the pace. Raises EndpointError when there is no key.
+    `count` estimates the tokens of a text, for the rate limit. Raises EndpointError when there is no key.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ChatClient:
         self._key = key_for(config.base_url)
         self._here = threading.local()
         self._lock = threading.Lock()
-        # Equal requests share one: the second waits, and finds the first one's answer.
+        # Equal requests share a lock: the second waits for the first one's answer.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._failed_in_a_row = 0
         self.sent = 0
@@ -144,15 +144,15 @@ class ChatClient:
             api_key=self._key,
             max_retries=config.retries,
             timeout=config.timeout_s,
-            # Every attempt passes here, the client's own retries too.
+            # The hook runs for every attempt, also for the client's own retries.
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._leaving]}),
         )
 
     def ask(self, request: dict[str, Any]) -> Answer:
-        """The answer to a request of `EndpointConfig.request`, from the store where it has been asked before.
+        """The answer to a request of `EndpointConfig.request`, from the store if there is one.
 
-        An answer is written to the store before it is returned. Raises RequestError when this request has none,
-        EndpointError when no request may or can be answered, StoreError.
+        A new answer is stored before it is returned. Raises RequestError when this request fails, EndpointError when no
+        request can succeed or may be sent, StoreError.
         """
         with self._locks[hash(canonical(request)) % _LOCKS]:
             return self._answers.find(request) or self._ask(request)
@@ -177,8 +177,8 @@ class ChatClient:
         return answer
 
     def most(self, request: dict[str, Any]) -> float:
-        """The most that a request can cost: a token is a byte at least. Without a limit on the answer's tokens, only
-        its prompt counts."""
+        """The most that a request can cost: a token has at least one byte. Without a limit on the answer's tokens only
+        the prompt counts."""
         prompt_tokens = len(canonical(request))
         return self.config.prices.cost(
             Usage(prompt_tokens=prompt_tokens, completion_tokens=self.config.max_answer_tokens)
@@ -191,8 +191,8 @@ class ChatClient:
         self._here.tokens = text + (self.config.max_answer_tokens or 0)
         try:
             create: Any = self._client.chat.completions.create
-            given = {name: request[name] for name in ("model", "messages", "response_format")}
-            answer = self._read(create(**given, extra_body=self.config.params))
+            arguments = {name: request[name] for name in ("model", "messages", "response_format")}
+            answer = self._read(create(**arguments, extra_body=self.config.params))
         except openai.APIStatusError as error:
             raise self._status(error) from None  # the cause holds the request, and with it the key
         except openai.APITimeoutError:
@@ -229,19 +229,23 @@ class ChatClient:
 
     def _status(self, error: Any) -> Exception:
         code = error.status_code
-        said = self._clean(" ".join(str(error.message).removeprefix(f"Error code: {code} - ").split()))[:300]
+        message = self._clean(" ".join(str(error.message).removeprefix(f"Error code: {code} - ").split()))[:300]
         if code in (401, 403):
-            return EndpointError(f"{self.config.base_url} does not accept the key in {KEY_VARIABLE} ({code}): {said}")
+            return EndpointError(
+                f"{self.config.base_url} does not accept the key in {KEY_VARIABLE} ({code}): {message}"
+            )
         if code == 404:
-            return EndpointError(f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {said}")
+            return EndpointError(
+                f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {message}"
+            )
         if code == 429 and error.code == "insufficient_quota":
-            return EndpointError(f"{self.config.base_url}: the account has nothing left: {said}")
+            return EndpointError(f"{self.config.base_url}: the account has nothing left: {message}")
         if code in (408, 409, 429) or code >= 500:
-            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {said}")
+            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {message}")
         hint = "the server refuses this request: shorten the row, or correct --params and --structured"
-        return self._failed(f"the endpoint refuses with status {code}: {said}", hint)
+        return self._failed(f"the endpoint refuses with status {code}: {message}", hint)
 
-    def _failed(self, reason: str, hint: str = _AGAIN, charged: bool = False) -> Exception:
+    def _failed(self, reason: str, hint: str = _RETRY_HINT, charged: bool = False) -> Exception:
         with self._lock:
             self._failed_in_a_row += 1
             over = self._failed_in_a_row >= GIVE_UP_AFTER
@@ -250,5 +254,5 @@ class ChatClient:
         return RequestError(reason, hint, charged)
 
     def _clean(self, text: str) -> str:
-        """Servers have been seen to repeat the key in their error messages."""
+        """Removes the key, which some servers repeat in their error messages."""
         return text if self._key == _NO_KEY else text.replace(self._key, "…")

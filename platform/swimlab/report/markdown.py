@@ -46,7 +46,7 @@ def render_markdown(table: Table) -> str:
         lines += ["", f"Protocol: {md(table.protocol.text)}."]
     if table.mixed:
         lines += ["", "**MIXED**: these trials may not all be compared, so no verdict is given:", ""]
-        lines += [f"- {md(group.what)}: {md(table.members(group))}" for group in table.mixture]
+        lines += [f"- {md(group.label)}: {md(table.members(group))}" for group in table.mixture]
     if table.problems:
         lines += ["", "## Failed or missing trials", ""]
         lines += [f"- {md(t.arm)}, seed {t.seed} ({t.state}): {md(t.problem)}" for t in table.problems]

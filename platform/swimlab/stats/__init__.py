@@ -1,1 +1,1 @@
-"""Intervals, tests, power, verdicts and scaling laws: functions of numbers, without a store."""
+"""Intervals, tests, power, verdicts and scaling laws: pure functions of numbers."""

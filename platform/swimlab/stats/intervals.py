@@ -30,7 +30,7 @@ def _critical(alpha: float, n: int) -> float:
 
 
 def critical(n: int) -> float:
-    """Student's t that a 95 % interval over n values multiplies its standard error by."""
+    """Two-sided 95 % critical value of Student's t over n values."""
     return _critical(ALPHA, n)
 
 
@@ -55,8 +55,8 @@ def paired_differences(
 ) -> dict[int, float]:
     """Seed → weighted sum over arms minus `above`, for the seeds that every arm of `weights` has (arm → seed → value).
 
-    Seeds that stand for the very same `trials` (arm → seed → trial id; weights that nobody trained have no seed) are
-    one replicate, not several that agree. Where `origins` (arm → seed) are given, a seed whose trials may not be
+    Seeds with the same `trials` (arm → seed → trial id; untrained weights do not depend on the seed) count as one
+    replicate. Where `origins` (arm → seed) are given, a seed whose trials may not be
     compared (`swimlab.stats.pairing`) is left out.
     """
     seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in weights)))
@@ -69,17 +69,17 @@ def paired_differences(
 
 
 def a_a_differences(values: Sequence[float]) -> list[float]:
-    """One arm against itself on other seeds, the row where the machine ought to say "no difference".
+    """One arm against itself on other seeds, for the control row whose true difference is 0.
 
     With n ≥ 4 seeds, the first n//2 seeds are paired with the same list rotated by n//2: disjoint pairs, an exact test
-    (with odd n the last seed stands aside). Three seeds give (s0, s1) and (s1, s2): they share a seed, which overstates
+    (with odd n the last seed is not used). Three seeds give (s0, s1) and (s1, s2): they share a seed, which overstates
     the error of the mean (1.5 σ² for 0.5 σ²), so it errs towards "no difference". Two seeds give one difference and no
-    interval; one seed gives none. A full rotation would average to exactly 0 whatever the values, and show nothing.
+    interval; one seed gives none. A full rotation would always average to exactly 0.
     """
     return [values[i] - values[j] for i, j in a_a_pairs(len(values))]
 
 
 def a_a_pairs(n: int) -> list[tuple[int, int]]:
-    """Which of n seeds, in order, `a_a_differences` takes from which."""
+    """The pairs of indices of n seeds whose difference `a_a_differences` takes."""
     pairs = n // 2 if n >= 4 else max(0, n - 1)
     return [(i, (i + n // 2) % n) for i in range(pairs)]

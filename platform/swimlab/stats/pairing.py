@@ -1,18 +1,18 @@
 """Which trials may be compared with each other, and what makes a table MIXED.
 
-The rule: a difference between two trials tells of what their recipes differ in only where all else was equal. So two
-trials are compared, and paired, when
+A difference between two trials can be attributed to their recipes only when everything else was equal. So two trials
+are compared, and paired, when
 
 1. their numerics classes are equal in every field; a field that only one of them has is a difference;
 2. where their recipes state the same start, their `start_weights` are equal. The same start is the same trial to start
    from (`init_trial_id`) and the same `model`, and with LoRA adapters, which are drawn from the seed, the same seed.
 
-Recipes that state different starts (an arm that overrides `model.*` or `init`, worlds with a base of their own) are
-compared whatever their weights: there the start is what the arm changes. An arm of 0 steps, another data fraction or
-objective and tuned values state the start of their table.
+Recipes that state different starts (an arm that overrides `model.*` or `init`, worlds with their own base) are
+compared whatever their weights: there the start is what the arm changes. An arm with 0 steps, another data fraction or
+objective, or tuned values has the same start as its table.
 
-Records older than these fields do not say their processor or their start. Among each other they are compared as they
-always were, and the page says what is not known of them; with a record that has the fields they are not compared.
+Records older than these fields state neither processor nor start. They are compared with each other, and the page says
+what is not recorded; they are not compared with records that have the fields.
 
 A table of which two trials may not be compared is MIXED: it shows its numbers, pairs only what may be paired, and gives
 no verdict.
@@ -26,13 +26,13 @@ from typing import Any
 
 UNKNOWN = "not recorded"
 DIGITS = 12
-# Fields of a model that change nothing about its weights.
+# Fields of a model that do not change its weights.
 _NO_WEIGHTS = ("model.gradient_checkpointing",)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a trial's numbers come from: numerics class, the start that its recipe states, and the weights it was."""
+    """What makes trials comparable: numerics class, the start that the recipe states, and its actual weights."""
 
     numerics: tuple[tuple[str, Any], ...]
     stated: tuple[tuple[str, Any], ...]
@@ -40,7 +40,7 @@ class Origin:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Origin:
-        """Out of a trial's flat row (`swimlab.store.flat_rows.trial_row`)."""
+        """From a trial's flat row (`swimlab.store.flat_rows.trial_row`)."""
 
         def fields(prefix: str) -> dict[str, Any]:
             return {k: v for k, v in row.items() if k.startswith(prefix) and v is not None}
@@ -55,22 +55,22 @@ class Origin:
 
 @dataclass(frozen=True)
 class Group:
-    """Trials of a mixed table that agree in `what` sets them apart from others of it."""
+    """Trials of a mixed table that agree in what sets them apart from its other trials; `label` states it."""
 
-    what: str
+    label: str
     trial_ids: tuple[str, ...]
 
 
 def comparable(origins: Iterable[Origin]) -> bool:
-    """May all of these be compared with each other?"""
-    known = set(origins)
-    return len({o.numerics for o in known}) < 2 and len({(o.stated, o.weights) for o in known}) == len(
-        {o.stated for o in known}
+    """Whether all of these may be compared with each other."""
+    distinct = set(origins)
+    return len({o.numerics for o in distinct}) < 2 and len({(o.stated, o.weights) for o in distinct}) == len(
+        {o.stated for o in distinct}
     )
 
 
 def mixture(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
-    """What a table's trials (trial id → origin) are mixed of; empty where all may be compared."""
+    """The groups of a mixed table (trial id → origin); empty when all its trials may be compared."""
     if comparable(origins.values()):
         return ()
     classes = _by(origins, lambda o: o.numerics)
@@ -87,16 +87,16 @@ def mixture(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
 
 
 def _by(origins: Mapping[str, Origin], key: Callable[[Origin], Any]) -> dict[Any, tuple[str, ...]]:
-    found: dict[Hashable, tuple[str, ...]] = {}
+    groups: dict[Hashable, tuple[str, ...]] = {}
     for trial_id, origin in origins.items():
-        found[key(origin)] = (*found.get(key(origin), ()), trial_id)
-    return found
+        groups[key(origin)] = (*groups.get(key(origin), ()), trial_id)
+    return groups
 
 
 def _names(classes: Iterable[Iterable[tuple[str, Any]]]) -> list[str]:
-    return list(dict.fromkeys(name for one in classes for name, _ in one))
+    return list(dict.fromkeys(name for numerics in classes for name, _ in numerics))
 
 
 def mixed_of(groups: Iterable[Group]) -> str:
-    """The groups in a line: what sets them apart, and how many trials each has."""
-    return "; ".join(f"{g.what}: {len(g.trial_ids)} trial{'s' * (len(g.trial_ids) != 1)}" for g in groups)
+    """The groups in one line: label and number of trials of each."""
+    return "; ".join(f"{g.label}: {len(g.trial_ids)} trial{'s' * (len(g.trial_ids) != 1)}" for g in groups)

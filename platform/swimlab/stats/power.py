@@ -1,4 +1,4 @@
-"""What a number of seeds can detect."""
+"""Statistical power: the effect that a number of seeds can detect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a metric grows with the data (Fig. 4): a curve through every seed's points, its uncertainty honest at 3 seeds.
+"""How a metric grows with the data (Fig. 4): a curve through all seeds' points, with intervals valid from 3 seeds.
 
     log     y = a + b · ln(n / N)         N is the largest n, so a is the value there
     power   y = a − b · (n / N)^−c        b > 0, c > 0: saturates at a, b short of it at N
@@ -26,8 +26,8 @@ Form = Literal["log", "power"]
 Floats = NDArray[np.float64]
 
 GRID = 60
-# Below, a power law is a logarithm to three digits over the decade or so that anybody measures; above, only its last
-# point has not saturated.
+# Below, a power law is a logarithm to three digits over about a decade of n, as is usually measured; above,
+# only one point is off the plateau.
 LEAST_C, MOST_C = 0.05, 8.0
 
 
@@ -35,7 +35,7 @@ LEAST_C, MOST_C = 0.05, 8.0
 class Scaling:
     """A fitted curve. `parameters`: name → estimate with its 95 % interval over seeds; `n`, `curve`, `low`, `high`: the
     curve and its pointwise band from the smallest n to the largest; `miss`: the largest distance of a mean over seeds
-    from the curve; `seeds`: those that have every n, the others are in no number here. `low` and `high` are empty for a
+    from the curve; `seeds`: those that have every n; other seeds are not used. `low` and `high` are empty for a
     single seed. `bends` is None with fewer than two seeds or four n."""
 
     form: Form
@@ -64,23 +64,23 @@ def fit(points: Mapping[float, Mapping[int, float]], form: Form | None = None, a
         theta = _power_law(x, y_SN.mean(0))
         if theta is None and form == "power":
             raise ValueError(f"no saturating power law fits: c is not inside {LEAST_C:g}…{MOST_C:g}; use form='log'")
-    chosen: Form = "log" if theta is None else "power"
+    fitted_form: Form = "log" if theta is None else "power"
     if theta is None:
         theta = np.linalg.lstsq(_log_design(x), y_SN.mean(0), rcond=None)[0]
     grid = np.geomspace(x[0], 1.0, GRID)
-    curve, slopes = _curve(chosen, theta, grid), _slopes(chosen, theta, grid)
+    curve, slopes = _curve(fitted_form, theta, grid), _slopes(fitted_form, theta, grid)
     # One Gauss-Newton step from the common curve to each seed's own.
-    steps_SP = (y_SN - _curve(chosen, theta, x)) @ np.linalg.pinv(_slopes(chosen, theta, x)).T
-    names = ("a", "b") if chosen == "log" else ("a", "b", "c")
+    steps_SP = (y_SN - _curve(fitted_form, theta, x)) @ np.linalg.pinv(_slopes(fitted_form, theta, x)).T
+    names = ("a", "b") if fitted_form == "log" else ("a", "b", "c")
     parameters = {
         name: _centred(interval((theta[i] + steps_SP[:, i]).tolist(), alpha), float(theta[i]))
         for i, name in enumerate(names)
     }
     half = _half_width(steps_SP @ slopes.T, alpha)
     largest = float(max(points))
-    miss = float(np.abs(y_SN.mean(0) - _curve(chosen, theta, x)).max())
+    miss = float(np.abs(y_SN.mean(0) - _curve(fitted_form, theta, x)).max())
     return Scaling(
-        form=chosen,
+        form=fitted_form,
         parameters=parameters,
         n=tuple((grid * largest).tolist()),
         curve=tuple(curve.tolist()),
@@ -89,7 +89,7 @@ def fit(points: Mapping[float, Mapping[int, float]], form: Form | None = None, a
         seeds=seeds,
         miss=miss,
         bends=bends,
-        sentence=_sentence(chosen, parameters, miss, len(seeds), largest),
+        sentence=_sentence(fitted_form, parameters, miss, len(seeds), largest),
     )
 
 
@@ -114,23 +114,23 @@ def _log_design(x: Floats) -> Floats:
 
 
 def _bends(x: Floats, y_SN: Floats, alpha: float) -> bool | None:
-    """Do the seeds agree that the curve flattens? Exact for normal seeds: each has its own quadratic term in ln n."""
+    """Whether the seeds agree that the curve bends. Exact for normal seeds: each has its own quadratic term in ln n."""
     if len(y_SN) < 2 or len(x) < 4:
         return None
     design = np.stack([np.ones_like(x), np.log(x), np.log(x) ** 2], axis=-1)
-    seen = interval(np.linalg.lstsq(design, y_SN.T, rcond=None)[0][2].tolist(), alpha)
-    return seen.high is not None and seen.high < 0
+    quadratic = interval(np.linalg.lstsq(design, y_SN.T, rcond=None)[0][2].tolist(), alpha)
+    return quadratic.high is not None and quadratic.high < 0
 
 
 def _power_law(x: Floats, y: Floats) -> Floats | None:
-    """(a, b, c) by least squares: a and b are linear once c is given. None where c runs away or the curve falls."""
+    """(a, b, c) by least squares: a and b are linear once c is given. None when c is at a bound or the curve falls."""
     if len(x) < 4:
         raise ValueError(f"a power law has three parameters: it needs at least four amounts of data, got {len(x)}")
 
     def linear(c: float) -> tuple[Floats, float]:
         design = np.stack([np.ones_like(x), -(x**-c)], axis=-1)
-        found: Floats = np.linalg.lstsq(design, y, rcond=None)[0].astype(np.float64)
-        return found, float(np.sum((design @ found - y) ** 2))
+        coefficients: Floats = np.linalg.lstsq(design, y, rcond=None)[0].astype(np.float64)
+        return coefficients, float(np.sum((design @ coefficients - y) ** 2))
 
     # A scan first: the error may have a valley at either end.
     scan = np.geomspace(LEAST_C, MOST_C, 40)
@@ -140,10 +140,10 @@ def _power_law(x: Floats, y: Floats) -> Floats | None:
     # 0.3 s to import, and most pages fit no trend.
     from scipy import optimize
 
-    found = optimize.minimize_scalar(
+    minimum = optimize.minimize_scalar(
         lambda c: linear(c)[1], bounds=(scan[best - 1], scan[best + 1]), method="bounded", options={"xatol": 1e-9}
     )
-    (a, b), c = linear(found.x)[0], float(found.x)
+    (a, b), c = linear(minimum.x)[0], float(minimum.x)
     return np.array([a, b, c]) if b > 0 else None
 
 
@@ -169,31 +169,31 @@ def _half_width(moves_SN: Floats, alpha: float) -> Floats | None:
     return half
 
 
-def _centred(seen: Interval, value: float) -> Interval:
+def _centred(estimate: Interval, value: float) -> Interval:
     """The interval around the estimate itself: the seeds' steps average to 0 up to rounding."""
-    if seen.low is None or seen.high is None:
-        return Interval(seen.n, value)
-    half = (seen.high - seen.low) / 2
-    return Interval(seen.n, value, seen.sd, value - half, value + half)
+    if estimate.low is None or estimate.high is None:
+        return Interval(estimate.n, value)
+    half = (estimate.high - estimate.low) / 2
+    return Interval(estimate.n, value, estimate.sd, value - half, value + half)
 
 
 def _sentence(form: Form, parameters: Mapping[str, Interval], miss: float, seeds: int, largest: float) -> str:
-    def said(seen: Interval, factor: float = 1.0) -> str:
-        value = f"{seen.mean * factor:.3g}"
-        if seen.low is None or seen.high is None:
+    def formatted(estimate: Interval, factor: float = 1.0) -> str:
+        value = f"{estimate.mean * factor:.3g}"
+        if estimate.low is None or estimate.high is None:
             return f"{value} (one seed: no interval)"
-        return f"{value} [{seen.low * factor:.3g}, {seen.high * factor:.3g}]"
+        return f"{value} [{estimate.low * factor:.3g}, {estimate.high * factor:.3g}]"
 
     within = f"the curve misses no mean by more than {miss:.2g}"
     over = f"over {seeds} seed{'s' * (seeds != 1)}"
     if form == "log":
         slope = parameters["b"]
-        doubling = f"Twice the data adds {said(slope, math.log(2))} {over}"
+        doubling = f"Twice the data adds {formatted(slope, math.log(2))} {over}"
         open_ = slope.low is None or slope.high is None or slope.low <= 0 <= slope.high
         return f"{doubling}{'; whether it helps is open' if open_ else ''}; {within}."
     top, decay = parameters["a"], parameters["c"]
     gap = parameters["b"].mean
     return (
-        f"More data saturates at {said(top)} (exponent {said(decay)}) {over}; at n = {largest:g} the curve is "
-        f"{gap:.3g} short of that; {within}."
+        f"More data saturates at {formatted(top)} (exponent {formatted(decay)}) {over}; at n = {largest:g} the "
+        f"curve is {gap:.3g} short of that; {within}."
     )

@@ -1,7 +1,7 @@
 """From paired differences over seeds to a verdict. Pure functions; seeds are the replicates.
 
-Student t with n−1 degrees of freedom: over 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
-A difference is oriented: positive is what the claim says. δ is the margin declared before the run.
+Student t with n−1 degrees of freedom: with 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
+Differences are oriented: positive agrees with the claim. δ is the margin declared before the run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class ClaimData:
-    """What one claim is judged on. `paper_gap` is None where the paper's number is no yardstick (direction only).
-    `same_trials`: its arms mean the same trials under this recipe, so there is nothing to test; `unpaired`: seeds that
-    every arm has and that are left out, since their trials may not be compared."""
+    """The data of one claim. `paper_gap` is None when the paper's number cannot be compared (direction only).
+    `same_trials`: its arms are the same trials under this recipe, so there is no test; `unpaired`: seeds of every arm
+    that are left out because their trials may not be compared."""
 
     differences: tuple[float, ...]
     margin: float = 0.0
@@ -47,10 +47,10 @@ class ClaimData:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A judged claim. `verdict` is None when no verdict may be given (a mixed table); `reason` says why, in words.
+    """A judged claim. `verdict` is None for a mixed table; `reason` explains it in words.
 
     `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
-    settled, or when `MOST_SEEDS` would not do.
+    settled, or when `MOST_SEEDS` would not suffice.
     """
 
     verdict: Verdict | None
@@ -70,7 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[JudgedClaim, ...]:
     """Verdicts of one table, in order.
 
-    REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, where it is a yardstick,
+    REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, if it can be compared,
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
     EQUIVALENT: interval inside ±δ; else UNDERPOWERED. The bounds are Holm's: each claim enters with
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
@@ -79,11 +79,11 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
     """
     tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
     family = [claims[i] for i in tested]
-    seen = [interval(claim.differences) for claim in family]
+    intervals = [interval(claim.differences) for claim in family]
     decided = hypothesis_tests.decide(
-        mean=[one.mean for one in seen],
-        sd=[one.sd or 0.0 for one in seen],
-        n=np.array([one.n for one in seen], int),
+        mean=[estimate.mean for estimate in intervals],
+        sd=[estimate.sd or 0.0 for estimate in intervals],
+        n=np.array([estimate.n for estimate in intervals], int),
         margin=[claim.margin for claim in family],
         non_inferiority=np.array([claim.non_inferiority for claim in family], bool),
         alpha=alpha,
@@ -95,13 +95,13 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
 def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
     """The least n above the present one with power 0.8 for any settled verdict, by the noncentral t; None beyond
     `MOST_SEEDS`, or with fewer than two differences."""
-    seen = interval(evidence.differences) if len(evidence.differences) > 1 else None
-    if seen is None or not seen.sd:
+    estimate = interval(evidence.differences) if len(evidence.differences) > 1 else None
+    if estimate is None or not estimate.sd:
         return None
-    margin, d = evidence.margin, seen.mean
+    margin, d = evidence.margin, estimate.mean
     above, below = d - _lower_null(evidence), -margin - d
-    for n in range(seen.n + 1, MOST_SEEDS + 1):
-        critical, scale = _critical(alpha, n), math.sqrt(n) / seen.sd
+    for n in range(estimate.n + 1, MOST_SEEDS + 1):
+        critical, scale = _critical(alpha, n), math.sqrt(n) / estimate.sd
         powers = [_power(gap * scale, n, critical) for gap in (above, below) if gap > 0]
         if not evidence.non_inferiority and abs(d) < margin:
             # Both one-sided tests must reject; their miss rates add up at most.
@@ -116,39 +116,43 @@ def _lower_null(evidence: ClaimData) -> float:
 
 
 def _outcome(
-    evidence: ClaimData, found: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
+    evidence: ClaimData, test_result: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
 ) -> JudgedClaim:
-    """`found`: the finding and Holm's p, None for a claim that was not tested."""
-    seen = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
+    """`test_result`: the finding and Holm's p, None for a claim that was not tested."""
+    estimate = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
 
     def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> JudgedClaim:
-        return JudgedClaim(verdict, reason, seen, found[1] if found and not mixed else None, seeds_needed, evidence)
+        return JudgedClaim(
+            verdict, reason, estimate, test_result[1] if test_result and not mixed else None, seeds_needed, evidence
+        )
 
     if evidence.same_trials:
         return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
-    if seen is None and not evidence.unpaired:
+    if estimate is None and not evidence.unpaired:
         return out(Verdict.NOT_RUN, "no seed has finished in every arm of this claim")
-    if mixed or seen is None:
+    if mixed or estimate is None:
         left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
         return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
-    if found is None or seen.low is None or seen.high is None:
+    if test_result is None or estimate.low is None or estimate.high is None:
         return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
     delta, gap = evidence.margin, evidence.paper_gap
     bound = "−δ" if evidence.non_inferiority and delta else "0"
-    if found[0] is Finding.ABOVE:
+    if test_result[0] is Finding.ABOVE:
         if evidence.direction_only or gap is None:
             why = "direction only" if evidence.direction_only else "the paper prints no number to compare"
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}")
-        if seen.low <= gap <= seen.high:
+        if estimate.low <= gap <= estimate.high:
             return out(Verdict.REPRODUCED, f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval")
         return out(Verdict.SHIFTED, f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval")
-    if found[0] is Finding.BELOW:
+    if test_result[0] is Finding.BELOW:
         return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
-    if found[0] is Finding.INSIDE:
-        same = "identical in every seed" if seen.sd == 0 and seen.mean == 0 else f"interval inside ±{delta:g}"
+    if test_result[0] is Finding.INSIDE:
+        same = "identical in every seed" if estimate.sd == 0 and estimate.mean == 0 else f"interval inside ±{delta:g}"
         return out(Verdict.EQUIVALENT, same)
     needed = seeds_to_settle(evidence, alpha / claims)
     hope = f"about {needed} seeds would settle it" if needed else f"{MOST_SEEDS} seeds would not settle it"
-    alone = seen.low > _lower_null(evidence) or seen.high < -delta or -delta < seen.low <= seen.high < delta
+    alone = (
+        estimate.low > _lower_null(evidence) or estimate.high < -delta or -delta < estimate.low <= estimate.high < delta
+    )
     why = f"enough on its own, not after Holm over {claims} claims" if alone else "undecided"
     return out(Verdict.UNDERPOWERED, f"{why}; {hope}", needed)

@@ -1,4 +1,4 @@
-"""One try at one trial: files are written once, and nobody sees them until a record names them."""
+"""One attempt to run a trial: its files are written once, and are visible to readers once a record names them."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from swimlab.store.paths import checked_path
 from swimlab.store.records import FileEntry
 
 HEARTBEAT_INTERVAL_S = 5.0
-COLLECTED = "collected.json"  # its files may be gone: it must not commit any more
-DROPPED = "dropped.json"  # its checkpoint/ was not kept; the record still says what it was
+COLLECTED = "collected.json"  # marks an attempt whose files may have been deleted: it can no longer commit
+DROPPED = "dropped.json"  # marks an attempt whose checkpoint/ was not kept; the record has its hashes
 
 
 def entry_of(data: bytes | Path) -> FileEntry:
@@ -30,7 +30,7 @@ def entry_of(data: bytes | Path) -> FileEntry:
 
 
 def put_once(backend: Backend, path: str, data: bytes | Path) -> FileEntry:
-    """Create-only write that forgives a repetition of itself (a PUT retried by the client is answered 412).
+    """Create-only write that may be repeated with the same content (a PUT that the client retries is answered 412).
 
     Raises StoreError when the path already holds something else.
     """
@@ -53,19 +53,19 @@ def put_dir_once(backend: Backend, local_dir: Path, folder: str) -> dict[str, Fi
 
 
 def dropped_note(reason: str) -> bytes:
-    """What `DROPPED` holds."""
+    """The content of the `DROPPED` file."""
     return json.dumps({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1).encode()
 
 
 def folder_of(trial_id: str, number: int) -> str:
-    """Where an attempt's files lie."""
+    """The folder of an attempt's files, relative to the store."""
     return f"attempts/{trial_id}/{number}"
 
 
 @dataclass
 class Attempt:
-    """A claim that was won. `number` counts the attempts at the trial and fences them; `files` is what was put so far
-    (the record of the trial states it); `nonce` tells our own retried writes from other people's."""
+    """A successful claim. `number` counts the attempts at the trial and orders them; `files` are the files put so far,
+    which the trial's record lists; `nonce` tells our own retried writes from those of other processes."""
 
     backend: Backend
     trial_id: str
@@ -91,15 +91,15 @@ class Attempt:
         return added
 
     def record_without_storing(self, local_dir: Path, prefix: str, reason: str) -> None:
-        """State the files below a local folder without keeping them: the record has their hashes, and whoever asks for
-        them is told why they are not there."""
+        """List the files below a local folder without storing them: the record has their hashes, and `DROPPED` has the
+        reason, which a later download reports."""
         for path in sorted(path for path in local_dir.rglob("*") if path.is_file()):
             name = f"{prefix.rstrip('/')}/{path.relative_to(local_dir).as_posix()}"
             self.files[name] = entry_of(path)
         self.backend.create(f"{self.folder}/{DROPPED}", dropped_note(reason))
 
     def fail(self, error: str, kind: str) -> None:
-        """Say why this attempt ended without a record; the trial may then be claimed again at once."""
+        """Record why this attempt ended without a result. The trial can be claimed again at once."""
         failure = {
             "error": error,
             "kind": kind,
@@ -111,8 +111,8 @@ class Attempt:
 
     @contextmanager
     def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[Heartbeat]:
-        """Keep the claim alive meanwhile; what the beat is told, watchers see. Commit inside; an exception on the way
-        out gives the claim up at once."""
+        """Keep the claim alive inside the `with` block; monitors read the progress from the heartbeat. Commit inside
+        the block. An exception releases the claim at once."""
         beat = Heartbeat(self._write_beat, self.nonce, interval_s)
         beat.start()
         try:
@@ -123,7 +123,7 @@ class Attempt:
         beat.stop(released=False)
 
     def progress_file(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> ProgressFile:
-        """For a worker, whose trial's process beats elsewhere and does not see its reports."""
+        """For a worker process: the heartbeat runs in the trial's driver, which does not see the worker's reports."""
         return ProgressFile(partial(self.backend.replace, f"{self.folder}/progress"), interval_s)
 
     def _write_beat(self, content: bytes) -> None:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def mark(backend: Backend, trial_id: str, nonce: str) -> str:
-    """Announce a record that is about to be committed; the mark's path."""
+    """Create the mark of a record that is about to be committed, and return its path."""
     path = checked_path(mark_path(trial_id, nonce))
     backend.create(path, b"")
     return path
 
 
 def mark_path(trial_id: str, nonce: str) -> str:
-    """Where the mark of an attempt lies."""
+    """The path of an attempt's mark."""
     return f"recent/commits/{trial_id}.{nonce}"
 
 

@@ -1,4 +1,4 @@
-"""Files that a record names, as they were committed: read whole, checked by their hash."""
+"""Reads committed files (the files that a record names), each checked by its hash."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from swimlab.store.records import TrialRecord
 
 
 def read(backend: Backend, records: Iterable[TrialRecord], name: str) -> dict[str, bytes]:
-    """trial_id → the file `name` that each of these records names. Raises StoreError when one is gone or altered."""
+    """trial_id → content of the file `name` of each record. Raises StoreError when one is missing or altered."""
     paths = {f"{folder_of(record.trial_id, record.attempt)}/{name}": record for record in records}
-    found = backend.read_many(list(paths))
+    contents = backend.read_many(list(paths))
     for path, record in paths.items():
-        if path not in found:
-            raise _lost(backend, record, name)
-        _check(backend, record, name, found[path])
-    return {record.trial_id: found[path] for path, record in paths.items()}
+        if path not in contents:
+            raise _missing_file_error(backend, record, name)
+        _check(backend, record, name, contents[path])
+    return {record.trial_id: contents[path] for path, record in paths.items()}
 
 
 def download(backend: Backend, record: TrialRecord, prefix: str, dest: Path) -> None:
-    """The files under `prefix` into `dest`, without the prefix. Raises StoreError when there is none, or one is gone or
-    altered."""
+    """The files under `prefix` into `dest`, without the prefix. Raises StoreError when there is none, or when one is
+    missing or altered."""
     prefix = prefix.rstrip("/") + "/"
     if not (names := [name for name in record.files if name.startswith(prefix)]):
         has = ", ".join(record.files)
@@ -39,21 +39,21 @@ def download(backend: Backend, record: TrialRecord, prefix: str, dest: Path) -> 
         try:
             backend.fetch(f"{folder_of(record.trial_id, record.attempt)}/{name}", part)
         except FileNotFoundError as error:
-            raise _lost(backend, record, name) from error
+            raise _missing_file_error(backend, record, name) from error
         _check(backend, record, name, part)
         os.replace(part, target)
 
 
 def _check(backend: Backend, record: TrialRecord, name: str, data: bytes | Path) -> None:
     entry = record.files[name]
-    if (found := entry_of(data)) != entry:
+    if (actual := entry_of(data)) != entry:
         raise StoreError(
-            f"{backend.uri}/{folder_of(record.trial_id, record.attempt)}/{name}: sha256 is {found.sha256}, the record "
+            f"{backend.uri}/{folder_of(record.trial_id, record.attempt)}/{name}: sha256 is {actual.sha256}, the record "
             f"says {entry.sha256}; the file was altered after the commit: restore it or {_forget(record)}"
         )
 
 
-def _lost(backend: Backend, record: TrialRecord, name: str) -> StoreError:
+def _missing_file_error(backend: Backend, record: TrialRecord, name: str) -> StoreError:
     folder = folder_of(record.trial_id, record.attempt)
     if name.startswith("checkpoint/") and backend.exists(f"{folder}/{DROPPED}"):
         note = json.loads(backend.read(f"{folder}/{DROPPED}"))

@@ -1,5 +1,5 @@
-"""What a store raises."""
+"""Errors of a store."""
 
 
 class StoreError(Exception):
-    """The store cannot be used, or what lies in it is not what was committed. Says what to do."""
+    """The store cannot be used, or its content is not what was committed. The message says what to do."""

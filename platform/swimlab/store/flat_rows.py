@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from swimlab.store.records import Cost, TrialRecord
 
-# Which rows a snapshot holds. A cost that older records lack has its default in their rows, too, once they are read
-# again: hence the names of the costs.
+# The version of the rows in a snapshot. It contains the names of the costs: after a cost is added, older records are
+# read again, and their rows get its default.
 ROWS_VERSION = " ".join(("2", *sorted(Cost.model_fields)))
 LEADING = (
     "trial_id", "recipe_name", "seed", "init_trial_id", "start_weights", "attempt", "nonce", "code_fingerprint",
@@ -21,8 +21,8 @@ LEADING = (
 
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
-    """One flat row. Recipe fields keep their dotted path; lists are written as JSON. Whoever changes what a row holds
-    raises ROWS_VERSION, and snapshots are written anew."""
+    """One flat row. Recipe fields keep their dotted path; lists are written as JSON. A change of the columns
+    needs a new ROWS_VERSION, after which snapshots are rebuilt."""
     recipe = {key: value for key, value in record.recipe.items() if key not in ("name", "seed", "init")}
     return {
         **{name: getattr(record, name) for name in LEADING},
@@ -34,15 +34,15 @@ def trial_row(record: TrialRecord) -> dict[str, Any]:
 
 
 def as_table(records: Iterable[TrialRecord]) -> pa.Table:
-    """A row each, sorted by trial_id: ids first, then the other columns by name."""
+    """One row per record, sorted by trial_id; the columns of LEADING first, then the others by name."""
     rows = [trial_row(record) for record in sorted(records, key=lambda record: record.trial_id)]
     return _ordered(rows_table(rows, LEADING))
 
 
-def joined(table: pa.Table, records: Sequence[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
-    """What `as_table` makes of all records, from its table of the old ones: without the trials that are `gone`, and
-    with these records in place of older ones. A column that only they had stays, empty."""
-    if replaced := {record.trial_id for record in records} | set(gone):
+def joined(table: pa.Table, records: Sequence[TrialRecord], removed: Iterable[str] = ()) -> pa.Table:
+    """Updates a table of `as_table`: adds these records, in place of rows of the same trials, and drops the trials in
+    `removed`. A column without values is kept."""
+    if replaced := {record.trial_id for record in records} | set(removed):
         ids = pa.array(sorted(replaced), pa.string())
         table = table.filter(pc.invert(pc.is_in(table["trial_id"], value_set=ids)))
     if not records:
@@ -53,8 +53,8 @@ def joined(table: pa.Table, records: Sequence[TrialRecord], gone: Iterable[str] 
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
-    """Rows of unequal keys as one table: missing is null, int beside float is float, any other mixture is text. It has
-    the columns `names` even without a row."""
+    """Rows of unequal keys as one table: a missing value is null, int and float become float, other mixed types become
+    text. The columns `names` are always present."""
     names = list(dict.fromkeys((*names, *(name for row in rows for name in row))))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
@@ -81,13 +81,13 @@ def _chunks(part: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> list[pa.Arra
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            fields |= _flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = json.dumps(value) if isinstance(value, list) else value
-    return found
+            fields[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return fields
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

@@ -1,8 +1,8 @@
-"""What a store no longer needs, and its removal. What a record names and what lives is never touched.
+"""Finds and removes files that a store no longer needs; never files of a record or of a live attempt.
 
-`find` only looks; `collect` removes what was found. An attempt whose owner may have died silently is fenced first: its
-`collected.json` makes it unable to commit, should it live after all. Reports are never collected: they are small, and
-some say what is said nowhere else.
+`find` lists garbage and `collect` removes it. An attempt whose owner seems dead is fenced before its files are
+removed: its `collected.json` prevents a later commit, in case the owner is alive. Reports are never collected: they are
+small, and some hold information that exists nowhere else.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "c
 Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
-# Of a trial's latest attempt: its number fences the next one, and why it ended is told to whoever asks.
-_KEPT = ("claim", "heartbeat", "failure.json", COLLECTED)
+# Files of a trial's latest attempt that stay: its number orders the next attempt, and commands show why it ended.
+_RETAINED = ("claim", "heartbeat", "failure.json", COLLECTED)
 
 
 class Rules(Frozen):
-    """What may go besides attempts that are over and superseded step checkpoints.
+    """What to collect besides ended attempts and superseded step checkpoints.
 
-    `checkpoints`: whose are kept of committed trials, all, those that a committed trial started from, or none.
-    `unfinished`: also the step checkpoints from which the next attempt at a trial would go on. `clips`, `code`: those
-    that no result refers to; only when nothing lives, and for times when no sweep is being prepared.
+    `checkpoints`: which checkpoints of committed trials to keep: all, those that a committed trial started from, or
+    none. `unfinished`: also collect the step checkpoints from which a trial would resume. `clips`, `code`: also collect
+    those that no result refers to; skipped while an attempt is alive, and unsafe while a sweep is being prepared.
     """
 
     checkpoints: Checkpoints = "all"
@@ -46,10 +46,10 @@ class Rules(Frozen):
 
 @dataclass(frozen=True)
 class Item:
-    """Files that go together, of the folder or file `where`, and why. `fence`: the attempt may live after all."""
+    """Files to remove together, in the folder or file `location`, and the reason. `fence`: the attempt may be alive."""
 
     kind: Kind
-    where: str
+    location: str
     reason: str
     paths: tuple[str, ...]
     size_bytes: int
@@ -58,7 +58,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Garbage:
-    """What would go, and the attempts that are alive or of which it cannot be said yet."""
+    """Files to remove, and the attempts that are alive or may be."""
 
     items: tuple[Item, ...]
     alive: tuple[str, ...]
@@ -72,41 +72,41 @@ Names = dict[str, int]  # file of an attempt → bytes
 
 
 def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], None] | None = None) -> Garbage:
-    """What may go by these rules. Raises StoreError when a record cannot be read.
+    """Garbage by these rules. Raises StoreError when a record cannot be read.
 
-    An attempt that another machine holds is over only once its heartbeat was seen not to change: with `wait`
-    (`time.sleep`) this looks twice, a minute apart, where there is such an attempt; without, it counts as alive.
+    An attempt on another machine counts as dead only when its heartbeat does not change for `dead_after_s`. With
+    `wait` (`time.sleep`) such attempts are checked twice, that long apart; without it they count as alive.
     """
     rules = rules or Rules()
-    found = _attempts(store.backend.sizes("attempts"))
+    trials = _attempts(store.backend.sizes("attempts"))
     present = store.trial_ids()
-    records = store.read_records(trial_id for trial_id in present & set(found) if _may_lose(found[trial_id], rules))
-    asked = [
+    records = store.read_records(trial_id for trial_id in present & set(trials) if _may_lose(trials[trial_id], rules))
+    candidates = [
         (trial_id, number)
-        for trial_id, attempts in found.items()
+        for trial_id, attempts in trials.items()
         for number in attempts
         if (trial_id in records and records[trial_id].attempt != number) or trial_id not in present
     ]
-    states = {where: _state(store, where, found) for where in asked}
-    open_ones = [where for where, state in states.items() if state is None]
-    if open_ones and wait:
+    states = {key: _state(store, key, trials) for key in candidates}
+    undecided = [key for key, state in states.items() if state is None]
+    if undecided and wait:
         wait(store.dead_after_s)
-        states |= {where: _state(store, where, found) for where in open_ones}
-    # Again, after judging: an attempt whose process is gone by now may have committed since the first listing.
+        states |= {key: _state(store, key, trials) for key in undecided}
+    # Listed again: an attempt whose process has exited may have committed after the first listing.
     committed = present | store.trial_ids()
     items: list[Item] = []
-    for trial_id, attempts in sorted(found.items()):
+    for trial_id, attempts in sorted(trials.items()):
         if record := records.get(trial_id):
             items += _of_committed(record, attempts, states)
         elif trial_id not in committed:
             items += _of_unfinished(trial_id, attempts, states, rules)
     if rules.checkpoints != "all":
-        kept = _bases(store) if rules.checkpoints == "bases" else set()
-        items += [_checkpoint(r, found[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in kept]
-    items += _marks(store, found, states)
+        bases = _bases(store) if rules.checkpoints == "bases" else set()
+        items += [_checkpoint(r, trials[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in bases]
+    items += _marks(store, trials, states)
     if left := store.backend.leftovers(LEFTOVER_AFTER_S):
         items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
-    alive = tuple(sorted(folder_of(*where) for where, state in states.items() if state is None))
+    alive = tuple(sorted(folder_of(*key) for key, state in states.items() if state is None))
     if rules.code and not alive:
         why = "no result came from this code"
         items += [_item("code", path, why, {path: size_bytes}) for path, size_bytes in unused_code(store).items()]
@@ -117,44 +117,44 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
 
 
 def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
-    """Remove it. Returns what went: an attempt that committed since stays."""
-    gone = []
+    """Remove garbage. Returns the removed items; an attempt that has committed since is not removed."""
+    removed = []
     for item in garbage.items:
         if item.fence:
-            store.backend.create(f"{item.where}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
-            _, trial_id, number = item.where.split("/")
+            store.backend.create(f"{item.location}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
+            _, trial_id, number = item.location.split("/")
             record = store.record(trial_id)
             if record is not None and record.attempt == int(number):
                 continue
         if item.kind == "checkpoint":
-            store.backend.create(f"{item.where}/{DROPPED}", dropped_note(item.reason))
+            store.backend.create(f"{item.location}/{DROPPED}", dropped_note(item.reason))
         store.backend.delete_many(item.paths)
-        gone.append(item)
-    return tuple(gone)
+        removed.append(item)
+    return tuple(removed)
 
 
-def _item(kind: Kind, where: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
-    return Item(kind, where, reason, tuple(files), sum(files.values()), fence)
+def _item(kind: Kind, location: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
+    return Item(kind, location, reason, tuple(files), sum(files.values()), fence)
 
 
 def _attempts(sizes: Mapping[str, int]) -> dict[str, dict[int, Names]]:
-    found: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
+    trials: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
     for path, size_bytes in sizes.items():
         parts = path.split("/", 3)
         if len(parts) == 4 and parts[2].isdigit():
-            found[parts[1]][int(parts[2])][parts[3]] = size_bytes
-    return found
+            trials[parts[1]][int(parts[2])][parts[3]] = size_bytes
+    return trials
 
 
 def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
-    """Is the record worth reading?"""
+    """Whether the trial may have garbage, so that its record must be read."""
     begins = ("steps/",) if rules.checkpoints == "all" else ("steps/", "checkpoint/")
     return len(attempts) > 1 or any(name.startswith(begins) for names in attempts.values() for name in names)
 
 
-def _state(store: SweepStore, where: tuple[str, int], found: Mapping[str, Mapping[int, Names]]) -> Ended | None:
-    trial_id, number = where
-    names = found[trial_id][number]
+def _state(store: SweepStore, key: tuple[str, int], trials: Mapping[str, Mapping[int, Names]]) -> Ended | None:
+    trial_id, number = key
+    names = trials[trial_id][number]
     if "failure.json" in names:
         return "failed"
     return store.ended(trial_id, number) if "claim" in names else "collected"
@@ -173,9 +173,9 @@ def _of_committed(
             steps = {name: size for name, size in names.items() if name.startswith("steps/")}
             yield _item("steps", folder, "the trial is committed", _paths(record.trial_id, number, steps))
         elif state := states[record.trial_id, number]:
-            # The highest number stays, so that it is not given again should the record be deleted.
-            kept = _KEPT if number == max(attempts) else (COLLECTED,)
-            rest = {name: size for name, size in names.items() if name not in kept}
+            # The highest number is kept, so that it is not used again if the record is deleted.
+            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
+            rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; attempt {record.attempt} is the trial's result"
             yield _item("attempt", folder, why, _paths(record.trial_id, number, rest), state == "silent")
 
@@ -192,10 +192,10 @@ def _of_unfinished(
     step, holder = max(saved, default=(0, 0))
     for number, names in sorted(attempts.items()):
         if state := states[trial_id, number]:
-            kept = _KEPT if number == max(attempts) else (COLLECTED,)
+            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
             if number == holder and not rules.unfinished:
-                kept = (*kept, *(name for name in names if name.startswith(f"steps/{step}/")))
-            rest = {name: size for name, size in names.items() if name not in kept}
+                retained = (*retained, *(name for name in names if name.startswith(f"steps/{step}/")))
+            rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; the trial has no record" + (", its last step is kept" if number == holder else "")
             yield _item("attempt", folder_of(trial_id, number), why, _paths(trial_id, number, rest), state == "silent")
 
@@ -213,17 +213,17 @@ def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:
 
 def _marks(
     store: SweepStore,
-    found: Mapping[str, Mapping[int, Names]],
+    trials: Mapping[str, Mapping[int, Names]],
     states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
-    """Marks of attempts that are certainly over without a record: each would cost every reader a request."""
+    """Marks of attempts that certainly ended without a record: each costs every reader one request."""
     marks = RecentListing.listed(store.backend).marks
     records = store.read_records({trial_id for trial_id, _ in marks})
     for trial_id, nonce in marks:
         if trial_id in records and records[trial_id].nonce == nonce:
             continue
         claims = {
-            n: f"{folder_of(trial_id, n)}/claim" for n, names in found.get(trial_id, {}).items() if "claim" in names
+            n: f"{folder_of(trial_id, n)}/claim" for n, names in trials.get(trial_id, {}).items() if "claim" in names
         }
         contents = store.backend.read_many(list(claims.values()))
         holders = [n for n, path in claims.items() if path in contents and json.loads(contents[path])["nonce"] == nonce]

@@ -1,7 +1,8 @@
-"""Who holds an attempt, and is it still alive?
+"""Which process owns an attempt, and whether it is alive.
 
-Two answers. A heartbeat object that changes, seen on the observer's own monotonic clock (no clock is compared with
-another's). And, for a claim made on the observer's own machine, the process table: after `kill -9` nobody waits.
+There are two tests. A heartbeat object must change within a time that the observer measures with its own monotonic
+clock (clocks of different machines are never compared). For a claim made on the observer's machine the process table
+decides at once, without waiting for the heartbeat to expire.
 """
 
 import json
@@ -27,7 +28,7 @@ _START_TOLERANCE_S = 2.0
 
 class Owner(Frozen):
     """The process behind a claim. `realm` is one boot of one kernel and one pid namespace: two containers that share a
-    host name do not see each other's processes, and must not judge them."""
+    host name do not see each other's processes, so neither can tell whether the other's are alive."""
 
     host: str
     realm: str
@@ -41,7 +42,7 @@ class Owner(Frozen):
         return cls(host=socket.gethostname(), realm=_realm(), pid=pid, started_s=psutil.Process(pid).create_time())
 
     def has_exited(self, observer: "Owner") -> bool:
-        """True when the observer can see that this process has ended; False when it lives or cannot be judged."""
+        """True when the observer can see that this process has ended; False when it is alive or not visible."""
         if not self.realm or (self.host, self.realm) != (observer.host, observer.realm):
             return False
         try:
@@ -57,7 +58,7 @@ class Owner(Frozen):
 
 
 def _realm() -> str:
-    """Empty where the kernel does not tell (then only heartbeats count)."""
+    """Boot id and pid namespace; empty where the kernel provides neither, so that only heartbeats decide."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -66,8 +67,8 @@ def _realm() -> str:
 
 
 class Heartbeat:
-    """Rewrites one small object every `interval_s`, from a daemon thread. `write` gets the content: whose beat it is,
-    when (for people: no clock is ever compared), and what the trial was told to say of itself."""
+    """Rewrites one small object every `interval_s`, from a daemon thread. `write` gets the content: the owner's nonce,
+    the time (for display only) and the trial's latest progress."""
 
     def __init__(self, write: Callable[[bytes], None], nonce: str, interval_s: float) -> None:
         self._write, self._nonce, self._interval_s = write, nonce, interval_s
@@ -77,16 +78,16 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name=f"heartbeat-{nonce[:8]}", daemon=True)
 
     def start(self) -> None:
-        """The first beat is written here, so that a store that refuses it says so to the caller."""
+        """Write the first beat, so that an error of the store reaches the caller, and start the thread."""
         self._beat(released=False)
         self._thread.start()
 
     def tell(self, values: Mapping[str, Any]) -> None:
-        """A report of the trial, for the next beat (see `swimlab.store.live_progress`)."""
+        """Pass a progress report on to the next beat (see `swimlab.store.live_progress`)."""
         self._latest.tell(values)
 
     def stop(self, *, released: bool) -> None:
-        """`released` tells observers that the attempt is free at once."""
+        """Stop the thread. `released`: write a last beat that frees the attempt at once."""
         self._stop.set()
         self._thread.join()
         if released:
@@ -105,17 +106,17 @@ class Heartbeat:
             try:
                 self._beat(released=False)
             except Exception as error:
-                # A store that comes back within the observers' patience must not cost the trial.
+                # The trial goes on: an outage of the store shorter than `dead_after_s` does no harm.
                 _log.warning("heartbeat not written, trying again in %.0f s: %s", self._interval_s, error)
 
 
 def released(beat: bytes | None) -> bool:
-    """Did the owner give the attempt up with its last beat?"""
+    """Whether the owner released the attempt with its last beat."""
     return beat is not None and bool(json.loads(beat)["released"])
 
 
 class HeartbeatObserver:
-    """Remembers when each heartbeat was last seen to change. One an observer has never seen is alive."""
+    """Remembers when each heartbeat last changed. A heartbeat that was not observed before counts as alive."""
 
     def __init__(self, dead_after_s: float, clock: Callable[[], float]) -> None:
         self.dead_after_s, self._clock = dead_after_s, clock

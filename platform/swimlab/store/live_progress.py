@@ -1,7 +1,7 @@
-"""What a running trial says about itself: its last report and a short tail of losses, small enough for a heartbeat.
+"""Progress of a running trial: its last report and the latest losses, small enough for a heartbeat.
 
-A trial in one process says it with its beats, which are written anyway. The workers of a group are other processes:
-there rank 0 writes `attempts/<trial_id>/<n>/progress`, no more often than a heart beats.
+A trial in one process sends it with its heartbeat. The workers of a group are other processes than the one with the
+heartbeat: there rank 0 writes `attempts/<trial_id>/<n>/progress`, at most once per heartbeat interval.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Progress(Frozen):
 
     @property
     def left_s(self) -> float | None:
-        """Seconds of training that are left at this speed."""
+        """Estimated seconds of training that remain."""
         return (self.steps - self.step) / self.steps_per_s if self.steps_per_s else None
 
 
 class ProgressRecorder:
-    """Collects reports in one thread, is asked in another."""
+    """Collects reports; the latest progress can be read from another thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -74,8 +74,8 @@ class ProgressRecorder:
 
 
 class ProgressFile:
-    """Writes what it is told, at most every `interval_s`. A store that refuses is logged, never raised: a trial must
-    not die of what is only looked at."""
+    """Writes the latest progress, at most every `interval_s`. An error of the store is logged, not raised: progress is
+    only displayed, so it must not fail a trial."""
 
     def __init__(self, write: Callable[[bytes], None], interval_s: float) -> None:
         self._write, self._interval_s = write, interval_s
@@ -96,7 +96,7 @@ class ProgressFile:
 
 
 def both(tell: Callable[[Mapping[str, Any]], None], report: Report) -> Report:
-    """A report that is also told."""
+    """A report function that calls `tell` first, then `report`."""
 
     def reported(values: dict[str, Any]) -> None:
         tell(values)

@@ -1,4 +1,4 @@
-"""Which names may appear in the store. Nothing leaves its prefix, and every name reads the same on every backend."""
+"""Valid paths of a store: they stay below its prefix and have the same meaning on every backend."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Recorded beside every result, never hashed into its identity: source, versions, host, numerics."""
+"""Provenance of a result (source, versions, host, numerics): recorded with it, but no part of its identity."""
 
 import platform
 import socket
@@ -21,7 +21,7 @@ def utc_now() -> str:
 
 
 def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: str) -> Provenance:
-    """Everything but the results. `numerics`: device, dtype and world size, or the whole class. A package that is not
+    """The provenance of a trial. `numerics`: device, dtype and world size, or the whole class. A package that is not
     installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
     sha, dirty = git_state(Path(swim.__file__).parent)
     return Provenance(
@@ -36,25 +36,25 @@ def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: s
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can move a number."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that can change a result."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def framework_versions() -> dict[str, str | int]:
-    """Those versions that are part of the numerics class."""
-    found = versions()
-    return {name: found[name] for name in ("torch", "transformers") if name in found}
+    """The versions that are part of the numerics class."""
+    installed = versions()
+    return {name: installed[name] for name in ("torch", "transformers") if name in installed}
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Its model name, with family and model number where Linux has them: behind a hypervisor the name of every Intel
-    server may be "Intel(R) Xeon(R) Processor"."""
+    """The processor's model name, with family and model number where Linux has them: behind a hypervisor the name of
+    every Intel server may be "Intel(R) Xeon(R) Processor"."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
     name = first.get("model name") or platform.processor() or platform.machine()
@@ -63,7 +63,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """(HEAD, are there uncommitted changes?) of the checkout around a folder; None for what git cannot say."""
+    """(HEAD, are there uncommitted changes?) of the checkout around a folder; None outside a checkout."""
     sha = _git(folder, "rev-parse", "--verify", "HEAD")
     status = _git(folder, "status", "--porcelain")
     return sha, None if status is None else bool(status)
@@ -80,5 +80,5 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def new_run_id() -> str:
-    """Sorts by time; two runs never share one."""
+    """A unique id whose order is that of time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"

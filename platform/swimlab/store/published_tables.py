@@ -1,4 +1,4 @@
-"""tables/: Parquet for everybody (DuckDB, polars, pandas), without our code. A cache: delete it and write it again.
+"""tables/: Parquet files for other tools (DuckDB, polars, pandas). They are a cache and can be rebuilt.
 
 trials/trials.parquet         one row a trial: ids, recipe fields ("objective.fusion"), metrics, cost, numerics
 metrics/<trial_id>.parquet    curves; samples/<trial_id>.parquet: per-sample numbers, long format
@@ -33,11 +33,11 @@ _AT_A_TIME = 64  # trials whose tables are in memory together
 
 
 def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
-    """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces what is
-    known of its experiment and recipe.
+    """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces the
+    rows of its experiment and recipe.
 
-    Only what is new is read (`swimlab.store.snapshot.compact`): a trial never changes, so its metrics and samples are
-    copied once. Those of trials without a record are removed. Everything is written anew where tables/ was deleted.
+    Only new records are read (`swimlab.store.snapshot.compact`): a committed trial never changes, so its metrics and
+    samples are copied once. Tables of trials without a record are removed. A deleted tables/ is rebuilt.
     """
     backend = store.backend
     anew = not backend.exists(PUBLISHED)
@@ -62,9 +62,9 @@ def _copy(store: SweepStore, new: Mapping[str, TrialRecord], present: set[str]) 
         name = f"{kind}.parquet"
         stale = [p for p in store.backend.files(f"tables/{kind}") if PurePosixPath(p).stem not in present]
         store.backend.delete_many(stale)
-        wanted = [record for record in new.values() if name in record.files]
-        for start in range(0, len(wanted), _AT_A_TIME):
-            for trial_id, data in store.files_of(wanted[start : start + _AT_A_TIME], name).items():
+        selected = [record for record in new.values() if name in record.files]
+        for start in range(0, len(selected), _AT_A_TIME):
+            for trial_id, data in store.files_of(selected[start : start + _AT_A_TIME], name).items():
                 table = from_parquet(data)
                 ids = pa.array([trial_id] * table.num_rows, pa.string())
                 content = to_parquet(table.add_column(0, "trial_id", ids))
@@ -77,7 +77,7 @@ def _add_arms(store: SweepStore, arms: pa.Table) -> None:
         path = checked_path(f"tables/arms/{experiment}.parquet")
         rows = arms.filter(pc.equal(arms["experiment"], experiment))
         if store.exists(path):
-            known = from_parquet(store.read(path))
-            others = known.filter(pc.invert(pc.is_in(known["recipe"], pc.unique(rows["recipe"]))))
-            rows = pa.concat_tables([others, rows])
+            previous = from_parquet(store.read(path))
+            unchanged = previous.filter(pc.invert(pc.is_in(previous["recipe"], pc.unique(rows["recipe"]))))
+            rows = pa.concat_tables([unchanged, rows])
         store.backend.replace(path, to_parquet(rows.sort_by([(n, "ascending") for n in ("recipe", "arm", "seed")])))

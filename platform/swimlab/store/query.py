@@ -1,4 +1,4 @@
-"""Finding trials in a store: by a prefix of their name, and as the rows of a leaderboard."""
+"""Finds trials in a store: by a prefix of their id, and as rows that can be filtered and sorted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MOST_CANDIDATES = 8
 
 
 def open_store(uri: str) -> SweepStore:
-    """A store that is there. Raises StoreError for a folder that is none, naming the flag."""
+    """An existing store. Raises StoreError for a folder that is no store; the message names the flag."""
     store = SweepStore(uri)
     choose = "name the sweep store with --store or SWIMLAB_STORE: a folder or s3://bucket/prefix"
     if "://" not in store.uri:
         folder = Path(store.uri)
         if not folder.is_dir():
-            what = "a file" if folder.exists() else "not there"
-            raise StoreError(f"store {store.uri} is {what}; {choose}")
+            state = "a file" if folder.exists() else "not there"
+            raise StoreError(f"store {store.uri} is {state}; {choose}")
         if not any((folder / name).is_dir() for name in CONTENTS):
             raise StoreError(f"{store.uri} is a folder, but no sweep store (no records/ in it); {choose}")
     elif not any(store.list_files(name) for name in CONTENTS):
@@ -36,23 +36,23 @@ def open_store(uri: str) -> SweepStore:
 
 
 def resolve(store: SweepStore, prefix: str) -> str:
-    """The one trial whose name begins like this. Raises StoreError when there is none, or several (it lists them)."""
+    """The trial whose id begins with `prefix`. Raises StoreError when there is none, or several (it lists them)."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", prefix):
         raise StoreError(f"{prefix!r} is no trial id, nor the beginning of one; `swimlab ls` lists them")
     names = {path.removeprefix("records/").removesuffix(".json") for path in store.list_files("records")}
-    if not (found := _beginning(names, prefix)):
+    if not (matches := _beginning(names, prefix)):
         # Trials that never ended well have attempts only.
-        found = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
-    if prefix in found:
+        matches = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
+    if prefix in matches:
         return prefix
-    if not found:
+    if not matches:
         raise StoreError(f"no trial in {store.uri} begins with {prefix!r}; `swimlab ls` lists them")
-    if len(found) > 1:
-        more = f" and {len(found) - MOST_CANDIDATES} more" if len(found) > MOST_CANDIDATES else ""
+    if len(matches) > 1:
+        more = f" and {len(matches) - MOST_CANDIDATES} more" if len(matches) > MOST_CANDIDATES else ""
         raise StoreError(
-            f"{prefix!r} begins {len(found)} trials: {', '.join(found[:MOST_CANDIDATES])}{more}; give more letters"
+            f"{prefix!r} begins {len(matches)} trials: {', '.join(matches[:MOST_CANDIDATES])}{more}; give more letters"
         )
-    return found[0]
+    return matches[0]
 
 
 def _beginning(names: Iterable[str], prefix: str) -> list[str]:
@@ -61,7 +61,7 @@ def _beginning(names: Iterable[str], prefix: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """Where an experiment shows a trial."""
+    """An arm of an experiment that shows a trial."""
 
     experiment: str
     recipe: str
@@ -70,21 +70,21 @@ class Shown:
 
 
 def shown_in(store: SweepStore) -> dict[str, list[Shown]]:
-    """Trial → the arms that experiments show it as, as last run (tables/arms)."""
-    found: dict[str, list[Shown]] = {}
+    """Trial id → the arms that show it, as of each experiment's last run (tables/arms)."""
+    placements: dict[str, list[Shown]] = {}
     for path in store.list_files("tables/arms"):
         for row in from_parquet(store.read(path)).to_pylist():
-            found.setdefault(row["trial_id"], []).append(
+            placements.setdefault(row["trial_id"], []).append(
                 Shown(row["experiment"], row["recipe"], row["arm"], row["seed"])
             )
-    return found
+    return placements
 
 
 def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
-    """The rows with the columns `experiment` and `arm` in front: once for every arm of the experiment that shows the
-    trial, or, without an experiment, once each with all that show it.
+    """The rows with the columns `experiment` and `arm` in front: one row for every arm of the experiment that shows
+    the trial, or, without an experiment, one row per trial that lists all arms.
 
-    Raises ValueError for an experiment that the store does not know, naming the nearest.
+    Raises ValueError for an experiment that the store does not have, naming the nearest.
     """
     shown = shown_in(store)
     if experiment is None:
@@ -93,11 +93,11 @@ def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experime
             for row in rows
             for at in [shown.get(row["trial_id"], [])]
         ]
-    known = sorted({s.experiment for at in shown.values() for s in at})
-    if experiment not in known:
-        there = f"it has {', '.join(known)}" if known else "no experiment was run to its end there"
+    experiments = sorted({s.experiment for at in shown.values() for s in at})
+    if experiment not in experiments:
+        available = f"it has {', '.join(experiments)}" if experiments else "no experiment was run to its end there"
         raise ValueError(
-            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, known)}; {there}"
+            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, experiments)}; {available}"
         )
     return [
         {"experiment": experiment, "arm": s.arm, **row}
@@ -117,7 +117,7 @@ _CONDITION = re.compile(r"\s*([^\s=<>!]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOT
 
 @dataclass(frozen=True)
 class Condition:
-    """`column = value` and its kin, as written on a command line."""
+    """A comparison such as `column = value`, as written on a command line."""
 
     column: str
     sign: str
@@ -130,18 +130,18 @@ class Condition:
             raise ValueError(f"--where {text!r} is no condition; write it as objective.fusion=mean or attention.ap>0.5")
         return cls(*match.groups())
 
-    def holds(self, seen: Any) -> bool:
-        """Of a row's value. A missing value meets no condition but `!=`."""
+    def holds(self, actual: Any) -> bool:
+        """Whether a row's value meets the condition. A missing value meets only `!=`."""
         number = _number(self.value)
-        if isinstance(seen, int | float) and not isinstance(seen, bool):
+        if isinstance(actual, int | float) and not isinstance(actual, bool):
             if number is None:
                 if self.sign in ("=", "!="):
                     return self.sign == "!="
                 raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds numbers")
-            left, right = float(seen), number
+            left, right = float(actual), number
         elif self.sign in ("=", "!="):
-            return (seen is not None and _plain(seen) == _plain(self.value)) == (self.sign == "=")
-        elif seen is None:
+            return (actual is not None and _plain(actual) == _plain(self.value)) == (self.sign == "=")
+        elif actual is None:
             return False
         else:
             raise ValueError(f"--where {self.column}{self.sign}{self.value}: {self.column} holds text; use = or !=")
@@ -163,14 +163,14 @@ def _number(text: str) -> float | None:
 
 
 def _plain(value: Any) -> str:
-    """Lists are JSON in the rows: their spaces do not matter, nor does how truth is written."""
+    """Lists are JSON in the rows: spaces in them are ignored, and so is the spelling of booleans."""
     text = json.dumps(value) if isinstance(value, bool) else str(value)
     return "".join(text.split()).lower() if text[:1] in "[{" or isinstance(value, bool) else text
 
 
-def check_columns(columns: Sequence[str], wanted: Iterable[tuple[str, str]]) -> None:
-    """`wanted`: flag and column. Raises ValueError for a column that there is not, naming the nearest."""
-    for flag, name in wanted:
+def check_columns(columns: Sequence[str], requested: Iterable[tuple[str, str]]) -> None:
+    """`requested`: flag and column. Raises ValueError for an unknown column, naming the nearest."""
+    for flag, name in requested:
         if name not in columns:
             raise ValueError(f"{flag} {name}: no trial has such a column{_near(name, columns)}")
 
@@ -183,7 +183,7 @@ def _near(name: str, choices: Sequence[str]) -> str:
 
 
 def in_order(rows: Sequence[Mapping[str, Any]], column: str, *, ascending: bool) -> list[Mapping[str, Any]]:
-    """By a column; rows without a value come last, whatever the direction."""
+    """Rows sorted by a column; rows without a value come last in either direction."""
     having = [row for row in rows if not _absent(row.get(column))]
     mixed = len({isinstance(row[column], str) for row in having}) > 1
     key = (lambda row: str(row[column])) if mixed else (lambda row: row[column])

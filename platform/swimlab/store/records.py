@@ -1,6 +1,6 @@
-"""What a trial leaves behind: one JSON record and three Parquet files, all declared once as pydantic models.
+"""The result of a trial: one JSON record and its Parquet files, declared as pydantic models.
 
-Metric, sample and overlay files carry no time and no host, so that a rerun writes the same bytes.
+Metric, sample and overlay files carry no time and no host, so that a rerun writes identical bytes.
 """
 
 import json
@@ -11,8 +11,8 @@ from pydantic import FiniteFloat, ValidationError
 
 from swim.recipe import Frozen
 
-# A field with a default may be added under the same version: a record that lacks it is read with the default. Whoever
-# renames, retypes or removes one raises the version, and says in UPGRADES how a record of the last becomes a new one.
+# A field with a default may be added under the same version: a record that lacks it is read with the default. To
+# rename, retype or remove a field, raise the version and add to UPGRADES how a record of the old version is converted.
 SCHEMA_VERSION = 1
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -25,9 +25,9 @@ class FileEntry(Frozen):
 
 
 class Cost(Frozen):
-    """What a trial took, for its driver process; `data_wait_s`: how much of `train_s` rank 0 waited for clips,
-    `hosted_s`: how much of it went into looking at, saving and reporting the run. Of a trial that went on from an
-    earlier attempt's step `resumed_step`, what came after."""
+    """Resources that a trial used, measured in its driver process. `data_wait_s`: how much of `train_s` rank 0
+    waited for clips; `hosted_s`: how much of it was spent on evaluating, saving and reporting. For a trial that resumed
+    from step `resumed_step` of an earlier attempt, only the part after that step."""
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
@@ -54,8 +54,8 @@ class Provenance(Frozen):
 
 class TrialRecord(Frozen):
     """The commit of a trial. `files` are named relative to attempts/<trial_id>/<attempt>/; `recipe` is
-    `Recipe.model_dump(mode="json")`; `start_weights` is the hash of the weights before the first step (None: an older
-    record, which does not say). A metric that is not finite is refused: such a trial failed."""
+    `Recipe.model_dump(mode="json")`; `start_weights` is the hash of the weights before the first step (None in
+    older records). A metric that is not finite is refused, and the trial counts as failed."""
 
     schema_version: int = SCHEMA_VERSION
     trial_id: str

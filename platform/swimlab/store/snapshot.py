@@ -1,11 +1,11 @@
-"""Every committed trial as one table, in two or three requests however many there are: a snapshot and what is newer.
+"""All committed trials as one table, read in two or three requests: a snapshot and the records since.
 
-    recent/commits/<trial_id>.<nonce>    made before the record, removed once a snapshot has its row
-    recent/snapshots/<number>.parquet    the rows of all records at one time; create-only, each goes on from the last
+    recent/commits/<trial_id>.<nonce>    created before the record, removed once a snapshot has its row
+    recent/snapshots/<number>.parquet    the rows of all records at one time; create-only, built from the previous one
 
-The mark comes first, so a driver that is killed at any point leaves no record that a reader would miss, and a mark
-whose record never came says nothing. Snapshots are numbered: of two drivers that compact at once one is refused, and
-begins again from what the other wrote. All of it is a cache: without it every record is read.
+The mark is created first, so that readers miss no record even if the driver is killed in between; a mark without a
+record is ignored. Snapshots are numbered: when two drivers compact at once, the create-only write of one fails, and it
+starts again from the other's snapshot. All of this is a cache: without it every record is read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def leaderboard(store: SweepStore) -> pa.Table:
     """One row a committed trial, sorted by trial_id, with the columns of tables/trials (`flat_rows.trial_row`).
 
     On S3: one listing per 1,000 commits since the last compaction, one read of the snapshot, one read of each record
-    that it lacks. A record that was deleted by hand leaves with the next compaction. Raises StoreError for a record
+    that it lacks. A record deleted by hand disappears with the next compaction. Raises StoreError for a record
     that cannot be read.
     """
     recent, rows = load_latest(store.backend)
@@ -50,7 +50,7 @@ def leaderboard(store: SweepStore) -> pa.Table:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The rows of a snapshot and the number it bears."""
+    """The rows of a snapshot and its number."""
 
     number: int
     table: pa.Table
@@ -60,15 +60,15 @@ class Snapshot:
         """trial_id → nonce of the record that was read."""
         return dict(zip(self.table["trial_id"].to_pylist(), self.table["nonce"].to_pylist(), strict=True))
 
-    def updated(self, records: Iterable[TrialRecord], gone: Iterable[str] = ()) -> pa.Table:
-        """The table with these records' rows instead of those they replace, and without the trials that are `gone`."""
-        return joined(self.table, list(records), gone)
+    def updated(self, records: Iterable[TrialRecord], removed: Iterable[str] = ()) -> pa.Table:
+        """The table with these records' rows in place of older ones, and without the trials in `removed`."""
+        return joined(self.table, list(records), removed)
 
 
 def load_latest(backend: Backend) -> tuple[RecentListing, Snapshot | None]:
-    """What lies in recent/ and the newest snapshot, None when there is none that this code can read."""
+    """The listing of recent/ and the newest snapshot, None when this code can read none."""
     for _ in range(_TRIES):
-        # Marks first: one that is removed after this listing is of a row that the snapshot has.
+        # The listing comes first: a mark removed later belongs to a row that the snapshot has.
         recent = RecentListing.listed(backend)
         if not recent.snapshots:
             return recent, None
@@ -81,12 +81,12 @@ def load_latest(backend: Backend) -> tuple[RecentListing, Snapshot | None]:
 
 
 def snapshot_path(number: int) -> str:
-    """Where a snapshot lies."""
+    """The path of a snapshot."""
     return f"recent/snapshots/{number:08d}.parquet"
 
 
 def compact(store: SweepStore, prepare: Prepare) -> Snapshot:
-    """Bring the snapshot up to date with records/ and remove the marks that it makes needless; its rows.
+    """Bring the snapshot up to date with records/ and remove the marks of its rows. Returns it.
 
     `prepare(records, present)` is called before a snapshot is written, with the records that are new since the last
     one and the ids of all. Records that the last snapshot has are not read again.
@@ -94,36 +94,36 @@ def compact(store: SweepStore, prepare: Prepare) -> Snapshot:
     backend = store.backend
     while True:
         recent, last = load_latest(backend)
-        # Listed after the snapshot was read: whatever that one has and this lacks was deleted.
+        # Listed after the snapshot was read: a trial of the snapshot that is missing here was deleted.
         present = store.trial_ids()
-        known = last.nonces if last else {}
-        replaced = {trial_id for trial_id, nonce in recent.marks if known.get(trial_id, nonce) != nonce}
-        records = store.read_records((present - set(known)) | (present & replaced))
-        new = {trial_id: record for trial_id, record in records.items() if record.nonce != known.get(trial_id)}
-        gone = set(known) - present
+        last_nonces = last.nonces if last else {}
+        replaced = {trial_id for trial_id, nonce in recent.marks if last_nonces.get(trial_id, nonce) != nonce}
+        records = store.read_records((present - set(last_nonces)) | (present & replaced))
+        new = {trial_id: record for trial_id, record in records.items() if record.nonce != last_nonces.get(trial_id)}
+        removed = set(last_nonces) - present
         prepare(new, present)
-        if last is None or new or gone:
-            table = last.updated(new.values(), gone) if last else as_table(new.values())
+        if last is None or new or removed:
+            table = last.updated(new.values(), removed) if last else as_table(new.values())
             number = max(recent.snapshots, default=0) + 1
             if not backend.create(snapshot_path(number), to_bytes(table)):
                 continue  # another driver was first: go on from its snapshot
             last = Snapshot(number, table)
-            # The one before stays, for readers that listed it and have not read it yet.
+            # The previous one is kept for readers that have listed it but not read it yet.
             backend.delete_many([snapshot_path(older) for older in recent.snapshots[:-1]])
         nonces = last.nonces
-        backend.delete_many([mark_path(*made) for made in recent.marks if nonces.get(made[0]) == made[1]])
+        backend.delete_many([mark_path(*mark) for mark in recent.marks if nonces.get(mark[0]) == mark[1]])
         return last
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """A snapshot as Parquet that says which rows it holds."""
+    """A snapshot as Parquet, with the version of its rows in the metadata."""
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(_VERSION), buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def _from_bytes(data: bytes) -> pa.Table | None:
-    """None where other rows than ours are in it, or none: it is a cache."""
+    """None for a file that is damaged or of another version of the rows, since it is only a cache."""
     try:
         table = pq.read_table(io.BytesIO(data))
     except pa.ArrowException:

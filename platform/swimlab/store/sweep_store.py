@@ -1,12 +1,12 @@
 """The sweep store: records, attempts and tables under one local folder or S3 prefix.
 
-    records/<trial_id>.json        create-only; writing it IS the commit
+    records/<trial_id>.json        create-only; writing it is the commit
     attempts/<trial_id>/<n>/…      claim, heartbeat, files; write-once, invisible until a record names them
-    recent/…                       a cache: all records as one table, and which are newer (`swimlab.store.snapshot`)
-    tables/…                       a cache for readers without our code, rebuilt from records
+    recent/…                       a cache: a table of all records, and marks of newer ones (`swimlab.store.snapshot`)
+    tables/…                       a cache for other tools, rebuilt from records
 
-One rule for every backend: create-only, no compare-and-swap. Where a create-only write is refused we read back, since
-our own nonce means that a retried PUT of ours had won.
+Every backend needs only create-only writes, no compare-and-swap. When a create-only write is refused, the object is
+read back: if it holds our own nonce, a retried PUT of ours had succeeded.
 """
 
 import json
@@ -32,9 +32,9 @@ Ended = Literal["failed", "released", "gone", "silent", "collected"]
 
 
 class SweepStore:
-    """Opening a store touches nothing; call `check_writable` before work that must be able to commit.
+    """Opening a store writes nothing; call `check_writable` before work that must be able to commit.
 
-    `owner` and `clock` say who claims and what time it is; only tests have a reason to set them.
+    `owner` and `clock` replace this process and the monotonic clock in tests.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SweepStore:
         self._owner = owner
 
     def __reduce__(self) -> tuple[Callable[[str], "SweepStore"], tuple[str]]:
-        """Another process gets the address and opens its own connection."""
+        """Pickled as its URI: another process opens its own connection."""
         return (partial(SweepStore, dead_after_s=self.dead_after_s), (self.uri,))
 
     @property
@@ -60,7 +60,7 @@ class SweepStore:
         return self._observer.dead_after_s
 
     def check_writable(self) -> None:
-        """Create a probe, see that it cannot be created twice, remove it. Raises StoreError saying what to do."""
+        """Check that a file can be created, and cannot be created twice. Raises StoreError saying what to do."""
         probe = f"probes/{uuid4().hex}"
         if not self.backend.create(probe, b"first"):
             raise StoreError(
@@ -87,21 +87,21 @@ class SweepStore:
 
     def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
         """The committed results, all or those among `trial_ids`, by one flat listing."""
-        wanted = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
-        return self.read_records(trial_id for trial_id in self.trial_ids() if wanted is None or trial_id in wanted)
+        selected = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
+        return self.read_records(trial_id for trial_id in self.trial_ids() if selected is None or trial_id in selected)
 
     def trial_ids(self) -> set[str]:
-        """Whose records there are, by one flat listing."""
+        """The ids of all committed trials, by one flat listing."""
         return {PurePosixPath(path).stem for path in self.backend.files("records") if path.endswith(".json")}
 
     def read_records(self, trial_ids: Iterable[str]) -> dict[str, TrialRecord]:
-        """The records of these trials, without a listing: those that are not there are left out."""
-        found = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
-        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in found.items()]
+        """The records of these trials, without a listing; missing ones are left out."""
+        contents = self.backend.read_many([_record_path(trial_id) for trial_id in sorted(trial_ids)])
+        parsed = [_parsed(f"{self.uri}/{path}", data) for path, data in contents.items()]
         return {record.trial_id: record for record in parsed}
 
     def claim(self, trial_id: str) -> Attempt | None:
-        """The right to run a trial, or None at once: it has a record, or somebody alive holds it (ask again later)."""
+        """The right to run a trial; None when it has a record, or a process that may be alive holds it."""
         record_path = _record_path(trial_id)
         if self.backend.exists(record_path):
             return None
@@ -114,19 +114,20 @@ class SweepStore:
         path = f"{attempt.folder}/claim"
         if not self.backend.create(path, content) and self._json(path)["nonce"] != attempt.nonce:
             return None
-        # Whoever held it may have committed between our look and our claim.
+        # The previous owner may have committed between the check and the claim.
         return None if self.backend.exists(record_path) else attempt
 
-    def held(self, trial_id: str) -> bool:
-        """Is somebody at it who may be alive? False with a record, and when it can be claimed."""
+    def is_claimed(self, trial_id: str) -> bool:
+        """Whether a process that may be alive holds the trial. False when it has a record or can be claimed."""
         if self.backend.exists(_record_path(trial_id)):
             return False
         latest = self._latest(trial_id)
         return latest > 0 and self.ended(trial_id, latest) is None
 
     def commit(self, attempt: Attempt, record: TrialRecord) -> bool:
-        """Make an attempt the trial's result. False if another attempt won; raises StoreError for a record that does
-        not describe this attempt and the files it put, and when garbage collection has taken the attempt for dead."""
+        """Make an attempt the trial's result. False if another attempt committed first. Raises StoreError for a record
+        that does not describe this attempt and the files it put, and when garbage collection has collected the
+        attempt."""
         stated = (record.trial_id, record.attempt, record.nonce)
         if stated != (attempt.trial_id, attempt.number, attempt.nonce):
             raise StoreError(f"the record is of attempt {stated}, committed by {attempt.folder} ({attempt.nonce})")
@@ -145,10 +146,10 @@ class SweepStore:
 
     def failures(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Why the latest attempt failed (`error`, `kind`, `attempt`, `failed_at`), for trials without a record."""
-        asked = list(trial_ids)
-        done = self.records(asked)
+        ids = list(trial_ids)
+        done = self.records(ids)
         failed = {}
-        for trial_id in (t for t in asked if t not in done):
+        for trial_id in (t for t in ids if t not in done):
             path = f"{folder_of(trial_id, self._latest(trial_id))}/failure.json"
             if self.backend.exists(path):
                 failed[trial_id] = self._json(path)
@@ -157,7 +158,7 @@ class SweepStore:
     # Files
 
     def open_file(self, trial_id: str, name: str) -> bytes:
-        """A committed file. Raises StoreError when there is none, or when it is not what was committed."""
+        """A committed file. Raises StoreError when there is none, or when its content is not what was committed."""
         record = self._committed(trial_id)
         if name not in record.files:
             raise StoreError(f"trial {trial_id} committed no file {name!r}; it has {', '.join(sorted(record.files))}")
@@ -174,15 +175,15 @@ class SweepStore:
         return dest
 
     def put_create_only(self, path: str, data: bytes) -> bool:
-        """False when the path was taken, whatever it holds."""
+        """Write a new file. False when the path exists, whatever its content."""
         return self.backend.create(checked_path(path), data)
 
     def put_dir(self, local_dir: Path, path: str) -> dict[str, FileEntry]:
-        """Every file below a local folder, create-only; what is already there must be equal (else StoreError)."""
+        """Every file below a local folder, create-only; an existing file must be equal (else StoreError)."""
         return put_dir_once(self.backend, local_dir, checked_path(path.rstrip("/")))
 
     def exists(self, path: str) -> bool:
-        """Is there a file (not a folder) at this path?"""
+        """Whether there is a file (not a folder) at this path."""
         return self.backend.exists(checked_path(path))
 
     def read(self, path: str) -> bytes:
@@ -190,7 +191,7 @@ class SweepStore:
         return self.backend.read(checked_path(path))
 
     def open(self, path: str) -> BinaryIO:
-        """Any file of the store, to seek and read in. Raises FileNotFoundError."""
+        """Any file of the store, opened for reading; it can seek. Raises FileNotFoundError."""
         return self.backend.open(checked_path(path))
 
     def list_files(self, path: str) -> list[str]:
@@ -208,8 +209,8 @@ class SweepStore:
         return max((int(parts[2]) for parts in claims if len(parts) == 4 and parts[3] == "claim"), default=0)
 
     def ended(self, trial_id: str, number: int) -> Ended | None:
-        """How an attempt ended: it failed, gave up, its process is gone, or it was silent for `dead_after_s` of our
-        watching. None while it may be alive."""
+        """How an attempt ended: it failed, was released, its process has exited, or its heartbeat did not change for
+        `dead_after_s` while this store watched it. None while it may be alive."""
         folder = folder_of(checked_trial_id(trial_id), number)
         if self.backend.exists(f"{folder}/failure.json"):
             return "failed"
@@ -233,8 +234,8 @@ def _record_path(trial_id: str) -> str:
     return f"records/{checked_trial_id(trial_id)}.json"
 
 
-def _parsed(where: str, data: bytes) -> TrialRecord:
+def _parsed(location: str, data: bytes) -> TrialRecord:
     try:
         return read_record(data)
     except ValueError as error:
-        raise StoreError(f"{where} {error}") from error
+        raise StoreError(f"{location} {error}") from error

@@ -1,4 +1,4 @@
-"""What differs between two trials, by what the store keeps: recipe, code, data, start weights, numerics, versions."""
+"""What differs between two trials, from the store: recipe, code, data, start weights, numerics, versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swimlab.store.flat_rows import trial_row
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
-# A trial's name and the place of a user's files decide no number (see swimlab.identity.canonical).
+# A trial's name and the location of a user's files change no result (see swimlab.identity.naming).
 _NAMES = ("name",)
 _PLACES = ("data.annotations", "data.videos", "data.held_out_annotations")
 _ABSENT = object()
@@ -26,7 +26,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing under its dotted name, on both sides; None where a side does not have it."""
+    """A field by its dotted name, with its value on both sides; None where a side lacks it."""
 
     path: str
     left: Any
@@ -35,8 +35,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class ModuleDifference:
-    """A module (or packaged data file) of `swim` that is not the same program on both sides. `only` is "left" or
-    "right" where the other side does not run it."""
+    """A module (or packaged data file) of `swim` that differs between the sides. `only` is "left" or "right" where
+    the other side does not run it."""
 
     module: str
     only: str | None
@@ -44,20 +44,20 @@ class ModuleDifference:
 
 
 def recipe_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Of two recipes as records hold them. Left out: names, places, two ways to name the same layers, and objective
-    fields that mask_weight 0 makes inactive on either side."""
+    """Differences of two recipes as stored in records. Ignored: names, locations of files, two ways to name the same
+    layers, and objective fields that mask_weight 0 makes inactive on either side."""
     sides = _decisive(left), _decisive(right)
     for prefix in ("", "init.", "init.init."):
         if any(side.get(f"{prefix}objective.mask_weight") == 0 for side in sides):
-            kept = {f"{prefix}objective.text_weight", f"{prefix}objective.mask_weight"}
+            active = {f"{prefix}objective.text_weight", f"{prefix}objective.mask_weight"}
             for side in sides:
-                for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in kept]:
+                for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in active]:
                     del side[path]
     return compared(*sides)
 
 
 def compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Of two flat mappings, in the order of their names on the left."""
+    """Differences of two flat mappings, in the order of the left one."""
     names = dict.fromkeys([*left, *right])
     return [
         Difference(name, left.get(name), right.get(name))
@@ -68,28 +68,28 @@ def compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Differen
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings under dotted names; lists stay values."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            fields[prefix + key] = value
+    return fields
 
 
 def _decisive(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields that decide a number, flat; those of what it starts from under `init.`"""
-    own = flat({key: value for key, value in recipe.items() if key != "init"})
-    layers = own.get("model.layers")
+    """The fields that can change a result, flat; those of the recipe it starts from under `init.`"""
+    fields = flat({key: value for key, value in recipe.items() if key != "init"})
+    layers = fields.get("model.layers")
     for path in ("objective.layers", "evaluation.readout.layers"):
-        if isinstance(layers, int) and isinstance(named := own.get(path), str | list):
-            own[path] = _numbers(named, layers)
-    found = {prefix + path: value for path, value in own.items() if path not in (*_NAMES, *_PLACES)}
+        if isinstance(layers, int) and isinstance(named := fields.get(path), str | list):
+            fields[path] = _numbers(named, layers)
+    decisive = {prefix + path: value for path, value in fields.items() if path not in (*_NAMES, *_PLACES)}
     if isinstance(init := recipe.get("init"), Mapping):
-        found |= _decisive(init, f"{prefix}init.")
+        decisive |= _decisive(init, f"{prefix}init.")
     else:
-        found[f"{prefix}init"] = init
-    return found
+        decisive[f"{prefix}init"] = init
+    return decisive
 
 
 def _numbers(named: str | list[int], layers: int) -> str | list[int]:
@@ -102,7 +102,7 @@ def _numbers(named: str | list[int], layers: int) -> str | list[int]:
 def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
     """The stored source behind a code fingerprint: path relative to the source root → content.
 
-    Raises StoreError when it is not in the store, or is no archive.
+    Raises StoreError when it is missing or damaged.
     """
     path = f"code/{fingerprint}.tar.gz"
     try:
@@ -120,17 +120,17 @@ def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
 
 
 def module_differences(left: Mapping[str, bytes], right: Mapping[str, bytes]) -> list[ModuleDifference]:
-    """Of two source trees, by what they run: comments, docstrings, formatting and annotations aside."""
-    found = []
+    """Differences of two source trees; comments, docstrings, formatting and annotations are ignored."""
+    differences = []
     for path in sorted({*left, *right}):
         a, b = left.get(path), right.get(path)
         if a is not None and b is not None and (a == b or _hash(path, a) == _hash(path, b)):
             continue
         only = None if a is not None and b is not None else "left" if b is None else "right"
-        found.append(ModuleDifference(module_name(path), only, _unified(path, a, b)))
-    # A package's own file comes and goes with the modules below it; those say more.
-    below = {(m.module.rpartition(".")[0], m.only) for m in found if m.only}
-    return [m for m in found if not (m.only and (m.module, m.only) in below)]
+        differences.append(ModuleDifference(module_name(path), only, _unified(path, a, b)))
+    # An `__init__` that exists on one side only is left out where a module below it is listed.
+    below = {(m.module.rpartition(".")[0], m.only) for m in differences if m.only}
+    return [m for m in differences if not (m.only and (m.module, m.only) in below)]
 
 
 def module_name(path: str) -> str:
@@ -174,18 +174,18 @@ class Comparison:
 
     @property
     def start(self) -> bool:
-        """Did they start from other weights, or is it not known of one?"""
+        """Whether they started from different weights, or one of them has none recorded."""
         return self.left.start_weights != self.right.start_weights
 
     @property
     def unlike_start(self) -> bool:
-        """Other weights, although the recipes state the same start (`swimlab.stats.pairing`)."""
+        """Whether the weights differ although the recipes state the same start (`swimlab.stats.pairing`)."""
         left, right = (replace(Origin.of(trial_row(r)), numerics=()) for r in (self.left, self.right))
         return not comparable((left, right))
 
     @property
     def sentence(self) -> str:
-        """The answer, last line of the screen."""
+        """The conclusion in one or more sentences: the last line of the screen."""
         if self.left.trial_id == self.right.trial_id:
             return "One trial: nothing differs."
         parts = []
@@ -199,21 +199,23 @@ class Comparison:
             parts.append("in the contents of their data")
         if self.base and not any(d.path.startswith("init") for d in self.recipe) and not self.code:
             parts.append("in the trial that they start from")
-        said = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
+        text = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
         if parts:
-            said = f"They differ {_and(parts)}."
+            text = f"They differ {_and(parts)}."
         if self.numerics:
             names = _listed(d.path for d in self.numerics)
-            said += f" Their numerics classes differ too ({names}): do not compare their numbers."
+            text += f" Their numerics classes differ too ({names}): do not compare their numbers."
         if self.unlike_start:
-            known = self.left.start_weights and self.right.start_weights
-            what = "They started from other weights" if known else "Of one the weights it started from are not recorded"
-            said += f" {what}, although their recipes state the same start: do not compare their numbers."
-        return said
+            recorded = self.left.start_weights and self.right.start_weights
+            clause = (
+                "They started from other weights" if recorded else "Of one the weights it started from are not recorded"
+            )
+            text += f" {clause}, although their recipes state the same start: do not compare their numbers."
+        return text
 
 
 def compare(store: SweepStore, left: TrialRecord, right: TrialRecord) -> Comparison:
-    """Raises StoreError when the stored source of one is gone and needed."""
+    """Compare two trials. Raises StoreError when the stored source of one is needed and missing."""
     code = []
     if left.code_fingerprint != right.code_fingerprint:
         code = module_differences(sources(store, left.code_fingerprint), sources(store, right.code_fingerprint))
@@ -230,9 +232,9 @@ def compare(store: SweepStore, left: TrialRecord, right: TrialRecord) -> Compari
 
 
 def _listed(names: Iterable[str]) -> str:
-    """`a, b and c`; of many the first few."""
-    known = list(names)
-    return _and(known if len(known) <= 6 else [*known[:5], f"{len(known) - 5} more"])
+    """`a, b and c`; of more than six, the first five and a count."""
+    items = list(names)
+    return _and(items if len(items) <= 6 else [*items[:5], f"{len(items) - 5} more"])
 
 
 def _and(parts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Clips and source archives of a store that no result refers to: neither a record nor a pruned trial."""
+"""Finds clips and source archives of a store that no record and no pruned trial refers to."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ def unused_code(store: SweepStore) -> dict[str, int]:
 
 
 def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
-    """Folder → file → bytes of the data sets that no result would need, were it run again with the code as it is now,
-    in the order in which to delete. Raises StoreError for a recipe that this code cannot read."""
+    """Folder → file → bytes of the data sets that no trial would need if it were run again with the present code,
+    in the order in which to delete them. Raises StoreError for a recipe that this code cannot read."""
     needed = {f"clips/{fingerprint}" for fingerprint in _needed(_results(store))}
     folders: dict[str, dict[str, int]] = defaultdict(dict)
-    found = store.backend.sizes("clips")
-    # The manifest first: without it nobody takes the rest for whole.
-    for path in sorted(found, key=lambda path: (not path.endswith("/manifest.json"), path)):
+    sizes = store.backend.sizes("clips")
+    # The manifest first: without it an interrupted deletion leaves no data set that looks complete.
+    for path in sorted(sizes, key=lambda path: (not path.endswith("/manifest.json"), path)):
         folder = "/".join(path.split("/")[:2])
         if folder not in needed:
-            folders[folder][path] = found[path]
+            folders[folder][path] = sizes[path]
     return folders
 
 
 def _results(store: SweepStore) -> dict[str, dict[str, Any]]:
-    """Where → what records and pruned trials (`swimlab.execution.search.pruning_rungs.PrunedRecord`) say alike."""
-    found = {f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()}
+    """Path → content of each record and each pruned trial (`swimlab.execution.search.pruning_rungs.PrunedRecord`)."""
+    committed = {
+        f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()
+    }
     pruned = store.backend.read_many(store.list_files("pruned"))
-    return found | {path: json.loads(data) for path, data in pruned.items()}
+    return committed | {path: json.loads(data) for path, data in pruned.items()}
 
 
 def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:

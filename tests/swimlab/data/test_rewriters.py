@@ -56,10 +56,10 @@ def test_a_good_reply_makes_the_row(rewriter: Any) -> None:
     done = one(row(), "a.json", 3)
     assert question_of(done) == "Describe the small <ins>dog</ins>."
     assert (done.kind, done.rejects) == ("detailed", [])
-    assert done.asked == TokenUsage(paid=1, paid_prompt_tokens=PROMPT_TOKENS, paid_completion_tokens=COMPLETION_TOKENS)
+    assert done.usage == TokenUsage(paid=1, paid_prompt_tokens=PROMPT_TOKENS, paid_completion_tokens=COMPLETION_TOKENS)
     again = one(row(), "b.json", 9)
     assert question_of(again) == question_of(done)
-    assert (again.asked.paid, again.asked.cached, again.asked.cached_prompt_tokens) == (0, 1, PROMPT_TOKENS)
+    assert (again.usage.paid, again.usage.cached, again.usage.cached_prompt_tokens) == (0, 1, PROMPT_TOKENS)
     assert len(model.bodies) == 1
 
 
@@ -78,7 +78,7 @@ def test_an_unusable_reply_is_asked_for_again_with_the_reason(rewriter: Any, rep
     one, model = rewriter(lambda body, n: Reply(reply if len(body["messages"]) == 2 else oracle(body)))
     done = one(row(), "a.json", 0)
     assert question_of(done) == "Describe the small <ins>dog</ins>."
-    assert done.asked.paid == 2
+    assert done.usage.paid == 2
     asked = model.bodies[1]["messages"]
     assert [message["role"] for message in asked] == ["system", "user", "assistant", "user"]
     assert asked[2]["content"] == (reply or "(nothing)")
@@ -96,7 +96,7 @@ def test_a_model_that_never_learns_costs_its_row(rewriter: Any, reply: str, reas
     assert (reject.file, reject.row, reject.key, reject.output) == ("a.json", 7, "a:00000007:r", "rewritten")
     assert reject.field
     assert reject.hint
-    assert done.asked.paid == 3
+    assert done.usage.paid == 3
     one(row(), "a.json", 7)
     assert len(model.bodies) == 3  # what was wrong once is not paid for again either
 
@@ -138,7 +138,7 @@ def test_the_synonym_variant_is_another_row_and_another_request(rewriter: Any) -
     assert done.synonym is not None
     assert done.synonym["conversations"][0]["value"] == "Describe the small <ins>dogoid</ins>."
     assert question_of(done) == "Describe the small <ins>dog</ins>."
-    assert (len(model.bodies), done.asked.paid) == (2, 2)
+    assert (len(model.bodies), done.usage.paid) == (2, 2)
     assert model.bodies[1]["response_format"]["json_schema"]["name"] == "synonyms"
 
 
@@ -176,7 +176,7 @@ def _messages(one: Rewriter, raw: dict[str, Any]) -> list[dict[str, str]]:
     from swim.data.nl_refer.instructions import rewrite_messages
     from swim.data.nl_refer.tasks import read_task
 
-    assert one.how.endpoint
+    assert one.rewriting.endpoint
     return rewrite_messages(read_task(raw, file="a.json", row=0))
 
 

@@ -55,7 +55,7 @@ def job_for(model: Model | None, folder: Path, **changes: Any) -> rewriting.Rewr
         asks = {name: changes.pop(name) for name in set(changes) & set(EndpointConfig.model_fields)}
         how["endpoint"] = EndpointConfig(**{"base_url": model.url, "model": "m", "retries": 4, "timeout_s": 0.5} | asks)
     return rewriting.RewritingJob(
-        how=Rewriting(**how), store=str(folder / "store"), **{"workers": 2, "threads": 4} | changes
+        rewriting=Rewriting(**how), store=str(folder / "store"), **{"workers": 2, "threads": 4} | changes
     )
 
 
@@ -80,7 +80,7 @@ def test_rules_write_every_row_in_order(logs: Path, tmp_path: Path) -> None:
     parts = rewriting.parts_of(annotations, 7)
     tally, spent = rewriting.rewrite(job, parts, tmp_path / "out.json", None, lambda *step: seen.append(step))
 
-    alone = Rewriter(job.how, SweepStore(str(tmp_path / "alone")))
+    alone = Rewriter(job.rewriting, SweepStore(str(tmp_path / "alone")))
     expected = [alone(raw, annotations, row) for row, raw in read_rows(annotations)]
     rows, rejected = rows_of(tmp_path / "out.json"), rows_of(tmp_path / "out.json.rejected.jsonl")
     assert rows == [one.done.row for one in expected if one.done]

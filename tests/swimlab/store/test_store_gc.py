@@ -53,7 +53,7 @@ def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_recor
     before = store.list_files("attempts")
     garbage = garbage_collection.find(store)
     claim_bytes = len(store.read("attempts/t1/1/claim"))
-    assert [(item.kind, item.where, item.size_bytes) for item in garbage.items] == [
+    assert [(item.kind, item.location, item.size_bytes) for item in garbage.items] == [
         ("attempt", lost.folder, 5 + 3 + 2 + claim_bytes),
         ("steps", attempt.folder, 2),
     ]
@@ -187,7 +187,7 @@ def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
     commit_marks.mark(store.backend, "deleted", "nonce")
     committed(store, trial_record, "done")
     garbage = garbage_collection.find(store)
-    assert [item.where.split(".")[0] for item in garbage.items] == ["recent/commits/deleted", "recent/commits/gone"]
+    assert [item.location.split(".")[0] for item in garbage.items] == ["recent/commits/deleted", "recent/commits/gone"]
     garbage_collection.collect(store, garbage)
     assert len(store.list_files("recent/commits")) == 3
 

@@ -87,7 +87,7 @@ def _items(items: Sequence[Item]) -> Table:
     grid.add_column(overflow="fold", style="dim")
     largest = sorted(items, key=lambda item: -item.size_bytes)
     for item in largest[:MOST_ITEMS]:
-        grid.add_row(size(item.size_bytes), Text(item.where), Text(item.reason))
+        grid.add_row(size(item.size_bytes), Text(item.location), Text(item.reason))
     if (more := len(items) - MOST_ITEMS) > 0:
         grid.add_row("", Text(f"and {count(more)} smaller"), "")
     return grid

@@ -1,1 +1,1 @@
-"""What is in annotation files and videos, before anybody pays for anything."""
+"""Examines annotation files and videos before they are used."""

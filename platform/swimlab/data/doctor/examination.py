@@ -1,8 +1,8 @@
-"""How an exam is run: Ray Data over the annotation files, then every video once, then a few rows decoded.
+"""Runs an examination: Ray Data over the annotation files, then every video once, then a few rows decoded.
 
-One task finds where the parts of a file begin, others read and check them at the same time, and the driver merges what
-they send: a tally and the broken rows of a part. Nothing that is held grows with the number of rows but 8 bytes a
-distinct video; broken rows go to the store 20,000 at a time, and what rows ask of their videos waits on disk.
+One task finds the parts of a file while others read and check them; the driver merges a tally and the broken rows of
+each part. Memory grows only by 8 bytes per distinct video: broken rows are written to the store 20,000 at a time, and
+the requirements of rows on their videos are kept on disk.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from swimlab.data.doctor.video_checks import Claims, Trial, check_videos, try_ro
 from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the stage, the amount done and the total."""
 
 ROWS_PER_PART = 4000  # some seconds of work; a tally of their rows is 100 kB
 BROKEN_ROWS_PER_FILE = 20_000
@@ -44,7 +44,7 @@ BROKEN_ROWS_PER_FILE = 20_000
 
 @dataclass
 class Examination:
-    """What an exam found. `problems` names the files that could not be read to their end, and why."""
+    """The result of an examination. `problems`: file → why it could not be read to its end."""
 
     tally: Tally
     sizes: dict[str, int]
@@ -56,7 +56,7 @@ class Examination:
 def run(
     exam: InspectionConfig, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: Progress
 ) -> Examination:
-    """Examines everything, on a Ray that is there. Broken rows go to `folder` of the store. Raises OSError when videos
+    """Run an examination on a started Ray. Broken rows are written to `folder` of the store. Raises OSError when videos
     on S3 cannot be reached, StoreError when the store cannot be written."""
     sizes, problems = _sizes(exam.annotations)
     outcome = Examination(Tally(exam.decode), sizes, problems)
@@ -70,7 +70,7 @@ def run(
 
 
 def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
-    """Bytes of the files that can be opened, and why others cannot."""
+    """Sizes in bytes of the files that can be opened, and reasons for the others."""
     sizes, problems = {}, {}
     for name in files:
         try:
@@ -116,7 +116,7 @@ def _parts_checked(exam: InspectionConfig, files: list[str], cpus: int) -> Itera
     checked = parts.map_batches(
         _check,
         batch_size=1,
-        num_cpus=0.5,  # two a core: one works while Ray Data hands out the next part, which takes it 0.1 to 0.3 s
+        num_cpus=0.5,  # two per core: one works while Ray Data hands out the next part, which takes 0.1 to 0.3 s
         fn_args=(exam.model_dump_json(),),
     )
     context = checked.context
@@ -144,7 +144,7 @@ def _find_parts(batch: dict[str, Any], rows_per_part: int) -> Iterator[dict[str,
 
 
 def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
-    """Task: a part → what was found in it."""
+    """Task: a part → its inspection."""
     (name,), (text,), (problem,) = batch["file"], batch["part"], batch["problem"]
     packed = {"tally": "", "broken": b"", "claims": b"", "problem": str(problem)}
     if text:
@@ -155,7 +155,7 @@ def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
 def _watch(
     exam: InspectionConfig, outcome: Examination, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress
 ) -> None:
-    """Every video once, then the trial."""
+    """Check every video once, then decode the sampled rows."""
     import ray
 
     assert exam.videos is not None
@@ -163,9 +163,9 @@ def _watch(
     total, done = len(outcome.tally.videos), 0
     arguments = exam.videos, exam.frames.model_dump_json(), exam.decode
     actors = [watcher.remote(*arguments) for _ in range(min(cpus, total))]
-    for found, videos in _in_turn(actors, "check", claims.chunks()):
-        outcome.tally.merge(Tally.from_json(json.loads(found["tally"])))
-        broken.add(_table(found["broken"]))
+    for result, videos in _in_turn(actors, "check", claims.chunks()):
+        outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
+        broken.add(_table(result["broken"]))
         done += videos
         progress("look at videos", done, total)
     picks = outcome.tally.sample
@@ -177,7 +177,7 @@ def _watch(
 
 
 def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[Any]:
-    """Results in the order of the items; two items an actor are under way, and no more are taken."""
+    """Results in the order of the items, with at most two items per actor in flight."""
     import ray
 
     under_way: deque[Any] = deque()
@@ -190,7 +190,7 @@ def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[A
 
 
 class _Watcher:
-    """Actor: looks at videos and decodes rows, through a process that may hang or die."""
+    """Actor: probes videos and decodes rows, in a subprocess that may hang or die."""
 
     def __init__(self, videos: str, frames: str, picks: int) -> None:
         from swim.data.decoder import Decoder
@@ -200,21 +200,21 @@ class _Watcher:
         self._picks = picks
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
-        """Of a chunk of claims: what was found, and the number of videos looked at."""
-        found = check_videos(claims, self._decoder, self._policy, self._picks)
-        return _packed(found), len(claims["video"].unique())
+        """The inspection of a chunk of claims, and its number of videos."""
+        inspection = check_videos(claims, self._decoder, self._policy, self._picks)
+        return _packed(inspection), len(claims["video"].unique())
 
     def decode(self, pick: str) -> str:
-        """A trial, as JSON."""
+        """The timed decoding of one row, as JSON."""
         return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
 
 
-def _packed(found: Inspection) -> dict[str, Any]:
+def _packed(inspection: Inspection) -> dict[str, Any]:
     return {
-        "tally": json.dumps(found.tally.to_json()),
-        "broken": _bytes(pa.Table.from_pylist(found.broken, schema=BROKEN_SCHEMA)),
-        "claims": _bytes(pa.Table.from_pylist(found.claims, schema=CLAIM_SCHEMA)),
-        "problem": found.problem,
+        "tally": json.dumps(inspection.tally.to_json()),
+        "broken": _bytes(pa.Table.from_pylist(inspection.broken, schema=BROKEN_SCHEMA)),
+        "claims": _bytes(pa.Table.from_pylist(inspection.claims, schema=CLAIM_SCHEMA)),
+        "problem": inspection.problem,
     }
 
 
@@ -231,7 +231,7 @@ def _table(content: bytes) -> pa.Table:
 
 
 class _BrokenRows:
-    """All broken rows, in Parquet files of the store, written as they come."""
+    """Writes broken rows to Parquet files of the store as they arrive."""
 
     def __init__(self, store: SweepStore, folder: str) -> None:
         self._store, self._folder = store, folder
@@ -244,7 +244,7 @@ class _BrokenRows:
             self._write()
 
     def close(self) -> list[str]:
-        """The files' names. There is always one."""
+        """Write the rest; the names of the files, at least one."""
         if self._waiting or not self._names:
             self._write()
         return self._names
@@ -255,7 +255,7 @@ class _BrokenRows:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         content: bytes = sink.getvalue().to_pybytes()
-        # Named by what is in it: until the new report names its files, those of the old one stay.
+        # Named by content, so that files of an earlier report stay until the new report is written.
         name = f"broken-{len(self._names):05d}-{hashlib.sha256(content).hexdigest()[:12]}.parquet"
         self._store.backend.replace(f"{self._folder}/{name}", content)
         self._names.append(name)

@@ -1,7 +1,7 @@
-"""`swimlab doctor`: what is in these annotation files and videos, before anybody pays for anything.
+"""The findings of `swimlab doctor` on annotation files and videos.
 
-This module says what was found (`Findings`, the JSON beside the report) and what follows from it. How it is found:
-`run.py`; how it is shown: `text.py`, `report.py`.
+`Findings` is the JSON beside the report. The examination is in `examination.py`; text and page are in
+`swimlab.report.doctor_text` and `swimlab.report.doctor_page`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COUNTED = (
 
 
 class FileSeen(Frozen):
-    """`problem` says why it could not be read to its end; the `rows` before are counted all the same."""
+    """An annotation file. `problem` says why it could not be read to its end; `rows` counts those before."""
 
     file: str
     size_bytes: int
@@ -51,21 +51,21 @@ class Reason(Frozen):
 
 
 class Range(Frozen):
-    """An estimate and its 95 % interval (None: one trial tells nothing about it)."""
+    """An estimate and its 95 % interval (None for a single trial)."""
 
     low: float | None
     mean: float
     high: float | None
 
     def scaled(self, by: float) -> Range:
-        """The same estimate of something that many times as large."""
+        """The estimate multiplied by a factor."""
         low, high = (None if end is None else end * by for end in (self.low, self.high))
         return Range(low=low, mean=self.mean * by, high=high)
 
 
 class Clips(Frozen):
-    """The clips that the rows become under the frame policy. `by_masks`: nobody looked at the videos, so each is taken
-    to be as large as its row's masks and long enough; rows without masks are then left out of `clips`."""
+    """The clips that the rows become under the frame policy. `by_masks`: the videos were not examined, so each is taken
+    to be as large as its row's masks and long enough; rows without masks are then not counted in `clips`."""
 
     by_masks: bool
     clips: int
@@ -87,7 +87,7 @@ class DecodeCost(Frozen):
 
 
 class Findings(Frozen):
-    """All that the report says. `kinds` are rows by format and state; `histograms` map lower edges to counts; `counts`
+    """All content of the report. `kinds` are rows by format and state; `histograms` map lower edges to counts; `counts`
     hold the commonest labels of each subject, `distinct` how many labels there are."""
 
     schema_version: int = 1
@@ -119,7 +119,7 @@ class Findings(Frozen):
 
 
 def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe: str) -> Findings:
-    """What an exam's outcome says."""
+    """The findings of an examination."""
     tally = outcome.tally
     kinds: dict[str, dict[str, int]] = {}
     for state in STATES:
@@ -173,7 +173,7 @@ def _clips(exam: InspectionConfig, tally: Tally) -> Clips | None:
 
 
 def decode_cost(trials: Sequence[Trial], clips: Clips) -> DecodeCost | None:
-    """What decoding all clips would cost, from some; None when none of them could be decoded."""
+    """Estimated cost of decoding all clips, from the trials; None when no trial could be decoded."""
     done = [trial for trial in trials if not trial.error]
     if not done:
         return None
@@ -196,6 +196,6 @@ def _range(values: Sequence[float]) -> Range:
     return Range(low=max(mean - half, 0.0), mean=mean, high=mean + half)
 
 
-def failed(found: Findings, max_broken_share: float) -> bool:
-    """Whether nobody should go on with this: a file could not be read to its end, or too many rows are broken."""
-    return bool(found.problems) or not found.rows or found.state("broken") > max_broken_share * found.rows
+def failed(result: Findings, max_broken_share: float) -> bool:
+    """Whether the check failed: a file could not be read to its end, or too many rows are broken."""
+    return bool(result.problems) or not result.rows or result.state("broken") > max_broken_share * result.rows

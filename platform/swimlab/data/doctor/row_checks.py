@@ -1,5 +1,5 @@
-"""What the doctor sees in the rows themselves, without their videos: one part of a file → a tally, the broken rows, and
-what each readable row asks of its video."""
+"""Checks rows without their videos: one part of a file → a tally, the broken rows, and the requirements of each
+readable row on its video (its claim)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class InspectionConfig(Frozen):
-    """What is examined, and as what: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
-    those of the training set that the rows are to become, `decode` rows are decoded to estimate what all would cost."""
+    """What to examine: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
+    those of the training set that the rows are to become, `decode` rows are decoded to estimate the cost of all."""
 
     annotations: tuple[str, ...]
     videos: str | None = None
@@ -69,7 +69,7 @@ class InspectionConfig(Frozen):
 
 @dataclass
 class Inspection:
-    """Of one part. `problem` says why its reading stopped, empty when it did not."""
+    """The result of checking one part. `problem` says why reading stopped; empty when it did not."""
 
     tally: Tally = field(default_factory=Tally)
     broken: list[dict[str, Any]] = field(default_factory=list)
@@ -78,36 +78,36 @@ class Inspection:
 
 
 def check_part(part: Part, exam: InspectionConfig) -> Inspection:
-    """Reads and checks the rows of a part. Claims are made where the exam has videos to hold them against."""
-    found = Inspection()
-    where = part.model_dump_json() if exam.videos else ""
+    """Reads and checks the rows of a part. Claims are collected only when videos are examined."""
+    inspection = Inspection()
+    part_json = part.model_dump_json() if exam.videos else ""
     try:
         for row, raw in read_part(part):
-            _check_row(raw, part.file, row, exam, found, where)
+            _check_row(raw, part.file, row, exam, inspection, part_json)
     except DataError as error:
-        found.problem = stopped(error)
-    return found
+        inspection.problem = stopped(error)
+    return inspection
 
 
-def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Inspection, part: str) -> None:
-    tally = found.tally
+def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection: Inspection, part: str) -> None:
+    tally = inspection.tally
     tally.add("rows", 1)
     tally.add(f"{ROWS_IN}{file}", 1)
     count_encodings(raw, tally)
     try:
         sample = parse_row(raw, file=file, row=row)
-    except (DataError, MemoryError) as known:
-        if isinstance(known, MemoryError):
-            raise  # the machine's fault, not the row's
+    except (DataError, MemoryError) as expected:
+        if isinstance(expected, MemoryError):
+            raise  # a problem of the machine, not of the row
         kind = kind_of(raw)
         tally.count("broken", kind)
-        note_broken(found, known, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
+        note_broken(inspection, expected, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
         return
     except Exception as unexpected:
         hint = "unexpected: try the row alone with swim.data.samples.parse_row, and please report it"
         error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
         tally.count("broken", UNREADABLE)
-        note_broken(found, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
+        note_broken(inspection, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
         return
     state = state_of(sample, exam.formats)
     tally.count(state, sample.kind)
@@ -116,8 +116,8 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Ins
     place = place_of(sample.video)
     tally.video(place)
     if part:
-        asked = needs(sample)
-        found.claims.append(
+        requirements = needs(sample)
+        inspection.claims.append(
             {
                 "place": place,
                 "video": sample.video,
@@ -126,8 +126,8 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Ins
                 "key": sample.key,
                 "kind": sample.kind,
                 "state": state,
-                "frames": list(asked.frames),
-                "sizes": [side for size in asked.mask_sizes for side in size],
+                "frames": list(requirements.frames),
+                "sizes": [side for size in requirements.mask_sizes for side in size],
                 "part": part,
             }
         )
@@ -136,23 +136,23 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, found: Ins
 
 
 def _guess_tokens(size: tuple[int, int], policy: FramePolicy, tally: Tally) -> None:
-    """Without the video: it is taken to be as large as the mask, and long enough."""
+    """Estimate without the video: it is taken to be as large as the mask, and long enough."""
     try:
         height, width = smart_resize(*size, policy)
     except DataError:
-        return  # the video itself will say so
+        return  # such a video is reported when videos are examined
     add_clip(policy.max_frames, height, width, policy, tally)
 
 
 def state_of(sample: ReferSample, formats: tuple[str, ...]) -> State:
-    """What a readable row is good for. `formats` are those that a training set may consist of."""
+    """How a readable row can be used. `formats` are those allowed in a training set."""
     if sample.kind not in (*formats, "videorefer"):
         return "for evaluation"
     return "to rewrite" if sample.marks == "region" else "usable"
 
 
 def kind_of(raw: Any) -> str:
-    """The format that a broken row was meant to have, as far as that can be told."""
+    """The format that a broken row was probably meant to have."""
     if not isinstance(raw, dict):
         return UNREADABLE
     claims = [name for name, entry in _formats().items() if entry.matches(raw)]
@@ -164,8 +164,8 @@ def _formats() -> dict[str, RowFormat]:
     return {name: cast(RowFormat, registry.load(FORMATS, name)) for name in registry.names(FORMATS)}
 
 
-def note_broken(found: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
-    """Counts a broken row by its reason, and keeps it for the table of all of them."""
+def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
+    """Count a broken row by its reason, and add it to the table of broken rows."""
     example = Example(
         file=plain(file),
         row=row,
@@ -175,27 +175,27 @@ def note_broken(found: Inspection, error: DataError, *, file: str, row: int, key
         reason=plain(error.reason),
         hint=plain(error.hint),
     )
-    found.broken.append(example.model_dump())
-    found.tally.broken(group(example.field, example.reason), example)
+    inspection.broken.append(example.model_dump())
+    inspection.tally.broken(group(example.field, example.reason), example)
 
 
 def stopped(error: DataError) -> str:
     """Why a file could not be read further, without its name."""
-    where = f"row {error.row}: " if error.row >= 0 else ""
-    return plain(f"{where}{error.reason} ({error.hint})")
+    prefix = f"row {error.row}: " if error.row >= 0 else ""
+    return plain(f"{prefix}{error.reason} ({error.hint})")
 
 
-def group(where: str, reason: str) -> str:
-    """Reasons that differ only in numbers or quoted names are one."""
-    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{where}: {reason}"))
+def group(field_name: str, reason: str) -> str:
+    """The reason without numbers and quoted names, by which rows are grouped."""
+    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{field_name}: {reason}"))
 
 
 def plain(text: str) -> str:
-    """Valid UTF-8 of bounded length, which Parquet and readers want."""
+    """Valid UTF-8 of bounded length, which Parquet requires."""
     cut = text[:MAX_TEXT_CHARS] + "…" * (len(text) > MAX_TEXT_CHARS)
     return cut.encode("utf-8", "backslashreplace").decode()
 
 
 def picked(claim: dict[str, Any]) -> Pick:
-    """A row that stands for others when decoding is timed."""
+    """The candidate for timed decoding that a claim gives."""
     return Pick(place=place_of(claim["key"]), key=claim["key"], row=claim["row"], part=claim["part"])

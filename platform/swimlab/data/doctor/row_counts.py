@@ -1,4 +1,4 @@
-"""What the doctor counts in a row: masks as they are written and as they are, texts, tagged nouns, and its clip."""
+"""Counts the contents of a row: mask encodings, masks, texts, tagged nouns, and the size of its clip."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def count_masks(sample: ReferSample, tally: Tally) -> None:
 
 
 def count_texts(sample: ReferSample, tally: Tally) -> None:
-    """Turns, tags and nouns, and what will surprise a reader of them."""
+    """Turns, tags and nouns, and cautions about them."""
     nouns: list[str] = []
-    before = ""  # what was said so far, tagged nouns blanked out
+    before = ""  # the text so far, tagged nouns blanked out
     untagged = False
     special: set[str] = set()
-    for text, subject in _said(sample):
+    for text, subject in _texts(sample):
         if "<|" in text:
             special.update(_SPECIAL.findall(text))
         stripped, spans = strip_tags(text) if "<" in text else (text, [])
@@ -89,7 +89,7 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
             nouns.append(noun)
             tally.count("noun", noun)
             low = f"{low[: span.start]}{' ' * (span.end - span.start)}{low[span.end :]}"
-            untagged = untagged or _stands(noun, before) or _stands(noun, low[: span.start])
+            untagged = untagged or _contains_word(noun, before) or _contains_word(noun, low[: span.start])
         before = f"{before}\n{low}"
     tally.bin("turns a row", len(sample.turns))
     tally.bin("tags a row", len(nouns))
@@ -106,7 +106,7 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
             tally.count("caution", caution)
 
 
-def _said(sample: ReferSample) -> Iterator[tuple[str, str]]:
+def _texts(sample: ReferSample) -> Iterator[tuple[str, str]]:
     for turn in sample.turns:
         yield turn.human, "question characters"
         yield turn.gpt, "answer characters"
@@ -118,8 +118,8 @@ def _folded(character: str) -> str:
     return low if len(low) == 1 else character
 
 
-def _stands(noun: str, text: str) -> bool:
-    """Whether a noun stands in a text as a word of its own."""
+def _contains_word(noun: str, text: str) -> bool:
+    """Whether a noun occurs in a text as a whole word."""
     at = text.find(noun)
     while at >= 0:
         end = at + len(noun)

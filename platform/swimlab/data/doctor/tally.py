@@ -1,8 +1,8 @@
-"""What is counted while rows are read: small, and mergeable in any grouping and any order.
+"""Counts over rows: of bounded size, and mergeable in any grouping and order.
 
-Only whole numbers are added, labels are kept or let go by a hash of themselves alone, and examples are the first of
-their kind: so the same rows give the same tally whoever reads which of them, and its size does not grow with them.
-Exception: a set of videos takes 8 bytes for each distinct one.
+Only integers are added, labels are kept or dropped by their own hash, and examples are the first of their kind, so that
+the same rows give the same tally however they are split among workers. Only the set of videos grows, by 8 bytes per
+distinct video.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EDGES: dict[str, tuple[int, ...]] = {
 
 
 class Example(Frozen):
-    """A broken row, and what is wrong with it. Orders by place in the files."""
+    """A broken row with its reason."""
 
     file: str
     row: int
@@ -61,21 +61,20 @@ class Pick(Frozen):
 
 
 def place_of(text: str) -> int:
-    """Where a text falls in [0, 2⁶⁴): the same on every machine."""
+    """A hash of a text in [0, 2⁶⁴), the same on every machine."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
 def shown(text: str, most: int = MAX_LABEL_CHARS) -> str:
-    """A text of unknown origin as one short printable line: what would move the cursor or the reading direction, and
-    half surrogates, as escapes."""
+    """An untrusted text as one short printable line: control characters, direction marks and surrogates are escaped."""
     cut = text[: most + 1]
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut[:most])
     return plain + "…" * (len(cut) > most)
 
 
 class Places:
-    """A set of places, in a sorted array. Additions wait until they are worth a sort."""
+    """A set of hashes in a sorted array; additions are buffered and sorted in batches."""
 
     def __init__(self, places: Iterable[int] = ()) -> None:
         self._sorted = np.unique(np.fromiter(places, dtype=np.uint64))
@@ -121,42 +120,42 @@ class Tally:
         self.sample: list[Pick] = []
 
     def count(self, subject: str, label: str, n: int = 1) -> None:
-        """One more of a label. Labels are free text: they are shown short and escaped."""
-        known = self.counts[subject]
-        known[label if label in known else shown(label)] += n
+        """Add to the count of a label. Labels are free text: they are shortened and escaped."""
+        labels = self.counts[subject]
+        labels[label if label in labels else shown(label)] += n
 
     def bin(self, subject: str, value: int) -> None:
-        """One more value of a histogram with the edges `EDGES[subject]`."""
+        """Add a value to the histogram with the edges `EDGES[subject]`."""
         edges = EDGES[subject]
         self.counts[subject][str(edges[max(bisect_right(edges, value) - 1, 0)])] += 1
 
     def add(self, subject: str, n: int) -> None:
-        """To a total. Whole numbers only: sums of fractions depend on their order."""
+        """Add to a total. Integers only: sums of floats depend on their order."""
         self.totals[subject] += n
 
     def video(self, place: int) -> None:
-        """One video, by the place of its name; how often it is named makes no difference."""
+        """Add a video, by the hash of its name; duplicates count once."""
         self.videos.add(place)
 
     def broken(self, reason: str, example: Example) -> None:
-        """One more row of a reason."""
+        """Add a broken row to its reason."""
         reason = shown(reason, 2 * MAX_LABEL_CHARS)
         self.counts["reason"][reason] += 1
         self._first(reason, [example])
 
     def pick(self, pick: Pick) -> None:
-        """Offers a row to the sample: the rows of the lowest places are kept."""
+        """Offer a row to the sample, which keeps the rows with the lowest hashes."""
         if self.picks and (len(self.sample) < self.picks or pick.place < self.sample[-1].place):
             self._sampled([pick])
 
     def merge(self, other: Tally) -> None:
-        """Adds what another tally has seen, of other rows."""
+        """Add the tally of other rows."""
         for subject, labels in other.counts.items():
-            known = self.counts[subject]
+            counts = self.counts[subject]
             for label, n in labels.items():
-                known[label] += n
-            if len(known) > 2 * MAX_LABELS:
-                self.counts[subject] = _lowest(known)
+                counts[label] += n
+            if len(counts) > 2 * MAX_LABELS:
+                self.counts[subject] = _lowest(counts)
         self.totals.update(other.totals)
         for reason, examples in other.examples.items():
             self._first(reason, examples)
@@ -171,11 +170,11 @@ class Tally:
 
     def histogram(self, subject: str) -> dict[int, int]:
         """Lower edge → number of values, for every bin."""
-        seen = self.counts.get(subject, Counter())
-        return {edge: seen.get(str(edge), 0) for edge in EDGES[subject]}
+        counts = self.counts.get(subject, Counter())
+        return {edge: counts.get(str(edge), 0) for edge in EDGES[subject]}
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads; equal for equal rows. Of a count with too many labels a sample is left."""
+        """What `from_json` reads; equal for equal rows. A count with too many labels is reduced to a sample."""
         counts = {
             subject: {k: n for k, n in sorted(_lowest(labels).items()) if n}
             for subject, labels in sorted(self.counts.items())
@@ -195,33 +194,33 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Tally:
-        """A tally as `to_json` gave it."""
-        tally = cls(found["picks"])
-        for subject, labels in found["counts"].items():
+    def from_json(cls, content: Mapping[str, Any]) -> Tally:
+        """Inverse of `to_json`."""
+        tally = cls(content["picks"])
+        for subject, labels in content["counts"].items():
             tally.counts[subject] = Counter(labels)
-        tally.totals = Counter(found["totals"])
-        for reason, examples in found["examples"].items():
+        tally.totals = Counter(content["totals"])
+        for reason, examples in content["examples"].items():
             tally.examples[reason] = [Example.model_validate(e) for e in examples]
-        tally.videos = Places(found["videos"])
-        tally.sample = [Pick.model_validate(p) for p in found["sample"]]
+        tally.videos = Places(content["videos"])
+        tally.sample = [Pick.model_validate(p) for p in content["sample"]]
         return tally
 
     def _first(self, reason: str, examples: list[Example]) -> None:
-        known = [*self.examples.get(reason, []), *examples]
-        known.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
-        self.examples[reason] = known[:FIRST_EXAMPLES]
+        merged = [*self.examples.get(reason, []), *examples]
+        merged.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
+        self.examples[reason] = merged[:FIRST_EXAMPLES]
         if len(self.examples) > 2 * MAX_LABELS:
-            kept = _lowest(self.counts["reason"])
-            self.examples = {r: e for r, e in self.examples.items() if r in kept}
+            retained = _lowest(self.counts["reason"])
+            self.examples = {r: e for r, e in self.examples.items() if r in retained}
 
     def _sampled(self, picks: list[Pick]) -> None:
         self.sample = sorted([*self.sample, *picks], key=lambda p: (p.place, p.key))[: self.picks]
 
 
 def _lowest(labels: Counter[str]) -> Counter[str]:
-    """The labels that may stay: those of the lowest places. Who stays in the end was never let go before, so its count
-    is whole."""
+    """The labels with the lowest hashes. A label that is kept in the end was never dropped before, so its count is
+    complete."""
     if len(labels) <= MAX_LABELS:
         return labels
     return Counter({label: labels[label] for label in sorted(labels, key=place_of)[:MAX_LABELS]})

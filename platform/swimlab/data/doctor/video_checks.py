@@ -1,5 +1,5 @@
-"""What the doctor sees in the videos: each distinct one is looked at once, whoever names it, and every row is held
-against it. Some rows are decoded, to know what all of them would cost."""
+"""Checks videos: each distinct video is probed once, and every row that names it is checked against it. Some rows are
+decoded to estimate the cost of all."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MISSING = ("no such file", "no such object")
 
 
 class Claims:
-    """What rows ask of their videos, on this machine's disk until all rows were read; then video by video.
+    """The requirements of rows on their videos: kept on disk until all rows are read, then given video by video.
 
-    A video's rows lie in one bucket, by the place of its name; one bucket at a time is in memory.
+    The rows of a video are in one bucket, by the hash of its name; one bucket at a time is in memory.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -54,7 +54,7 @@ class Claims:
         self._folder.cleanup()
 
     def add(self, claims: pa.Table) -> None:
-        """Keeps a table of CLAIM_SCHEMA."""
+        """Add a table of CLAIM_SCHEMA."""
         self._buffer.append(claims)
         self._buffered += claims.num_rows
         self.rows += claims.num_rows
@@ -62,7 +62,7 @@ class Claims:
             self._flush()
 
     def chunks(self) -> Iterator[pa.Table]:
-        """All claims, sorted by video and then by row: a number of videos at a time, none of them in two chunks."""
+        """All claims, sorted by video and then by row, in chunks of whole videos."""
         self._flush()
         for writer in self._writers:
             writer.close()
@@ -77,11 +77,11 @@ class Claims:
             return
         claims = pa.concat_tables(self._buffer)
         self._buffer, self._buffered = [], 0
-        # The highest bits: each bucket is a range of places, so that videos come in the order of theirs.
+        # The highest bits: each bucket is a range of hashes, so that videos come in the order of their hashes.
         bucket_of = pa.compute.shift_right(claims["place"], pa.scalar(64 - _BUCKETS.bit_length() + 1, pa.uint64()))
         for bucket, writer in enumerate(self._writers):
-            if (mine := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
-                writer.write_table(mine)
+            if (selected := claims.filter(pa.compute.equal(bucket_of, bucket))).num_rows:
+                writer.write_table(selected)
 
     def _path(self, bucket: int) -> Path:
         return Path(self._folder.name) / f"{bucket:03d}.arrow"
@@ -101,17 +101,17 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
 
 
 def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Inspection:
-    """Looks at the videos of a chunk, once each, and holds their rows against them. `picks` rows are put forward for
-    the decoding trial."""
-    found = Inspection(tally=Tally(picks))
+    """Probe the videos of a chunk, once each, and check their rows against them. `picks` rows are offered for timed
+    decoding."""
+    inspection = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
-        info = _look(video, decoder, found.tally)
+        info = _probe(video, decoder, inspection.tally)
         for claim in rows:
-            _hold(claim, info, policy, found)
-    return found
+            _check_claim(claim, info, policy, inspection)
+    return inspection
 
 
-def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
+def _probe(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
     try:
         info: VideoInfo = decoder.probe(video)
     except DataError as error:
@@ -128,18 +128,20 @@ def _look(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
     return info
 
 
-def _hold(claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, found: Inspection) -> None:
-    tally = found.tally
+def _check_claim(
+    claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, inspection: Inspection
+) -> None:
+    tally = inspection.tally
     sizes = tuple(zip(claim["sizes"][::2], claim["sizes"][1::2], strict=True))
     try:
         if isinstance(info, DataError):
             raise info
         indices, (height, width) = plan(info, Needs(frames=tuple(claim["frames"]), mask_sizes=sizes), policy)
     except DataError as error:
-        # The row was counted as what it looked like without its video.
+        # The row was counted by its state without the video.
         tally.count(claim["state"], claim["kind"], -1)
         tally.count("broken", claim["kind"])
-        note_broken(found, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
+        note_broken(inspection, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
         return
     if any(size != (info.height, info.width) for size in sizes):
         tally.count("caution", "masks of another size than the video (they are scaled)")
@@ -159,7 +161,7 @@ class Trial(Frozen):
 
 
 def try_row(pick: Pick, decoder: Decoder) -> Trial:
-    """Decodes one row's clip and takes the time, the fetching of its video included."""
+    """Decode one row's clip and measure the time, including the download of its video."""
     part = Part.model_validate_json(pick.part)
     try:
         raw = next(raw for row, raw in read_part(part) if row == pick.row)

@@ -1,7 +1,7 @@
-"""Annotation files of any size through a rewriter, as a Ray Data job: parts in, rows in order and rejects out.
+"""Rewrites annotation files of any size, as a Ray Data job: parts in, ordered rows and rejects out.
 
-Nothing but the answers (`answers`) outlives a run that is stopped, and nothing else is worth keeping: the next run
-reads them, so it pays for no row twice and writes what an undisturbed run would have written.
+A stopped run keeps only its answers (`swimlab.llm.answer_cache`). The next run reads them, so that no row is paid for
+twice and the output equals that of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from swimlab.store.sweep_store import SweepStore
 
 Progress = Callable[[str, int, int], None]
 EXAMPLES, _EXAMPLES_OF_A_PART = 12, 3
-# After a stop: how long requests under way may take to come home, since they are paid for.
-_COME_HOME_S = 90.0
+# After a stop: how long to wait for requests in flight, since they are paid for.
+_DRAIN_S = 90.0
 
 
 class RewritingJob(Frozen):
-    """What a worker is told. `threads`: rows at a time in each of `workers` processes."""
+    """The configuration of a worker. `threads`: rows at a time in each of `workers` processes."""
 
-    how: Rewriting
+    rewriting: Rewriting
     store: str
     workers: int = 1
     threads: int = 1
@@ -59,8 +59,8 @@ class RewritingJob(Frozen):
 
 @dataclass
 class Tally:
-    """Counts over rows; adds up. `rejected` and `no_synonym` are by reason, `kinds` by part of NL-Refer; `words` sums
-    the share of each expression's content words that its answers say."""
+    """Counts over rows, which can be summed. `rejected` and `no_synonym` are by reason, `kinds` by part of NL-Refer;
+    `words` sums the share of each expression's content words that its answers say."""
 
     rows: int = 0
     rewritten: int = 0
@@ -75,9 +75,9 @@ class Tally:
     examples: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, raw: Any, outcome: RewriteOutcome) -> None:
-        """One row."""
+        """Count one row."""
         self.rows += 1
-        self.asked = _sum(self.asked, outcome.asked)
+        self.asked = _sum(self.asked, outcome.usage)
         for reject in outcome.rejects:
             count(self.no_synonym if reject.output == "synonym" else self.rejected, reject.summary)
         self.synonyms += outcome.synonym is not None
@@ -93,7 +93,7 @@ class Tally:
 
 
 def _sum(a: Any, b: Any) -> Any:
-    """Of two equal dataclasses of numbers, counts by name, lists and such dataclasses, field by field."""
+    """The sum of two dataclasses of one type, field by field: numbers, counts by name, lists, nested dataclasses."""
     if hasattr(a, "__dataclass_fields__"):
         return type(a)(**{f.name: _sum(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)})
     if isinstance(a, dict):
@@ -102,7 +102,7 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 class SharedLedger:
-    """The budget of all workers: a `Budget` in an actor. Its copies in other processes are equal to it."""
+    """The budget of all workers: a `Budget` in an actor. Copies in other processes compare equal."""
 
     def __init__(self, limit: float | None) -> None:
         self._name = uuid4().hex
@@ -131,15 +131,15 @@ class SharedLedger:
 
 @lru_cache(maxsize=1)
 def _rewriter(job_json: str, ledger: SharedLedger) -> tuple[Rewriter, ThreadPoolExecutor]:
-    """This process's rewriter: connections, tokenizer and pace outlive a part."""
+    """This process's rewriter, kept between parts with its connections, tokenizer and rate limit."""
     job = RewritingJob.model_validate_json(job_json)
     store, asks, share = SweepStore(job.store), not job.estimate, 1 / job.workers
-    return Rewriter(job.how, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
+    return Rewriter(job.rewriting, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
 
 
 def _work(item: dict[str, Any], job_json: str, ledger: SharedLedger) -> dict[str, Any]:
-    """Task: a part of a file → its rows, rewritten. `stopped` says why it is not done; an error that is raised here Ray
-    would try again."""
+    """Task: a part of a file → its rows, rewritten. `stopped` says why it is not done: an error is returned, not
+    raised, because Ray would retry the task."""
     result = {"number": item["number"], "stopped": "", "tally": "", "rows": b"", "synonyms": b"", "rejected": b""}
     part = Part.model_validate_json(item["part"])
     try:
@@ -157,17 +157,17 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
     stop = threading.Event()
     sent = rewriter.endpoint.sent if rewriter.endpoint else 0
 
-    def one(row: int, raw: Any) -> RewriteOutcome | None:
+    def rewrite_row(row: int, raw: Any) -> RewriteOutcome | None:
         if stop.is_set():
             return None
         try:
             return rewriter(raw, part.file, row)
         except BaseException:
-            stop.set()  # rows that have not begun need not; those under way are paid for, and end
+            stop.set()  # rows not begun are skipped; those in flight are paid for, so they end
             raise
 
     rows = list(read_part(part))
-    futures = [pool.submit(one, row, raw) for row, raw in rows]
+    futures = [pool.submit(rewrite_row, row, raw) for row, raw in rows]
     wait(futures)
     tally = Tally()
     lines: dict[str, list[str]] = {"rows": [], "synonyms": [], "rejected": []}
@@ -187,14 +187,14 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
 
 
 def _estimate_part(part: Part, rewriter: Rewriter) -> dict[str, Any]:
-    found = RewriteEstimate()
+    total = RewriteEstimate()
     for row, raw in read_part(part):
-        rewriter.estimate(raw, part.file, row, found)
-    return {"tally": json.dumps(asdict(found))}
+        rewriter.estimate(raw, part.file, row, total)
+    return {"tally": json.dumps(asdict(total))}
 
 
 class RewritingError(ValueError):
-    """These annotations cannot be rewritten here. Says why and what to do."""
+    """These annotations cannot be rewritten. The message says why and what to do."""
 
 
 def parts_of(annotations: str, rows_per_part: int) -> list[Part]:
@@ -208,22 +208,22 @@ def parts_of(annotations: str, rows_per_part: int) -> list[Part]:
     return parts
 
 
-def workers_for(wanted: int | None, at_a_time: int | None, parts: int) -> int:
-    """How many worker processes for so many parts: what is wanted, else one a CPU for work that computes, one for 16
-    requests `at_a_time` for work that waits; never more than there are requests, or parts.
+def workers_for(requested: int | None, at_a_time: int | None, parts: int) -> int:
+    """The number of worker processes: `requested`, else one per CPU for the rules, or one per 16 requests `at_a_time`
+    for an endpoint; at most the number of requests and of parts.
 
-    Raises RewritingError for more than the cluster has CPUs, since Ray would wait for ever.
+    Raises RewritingError for more than the cluster has CPUs, since Ray would wait forever.
     """
     cpus = int(ray.cluster_resources().get("CPU", 0))
-    if cpus < (wanted or 1):
-        what = f"{wanted or 1} workers need a CPU each and the cluster has {cpus}"
-        raise RewritingError(f"{what}: lower --workers, or add nodes")
+    if cpus < (requested or 1):
+        shortage = f"{requested or 1} workers need a CPU each and the cluster has {cpus}"
+        raise RewritingError(f"{shortage}: lower --workers, or add nodes")
     default = cpus if at_a_time is None else min(cpus, -(-at_a_time // 16))
-    return min(wanted or default, parts, at_a_time or parts)
+    return min(requested or default, parts, at_a_time or parts)
 
 
 def estimate(job: RewritingJob, parts: list[Part], progress: Progress) -> RewriteEstimate:
-    """What rewriting these parts would ask for. Asks nobody."""
+    """Estimate the requests for rewriting these parts. Sends none."""
     total = RewriteEstimate()
     for result in _results(job.model_copy(update={"estimate": True}), parts, SharedLedger(None), progress, "estimate"):
         total = _sum(total, RewriteEstimate(**json.loads(result["tally"])))
@@ -233,12 +233,12 @@ def estimate(job: RewritingJob, parts: list[Part], progress: Progress) -> Rewrit
 def rewrite(
     job: RewritingJob, parts: list[Part], out: Path, max_cost: float | None, progress: Progress
 ) -> tuple[Tally, float]:
-    """Rewrites the parts to `out`, its rejects beside it, with synonyms to a second file; the counts, and what was
-    spent. Raises StoppedError when it ended early: then no file is there, and all answers are in the store."""
+    """Rewrite the parts to `out`, rejects to a file beside it, the synonym variant to a second file. Returns the counts
+    and the cost. Raises StoppedError when it ended early: then no file is written, and all answers are in the store."""
     total, ledger = Tally(), SharedLedger(max_cost)
     with ExitStack() as stack:
         paths = {"rows": out, "rejected": rejected_of(out)}
-        if job.how.synonyms:
+        if job.rewriting.synonyms:
             paths["synonyms"] = synonyms_of(out)
         files = {name: stack.enter_context(RowFile(path)) for name, path in paths.items()}
         # Closed here, whatever happens: an exception keeps its frames, and a generator in them, alive.
@@ -251,17 +251,17 @@ def rewrite(
 
 
 def rejected_of(out: Path) -> Path:
-    """Where the rejects of an output lie."""
+    """The path of the rejects of an output."""
     return out.with_name(f"{out.name}.rejected.jsonl")
 
 
 def synonyms_of(out: Path) -> Path:
-    """Where the synonym variant of an output lies."""
+    """The path of the synonym variant of an output."""
     return out.with_name(f"{out.stem}-synonym{out.suffix}")
 
 
-def _added(total: Tally, found: dict[str, Any]) -> Tally:
-    added = _sum(total, Tally(**found | {"asked": TokenUsage(**found["asked"])}))
+def _added(total: Tally, counts: dict[str, Any]) -> Tally:
+    added = _sum(total, Tally(**counts | {"asked": TokenUsage(**counts["asked"])}))
     assert isinstance(added, Tally)
     added.examples = [(before, after) for before, after in added.examples[:EXAMPLES]]
     return added
@@ -270,8 +270,7 @@ def _added(total: Tally, found: dict[str, Any]) -> Tally:
 def _results(
     job: RewritingJob, parts: list[Part], ledger: SharedLedger, progress: Progress, stage: str
 ) -> Generator[dict[str, Any], None, None]:
-    """What the workers made of the parts, in any order. Raises StoppedError; whatever ends it, requests under way come
-    home first."""
+    """The results of the parts, in any order. Raises StoppedError. Waits for requests in flight before it ends."""
     rows = sum(part.rows for part in parts)
     items = [{"number": number, "part": part.model_dump_json()} for number, part in enumerate(parts)]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
@@ -281,7 +280,7 @@ def _results(
     dataset.context.execution_no_progress_timeout_s = -1  # a part may wait long for a slow rate; requests time out
     done = 0
     progress(stage, 0, rows)
-    # Named: a loop lets go of its iterator before an exception is handled, and Ray then kills what still runs.
+    # A named iterator: a loop drops its own before an exception is handled, and Ray then kills running tasks.
     results = iter(dataset.iter_rows())
     with _gentle_interrupt(ledger) as interrupted:
         try:
@@ -295,14 +294,14 @@ def _results(
                 progress(stage, done, rows)
         except BaseException as error:
             ledger.stop(f"the run was stopped ({type(error).__name__})")
-            _come_home(ledger)
+            _drain(ledger)
             raise
 
 
 @contextmanager
 def _gentle_interrupt(ledger: SharedLedger) -> Iterator[threading.Event]:
-    """Ctrl-C, once, only lets no further request leave, so that the workers end what they have in hand and say that
-    they stopped; twice, it interrupts. Raised in the middle of Ray Data it would kill them with it."""
+    """The first Ctrl-C only refuses further requests, so that workers finish the requests in flight and report that
+    they stopped; the second interrupts. A KeyboardInterrupt inside Ray Data would kill the workers."""
     interrupted, over = threading.Event(), threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -329,7 +328,7 @@ def _gentle_interrupt(ledger: SharedLedger) -> Iterator[threading.Event]:
         teller.join()
 
 
-def _come_home(ledger: SharedLedger) -> None:
-    deadline_s = time.monotonic() + _COME_HOME_S
+def _drain(ledger: SharedLedger) -> None:
+    deadline_s = time.monotonic() + _DRAIN_S
     while ledger.state()[1] > 0 and time.monotonic() < deadline_s:
         time.sleep(0.1)

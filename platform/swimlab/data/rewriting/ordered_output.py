@@ -1,4 +1,4 @@
-"""Rows to a .json array or a .jsonl file, in order, from parts that are done in any order; whole or not at all."""
+"""Writes rows to a .json array or a .jsonl file, in order, from parts that finish in any order; all or nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SUFFIXES = (".json", ".jsonl")
 
 class RowFile:
     """`with RowFile(path) as file: file.put(number, lines)` for part numbers from 0, in any order; `lines` is one JSON
-    value a line. A part that comes before its turn waits on disk, so memory holds one part.
+    value a line. A part that comes early is kept on disk, so that memory holds one part.
 
-    What is written goes to `<path>.partial`, which becomes the file on leaving without an error, and is removed on
-    leaving with one. Raises OSError where the folder cannot be written, ValueError for another suffix.
+    Rows are written to `<path>.partial`, which is renamed on exit without an error and removed otherwise. Raises
+    OSError where the folder cannot be written, ValueError for another suffix.
     """
 
     def __init__(self, path: Path) -> None:

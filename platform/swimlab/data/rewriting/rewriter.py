@@ -1,4 +1,4 @@
-"""One row: rewritten, or rejected with a reason. By the rules, or by a model behind an endpoint, and checked alike."""
+"""Rewrites one row, by rules or by a language model with the same checks, or rejects it with a reason."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from swimlab.llm.budget import Spending
 from swimlab.llm.client import ChatClient, EndpointConfig, RequestError
 from swimlab.store.sweep_store import SweepStore
 
-# Of an answer that nobody has seen yet: an expression with its noun as JSON, and the braces around.
+# Expected tokens of an answer: the enclosing JSON, and one expression with its noun.
 EXPECTED_TOKENS, EXPECTED_TOKENS_EACH = 15, 30
 _Read = TypeVar("_Read")
 _Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
-    """A run ended early, and why. Running it again goes on from the answers in the store."""
+    """A run ended early; the message says why. A new run continues with the answers in the store."""
 
 
 class Rewriting(Frozen):
@@ -45,7 +45,7 @@ class Rewriting(Frozen):
 
 @dataclass
 class TokenUsage:
-    """Answers behind some rows: `paid` came in this run, the others were in the store. Tokens as the server counted."""
+    """Answers and tokens of some rows: `paid` in this run, `cached` from the store. Tokens as counted by the server."""
 
     paid: int = 0
     cached: int = 0
@@ -69,7 +69,7 @@ class TokenUsage:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row, or a row's synonym variant, that is left out, and why."""
+    """A rejected row, or a row whose synonym variant is rejected, and the reason."""
 
     file: str
     row: int
@@ -81,34 +81,34 @@ class Reject:
 
     @classmethod
     def of(cls, error: DataError, output: Literal["rewritten", "synonym"] = "rewritten") -> Reject:
-        # Whatever a row says, the record is valid UTF-8.
-        key, where, why, hint = (
+        # Text of a row may be invalid UTF-8; the record must be valid.
+        key, field_name, why, hint = (
             text.encode("utf-8", "backslashreplace").decode()
             for text in (error.key, error.field, error.reason, error.hint)
         )
-        return cls(error.file, error.row, key, where, why, hint, output)
+        return cls(error.file, error.row, key, field_name, why, hint, output)
 
     @property
     def summary(self) -> str:
-        """The reason without what is particular to the row: these are counted."""
+        """The reason without the row's particulars, so that equal reasons are counted together."""
         text = re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", re.split(r" [(]|: ", self.reason)[0]))
         return f"synonym: {text}" if self.output == "synonym" else text
 
 
 @dataclass
 class RewriteOutcome:
-    """What became of a row."""
+    """The result of one row."""
 
     done: Rewritten | None = None
     kind: Kind | None = None
     synonym: dict[str, Any] | None = None
     rejects: list[Reject] = field(default_factory=list)
-    asked: TokenUsage = field(default_factory=TokenUsage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
 @dataclass
 class RewriteEstimate:
-    """What rows will ask for, before they do. `known_completion_tokens` are those of the answers in the store."""
+    """Expected requests of some rows. `known_completion_tokens` are those of the answers in the store."""
 
     rows: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -120,79 +120,81 @@ class RewriteEstimate:
 
 
 def count(counts: dict[str, int], name: str) -> None:
-    """One more. (A Counter does not survive `dataclasses.asdict`.)"""
+    """Add one to a count. (A Counter does not survive `dataclasses.asdict`.)"""
     counts[name] = counts.get(name, 0) + 1
 
 
 class Rewriter:
-    """For one process; with `asks` False it can only estimate. Raises EndpointError when there is no key, OSError for a
-    tokenizer that cannot be read."""
+    """The rewriter of one process; with `asks` False it can only estimate. Raises EndpointError when there is no key,
+    OSError for a tokenizer that cannot be read."""
 
     def __init__(
         self,
-        how: Rewriting,
+        rewriting: Rewriting,
         store: SweepStore,
         *,
         asks: bool = True,
         budget: Spending | None = None,
         share: float = 1.0,
     ) -> None:
-        self.how = how
-        self.tokenizer = load_tokenizer(how.tokenizer)
-        self._checks = Checks(self.tokenizer, how.least_share)
+        self.rewriting = rewriting
+        self.tokenizer = load_tokenizer(rewriting.tokenizer)
+        self._checks = Checks(self.tokenizer, rewriting.least_share)
         self._answers = Answers(store)
         self.endpoint: ChatClient | None = None
-        if how.endpoint and asks:
-            self.endpoint = ChatClient(how.endpoint, self._answers, budget=budget, share=share, count=self._tokens)
+        if rewriting.endpoint and asks:
+            self.endpoint = ChatClient(
+                rewriting.endpoint, self._answers, budget=budget, share=share, count=self._tokens
+            )
 
     def __call__(self, raw: Any, file: str, row: int) -> RewriteOutcome:
-        """One row. Raises EndpointError, StoreError: they are not the row's fault."""
+        """Rewrite one row. Raises EndpointError and StoreError for problems that are not the row's."""
         outcome = RewriteOutcome()
         try:
             task = self._task(raw, file, row)
             outcome.kind = task.kind
-            outcome.done = self._by_endpoint(task, outcome.asked) if self.how.endpoint else self._by_rules(task)
+            outcome.done = self._by_endpoint(task, outcome.usage) if self.rewriting.endpoint else self._by_rules(task)
         except DataError as error:
             outcome.rejects.append(Reject.of(error))
             return outcome
-        if self.how.synonyms:
+        if self.rewriting.synonyms:
             try:
-                outcome.synonym = self._synonym(outcome.done.row, file, row, outcome.asked)
+                outcome.synonym = self._synonym(outcome.done.row, file, row, outcome.usage)
             except DataError as error:
                 outcome.rejects.append(Reject.of(_at(error, task), "synonym"))
         return outcome
 
     def estimate(self, raw: Any, file: str, row: int, into: RewriteEstimate) -> None:
-        """Adds what a row would ask for. Asks nobody."""
+        """Add the requests of a row to an estimate. Sends none."""
         into.rows += 1
         try:
             task = self._task(raw, file, row)
         except DataError as error:
             count(into.rejected, Reject.of(error).summary)
             return
-        if not self.how.endpoint:
+        if not self.rewriting.endpoint:
             return
         messages = instructions.rewrite_messages(task)
-        # The synonyms' request shows the questions only, but they are not known before the first answer.
-        asks = [messages] + [instructions.synonym_messages([messages[1]["content"]])] * self.how.synonyms
+        # The synonyms' request contains only the questions, which are unknown before the first answer.
+        asks = [messages] + [instructions.synonym_messages([messages[1]["content"]])] * self.rewriting.synonyms
         for number, these in enumerate(asks):
-            request = self.how.endpoint.request(these, *(_REWRITE if number == 0 else _SYNONYMS))
-            if number == 0 and (found := self._answers.find(request)):
+            request = self.rewriting.endpoint.request(these, *(_REWRITE if number == 0 else _SYNONYMS))
+            if number == 0 and (answer := self._answers.find(request)):
                 into.cached += 1
-                into.known_completion_tokens += found.usage.completion_tokens or 0
+                into.known_completion_tokens += answer.usage.completion_tokens or 0
                 continue
             into.requests += 1
             into.prompt_tokens += sum(self._tokens(message["content"]) for message in these)
             into.expected_completion_tokens += EXPECTED_TOKENS + EXPECTED_TOKENS_EACH * task.objects
 
     def _task(self, raw: Any, file: str, row: int) -> Task:
-        """Whatever can be found wrong with a row before anybody is paid is found here."""
-        task = read_task(raw, file=file, row=row, kind=self.how.kind)
-        if self.how.videos is not None:
+        """Parse and check a row, before any request is paid for."""
+        task = read_task(raw, file=file, row=row, kind=self.rewriting.kind)
+        if self.rewriting.videos is not None:
             from swim.data.decoder import shared_decoder
             from swim.recipe import FramePolicy
 
-            check_video(task.sample, shared_decoder(self.how.videos, FramePolicy()).probe)
+            check_video(task.sample, shared_decoder(self.rewriting.videos, FramePolicy()).probe)
         return task
 
     def _by_rules(self, task: Task) -> Rewritten:
@@ -201,29 +203,29 @@ class Rewriter:
         except DataError as error:
             raise _at(error, task) from error
 
-    def _by_endpoint(self, task: Task, asked: TokenUsage) -> Rewritten:
+    def _by_endpoint(self, task: Task, usage: TokenUsage) -> Rewritten:
         messages = instructions.rewrite_messages(task)
         try:
             return self._conversation(
                 messages,
                 _REWRITE,
                 lambda text: instructions.read_referents(text, task.objects),
-                lambda found: self._checks(task, found),
-                asked,
+                lambda referents: self._checks(task, referents),
+                usage,
             )
         except DataError as error:
             raise _at(error, task) from error
 
-    def _synonym(self, row: dict[str, Any], file: str, number: int, asked: TokenUsage) -> dict[str, Any]:
-        if not self.how.endpoint:
+    def _synonym(self, row: dict[str, Any], file: str, number: int, usage: TokenUsage) -> dict[str, Any]:
+        if not self.rewriting.endpoint:
             return synonyms.replace(row, synonyms.from_table(row, file=file, number=number), file=file, number=number)
         count = len(synonyms.nouns(row))
         return self._conversation(
             instructions.synonym_messages([entry["value"] for entry in row["conversations"][::2]]),
             _SYNONYMS,
             lambda text: instructions.read_synonyms(text, count),
-            lambda found: synonyms.replace(row, found, file=file, number=number),
-            asked,
+            lambda nouns: synonyms.replace(row, nouns, file=file, number=number),
+            usage,
         )
 
     def _conversation(
@@ -232,20 +234,20 @@ class Rewriter:
         form: tuple[dict[str, Any], str],
         read: Callable[[str], _Read],
         check: Callable[[_Read], _Result],
-        asked: TokenUsage,
+        usage: TokenUsage,
     ) -> _Result:
-        """Asks, and asks again with the reason while the reply cannot be used. Raises DataError with the last one."""
+        """Ask, and ask again with the reason while the reply is unusable. Raises DataError with the last reason."""
         assert self.endpoint is not None
-        replies = self.how.reasks + 1
+        replies = self.rewriting.reasks + 1
         for number in range(1, replies + 1):
             try:
                 answer = self.endpoint.ask(self.endpoint.config.request(messages, *form))
             except RequestError as error:
                 raise DataError(error.reason, field="endpoint", hint=error.hint) from error
-            asked.add(answer)
+            usage.add(answer)
             if answer.refusal or answer.finish == "content_filter":
-                said = answer.refusal[:200] or "the server's filter stopped it"
-                raise instructions.RefusedError(f"the model refuses: {said}", field="conversations", hint=_BY_HAND)
+                message = answer.refusal[:200] or "the server's filter stopped it"
+                raise instructions.RefusedError(f"the model refuses: {message}", field="conversations", hint=_BY_HAND)
             try:
                 return check(read(answer.text))
             except instructions.RefusedError:
@@ -284,9 +286,9 @@ def load_tokenizer(name: str | None) -> Callable[..., Any]:
         raise ValueError(f"the tokenizer {name} gives no offsets: a fast one (tokenizer.json) is needed")
     lock = threading.Lock()
 
-    def encode(text: str, **how: Any) -> Any:
-        with lock:  # a call sets options of the shared tokenizer, which another one must not find half set
-            return tokenizer(text, **how)
+    def encode(text: str, **options: Any) -> Any:
+        with lock:  # a call changes options of the shared tokenizer
+            return tokenizer(text, **options)
 
     return encode
 

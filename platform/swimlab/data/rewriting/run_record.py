@@ -1,4 +1,4 @@
-"""What one run of the builder found, kept in the store: counts, cost before and after, errors where truth is known.
+"""The record of one run of the builder, in the store: counts, estimated and actual cost, errors on known rows.
 
 reports/build_nl_refer/<run_id>/{summary.json, rejected.jsonl, report.md, index.html}
 """
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 
 class Errors(Frozen):
-    """How the expressions of one group of known rows did, by `known.Outcome`."""
+    """Outcomes of the expressions of one group of known rows, by `known.Outcome`."""
 
     group: str
     counts: dict[str, int]
@@ -45,7 +45,7 @@ class Errors(Frozen):
 
 
 class Built(Frozen):
-    """One run. `tally` is a `job.Tally`, `estimate` a `rewriters.Estimate`; costs are in the prices' currency:
+    """One run. `tally` is a `job.Tally`, `estimate` a `rewriter.RewriteEstimate`; costs are in the prices' currency:
     `spent` in this run, `expected` before it."""
 
     schema_version: int = SCHEMA_VERSION
@@ -63,24 +63,24 @@ class Built(Frozen):
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson's score: right for 0 of n too. (0, 1) for nothing seen."""
+    """The 95 % interval of a share, by Wilson's score, which is valid for 0 of n; (0, 1) for n = 0."""
     if not total:
         return 0.0, 1.0
-    seen = stats.binomtest(count, total).proportion_ci(method="wilson")
-    return float(seen.low), float(seen.high)
+    interval = stats.binomtest(count, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
-    """Judges a rewritten file against the rows it was made from: the n-th of them is row n of the file it was read
+    """Compare a rewritten file with the known rows it was made from: the n-th of them is row n of the file it was read
     from, which the rewritten row's `index` says."""
     written = {int(row["index"].rpartition("_")[2]): row for _, row in read_rows(out)}
     counts: dict[str, Counter[str]] = {group: Counter() for group in known.GROUPS}
-    for number, one in enumerate(rows):
+    for number, known_row in enumerate(rows):
         if number not in written:
-            counts[one.group]["rejected"] += len(one.asked)
+            counts[known_row.group]["rejected"] += len(known_row.asked)
             continue
-        for which, referent in enumerate(known.read_back(one, written[number])):
-            counts[one.group][known.judge(one, which, referent)] += 1
+        for position, referent in enumerate(known.read_back(known_row, written[number])):
+            counts[known_row.group][known.judge(known_row, position, referent)] += 1
     return tuple(Errors(group=group, counts=dict(count)) for group, count in counts.items())
 
 
@@ -94,14 +94,14 @@ def commit(store: SweepStore, built: Built, rejected: Path) -> None:
 
 def load(store: SweepStore, run_id: str | None) -> Built:
     """A run, or the newest. Raises StoreError when there is none."""
-    found = [path for path in store.list_files(f"reports/{EXPERIMENT}") if path.endswith("/summary.json")]
-    wanted = [path for path in found if run_id is None or path.split("/")[2] == run_id]
-    if not wanted:
+    summaries = [path for path in store.list_files(f"reports/{EXPERIMENT}") if path.endswith("/summary.json")]
+    matching = [path for path in summaries if run_id is None or path.split("/")[2] == run_id]
+    if not matching:
         raise StoreError(f"store {store.uri} has no run {run_id or ''} of {EXPERIMENT}; run it first")
     try:
-        return Built.model_validate_json(store.read(wanted[-1]))
+        return Built.model_validate_json(store.read(matching[-1]))
     except ValidationError as error:
-        raise StoreError(f"{store.uri}/{wanted[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
+        raise StoreError(f"{store.uri}/{matching[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
 
 
 def first_rejects(store: SweepStore, run_id: str, count: int) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Where a store's objects lie: local disk or object storage."""
+"""Storage backends of a store: local disk and object storage."""

@@ -1,4 +1,4 @@
-"""What a store needs of the place where its objects lie."""
+"""The interface of a storage backend: where the objects of a store are kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +14,15 @@ class Backend(Protocol):
         """Write bytes, or a local file's content, unless the path exists: then False, and nothing changes."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write atomically, whatever was there."""
+        """Write atomically; an existing file is overwritten."""
 
     def read(self, path: str) -> bytes: ...
 
     def open(self, path: str) -> BinaryIO:
-        """A file to seek and read in: only what is asked for is fetched."""
+        """An open file that can seek; only the ranges that are read are fetched."""
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Read those of the files that are there, concurrently where that pays."""
+        """The contents of those files that exist, by path; object storage reads them concurrently."""
 
     def fetch(self, path: str, dest: Path) -> None:
         """Copy a file to local disk."""
@@ -33,12 +33,12 @@ class Backend(Protocol):
         """Every file below a folder, sorted; empty when there is no such folder."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The same with the size of each in bytes."""
+        """Every file below a folder with its size in bytes."""
 
     def leftovers(self, older_than_s: float) -> dict[str, int]:
-        """What writers that were killed left behind, which no listing shows: path → bytes."""
+        """Temporary files of writers that were killed, which `files` does not list: path → bytes."""
 
     def delete(self, path: str) -> None:
-        """A file that is not there is deleted already."""
+        """Delete a file. A missing file is no error."""
 
     def delete_many(self, paths: Sequence[str]) -> None: ...

@@ -1,7 +1,7 @@
-"""Objects under a prefix, on local disk or S3: create-only writes, replaced writes, reads, one flat listing.
+"""The store's backend on local disk: create-only writes, atomic replacement, reads and flat listings.
 
-Create-only is the one primitive that the store's protocol rests on. fsspec's local `mode="create"` tests and then
-writes (two processes both "won" 58 times of 60), hence a hard link on local disk; s3fs sends `If-None-Match: *`.
+The store's protocol needs only one atomic primitive, the create-only write. fsspec's local `mode="create"` tests, then
+writes (two processes both "won" in 58 of 60 trials), so files are created with a hard link instead.
 """
 
 import os
@@ -38,7 +38,7 @@ class LocalBackend:
 
     @contextmanager
     def _temporary(self, path: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
-        """A synced temporary file beside its target; gone afterwards."""
+        """A temporary file beside its target, flushed to disk; it is removed on exit."""
         target = self.root / path
         with self._explained():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class LocalBackend:
             try:
                 os.link(temporary, target)
             except FileExistsError:
-                # On NFS a link may succeed and its answer get lost: the second name of our own inode proves it.
+                # On NFS a link may succeed although its reply is lost; then our inode has two names.
                 return temporary.stat().st_nlink == 2
         return True
 
@@ -79,11 +79,11 @@ class LocalBackend:
             return (self.root / path).open("rb")
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        found = {}
+        contents = {}
         for path in paths:
             with suppress(FileNotFoundError):
-                found[path] = self.read(path)
-        return found
+                contents[path] = self.read(path)
+        return contents
 
     def fetch(self, path: str, dest: Path) -> None:
         with self._explained():
@@ -97,23 +97,23 @@ class LocalBackend:
         return [path for path in self._walk(folder) if not _is_temporary(path)]
 
     def sizes(self, folder: str) -> dict[str, int]:
-        found = {}
+        sizes = {}
         for path in self.files(folder):
             with suppress(FileNotFoundError), self._explained():
-                found[path] = (self.root / path).stat().st_size
-        return found
+                sizes[path] = (self.root / path).stat().st_size
+        return sizes
 
     def leftovers(self, older_than_s: float) -> dict[str, int]:
-        found = {}
+        sizes = {}
         with self._temporary("now", b"") as (now, _):
             now_s = now.stat().st_mtime  # by the disk's own clock
             for path in filter(_is_temporary, self._walk("")):
                 with suppress(FileNotFoundError), self._explained():
-                    seen = (self.root / path).stat()
-                    if now_s - seen.st_mtime >= older_than_s:
-                        found[path] = seen.st_size
-        found.pop(now.name, None)
-        return found
+                    status = (self.root / path).stat()
+                    if now_s - status.st_mtime >= older_than_s:
+                        sizes[path] = status.st_size
+        sizes.pop(now.name, None)
+        return sizes
 
     def _walk(self, folder: str) -> list[str]:
         with self._explained():
@@ -137,7 +137,7 @@ def _is_temporary(path: str) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name survives a power cut only after its folder was synced (not possible on Windows)."""
+    """Flush a folder to disk, so that new names in it survive a power cut (Windows does not support it)."""
     with suppress(PermissionError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

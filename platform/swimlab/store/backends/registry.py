@@ -1,4 +1,4 @@
-"""Which backend an address names."""
+"""Maps a store's URI to its backend."""
 
 from urllib.parse import urlsplit
 

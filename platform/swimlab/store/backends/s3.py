@@ -1,4 +1,4 @@
-"""The store's backend on S3, through s3fs: what it asks of a server is counted in requests."""
+"""The store's backend on S3, through s3fs, written to need few requests."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ _CONNECTIONS = 32
 
 
 class S3Backend:
-    """s3://bucket/prefix through s3fs. Credentials and AWS_ENDPOINT_URL come from where every AWS tool takes them."""
+    """s3://bucket/prefix through s3fs. Credentials and AWS_ENDPOINT_URL are read as by every AWS tool."""
 
     def __init__(self, uri: str) -> None:
         if not urlsplit(uri).netloc:
@@ -34,7 +34,7 @@ class S3Backend:
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The requests that are sent meanwhile, retries included: operation → number."""
+        """Counts the requests sent inside the `with` block, retries included: operation → number."""
         sent: Counter[str] = Counter()
 
         def note(event_name: str, **_: Any) -> None:
@@ -73,7 +73,7 @@ class S3Backend:
                 except Exception as error:
                     if _s3_code(error) in ("PreconditionFailed", "412"):
                         return False
-                    # 409: another conditional write was in flight, and neither may have landed; S3 wants a new try.
+                    # 409: another conditional write was in flight and both may have failed; S3 asks to retry.
                     if _s3_code(error) not in ("ConditionalRequestConflict", "409") or wait_s is None:
                         raise
                     time.sleep(wait_s)
@@ -99,35 +99,35 @@ class S3Backend:
             return {}
         names = {self._path(path): path for path in paths}
         with self._explained():
-            found = self.fs.cat(list(names), on_error="return", max_concurrency=1)
-            for answer in found.values():
+            contents = self.fs.cat(list(names), on_error="return", max_concurrency=1)
+            for answer in contents.values():
                 if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
                     raise answer
-        return {names[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
+        return {names[name]: answer for name, answer in contents.items() if isinstance(answer, bytes)}
 
     def fetch(self, path: str, dest: Path) -> None:
         with self._explained():
             self.fs.get_file(self._path(path), str(dest))
 
     def exists(self, path: str) -> bool:
-        # A name sorts before all that it begins; asking for the object itself does not say when the bucket is missing.
+        # An exact name is listed first. A HEAD request would not tell a missing bucket from a missing object.
         return any(name == path for name, _ in self._page(path, limit=1)[0])
 
     def files(self, folder: str) -> list[str]:
         return list(self.sizes(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        found, token = self._page(f"{folder}/")
+        objects, token = self._page(f"{folder}/")
         while token:
             more, token = self._page(f"{folder}/", token)
-            found += more
-        return dict(sorted(found))
+            objects += more
+        return dict(sorted(objects))
 
     def _page(
         self, prefix: str, token: str | None = None, limit: int | None = None
     ) -> tuple[list[tuple[str, int]], str]:
-        """One request: (path, bytes) of the objects whose path starts so, and where the next page begins. s3fs would
-        ask a second time where it finds nothing."""
+        """One request: (path, bytes) of the objects whose path starts with `prefix`, and the token of the next page.
+        s3fs sends a second request for an empty result."""
         bucket, _, root = self.root.partition("/")
         root = f"{root}/" if root else ""
         start = {"ContinuationToken": token} if token else {}
@@ -135,12 +135,13 @@ class S3Backend:
             answer = self.fs.call_s3(
                 "list_objects_v2", Bucket=bucket, Prefix=root + prefix, MaxKeys=limit or _PAGE, **start
             )
-        objects = (item for item in answer.get("Contents", ()) if not item["Key"].endswith("/"))  # a console's folders
-        found = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]
-        return found, answer.get("NextContinuationToken", "")
+        # A key with a final slash is a folder made in a web console.
+        objects = (item for item in answer.get("Contents", ()) if not item["Key"].endswith("/"))
+        entries = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]
+        return entries, answer.get("NextContinuationToken", "")
 
     def leftovers(self, older_than_s: float) -> dict[str, int]:
-        return {}  # objects appear whole; unfinished multipart uploads are for a lifecycle rule of the bucket
+        return {}  # objects appear whole; a lifecycle rule of the bucket removes unfinished multipart uploads
 
     def delete(self, path: str) -> None:
         with self._explained():
@@ -149,10 +150,10 @@ class S3Backend:
     def delete_many(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), _PAGE):
             keys = [self._path(path).partition("/")[2] for path in paths[start : start + _PAGE]]
-            wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
             with self._explained():
-                answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=wanted)
-            for error in answer.get("Errors", ()):  # s3fs's own bulk delete passes over them
+                answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=request)
+            for error in answer.get("Errors", ()):  # s3fs's own bulk delete ignores them
                 raise StoreError(f"store {self.uri}: {error['Key']} was not deleted: {error.get('Message')}")
 
 
