@@ -48,18 +48,20 @@ def main(*tables: Ablation | Search, argv: Sequence[str] | None = None) -> None:
     Example:
         `if __name__ == "__main__": main(TABLE_4, INTERACTION)`
     """
-    # When called and not before: an experiment file is also imported by what runs nothing, and by Ray's workers.
-    from swimlab.cli import experiment_file
-    from swimlab.cli import search_file as search_cli
-
     if not tables:
         raise TypeError("main() is given the tables that the file declares: main(TABLE_4)")
-    searches = [table for table in tables if isinstance(table, Search)]
-    if searches and len(tables) > 1:
-        raise TypeError("a search is run alone: give it a file of its own")
-    for search in searches:
-        search_cli.main(search, argv)
-    experiment_file.main([table for table in tables if isinstance(table, Ablation)], argv)
+    # When called and not before: an experiment file is also imported by what runs nothing, and by Ray's workers; and
+    # what runs a search imports torch, which the plan of a table does without.
+    ablations = [table for table in tables if isinstance(table, Ablation)]
+    for search in (table for table in tables if isinstance(table, Search)):
+        from swimlab.cli import search_file
+
+        if len(tables) > 1:
+            raise TypeError("a search is run alone: give it a file of its own")
+        search_file.main(search, argv)
+    from swimlab.cli import experiment_file
+
+    experiment_file.main(ablations, argv)
 
 
 entry.install(main)

@@ -98,10 +98,10 @@ def imported(program: str, cwd: Path) -> set[str]:
 def test_help_and_a_second_plan_import_nothing_heavy(tmp_path: Path) -> None:
     found = imported("from swimlab.__main__ import main\nmain(['--help'])", tmp_path)
     assert not found & {*HEAVY, "numpy", "pyarrow", "pydantic_settings", "rich"}
+    (tmp_path / "nano.json").write_text(nano.recipe().model_dump_json())
     plan = (
-        "import nano\nfrom swimlab.cli.experiment_file import run, settings\n"
-        "from swimlab.experiment.run_settings import Settings\n"
-        "run([nano.ablation()], settings(Settings, ['plan', '--cache', 'cache']), nano.recipe)"
+        "import nano, swimlab\n"
+        "swimlab.main(nano.ablation(), argv=['plan', '--recipe', 'nano.json', '--cache', 'cache'])"
     )
     assert "torch" in imported(plan, tmp_path)  # it imports what it names, once
     assert not imported(plan, tmp_path) & set(HEAVY)
