@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab.experiment import entry
-from swimlab.experiment.claims import Claim, Trend, contrast
+from swimlab.experiment.claim import Claim
 
 if TYPE_CHECKING:
     from swimlab.experiment.tuning import Tuned
@@ -89,11 +89,16 @@ class Ablation:
         return next((metric for metric in self.metrics if metric.primary), self.metrics[0])
 
     def contrast(self, claim: Claim) -> dict[str, float]:
-        """The claim as weights over arms (see swimlab.claims). ValueError for arms or axes this ablation lacks."""
-        weights = contrast(claim, self._trend_arms(claim) if isinstance(claim, Trend) else ())
+        """The claim as weights over arms, positive as claimed where more of the metric is better. Raises ValueError for
+        arms or axes that this ablation lacks."""
+        weights = claim.weights(self.arms)
         for name in weights:
             self._check_known(name, f"claim {claim.text!r}")
         return weights
+
+    def oriented(self, claim: Claim) -> dict[str, float]:
+        """The claim as weights over arms, positive as claimed on the primary metric, whatever its direction."""
+        return claim.oriented(self.arms, self.primary.higher_is_better)
 
     def plan(
         self,
@@ -153,17 +158,3 @@ class Ablation:
                 f"ablation {self.name!r} is tuned on seed {self.tuned.seed}, which is also one of its seeds "
                 f"{list(seeds)}: choose Tuned(seed=…) among others"
             )
-
-    def _trend_arms(self, claim: Trend) -> list[str]:
-        if claim.arms:
-            return list(claim.arms)
-        values: dict[str, float] = {}
-        for arm in self.arms:
-            for path, value in arm.overrides.items():
-                if path == claim.axis or path.rpartition(".")[2] == claim.axis:
-                    if isinstance(value, bool) or not isinstance(value, int | float):
-                        raise ValueError(f"Trend({claim.axis!r}): arm {arm.name!r} has {value!r}, which has no order")
-                    values[arm.name] = value
-        if len(set(values.values())) != len(values):
-            raise ValueError(f"Trend({claim.axis!r}): several arms share a value {values}; name them with arms=(…)")
-        return sorted(values, key=values.__getitem__)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swim.supervision.presets import PRESETS
-
-if TYPE_CHECKING:
-    pass
 from swimlab.base.nearest import nearest
 
 

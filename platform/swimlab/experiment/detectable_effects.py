@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swimlab.experiment.ablation import Ablation
-from swimlab.experiment.claims import nothing_left
+from swimlab.experiment.claim import cancels
 from swimlab.stats import intervals, power
 
 
@@ -40,7 +40,7 @@ def sensitivity(
 ) -> Sensitivity:
     """`scores`: arm → seed → primary metric, of what is known; `shared`: arm → the first arm with the same trials."""
     contrasts = [(claim, ablation.contrast(claim)) for claim in ablation.paper.claims]
-    tested = [not nothing_left(weights, shared) for _, weights in contrasts]
+    tested = [not cancels(weights, shared) for _, weights in contrasts]
     sds = power.detectable_in_sds(seeds, claims=max(1, sum(tested)))
     found = []
     for (claim, weights), counts in zip(contrasts, tested, strict=True):

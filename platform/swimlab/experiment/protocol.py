@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from swim.recipe import Frozen
-from swimlab.experiment.claims import Above, Better, Claim, NotWorse
 from swimlab.experiment.plan import Plan
 from swimlab.experiment.protocol_changes import changes
 from swimlab.identity.naming import canonical, canonical_json
@@ -197,23 +196,16 @@ def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
 def _claims(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for claim in plan.ablation.paper.claims:
-        name = _claim_name(claim)
+        name = claim.name
         while name in found:
             name += " (again)"
         found[name] = {
             "kind": type(claim).__name__,
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
-            **({"above": float(claim.value)} if isinstance(claim, Above) else {}),
+            **({} if claim.threshold is None else {"above": float(claim.threshold)}),
         }
     return found
-
-
-def _claim_name(claim: Claim) -> str:
-    """The claim without its margin, so that a moved margin is a change of one claim."""
-    if isinstance(claim, Better | NotWorse):
-        return f"{claim.arm} {'>' if isinstance(claim, Better) else '≥'} {claim.than}"
-    return claim.text
 
 
 def _hash(protocol: Mapping[str, Any]) -> str:

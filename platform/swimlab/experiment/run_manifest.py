@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from swim.recipe import Frozen
-from swimlab.experiment.claims import Above, NotWorse
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
@@ -66,7 +65,6 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
     Raises StoreError when the store cannot be written.
     """
     ablation, recipe = plan.ablation, plan.recipe.name
-    sign = 1.0 if ablation.primary.higher_is_better else -1.0
     rows = [(planned.arm, planned.seed, spec) for planned, spec in plan.arms]
     shown = {spec.trial_id for _, _, spec in rows}
     bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id in set(todo) - shown]
@@ -78,13 +76,10 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
         claims=tuple(
             AnnouncedClaim(
                 text=claim.text,
-                weights={
-                    arm: weight if isinstance(claim, Above) else sign * weight
-                    for arm, weight in ablation.contrast(claim).items()
-                },
-                above=claim.value if isinstance(claim, Above) else 0.0,
+                weights=ablation.oriented(claim),
+                above=claim.threshold or 0.0,
                 margin=claim.margin,
-                non_inferiority=isinstance(claim, NotWorse),
+                non_inferiority=claim.non_inferiority,
             )
             for claim in ablation.paper.claims
         ),
