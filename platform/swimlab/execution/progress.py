@@ -72,7 +72,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Tune: a trial reported."""
-        name = _name(trial)
+        name = str(trial)  # as `run_wave` or `run_search` labels it
         if result.get("stage") == "train":
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(f"  {name}", total=result["steps"], note="")
@@ -94,7 +94,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._end(trial, "FAILED", reason(trial).splitlines()[-1])
 
     def _end(self, trial: Any, how: str, what: str) -> None:
-        name = _name(trial)
+        name = str(trial)
         self._done += 1
         if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
@@ -111,7 +111,3 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         if now or time.monotonic() - self._said_s > LINE_EVERY_S:
             self._said_s = time.monotonic()
             say(self.console, text)
-
-
-def _name(trial: Any) -> str:
-    return f"{trial.config['arm']} · seed {trial.config['seed']}"

@@ -57,7 +57,7 @@ class RunSession:
             )
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
-        """See `sweep.run_wave`. What other drivers were running by then comes last: it has a record, or they died."""
+        """`tune_scheduler.run_wave`, then what other drivers were running: it has a record by now, or they died."""
         took = []
         while specs:
             arms = list(dict.fromkeys(spec.arm for spec in specs))
