@@ -56,7 +56,7 @@ def session() -> Iterator[None]:
         yield
         return
     address = running_cluster()
-    environment = worker_environment(sys.executable, own=address is None)
+    environment = worker_environment(sys.executable, own_ray=address is None)
     if address is None:
         _find_token()
     try:
@@ -70,11 +70,11 @@ def session() -> Iterator[None]:
         ray.shutdown()
 
 
-def worker_environment(interpreter: str, *, own: bool) -> dict[str, str] | None:
+def worker_environment(interpreter: str, *, own_ray: bool) -> dict[str, str] | None:
     """The runtime environment in which workers start from this interpreter. Ray gives its path to a shell unquoted for
     every worker that has environment variables, as all of Tune's trials do: those would not start, and Ray would try
-    for six minutes. Raises PlanError for a path from which a Ray of our `own` cannot start at all."""
-    if own and not _survives(interpreter):
+    for six minutes. Raises PlanError for a path from which a Ray of our own (`own_ray`) cannot start at all."""
+    if own_ray and not _survives(interpreter):
         raise PlanError(
             f"Ray cannot start from {interpreter}, for the quotes or backslashes in that path: use a link to this "
             "folder that has a plain name"
@@ -103,22 +103,22 @@ def _find_token() -> None:
 
 def why_no_ray(error: Exception, address: str | None) -> str:
     """What `ray.init` raised, in a line that says what to do."""
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if address and isinstance(error, (ConnectionError, AuthenticationError)):
         return (
-            f"the Ray cluster at {address} refused us ({said}): set RAY_AUTH_MODE=token, and use its token "
+            f"the Ray cluster at {address} refused us ({message}): set RAY_AUTH_MODE=token, and use its token "
             "(~/.ray/auth_token, or the file that RAY_AUTH_TOKEN_PATH names)"
         )
     if address:
-        return f"the Ray cluster at {address} cannot be joined: {said}"
+        return f"the Ray cluster at {address} cannot be joined: {message}"
     folder = get_default_ray_temp_dir()
     if isinstance(error, OSError):
         return (
-            f"Ray cannot use its temporary folder {folder} ({said}): set RAY_TMPDIR to a short folder that you can "
+            f"Ray cannot use its temporary folder {folder} ({message}): set RAY_TMPDIR to a short folder that you can "
             f"write to, such as /tmp/$USER"
         )
     return (
-        f"Ray did not start ({said}): the machine may be overloaded, so run the same command again; Ray's logs are "
+        f"Ray did not start ({message}): the machine may be overloaded, so run the same command again; Ray's logs are "
         f"under {logs_folder()}"
     )
 
@@ -177,13 +177,13 @@ def slots(
     fit = min(int(total.get(name, 0) // amount) for name, amount in need.items())
     if fit < 1:
         have = ", ".join(f"{total.get(name, 0):g} {name}" for name in need)
-        wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
+        demand = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
         advice = "lower --workers or add nodes" if workers > 1 else "add nodes"
         if decode_cpus:
             advice = f"{advice}, or lower --decode-cpus ({decode_cpus} of the CPUs are for decoding)"
         if use_gpu and not total.get("GPU"):
             advice = "leave --gpu out, or add nodes that have one"
-        raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
+        raise PlanError(f"a trial needs {demand} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
     return Slots(
         trial=WAITING if workers else unit,

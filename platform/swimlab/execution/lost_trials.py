@@ -32,7 +32,7 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed."""
         trial_id = self._trial_id(trial.config)
-        if _raised(_told(trial)) and self._store.failures([trial_id]):
+        if _raised(_error_lines(trial)) and self._store.failures([trial_id]):
             return  # it raised, and has written more than is known here
         self._unwritten[trial_id] = reason(trial)
         self._write()
@@ -57,19 +57,20 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
 def reason(trial: Any) -> str:
     """Why a Tune trial failed; the last line says it all. Where it raised, its traceback; else what Ray says of its
     process, and where Ray's logs are."""
-    said = _told(trial)
-    if _raised(said):
-        return "\n".join(said)
-    line = " ".join(line.strip() for line in said if line and not line[0].isspace())  # indented: ids of actor and node
+    error_lines = _error_lines(trial)
+    if _raised(error_lines):
+        return "\n".join(error_lines)
+    # Indented lines hold ids of actor and node.
+    line = " ".join(line.strip() for line in error_lines if line and not line[0].isspace())
     return f"{line} (Ray's logs: {cluster.logs_folder()})"
 
 
-def _told(trial: Any) -> list[str]:
+def _error_lines(trial: Any) -> list[str]:
     # Tune wrote it down a moment ago, under a line with the time. Its own `get_error` looks where it uploads it later.
     text = Path(trial.error_file).read_text("utf-8", "replace")
     return _COLOUR.sub("", text).strip().splitlines()[1:]
 
 
-def _raised(said: list[str]) -> bool:
+def _raised(error_lines: list[str]) -> bool:
     # Ray begins the traceback of an exception with the title of the process that raised it.
-    return bool(said) and said[0].startswith("ray::")
+    return bool(error_lines) and error_lines[0].startswith("ray::")

@@ -78,32 +78,32 @@ class Watcher:
         """Every announced run, or those of one experiment; latest first. Raises StoreError."""
         if time.monotonic() - self._plans_s >= PLANS_EVERY_S:
             self._plans, self._plans_s = announcements(self._store), time.monotonic()
-        plans = [one for one in self._plans if experiment in (None, one.experiment)]
+        plans = [manifest for manifest in self._plans if experiment in (None, manifest.experiment)]
         self._read_rows()
-        undone = {t.trial_id for one in plans for t in one.trials if t.trial_id not in self._rows}
+        undone = {t.trial_id for manifest in plans for t in manifest.trials if t.trial_id not in self._rows}
         attempts = self._attempts(undone)
         latest = {trial_id: max(numbers) for trial_id, numbers in attempts.items()}
         folders = {trial_id: f"attempts/{trial_id}/{number}" for trial_id, number in latest.items()}
-        there = {trial_id: attempts[trial_id][number] for trial_id, number in latest.items()}
+        files = {trial_id: attempts[trial_id][number] for trial_id, number in latest.items()}
         self._read_fixed(
             f"{folders[trial_id]}/{name}"
-            for trial_id, names in there.items()
+            for trial_id, names in files.items()
             for name in ("claim", "failure.json")
             if name in names
         )
         beats = self._read(
             f"{folders[trial_id]}/{name}"
-            for trial_id, names in there.items()
+            for trial_id, names in files.items()
             if "failure.json" not in names
             for name in ("heartbeat", "progress")
             if name in names
         )
-        standings = {trial_id: self._standing(folder, there[trial_id], beats) for trial_id, folder in folders.items()}
-        if any(one.unproposed is not None for one in plans):
+        standings = {trial_id: self._standing(folder, files[trial_id], beats) for trial_id, folder in folders.items()}
+        if any(manifest.unproposed is not None for manifest in plans):
             for trial_id in {path.split("/")[1] for path in self._store.list_files("pruned")} & undone:
                 if standings.get(trial_id, {}).get("state") != "running":
                     standings[trial_id] = {"state": "pruned"}
-        return [self._experiment(one, standings) for one in plans]
+        return [self._experiment(manifest, standings) for manifest in plans]
 
     def _read_rows(self) -> None:
         """Rows of every committed trial: the snapshot once, and what came since."""
@@ -129,12 +129,12 @@ class Watcher:
                 listed = [path for paths in pool.map(list_files, [f"attempts/{t}" for t in undone]) for path in paths]
         else:
             listed = list_files("attempts")
-        found: dict[str, dict[int, set[str]]] = {}
+        files: dict[str, dict[int, set[str]]] = {}
         for path in listed:
             _, trial_id, number, name = path.split("/", 3)
             if trial_id in undone:
-                found.setdefault(trial_id, {}).setdefault(int(number), set()).add(name)
-        return {trial_id: claimed for trial_id, numbers in found.items() if (claimed := _claimed(numbers))}
+                files.setdefault(trial_id, {}).setdefault(int(number), set()).add(name)
+        return {trial_id: claimed for trial_id, numbers in files.items() if (claimed := _claimed(numbers))}
 
     def _read_fixed(self, paths: Iterable[str]) -> None:
         self._fixed |= self._read(path for path in paths if path not in self._fixed)
@@ -151,33 +151,33 @@ class Watcher:
         if beat.get("released") or COLLECTED in names:
             return {"state": "waiting"}
         owner = Owner.model_validate(self._fixed[f"{folder}/claim"]["owner"])
-        said = beats.get(f"{folder}/progress") or beat.get("progress")
+        progress = beats.get(f"{folder}/progress") or beat.get("progress")
         age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds() if "at" in beat else None
         return {
             "state": "running",
-            "progress": Progress.model_validate(said) if said else None,
+            "progress": Progress.model_validate(progress) if progress else None,
             "host": owner.host,
             "beat_age_s": age_s,
             "lost": owner.has_exited(self._me),
         }
 
-    def _experiment(self, one: RunManifest, standings: Mapping[str, dict[str, Any]]) -> Experiment:
+    def _experiment(self, manifest: RunManifest, standings: Mapping[str, dict[str, Any]]) -> Experiment:
         waiting, done = {"state": "waiting"}, {"state": "done"}
         trials = tuple(
             TrialStatus(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
-            for t in one.trials
+            for t in manifest.trials
         )
-        claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
-        left_s = None if one.unproposed else self._left_s(trials)
-        return Experiment(one, trials, left_s, claims)
+        claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(manifest, self._rows))
+        left_s = None if manifest.unproposed else self._left_s(trials)
+        return Experiment(manifest, trials, left_s, claims)
 
     def _left_s(self, trials: Sequence[TrialStatus]) -> float | None:
         waiting = [t for t in trials if t.state == "waiting"]
         running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
-        took = [
+        step_seconds = [
             self._rows[t.trial.trial_id]["cost.wall_s"] / max(1, t.trial.steps) for t in trials if t.state == "done"
         ]
-        per_step_s = sum(took) / len(took) if took else None
+        per_step_s = sum(step_seconds) / len(step_seconds) if step_seconds else None
         if not running or (waiting and per_step_s is None):
             return None
         left = [t.progress.left_s for t in running.values() if t.progress and t.progress.left_s is not None]

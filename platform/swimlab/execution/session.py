@@ -58,12 +58,12 @@ class RunSession:
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
         """`tune_scheduler.run_wave`, then what other drivers were running: it has a record by now, or they died."""
-        took = []
+        timings = []
         while specs:
             arms = list(dict.fromkeys(spec.arm for spec in specs))
             more = f" and {len(arms) - NAMED_ARMS} more" if len(arms) > NAMED_ARMS else ""
             self.progress.wave(", ".join(arms[:NAMED_ARMS]) + more, len(specs))
-            took.append(
+            timings.append(
                 tune_scheduler.run_wave(
                     specs,
                     primary=primary,
@@ -73,11 +73,11 @@ class RunSession:
                     progress=self.progress,
                 )
             )
-            specs = [spec for spec in specs if spec.trial_id in self.progress.held()]
+            specs = [spec for spec in specs if spec.trial_id in self.progress.held_elsewhere()]
             while specs and all(self.store.is_claimed(spec.trial_id) for spec in specs):
                 self.progress.stage("waiting for other drivers", 0, 0)
                 time.sleep(HELD_POLL_S)
-        return took
+        return timings
 
 
 @contextmanager
@@ -94,5 +94,5 @@ def run_session(store: SweepStore, settings: Settings, console: Console) -> Iter
         )
         yield RunSession(store, settings, slots, progress)
         if not cluster.whole():
-            held = "some of the cluster's resources are still held, by this run or by other jobs"
-            say(console, f"after {cluster.RELEASE_S:.0f} s {held}", "yellow")
+            problem = "some of the cluster's resources are still held, by this run or by other jobs"
+            say(console, f"after {cluster.RELEASE_S:.0f} s {problem}", "yellow")

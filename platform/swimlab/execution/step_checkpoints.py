@@ -87,14 +87,14 @@ def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoin
     saved, whose class names no processor.
     """
     prefix = f"attempts/{attempt.trial_id}/"
-    found: list[tuple[int, int]] = []
+    saved_steps: list[tuple[int, int]] = []
     for path in backend.files(prefix.rstrip("/")):
         parts = path.removeprefix(prefix).split("/")
         if len(parts) == 4 and parts[1] == "steps" and parts[3] == "done.json" and int(parts[0]) < attempt.number:
-            found.append((int(parts[2]), int(parts[0])))
-    for step, number in sorted(found, reverse=True):
-        if standing := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
-            return standing
+            saved_steps.append((int(parts[2]), int(parts[0])))
+    for step, number in sorted(saved_steps, reverse=True):
+        if resume_point := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
+            return resume_point
     return None
 
 

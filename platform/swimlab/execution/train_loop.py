@@ -70,12 +70,12 @@ def _trim_heap() -> None:
 
 def _check_code(spec: TrialSpec) -> None:
     """Raises RuntimeError when this worker's sources are not those that named the trial."""
-    here = naming.code_fingerprint(spec.recipe)
-    if here != spec.code_fingerprint:
+    fingerprint = naming.code_fingerprint(spec.recipe)
+    if fingerprint != spec.code_fingerprint:
         raise RuntimeError(
-            f"this process has code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "
-            f"since the sweep began, or differs on this node, so the result would bear the wrong name; bring the "
-            f"nodes to one state and run the same command again"
+            f"this process has code {fingerprint}, the trial was planned with {spec.code_fingerprint}: a source file "
+            "changed since the sweep began, or differs on this node, so the result would bear the wrong name; bring "
+            "the nodes to one state and run the same command again"
         )
 
 
@@ -138,9 +138,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_start(now: Moment) -> None:
         nonlocal started_from
         started_from = start_weights(now.module) or ""
-        look(now)
+        film_step(now)
 
-    def look(now: Moment) -> None:
+    def film_step(now: Moment) -> None:
         if filmed and now.step % film_every == 0:
             with now.trained() as trained:
                 frames.extend(film(spec.recipe, trained, filmed, now.step))
@@ -148,7 +148,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes, hosted_s
         began_s = time.monotonic()
-        look(now)
+        film_step(now)
         # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
         at_rung = watch is not None and watch.measure(now)
         if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
@@ -161,9 +161,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if watch:
             watch.judge(now)
 
-    def outcome(**known: Any) -> dict[str, Any]:
+    def outcome(**measured: Any) -> dict[str, Any]:
         return TrialOutcome(
-            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
+            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | measured,
             resumed_step=standing.run.step if standing else 0,
             hosted_s=hosted_s,
             numerics=numerics,

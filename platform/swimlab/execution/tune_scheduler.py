@@ -16,7 +16,7 @@ from ray import tune
 from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import HeldElsewhere
 from swimlab.execution.lost_trials import LostTrials
-from swimlab.execution.progress import HELD, SweepProgress
+from swimlab.execution.progress import HELD_ELSEWHERE, SweepProgress
 from swimlab.execution.run_times import WaveTiming
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.execution.search.pruning_rungs import PruningContext, TrialPruned
@@ -98,7 +98,7 @@ def _fit(
     trainable: Any,
     slots: Slots,
     progress: SweepProgress,
-    lost: LostTrials,
+    lost_trials: LostTrials,
     *,
     label: Callable[[dict[str, Any]], str],
     param_space: dict[str, Any] | None = None,
@@ -123,10 +123,10 @@ def _fit(
                 **schedule,
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
-            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost]),
+            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost_trials]),
         )
         tuner.fit()
-    lost.finish()
+    lost_trials.finish()
 
 
 def _labels(specs: Sequence[TrialSpec]) -> list[str]:
@@ -152,7 +152,7 @@ def _planned(
     try:
         metrics = run_trial(spec, store, slots, micro_batch, tune.report, patient=False)
     except HeldElsewhere:
-        tune.report({"stage": HELD, "of": spec.trial_id})
+        tune.report({"stage": HELD_ELSEWHERE, "of": spec.trial_id})
         return
     done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
     tune.report(_shown(metrics, primary.get(spec.trial_id)) | done)

@@ -80,8 +80,8 @@ class Ablation:
         for arm in self.arms:
             self.resolve(base, arm, int(self.seeds[0]))
         if self.tuned:
-            own = [(arm, self.resolve(base, arm, self.tuned.seed)) for arm in self.arms]
-            self.tuned.check(self.name, self.primary, self.recipe, own)
+            arm_recipes = [(arm, self.resolve(base, arm, self.tuned.seed)) for arm in self.arms]
+            self.tuned.check(self.name, self.primary, self.recipe, arm_recipes)
 
     @property
     def primary(self) -> Metric:
@@ -109,24 +109,24 @@ class Ablation:
         """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, what tuning found; an arm of a tuned ablation
         that is not in it is not planned. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats.
         """
-        chosen = tuple(self.seeds if seeds is None else seeds)
+        planned_seeds = tuple(self.seeds if seeds is None else seeds)
         values = chosen_values or {}
-        self._check_seeds(chosen)
+        self._check_seeds(planned_seeds)
         return tuple(
             PlannedTrial(arm.name, seed, self.resolve(recipe, arm, seed, values.get(arm.name)))
             for arm in self.arms
             if self.tuned is None or arm.name in values
-            for seed in chosen
+            for seed in planned_seeds
         )
 
-    def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of one trial, `chosen` being what tuning found. ValueError where the arm does not fit."""
+    def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen_values: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of one trial, `chosen_values` being what tuning found. ValueError where the arm does not fit."""
         try:
-            return recipe.override({**arm.changes, **(chosen or {}), "seed": seed})
+            return recipe.override({**arm.changes, **(chosen_values or {}), "seed": seed})
         except ValueError as error:
             # pydantic spreads its message over lines, with the whole input and a web address.
-            found = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
-            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
+            problems = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
+            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(problems)}") from error
 
     def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
         """`swimlab.main(self, *pages)`, which replaces this spelling."""
@@ -143,10 +143,10 @@ class Ablation:
         for name in self.paper.rows:
             self._check_known(name, "paper.rows")
 
-    def _check_known(self, arm: str, where: str) -> None:
+    def _check_known(self, arm: str, place: str) -> None:
         names = [a.name for a in self.arms]
         if arm not in names:
-            raise ValueError(f"ablation {self.name!r}, {where}: no arm {arm!r}{nearest(arm, names)}")
+            raise ValueError(f"ablation {self.name!r}, {place}: no arm {arm!r}{nearest(arm, names)}")
 
     def _check_seeds(self, seeds: Sequence[int]) -> None:
         if not seeds:

@@ -42,10 +42,10 @@ def sensitivity(
     contrasts = [(claim, ablation.contrast(claim)) for claim in ablation.paper.claims]
     tested = [not cancels(weights, shared) for _, weights in contrasts]
     sds = power.detectable_in_sds(seeds, claims=max(1, sum(tested)))
-    found = []
+    powers = []
     for (claim, weights), counts in zip(contrasts, tested, strict=True):
         differences = list(intervals.paired_differences(weights, scores).values()) if counts else []
         sd = intervals.interval(differences).sd if len(differences) > 1 else None
         reach = None if sd is None or math.isinf(sds) else sd * sds
-        found.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))
-    return Sensitivity(seeds, sum(tested), sds, tuple(found))
+        powers.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))
+    return Sensitivity(seeds, sum(tested), sds, tuple(powers))

@@ -57,8 +57,8 @@ class Invalidations:
         """The newest result of the same canonical recipe, whatever its code and data."""
         if not self._earlier:  # an empty store needs no names
             return None
-        found = self._earlier.get(naming.canonical(recipe), [])
-        return max(found, key=lambda record: record.provenance.finished_at, default=None)
+        records = self._earlier.get(naming.canonical(recipe), [])
+        return max(records, key=lambda record: record.provenance.finished_at, default=None)
 
     def of(self, spec: TrialSpec) -> Invalidation | None:
         """What moved between the newest result and this new trial; None when there is no such result."""
@@ -66,8 +66,8 @@ class Invalidations:
             return None
         modules: tuple[str, ...] | None = ()
         if record.code_fingerprint != spec.code_fingerprint:
-            theirs = self._hashes(record.code_fingerprint)
-            modules = None if theirs is None else differing(theirs, naming.code_modules(spec.recipe))
+            hashes_before = self._hashes(record.code_fingerprint)
+            modules = None if hashes_before is None else differing(hashes_before, naming.code_modules(spec.recipe))
         return Invalidation(
             earlier=record.trial_id,
             modules=modules,

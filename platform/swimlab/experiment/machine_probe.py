@@ -40,8 +40,8 @@ def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
     rows = max(1, min(rows, _LARGEST, int(_MOST_FLOPS / (2 * inner * columns))))
     rows = 2 ** round(math.log2(rows))
     memory, key = cache_dir / "machine-probe.json", f"{processor()}: {rows} × {inner} × {columns}"
-    if isinstance(known := remembered.load(memory).get(key), float):
-        return known
+    if isinstance(remembered_speed := remembered.load(memory).get(key), float):
+        return remembered_speed
     shape = [str(n) for n in (rows, inner, columns)]
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, *shape, str(_PROBE_S)],

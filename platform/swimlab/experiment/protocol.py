@@ -122,7 +122,7 @@ def content(plan: Plan) -> dict[str, Any]:
         "alpha": intervals.ALPHA,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
-        "data": {one.arm: one.data_fingerprint for one in plan.tuning}
+        "data": {state.arm: state.data_fingerprint for state in plan.tuning}
         | {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
     }
     if (budget := getattr(ablation, "budget", None)) is not None:
@@ -143,16 +143,16 @@ def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
     declared = content(plan)
     name, tried = _hash(declared), 0
     while True:
-        known = _declarations(store, plan.ablation.name, plan.recipe.name)
-        stands = known and (known[-1].hash == name or _fewer_seeds(declared, known[-1].protocol))
+        earlier = _declarations(store, plan.ablation.name, plan.recipe.name)
+        unchanged = earlier and (earlier[-1].hash == name or _fewer_seeds(declared, earlier[-1].protocol))
         # Ours may be there and another driver's after it: neither is written again.
-        if stands or (tried and known[tried - 1].hash == name):
-            return _standing(plan, declared, _entries(known))
+        if unchanged or (tried and earlier[tried - 1].hash == name):
+            return _standing(plan, declared, _entries(earlier))
         entry = Declaration(
-            number=len(known) + 1,
+            number=len(earlier) + 1,
             hash=name,
             declared_at=utc_now(),
-            results_before=_results(plan, store, known),
+            results_before=_results(plan, store, earlier),
             trials=tuple(sorted(_trial_ids(plan))),
             protocol=declared,
         )
@@ -177,15 +177,15 @@ def results_so_far(plan: Plan, store: SweepStore) -> int:
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
 
 
-def _standing(plan: Plan, declared: Mapping[str, Any], known: tuple[Entry, ...]) -> ProtocolStatus:
-    if not known:
+def _standing(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...]) -> ProtocolStatus:
+    if not entries:
         return ProtocolStatus((), ())
-    last = known[-1].protocol
+    last = entries[-1].protocol
     if declared != last and not _fewer_seeds(declared, last):
-        return ProtocolStatus(known, changes(last, declared))
+        return ProtocolStatus(entries, changes(last, declared))
     shown = {trial.seed for trial, _ in plan.arms}
     whole = shown >= set(last["seeds"])
-    return ProtocolStatus(known, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
+    return ProtocolStatus(entries, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
 
 
 def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
@@ -194,18 +194,18 @@ def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
 
 
 def _claims(plan: Plan) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    claims: dict[str, Any] = {}
     for claim in plan.ablation.paper.claims:
         name = claim.name
-        while name in found:
+        while name in claims:
             name += " (again)"
-        found[name] = {
+        claims[name] = {
             "kind": type(claim).__name__,
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
             **({} if claim.threshold is None else {"above": float(claim.threshold)}),
         }
-    return found
+    return claims
 
 
 def _hash(protocol: Mapping[str, Any]) -> str:
@@ -220,41 +220,41 @@ def _folder(ablation: str, recipe: str) -> str:
 
 
 def _declarations(store: SweepStore, ablation: str, recipe: str) -> list[Declaration]:
-    found = []
+    declarations = []
     paths = store.list_files(_folder(ablation, recipe))
     for number, (path, data) in enumerate(sorted(store.backend.read_many(paths).items()), start=1):
-        where = f"{store.uri}/{path}"
+        source = f"{store.uri}/{path}"
         try:
             entry = Declaration.model_validate_json(data)
         except ValidationError as error:
             raise StoreError(
-                f"{where} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
+                f"{source} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
                 "that wrote it"
             ) from error
         if entry.hash != _hash(entry.protocol):
-            raise StoreError(f"{where} is not what was declared: its hash does not fit; restore it from a backup")
+            raise StoreError(f"{source} is not what was declared: its hash does not fit; restore it from a backup")
         if entry.number != number or not path.endswith(f"/{number:04d}.json"):
-            raise StoreError(f"{where}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
-        found.append(entry)
-    return found
+            raise StoreError(f"{source}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
+        declarations.append(entry)
+    return declarations
 
 
-def _entries(known: Iterable[Declaration]) -> tuple[Entry, ...]:
+def _entries(declarations: Iterable[Declaration]) -> tuple[Entry, ...]:
     entries: list[Entry] = []
-    for one in known:
-        moved = changes(entries[-1].protocol, one.protocol) if entries else ()
-        entries.append(Entry(one.number, one.hash, one.declared_at, one.results_before, moved, one.protocol))
+    for d in declarations:
+        changed = changes(entries[-1].protocol, d.protocol) if entries else ()
+        entries.append(Entry(d.number, d.hash, d.declared_at, d.results_before, changed, d.protocol))
     return tuple(entries)
 
 
 def _trial_ids(plan: Plan) -> set[str]:
     """Those of the arms, and the points that they were tuned with: whoever saw those had results."""
-    return {spec.trial_id for _, spec in plan.arms}.union(*(one.trial_ids for one in plan.tuning))
+    return {spec.trial_id for _, spec in plan.arms}.union(*(state.trial_ids for state in plan.tuning))
 
 
-def _results(plan: Plan, store: SweepStore, known: Iterable[Declaration]) -> int:
+def _results(plan: Plan, store: SweepStore, declarations: Iterable[Declaration]) -> int:
     """Committed trials among those this plan, earlier protocols, or the table as last run are about."""
-    trials = _trial_ids(plan).union(*(entry.trials for entry in known))
+    trials = _trial_ids(plan).union(*(entry.trials for entry in declarations))
     path = f"tables/arms/{plan.ablation.name}.parquet"
     if store.exists(path):
         shown = from_parquet(store.read(path))

@@ -105,20 +105,20 @@ def write(announcement: RunManifest, store: SweepStore) -> None:
 
 def announcements(store: SweepStore) -> list[RunManifest]:
     """Every run that was announced, the latest first. Raises StoreError for one that cannot be read."""
-    found = []
+    manifests = []
     for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
         try:
-            found.append(RunManifest.model_validate_json(data))
+            manifests.append(RunManifest.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(
                 f"{store.uri}/{path} is no announcement that this swimlab reads ({error}); delete it: the next run of "
                 "the experiment writes it again"
             ) from error
-    return sorted(found, key=lambda one: one.announced_at, reverse=True)
+    return sorted(manifests, key=lambda manifest: manifest.announced_at, reverse=True)
 
 
 def judged(
-    one: RunManifest, rows: Mapping[str, Mapping[str, Any]]
+    manifest: RunManifest, rows: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
     """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
     an announcement does not hold the paper's numbers, and the report at the end has the last word."""
@@ -127,14 +127,16 @@ def judged(
     values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
     origins: dict[str, dict[int, Origin]] = {}
-    for trial in one.trials:
+    for trial in manifest.trials:
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
         row = rows.get(trial.trial_id)
-        if trial.shown and row is not None and row.get(one.metric) is not None:
-            values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
+        if trial.shown and row is not None and row.get(manifest.metric) is not None:
+            values.setdefault(trial.arm, {})[trial.seed] = row[manifest.metric]
             origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
     mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
-    paired = [intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
+    paired = [
+        intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in manifest.claims
+    ]
     evidence = [
         verdicts.ClaimData(
             differences=tuple(differences.values()),
@@ -143,11 +145,11 @@ def judged(
             direction_only=True,
             unpaired=len(intervals.paired_differences(claim.weights, values, trials)) - len(differences),
         )
-        for claim, differences in zip(one.claims, paired, strict=True)
+        for claim, differences in zip(manifest.claims, paired, strict=True)
     ]
-    found = []
-    for claim, outcome in zip(one.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
-        seen = outcome.interval
-        half = seen.high - seen.mean if seen and seen.high is not None else None
-        found.append((claim, str(outcome.verdict or "MIXED"), seen.mean if seen else None, half))
-    return found
+    judged_claims = []
+    for claim, outcome in zip(manifest.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
+        interval = outcome.interval
+        half = interval.high - interval.mean if interval and interval.high is not None else None
+        judged_claims.append((claim, str(outcome.verdict or "MIXED"), interval.mean if interval else None, half))
+    return judged_claims

@@ -25,14 +25,14 @@ class TrialSpec(Frozen):
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
     """A recipe as a named trial. Raises IdentityError."""
-    found = naming.Identifier(cache).identify(recipe)
+    identity = naming.Identifier(cache).identify(recipe)
     return TrialSpec(
-        trial_id=found.trial_id,
+        trial_id=identity.trial_id,
         arm=label,
         seed=recipe.seed,
         recipe=recipe,
-        init_trial_id=found.init.trial_id if found.init else None,
-        code_fingerprint=found.code_fingerprint,
-        data_fingerprint=found.data_fingerprint,
-        clips_fingerprint=found.clips_fingerprint,
+        init_trial_id=identity.init.trial_id if identity.init else None,
+        code_fingerprint=identity.code_fingerprint,
+        data_fingerprint=identity.data_fingerprint,
+        clips_fingerprint=identity.clips_fingerprint,
     )

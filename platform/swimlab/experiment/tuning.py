@@ -41,7 +41,7 @@ class Tuned:
     def check(self, name: str, primary: Metric, recipe: str, arms: Sequence[tuple[Arm, Recipe]]) -> None:
         """`arms`: each with its own recipe. Raises ValueError for an arm that sets a tuned path itself, or that a value
         does not fit."""
-        for arm, own in arms:
+        for arm, arm_recipe in arms:
             for path, axis in product(arm.changes, self.space):
                 if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
                     raise ValueError(
@@ -50,7 +50,7 @@ class Tuned:
                     )
             search = self.search(name, primary, recipe, arm.name)
             for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
-                search.resolve(own, {path: probe})
+                search.resolve(arm_recipe, {path: probe})
 
     def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:
         """The search of one arm; its study is named after both. `recipe` is the ablation's default."""
@@ -73,7 +73,7 @@ class Tuned:
         """For the protocol."""
         space = {
             axis.path: {"kind": type(axis).__name__}
-            | {one.name: getattr(axis, one.name) for one in fields(axis) if one.name != "path"}
+            | {parameter.name: getattr(axis, parameter.name) for parameter in fields(axis) if parameter.name != "path"}
             for axis in self.space
         }
         return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE"}
@@ -117,7 +117,7 @@ def caveat(tuned: Tuned | None, tuning: Sequence[ArmTuning], metric: str) -> str
     """How each arm was tuned, in a sentence of the table's caveat; "" where nothing is tuned."""
     if tuned is None or not tuning:
         return ""
-    arms = "; ".join(f"{one.arm}: {one.text}" for one in tuning)
+    arms = "; ".join(f"{state.arm}: {state.text}" for state in tuning)
     return (
         f" Every arm is tuned alone with the same budget, {tuned.text} (not in this table), by {metric} on "
         f"the held-out clips that are scored here: {arms}."

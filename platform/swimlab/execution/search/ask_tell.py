@@ -157,5 +157,5 @@ class SearchLoop:
     def _reached(self, spec: TrialSpec) -> dict[int, float]:
         if (pruning := self.search.pruning) is None:
             return {}
-        found, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
-        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in found.items() if step in steps}
+        rungs, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
+        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in rungs.items() if step in steps}

@@ -122,12 +122,12 @@ class PrunerReplay:
 
 def known_rungs(store: SweepStore, trial_id: str, clips: int) -> dict[int, Rung]:
     """What is in the store about a trial's rungs with this many clips, by step. Raises StoreError for a bad file."""
-    found = {}
+    rungs = {}
     for path in store.list_files(f"rungs/{checked_trial_id(trial_id)}"):
         step, _, counted = path.rpartition("/")[2].removesuffix(".json").partition("-")
         if counted == str(clips):
-            found[int(step)] = _parsed(Rung, store, path)
-    return dict(sorted(found.items()))
+            rungs[int(step)] = _parsed(Rung, store, path)
+    return dict(sorted(rungs.items()))
 
 
 def put_rung(store: SweepStore, rung: Rung) -> None:

@@ -61,7 +61,7 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
     course = SearchLoop(search, recipe, store, settings.cache, retry=False)
     finished = not course.todo()
     confirmed = tuple(_confirmed(course, store, settings)) if finished else ()
-    found = SearchResults(
+    results = SearchResults(
         search=search,
         recipe=recipe,
         points=tuple((point, course.answers.get(point.number)) for point in course.points),
@@ -70,10 +70,10 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
         store=store,
         wall_s=wall_s,
     )
-    if any(answer for _, answer in found.points):
-        optuna_study.export(found)
-        write_tables(store, _arms_table(found))
-    return found
+    if any(answer for _, answer in results.points):
+        optuna_study.export(results)
+        write_tables(store, _arms_table(results))
+    return results
 
 
 def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
@@ -102,9 +102,9 @@ def confirmations(course: SearchLoop, settings: Settings) -> list[TrialSpec]:
 
 def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
     """Each trial once: the best point may be the recipe as it is."""
-    wanted = {spec.trial_id: spec for spec in confirming}
-    done = store.records(wanted)
-    return [spec for trial_id, spec in wanted.items() if trial_id not in done]
+    specs = {spec.trial_id: spec for spec in confirming}
+    done = store.records(specs)
+    return [spec for trial_id, spec in specs.items() if trial_id not in done]
 
 
 def _confirmed(course: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
@@ -196,14 +196,14 @@ class _Announcer:
         )
 
 
-def _arms_table(found: SearchResults) -> pa.Table:
-    arms = [(f"point {point.number}", found.search.seed, answer.record) for point, answer in found.complete()]
-    arms += [(c.arm, c.spec.seed, c.record) for c in found.confirmed]
+def _arms_table(results: SearchResults) -> pa.Table:
+    arms = [(f"point {point.number}", results.search.seed, answer.record) for point, answer in results.complete()]
+    arms += [(c.arm, c.spec.seed, c.record) for c in results.confirmed]
     return pa.Table.from_pylist(
         [
             {
-                "experiment": found.search.name,
-                "recipe": found.recipe.name,
+                "experiment": results.search.name,
+                "recipe": results.recipe.name,
                 "arm": arm,
                 "seed": seed,
                 "trial_id": record.trial_id,

@@ -64,9 +64,9 @@ class RungWatch:
         ends_at = self._ends_by(now.step) if self._rank == 0 else None
         stops = ends_at is not None
         if self._world > 1:
-            heard = torch.tensor([int(stops)], device=self._device)
-            dist.broadcast(heard, 0)
-            stops = bool(heard.item())
+            flag = torch.tensor([int(stops)], device=self._device)
+            dist.broadcast(flag, 0)
+            stops = bool(flag.item())
         if stops:
             raise PrunedAt(ends_at, self._judge.rungs if self._rank == 0 else {})
 
