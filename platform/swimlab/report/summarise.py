@@ -205,7 +205,9 @@ def _claims(
 
 def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
     weights, rows = ablation.oriented(claim), ablation.paper.rows
-    return math.fsum(w * rows[arm] for arm, w in weights.items()) if set(weights) <= set(rows) else None
+    if not set(weights) <= set(rows):
+        return None
+    return math.fsum(w * rows[arm] for arm, w in weights.items()) - (claim.threshold or 0.0)
 
 
 def _self_test(

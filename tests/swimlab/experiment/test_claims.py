@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -86,6 +86,14 @@ def test_the_metrics_direction_turns_comparisons_round_and_thresholds_not():
     assert [ablation(claims).oriented(claim) for claim in claims] == [comparison, comparison, {"high": 1.0}]
     turned = {"high": -1.0, "low": 1.0}
     assert [ablation(claims, False).oriented(claim) for claim in claims] == [turned, turned, {"high": 1.0}]
+
+
+def test_the_papers_gap_is_measured_from_the_threshold_as_our_differences_are(tmp_path):
+    paper = Paper("T", {"low": 0.15}, claims=[Above("low", 0.1), Below("low", 0.2)], recipe="tiny-smoke")
+    table = replace(ablation([]), paper=paper)
+    shown = summarise(committed(table, tmp_path, lambda arm, seed: {"attention.ap": SCORES[arm][seed]}))
+    assert [claim.outcome.evidence.paper_gap for claim in shown.claims] == pytest.approx([0.05, 0.05])
+    assert [claim.outcome.verdict for claim in shown.claims] == [Verdict.REPRODUCED, Verdict.REPRODUCED]
 
 
 def test_what_a_kind_says_of_itself():
