@@ -1,8 +1,8 @@
-"""Live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
+"""The live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
 
-A look costs, on S3: one listing of recent/ (or of records/ while there is no snapshot), the listings of the attempts
-that have no result yet, of pruned/ where there is a search, one read of each running trial's beat. What cannot change
-(records, claims, failures) is read once.
+One poll on S3 costs: a listing of recent/ (of records/ while there is no snapshot), the listings of the attempts
+without a result, a listing of pruned/ where there is a search, and a read of each running trial's heartbeat. What
+cannot change (records, claims, failures) is read once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LISTED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """A trial and where it stands: `state` is done, running, failed, pruned or waiting. `beat_age_s`: by this machine's
-    clock and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
+    """A trial and its `state`: done, running, failed, pruned or waiting. `beat_age_s` mixes the clocks of this
+    machine and the trial's, so it is only shown; `lost`: the trial's process ran on this machine and has exited."""
 
     trial: AnnouncedTrial
     state: str
@@ -46,7 +46,8 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One announced run. `left_s`: a guess, from the speed of what runs and the time that like trials took."""
+    """One announced run. `left_s`: estimated from the speed of the running trials and the time that finished ones
+    took."""
 
     announced: RunManifest
     trials: tuple[TrialStatus, ...]
@@ -58,12 +59,12 @@ class Experiment:
 
     @property
     def open(self) -> bool:
-        """Is there anything to wait for?"""
+        """Whether any trial is still running or waiting, or any point of a search still to be proposed."""
         return bool(self.announced.unproposed) or any(trial.state in ("running", "waiting") for trial in self.trials)
 
 
 class Watcher:
-    """Looks at a store again and again, and remembers what cannot change."""
+    """Polls a store, and remembers what cannot change."""
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
@@ -106,7 +107,7 @@ class Watcher:
         return [self._experiment(manifest, standings) for manifest in plans]
 
     def _read_rows(self) -> None:
-        """Rows of every committed trial: the snapshot once, and what came since."""
+        """Rows of every committed trial: the snapshot is read once, then only what was committed since."""
         store = self._store
         recent = RecentListing.listed(store.backend)
         if not recent.snapshots:
@@ -143,7 +144,7 @@ class Watcher:
         return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
 
     def _standing(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """What a `TrialStatus` says beside its trial."""
+        """The fields of a `TrialStatus` other than its trial."""
         if "failure.json" in names:
             failure = self._fixed[f"{folder}/failure.json"]
             return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
@@ -192,5 +193,5 @@ def _claimed(numbers: Mapping[int, set[str]]) -> dict[int, set[str]]:
 
 
 def _each_once(trials: Iterable[TrialStatus]) -> Iterable[TrialStatus]:
-    """Arms that mean the same share a trial."""
+    """Trials without repeats: arms that mean the same share one."""
     return {t.trial.trial_id: t for t in trials}.values()

@@ -66,7 +66,7 @@ def math_libraries(built_with: str) -> dict[str, str]:
 
 
 def of_all_ranks(numerics: Numerics, device: torch.device) -> dict[str, str | int]:
-    """The class of a worker group, whose machines may differ. Every rank must call."""
+    """The class of a worker group, whose machines may differ. Every rank must call this."""
     _, world = parallel.ranks()
     if world == 1:
         return dict(numerics)
@@ -81,7 +81,8 @@ def of_all_ranks(numerics: Numerics, device: torch.device) -> dict[str, str | in
 
 
 def joined(ranks: Sequence[Numerics]) -> dict[str, str | int]:
-    """One class for several: a field that differs names every value, so that it equals no machine's own."""
+    """One class for several ranks: a field that differs lists all values, so that it equals that of no single
+    machine."""
     fields: dict[str, str | int] = {}
     for name in dict.fromkeys(name for rank in ranks for name in rank):
         values = dict.fromkeys(rank.get(name, "none") for rank in ranks)

@@ -17,7 +17,7 @@ HELD_ELSEWHERE = "another driver has it"
 
 
 class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tune's callback and the preparation's. `with SweepProgress(console): …`"""
+    """Shows progress: a callback of Tune, also called by the preparation of data. `with SweepProgress(console): …`"""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -63,7 +63,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._line(f"{name}: {total} to run", now=True)
 
     def occupied_s(self) -> dict[str, float]:
-        """Trial id → how long it held its slot, of the trials of this wave that ended well."""
+        """Trial id → how long it held its slot, for the trials of this wave that ended well."""
         return dict(self._occupied_s)
 
     def held_elsewhere(self) -> set[str]:

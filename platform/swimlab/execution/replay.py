@@ -41,13 +41,14 @@ Curve = dict[int, dict[str, float]]
 
 
 class ReplayError(RuntimeError):
-    """The trial could not be run again. Says why."""
+    """The trial could not be run again. The message says why."""
 
 
 @dataclass
 class Replay:
-    """`equal_steps` steps were equal before `first` (step, name, stored, replayed), the first difference; None when
-    every value of the `compared_steps` was equal. `last_gap` is that of the loss at the last step compared."""
+    """The first `equal_steps` steps were equal. `first`: the first difference (step, name, stored, replayed); None
+    when every value of the `compared_steps` was equal. `last_gap`: the difference of the loss at the last compared
+    step."""
 
     compared_steps: int = 0
     stored_steps: int = 0
@@ -118,7 +119,7 @@ def replay(
 
 
 def told_numerics(differing: list[Difference]) -> str:
-    """What to expect of this machine, field by field."""
+    """What to expect of a replay on this machine, whose numerics class differs from the stored one in these fields."""
     if not differing:
         return "numerics class is the same: every value should come out the same, bit for bit"
     return (
@@ -170,7 +171,7 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path, say: Say) -> PreparedData:
-    """The decoded clips, from the store; made again where they are gone and code and files are still the same."""
+    """The decoded clips of the store. Where they are gone they are made again, if code and files are still the same."""
     data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
     fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, source)
     if (stored_clips := prepared_clips.load_prepared(store, fingerprint)) is not None:
@@ -203,7 +204,7 @@ def _checkout(record: TrialRecord) -> str:
 
 @contextmanager
 def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The lines of the child. Raises ReplayError with its last words when it fails."""
+    """The lines that the child process writes. Raises ReplayError with its last output when it fails."""
     reading, writing = os.pipe()
     description, errors = scratch / "job.json", scratch / "stderr"
     description.write_text(json.dumps(job | {"descriptor": writing}))
@@ -242,8 +243,8 @@ def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Map
 
 
 def _environment_differences(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
-    """What differs between then and now, in numerics class and versions. The child inherits this process's environment,
-    and with it what torch uses of the processor."""
+    """What differs between the stored run and this machine, in numerics class and versions. The child inherits this
+    process's environment, and with it which processor features torch uses."""
     from swimlab.execution.numerics import numerics_class  # imports torch, which this module's other users do without
 
     then = record.provenance

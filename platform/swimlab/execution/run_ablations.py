@@ -1,6 +1,6 @@
-"""From a plan to results: prepare data once, run what the store lacks, gather what it has.
+"""From a plan to results: prepares the data once, runs what the store lacks, and gathers everything.
 
-`run` is plan minus records, so running again resumes; when nothing is missing Ray is never started.
+Only trials without a record run, so running again resumes; when none is missing Ray is never started.
 """
 
 from __future__ import annotations

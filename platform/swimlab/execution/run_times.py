@@ -21,7 +21,8 @@ FOLDER = "runs"
 
 
 class WaveTiming(Frozen):
-    """Trials that ran beside each other on `slots` slots; `occupied_s`: how long each held one, claim to commit."""
+    """Trials that ran at the same time on `slots` slots; `occupied_s`: how long each held its slot, from claim to
+    commit."""
 
     wall_s: FiniteFloat
     slots: int
@@ -29,7 +30,7 @@ class WaveTiming(Frozen):
 
 
 class RunTimes(Frozen):
-    """One run. `wall_s` counts everything, `prepare_s` of it went into starting Ray and preparing the data."""
+    """One run. `wall_s` is its whole time; `prepare_s` is the part of it for starting Ray and preparing the data."""
 
     schema_version: int = 1
     started_at: str
@@ -74,7 +75,8 @@ def read(store: SweepStore) -> list[RunTimes]:
 
 
 def overhead(times: RunTimes, records: Mapping[str, TrialRecord]) -> Overhead:
-    """Trials that went on from an earlier attempt are counted with what came after."""
+    """What a run cost beyond training and evaluation. A trial that resumed an earlier attempt counts from its
+    resumption."""
     per_trial, compute, wall, full = [], 0.0, 0.0, 0.0
     for wave in times.waves:
         costs = {t: records[t].cost for t in wave.occupied_s if t in records}

@@ -1,6 +1,6 @@
-"""What tables and searches stand on while they run: a Ray, the slots of its machines, and the data prepared.
+"""What ablations and searches share while they run: a Ray, the slots of its machines, and the prepared data.
 
-Imports Ray: only a run that has something to do imports this.
+Imports Ray, so it is imported only by a run that has trials to run.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ class RunSession:
     progress: SweepProgress
 
     def archive(self, specs: Iterable[TrialSpec]) -> None:
-        """Keep the sources behind these trials. Before anything long: the files must still be those that named them."""
+        """Stores the sources of these trials. Called first: the files must still be those from which the trials were
+        named."""
         for spec in {spec.code_fingerprint: spec for spec in specs}.values():
             path = f"code/{spec.code_fingerprint}.tar.gz"
             if not self.store.exists(path):
                 self.store.put_create_only(path, naming.source_archive(spec.recipe))
 
     def prepare(self, needed: Mapping[str, DataConfig]) -> None:
-        """Clips fingerprint → data set: read, decoded and stored, unless it is. Raises PipelineError."""
+        """Clips fingerprint → data set: each is read, decoded and stored, unless the store has it. Raises
+        PipelineError."""
         for fingerprint, data in needed.items():
             preparation.prepare(
                 data,
@@ -57,7 +59,7 @@ class RunSession:
             )
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
-        """`tune_scheduler.run_wave`, then what other drivers were running: it has a record by now, or they died."""
+        """Runs a wave (`tune_scheduler.run_wave`), then what other drivers were running and did not finish."""
         timings = []
         while specs:
             arms = list(dict.fromkeys(spec.arm for spec in specs))
@@ -82,7 +84,8 @@ class RunSession:
 
 @contextmanager
 def run_session(store: SweepStore, settings: Settings, console: Console) -> Iterator[RunSession]:
-    """Raises PlanError when a trial cannot fit the cluster. Says so when resources are still held at the end."""
+    """A session that ends with the block. Raises PlanError when a trial cannot fit the cluster; prints a line when
+    resources are still held at the end."""
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(

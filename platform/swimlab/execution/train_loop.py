@@ -42,9 +42,9 @@ FILM_FRAMES = 60
 
 
 class TrialOutcome(Frozen):
-    """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
-    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung. `numerics` is the class
-    of the worker group, whose machines may be others than the trial's own."""
+    """What rank 0 returns to the trial's process. `pruned_at`: the rung at which a search ended the trial (None: it
+    was trained to its end); `rungs`: the values up to there; `metrics` are then those of that rung. `numerics` is
+    the class of the worker group, whose machines may differ from the trial's own."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -61,8 +61,8 @@ class TrialOutcome(Frozen):
 
 
 def _trim_heap() -> None:
-    """Give freed memory back: glibc keeps a heap per thread, and each trial of a reused process runs in a new one.
-    Without this six trials grew a process from 0.98 to 1.85 GB, with it to 0.99."""
+    """Returns freed memory to the system: glibc keeps a heap for each thread, and each trial of a reused process
+    runs in a new one. Without this six trials grew a process from 0.98 to 1.85 GB, with it to 0.99."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc only
         libc.malloc_trim(0)
@@ -84,7 +84,7 @@ def _dtype(recipe: Recipe) -> str:
 
 
 def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
-    """Where a trial finds the clips of a split: in the store, or decoded on CPUs of its own as it goes."""
+    """Reads the clips of a split: from the store, or decoded on CPUs of the trial's own while it trains."""
     data = spec.recipe.data
     streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
     prepared = load_prepared(store, spec.clips_fingerprint, stored=not streams)

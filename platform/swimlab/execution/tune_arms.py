@@ -1,7 +1,7 @@
-"""Tuned axes: before an ablation's arms run, each gets a search of its own, all with one space, budget and seed.
+"""Tuned axes: before an ablation's arms run, each gets a search of its own, all with the same space, budget and seed.
 
-An arm is what is compared; a tuned parameter is what each arm may choose for itself, on a seed that the table does not
-use. The points are ordinary trials of the store: what is tuned, and how far, is read from there.
+Arms are what is compared; a tuned parameter is chosen for each arm separately, on a seed that the table does not use.
+The points are ordinary trials of the store, from which the state of the tuning is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from swimlab.experiment.tuning import ArmTuning
 
 
 def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
-    """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
+    """The state of every arm's tuning in the store; () for an ablation that tunes nothing. Writes nothing, starts no
+    Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
     from swimlab.execution.search.ask_tell import SearchLoop
@@ -51,10 +52,10 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
 def tune(
     plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console, resources: ExitStack
 ) -> list[Plan]:
-    """Run what tuning lacks and plan again with what it chose; protocols are declared before. A Ray that had to be
-    started is left to `resources`: the arms run in it too.
+    """Runs the points that tuning lacks, and plans again with the values it chose; protocols are declared first. A Ray
+    that is started here is closed by `resources`, because the arms run in it too.
 
-    A point that failed is run again, as every failed trial is. Raises like `run_search.execute`.
+    A point that failed is run again, as every failed trial is. Raises the same errors as `run_search.execute`.
     """
     if not any(plan.ablation.tuned for plan in plans):
         return list(plans)

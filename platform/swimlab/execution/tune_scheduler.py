@@ -1,6 +1,6 @@
-"""Ray Tune over a plan (a grid over its trials) or a search, as many trials at a time as the machine fits.
+"""Runs a plan (as a grid over its trials) or a search with Ray Tune, as many trials at a time as fit the machine.
 
-Tune schedules; the store is the truth.
+Tune only schedules: results are read from the store.
 """
 
 import os
@@ -130,7 +130,7 @@ def _fit(
 
 
 def _labels(specs: Sequence[TrialSpec]) -> list[str]:
-    """Arms of several tables may share a name and mean different trials."""
+    """What progress calls the trials. Arms of several tables may share a name and mean different trials."""
     often = Counter((spec.arm, spec.seed) for spec in specs)
     return [_label(s.arm if often[s.arm, s.seed] == 1 else f"{s.arm} {s.trial_id[:6]}", s.seed) for s in specs]
 
@@ -177,5 +177,5 @@ def _proposed(
 
 
 def _shown(metrics: Mapping[str, float], name: str | None) -> dict[str, Any]:
-    """How the log shows a metric: not at all where it is not measured."""
+    """How the log shows a metric; empty where it was not measured."""
     return {"shown": f"{name} {metrics[name]:.3f}"} if name is not None and name in metrics else {}

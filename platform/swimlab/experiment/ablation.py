@@ -1,7 +1,7 @@
-"""What an experiment file is made of: arms × seeds, the metrics, and the paper's rows and claims beside them.
+"""What an experiment file declares: arms × seeds, the metrics, and the paper's rows and claims beside them.
 
-Everything is checked at construction, which is import: a typo in a path, a preset, an arm or a value fails before
-anything runs.
+Everything is checked when the file is imported: a typo in a path, a preset, an arm or a value fails before anything
+runs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from swimlab.experiment.arms import Arm, Metric
 
 @dataclass(frozen=True)
 class Paper:
-    """What the paper prints: `rows` (arm → the primary metric), its claims, and `notes`, known inconsistencies.
+    """What the paper prints: `rows` (arm → the primary metric), its claims, and `notes` on known inconsistencies.
 
-    `recipe` is the recipe class those numbers speak about; under any other, no gap is ever compared with them.
+    `recipe` is the recipe that those numbers were measured with: results of any other are not compared with them.
     """
 
     table: str
@@ -49,8 +49,8 @@ class PlannedTrial:
 class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
-    `recipe` is the default of `--recipe`; `reference` names the control arm, which every arm is also compared with;
-    `tuned`: what every arm chooses for itself before its seeds run.
+    `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
+    `tuned`: the parameters that are tuned for each arm before its seeds run.
     """
 
     name: str
@@ -106,9 +106,9 @@ class Ablation:
         seeds: Sequence[int] | None = None,
         chosen_values: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[PlannedTrial, ...]:
-        """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, what tuning found; an arm of a tuned ablation
-        that is not in it is not planned. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats.
-        """
+        """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, as tuning chose them; an arm of a tuned
+        ablation that has none is not planned. Raises ValueError where an arm does not fit `recipe`, and where
+        `seeds` is empty or repeats."""
         planned_seeds = tuple(self.seeds if seeds is None else seeds)
         values = chosen_values or {}
         self._check_seeds(planned_seeds)
@@ -120,7 +120,7 @@ class Ablation:
         )
 
     def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen_values: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of one trial, `chosen_values` being what tuning found. ValueError where the arm does not fit."""
+        """The recipe of one trial, with the `chosen_values` of tuning. Raises ValueError where the arm does not fit."""
         try:
             return recipe.override({**arm.changes, **(chosen_values or {}), "seed": seed})
         except ValueError as error:

@@ -1,7 +1,7 @@
-"""Before anything trains: does the code that a plan names import, and is every name in it defined?
+"""Checks before any training that the code of a plan can be imported and that every name in it is defined.
 
-A loss file without its imports has a fingerprint like any other. Without this check its NameError came from the first
-arm that uses it, after the base had trained.
+The fingerprint of a loss file does not show that its imports are missing. Without this check the NameError came from
+the first arm that uses the file, after the base had trained.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _BUILTIN = frozenset({*dir(builtins), "__file__", "__path__", "__builtins__", "_
 
 
 class CodeError(Exception):
-    """Code of `swim` that cannot run: says in which file and line, and what to do."""
+    """Code of `swim` that cannot run. The message says in which file and line, and what to do."""
 
 
 def check(recipes: Iterable[Recipe], sources: Sources, cache_dir: Path) -> None:
-    """Reads, then imports, every entry module of the recipes and of what they start from. Raises CodeError.
+    """Reads, then imports, every entry module of the recipes and of their bases. Raises CodeError.
 
-    What passed is remembered by the bytes of all it imports (a fingerprint leaves annotations out, which an import
-    evaluates) and by versions: importing torch takes seconds, and a plan of code that was checked does without.
+    Code that passed is remembered, by the bytes of everything it imports (a fingerprint leaves out annotations, which
+    an import evaluates) and by versions: importing torch takes seconds, which a plan of checked code saves.
     """
     memory = cache_dir / "checked-code.json"
     checked, versions = remembered.load(memory), provenance.versions()
@@ -57,8 +57,8 @@ def check(recipes: Iterable[Recipe], sources: Sources, cache_dir: Path) -> None:
 
 @dataclass(frozen=True)
 class Names:
-    """Global names of a module: those it defines, and those it reads, each with its first line. `open`: a star import
-    defines more, which cannot be known from here."""
+    """Global names of a module: those it defines, and those it reads, each with its first line. `open`: it has a
+    star import, which may define more names."""
 
     defined: frozenset[str]
     reads: dict[str, int]
@@ -66,12 +66,12 @@ class Names:
 
     @property
     def undefined(self) -> dict[str, int]:
-        """What is read, and neither the module nor Python defines."""
+        """Names that are read and that neither the module nor Python defines."""
         return {} if self.open else {n: line for n, line in self.reads.items() if n not in self.defined | _BUILTIN}
 
 
 def names_of(file: SourceFile) -> Names:
-    """Read from the compiled code; nothing is executed."""
+    """The names of a file, from its compiled code; nothing is executed."""
     module = compile(file.data, file.path, "exec", dont_inherit=True)
     defined, reads, is_open = set[str](), dict[str, int](), False
     for code in _codes(module):

@@ -1,6 +1,6 @@
-"""What a plan will take, from what like trials took; `first_estimate` has what is said without a like trial.
+"""What a plan will cost, from the records of similar trials; without any see `first_estimate`.
 
-Like means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
+Similar means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What one trial will take: medians over `records` trials that are alike as far as `source` says; `device` is where
-    they ran. `cpu_s` is of the trial's own process."""
+    """What one trial will cost: medians over `records` similar trials, `source` says how similar; `device` is where
+    they ran. `cpu_s` is the time of the trial's own process."""
 
     wall_s: float
     cpu_s: float
@@ -40,8 +40,8 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Totals:
-    """The trials to run together. `unknown`: those without an estimate, which are in no sum; with any of them `wall_s`,
-    from the first trial's start to the last one's end, is None: a schedule with holes is none."""
+    """The cost of the trials to run. `unknown`: how many have no estimate; the sums leave them out. `wall_s` is the
+    time from the first start to the last end; None where any trial has no estimate."""
 
     trials: int
     unknown: int
@@ -53,7 +53,7 @@ class Totals:
 
 
 def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> CostEstimate | None:
-    """From the trials most like this one; None without one of the same model."""
+    """From the most similar trials; None without any of the same model."""
     recipe = spec.recipe.model_dump(mode="json")
     groups: dict[str, list[tuple[TrialRecord, float]]] = {}
     for record in records:
@@ -120,7 +120,7 @@ def _likeness(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
 
 
 def _scaled_wall_s(recipe: Mapping[str, Any], record: TrialRecord, source: str) -> float | None:
-    """The record's time with its training scaled to our steps; None where it did not train and we do."""
+    """The record's time, its training scaled to the planned steps; None where only the planned trial trains."""
     cost, optim = record.cost, record.recipe.get("optim", {})
     if source == SAME:
         return cost.wall_s if cost.wall_s > 0 else None

@@ -1,5 +1,5 @@
-"""The smallest difference a table's seeds can detect, said before the run: in SDs, and in the metric where results say
-how large an SD is."""
+"""The smallest difference that a table's seeds can detect, known before the run: in SDs, and in units of the metric
+where there are results to estimate the SD from."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ClaimPower:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A table: `detectable_in_sds` with power 0.8, at Holm's first step over `claims` claims (an only true claim among
-    them); infinite for a single seed."""
+    """A table. `detectable_in_sds`: with power 0.8, at the first step of Holm's procedure over `claims` claims (if
+    one of them is true); infinite for a single seed."""
 
     seeds: int
     claims: int

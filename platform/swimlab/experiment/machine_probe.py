@@ -34,8 +34,8 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", 
 
 
 def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
-    """Of (rows × inner) @ (inner × columns), rows to a power of two, all cut to what takes a moment; remembered by
-    processor and shape."""
+    """The speed of (rows × inner) @ (inner × columns), with rows rounded to a power of two and all sizes limited so
+    that a product takes a moment. Remembered for each processor and shape."""
     inner, columns = min(inner, _LARGEST), min(columns, _LARGEST)
     rows = max(1, min(rows, _LARGEST, int(_MOST_FLOPS / (2 * inner * columns))))
     rows = 2 ** round(math.log2(rows))
@@ -56,7 +56,7 @@ def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
 
 
 def processor() -> str:
-    """The model of this machine's processor, as far as it is known."""
+    """The model of this machine's processor, or what Python reports of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""From an ablation to named trials and the waves they run in. Imports no Ray: a run that is all cached needs none."""
+"""From an ablation to named trials and the waves they run in. Imports no Ray: a run of cached trials needs none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from swimlab.store.sweep_store import SweepStore
 
 @dataclass(frozen=True)
 class Plan:
-    """Named trials: `arms` in the order of the ablation (arms that mean the same share one), and the waves to run them
-    in: whatever a trial starts from comes in an earlier wave. Of a tuned ablation (`tuning`: each arm) only arms whose
-    values are chosen have trials here."""
+    """Named trials: `arms` in the order of the ablation (arms that mean the same share their trials), and the waves
+    in which they run: what a trial starts from is in an earlier wave. Of a tuned ablation (`tuning`: the state of
+    each arm) only arms whose values are chosen have trials."""
 
     ablation: Ablation
     recipe: Recipe
@@ -30,7 +30,7 @@ class Plan:
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
-        """Every trial, what arms start from included, each once."""
+        """Every trial once, including those that arms start from."""
         return tuple(spec.trial_id for wave in self.waves for spec in wave)
 
     @property
@@ -57,9 +57,9 @@ def make_plan(
     identifier: Identifier | None = None,
     tuning: Sequence[ArmTuning] = (),
 ) -> Plan:
-    """Resolve and name, by `identifier` where several tables are planned together; `tuning` is what the store says of
-    the arms of a tuned ablation (`execution.tune_arms.tuning_states`). Raises ValueError or IdentityError for what
-    cannot run; touches neither Ray nor the store."""
+    """Resolves and names the trials. `identifier`: to share where several tables are planned together; `tuning`: the
+    arms of a tuned ablation, from the store (`execution.tune_arms.tuning_states`). Uses neither Ray nor the store.
+    Raises ValueError or IdentityError for what cannot run."""
     if ablation.tuned and not tuning:
         raise ValueError(f"ablation {ablation.name!r} is tuned: its plan needs to be told what tuning chose")
     identifier = identifier or Identifier(settings.cache)
@@ -111,8 +111,8 @@ def make_plan(
 
 
 def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
-    """The waves that still have to run, of all plans together: a trial once, and in a wave those first that others
-    start from. A base whose descendants are all in the store is not needed again."""
+    """The waves that still have to run, of all plans together, each trial once. In a wave, trials that others start
+    from come first. A base is left out when the store has all trials that start from it."""
     done = store.records([trial_id for plan in plans for trial_id in plan.trial_ids])
     needed = {spec.trial_id for plan in plans for _, spec in plan.arms if spec.trial_id not in done}
     starts = {spec.init_trial_id for plan in plans for wave in plan.waves for spec in wave}

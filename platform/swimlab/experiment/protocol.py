@@ -1,4 +1,4 @@
-"""The protocol of an ablation, written to the store before its first trial; what changes afterwards shows as amended.
+"""The protocol of an ablation, written to the store before its first trial; later changes are shown as amendments.
 
     protocols/<ablation>/<recipe>/<number>.json    create-only, numbered from 0001; each holds its hash
 
@@ -33,8 +33,8 @@ TEST = "paired Student t over seeds; Holm over the table's claims"
 
 
 class Declaration(Frozen):
-    """One file. `results_before`: how many of the ablation's trials had a result when this was written; `trials`: those
-    it planned, by which a later amendment counts."""
+    """One file. `results_before`: how many of the ablation's trials had a result when it was written; `trials`:
+    those it planned, from which a later amendment counts its results."""
 
     schema_version: int = SCHEMA_VERSION
     number: int
@@ -67,9 +67,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class ProtocolStatus:
-    """A table beside what was declared: the `history`, and what differs between its last entry and the table (nothing,
-    unless the experiment file was changed and only reported since). `part`: "3 of the 8 declared seeds" where the table
-    shows fewer than all, else empty."""
+    """A table compared with its protocols: the `history`, and `undeclared`, what differs between the last of them
+    and the table (nothing, unless the experiment file was changed and only reported since). `part`: "3 of the 8
+    declared seeds" where the table shows fewer than all, else empty."""
 
     history: tuple[Entry, ...]
     undeclared: tuple[str, ...]
@@ -81,7 +81,7 @@ class ProtocolStatus:
 
     @property
     def text(self) -> str:
-        """One line for every rendering."""
+        """The status in one line."""
         if not self.history:
             return "no protocol was declared"
         first, *amendments = self.history
@@ -95,8 +95,8 @@ class ProtocolStatus:
 
 
 def content(plan: Plan) -> dict[str, Any]:
-    """What is declared. Order of arms, claims, metrics and seeds means nothing; prose and the paper's numbers are no
-    part of it, nor is the code (a trial's name has that).
+    """What is declared. The order of arms, claims, metrics and seeds makes no difference; prose and the paper's numbers
+    are not part of it, nor is the code, which is part of a trial's name.
 
     A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
     """
@@ -135,8 +135,8 @@ def content(plan: Plan) -> dict[str, Any]:
 
 
 def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
-    """Write the plan's protocol unless it is the one that stands, or that with some of its seeds left out. Call before
-    the plan's first trial.
+    """Writes the plan's protocol, unless the last declared one is the same, or the same with more seeds. Must be called
+    before the plan's first trial.
 
     Raises StoreError when the store cannot be written or holds a protocol that cannot be read.
     """
@@ -168,12 +168,12 @@ def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
 
 
 def standing(plan: Plan, store: SweepStore) -> ProtocolStatus:
-    """Where a plan stands to what was declared; writes nothing."""
+    """Compares a plan with its declared protocols; writes nothing."""
     return _standing(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
 
 
 def results_so_far(plan: Plan, store: SweepStore) -> int:
-    """How many results an amendment written now would come after."""
+    """How many results there are before an amendment that would be written now."""
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
 
 
@@ -189,7 +189,7 @@ def _standing(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...
 
 
 def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-    """The same protocol with seeds left out: a look at a part of it, which a table says."""
+    """Whether this is the last protocol with some seeds left out: a part of it, which a table says."""
     return {**declared, "seeds": None} == {**last, "seeds": None} and set(declared["seeds"]) < set(last["seeds"])
 
 
@@ -248,12 +248,12 @@ def _entries(declarations: Iterable[Declaration]) -> tuple[Entry, ...]:
 
 
 def _trial_ids(plan: Plan) -> set[str]:
-    """Those of the arms, and the points that they were tuned with: whoever saw those had results."""
+    """The trials of the arms and the points of their tuning: whoever saw one of those saw a result."""
     return {spec.trial_id for _, spec in plan.arms}.union(*(state.trial_ids for state in plan.tuning))
 
 
 def _results(plan: Plan, store: SweepStore, declarations: Iterable[Declaration]) -> int:
-    """Committed trials among those this plan, earlier protocols, or the table as last run are about."""
+    """The number of committed trials among those of this plan, of earlier protocols, and of the table as last run."""
     trials = _trial_ids(plan).union(*(entry.trials for entry in declarations))
     path = f"tables/arms/{plan.ablation.name}.parquet"
     if store.exists(path):

@@ -1,4 +1,4 @@
-"""What changed between two protocols of one ablation, in words a reader of the table understands."""
+"""What changed between two protocols of one ablation, in the words of its table."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Which trials a run is about, said in the store before the first one starts: what `swimlab watch` knows as waiting.
+"""The manifest of a run: which trials it is about, stored before the first one starts, so that `swimlab watch` can show
+which are waiting.
 
-plans/<ablation>/<recipe>.json    replaced by every run; for looking at, never read to decide what runs
+plans/<ablation>/<recipe>.json    replaced by every run; only shown, never read to decide what runs
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FOLDER = "plans"
 
 
 class AnnouncedTrial(Frozen):
-    """`shown`: the table has it as a row; the others are what rows start from."""
+    """`shown`: whether the trial is a row of the table; the others are what rows start from."""
 
     trial_id: str
     arm: str
@@ -46,8 +47,8 @@ class AnnouncedClaim(Frozen):
 
 
 class RunManifest(Frozen):
-    """One run of an ablation on a recipe, or of a search. `metric`: what its claims are about, as records name it.
-    `unproposed`: how many points a search has yet to think of; None for an ablation."""
+    """One run of an ablation on a recipe, or of a search. `metric`: the metric of its claims, as records name it.
+    `unproposed`: how many points a search has still to propose; None for an ablation."""
 
     schema_version: int = 1
     experiment: str
@@ -60,7 +61,7 @@ class RunManifest(Frozen):
 
 
 def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
-    """Write the plan's announcement: its rows, and of what they start from the trials that are still `todo`.
+    """Writes the plan's manifest: its rows, and those trials that rows start from and that are in `todo`.
 
     Raises StoreError when the store cannot be written.
     """
@@ -98,13 +99,13 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
 
 
 def write(announcement: RunManifest, store: SweepStore) -> None:
-    """Replaces the one before. Raises StoreError when the store cannot be written."""
+    """Replaces the manifest of the run before. Raises StoreError when the store cannot be written."""
     path = checked_path(f"{FOLDER}/{announcement.experiment}/{announcement.recipe}.json")
     store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
 
 
 def announcements(store: SweepStore) -> list[RunManifest]:
-    """Every run that was announced, the latest first. Raises StoreError for one that cannot be read."""
+    """The manifests of all runs, the latest first. Raises StoreError for one that cannot be read."""
     manifests = []
     for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
         try:
@@ -120,8 +121,8 @@ def announcements(store: SweepStore) -> list[RunManifest]:
 def judged(
     manifest: RunManifest, rows: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
-    """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
-    an announcement does not hold the paper's numbers, and the report at the end has the last word."""
+    """The claims on the results so far: claim, verdict in words, mean difference and its half-width. They are judged
+    by direction only, because a manifest does not hold the paper's numbers; the final verdict is the report's."""
     from swimlab.stats import verdicts
 
     values: dict[str, dict[int, float]] = {}

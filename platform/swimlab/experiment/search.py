@@ -1,6 +1,6 @@
-"""What an experiment file with a search is made of: axes over recipe paths, objectives, a budget, and when to prune.
+"""What an experiment file with a search declares: axes over recipe paths, objectives, a budget, and when to prune.
 
-Everything is checked at construction, which is import, as arms are.
+Like arms, everything is checked when the file is imported.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Choice:
 
     @property
     def probes(self) -> tuple[Value, ...]:
-        """What to try the recipe's types with."""
+        """Values with which to check that the recipe accepts the axis."""
         return tuple(self.values)
 
     def distribution(self) -> Any:
@@ -57,7 +57,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Float:
-    """A number from `low` to `high`, both included; `log`: as many below the geometric mean as above."""
+    """A number from `low` to `high`, both included; with `log` it is drawn on a logarithmic scale."""
 
     path: str
     low: float
@@ -129,7 +129,7 @@ class Pruning:
         return tuple(sorted({max(1, round(share * recipe.optim.steps)) for share in self.at}))
 
     def rule(self) -> Any:
-        """The pruner; whoever uses it takes a copy."""
+        """The pruner. It keeps state, so callers must copy it."""
         import optuna
 
         return self.pruner or optuna.pruners.MedianPruner(n_startup_trials=4)

@@ -1,7 +1,7 @@
-"""The smoke of an experiment: its whole path on two arms and one seed in about a minute, to try the machine.
+"""The smoke of an experiment: its whole path on two arms and one seed in about a minute, to test the machine.
 
-It answers no question of the experiment. So it states no claim, and has a protocol and a page of its own: those of the
-real run stay as they are.
+It answers no question of the experiment, so it states no claim, and it has a protocol and a page of its own: those of
+the real run do not change.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def reduced(ablation: Ablation, recipe: Recipe) -> Ablation:
 
 
 def judge(results: Results, console: Console) -> int:
-    """Prints whether the arm with the paper's objective points at its object; the exit code. Other recipes than
-    `RECIPE`, and smokes without such an arm, have no bar."""
+    """Prints whether the arm with the paper's objective points at its object, and returns the exit code. There is no
+    such check for other recipes than `RECIPE`, and for smokes without that arm."""
     paper_objective = _paper_objective(results.recipe).model_dump(mode="json")
     for trial in results.trials:
         record = trial.record

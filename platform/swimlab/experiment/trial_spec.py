@@ -1,4 +1,4 @@
-"""A trial with its name resolved: what a worker is told."""
+"""A named trial, as workers get it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from swimlab.identity import naming
 
 
 class TrialSpec(Frozen):
-    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the
-    trained weights are hashed and not stored."""
+    """A named trial. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the trained weights are
+    hashed and not stored."""
 
     trial_id: str
     arm: str
@@ -24,7 +24,7 @@ class TrialSpec(Frozen):
 
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
-    """A recipe as a named trial. Raises IdentityError."""
+    """Names the trial of a recipe. Raises IdentityError."""
     identity = naming.Identifier(cache).identify(recipe)
     return TrialSpec(
         trial_id=identity.trial_id,

@@ -1,4 +1,4 @@
-"""What an ablation declares of its tuned axes, and how far the tuning of an arm is."""
+"""The tuned axes that an ablation declares, and the state of an arm's tuning."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Tuned:
                 search.resolve(arm_recipe, {path: probe})
 
     def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:
-        """The search of one arm; its study is named after both. `recipe` is the ablation's default."""
+        """The search of one arm; its study is named after the ablation and the arm. `recipe` is the ablation's
+        default."""
         name = re.sub(r"[^a-z0-9_-]+", "-", arm.lower()).strip("-")
         if name != arm:  # "Mean" and "mean" are two arms
             name = f"{name}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}".strip("-")
@@ -70,7 +71,7 @@ class Tuned:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """For the protocol."""
+        """What the protocol declares of it."""
         space = {
             axis.path: {"kind": type(axis).__name__}
             | {parameter.name: getattr(axis, parameter.name) for parameter in fields(axis) if parameter.name != "path"}
@@ -90,8 +91,9 @@ class Tuned:
 
 @dataclass(frozen=True)
 class ArmTuning:
-    """How far an arm's tuning is. `answered` of `budget` points ended, `failed` of them without a result; `choice`:
-    path → value of the best, None while points are open and where none has a result. `trial_ids`: the points so far."""
+    """The state of an arm's tuning. `answered` of `budget` points have ended, `failed` of them without a result;
+    `choice`: path → value of the best point, None while points are open and where none has a result. `trial_ids`:
+    the points so far."""
 
     arm: str
     budget: int

@@ -1,6 +1,6 @@
-"""From a search to what it found: ask the store first, run what it lacks, export the study, gather everything.
+"""From a search to its results: asks the store first, runs what it lacks, exports the study, and gathers everything.
 
-A search that the store can answer wholly never starts Ray.
+A search that the store can answer completely never starts Ray.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
 
 
 def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0.0) -> SearchResults:
-    """What the store says about a search, by going its course again; the study and the tables are written anew."""
+    """The results of a search in the store, by running its loop without trials; writes the study and the tables
+    again."""
     store = SweepStore(settings.store)
     course = SearchLoop(search, recipe, store, settings.cache, retry=False)
     finished = not course.todo()
@@ -101,7 +102,7 @@ def confirmations(course: SearchLoop, settings: Settings) -> list[TrialSpec]:
 
 
 def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
-    """Each trial once: the best point may be the recipe as it is."""
+    """The trials of the confirmations without a record, each once: the best point may be the recipe as it is."""
     specs = {spec.trial_id: spec for spec in confirming}
     done = store.records(specs)
     return [spec for trial_id, spec in specs.items() if trial_id not in done]
@@ -166,7 +167,7 @@ def _run(course: SearchLoop, store: SweepStore, settings: Settings, console: Con
 
 
 class _Announcer:
-    """Says which trials the search is about whenever it has proposed more of them."""
+    """Writes the manifest of the search's trials whenever it has proposed more of them."""
 
     def __init__(self, course: SearchLoop, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
         self._course, self._bases, self._store = course, base_specs, store
