@@ -99,12 +99,12 @@ class Watcher:
             for name in ("heartbeat", "progress")
             if name in names
         )
-        standings = {trial_id: self._standing(folder, files[trial_id], beats) for trial_id, folder in folders.items()}
+        statuses = {trial_id: self._status(folder, files[trial_id], beats) for trial_id, folder in folders.items()}
         if any(manifest.unproposed is not None for manifest in plans):
             for trial_id in {path.split("/")[1] for path in self._store.list_files("pruned")} & undone:
-                if standings.get(trial_id, {}).get("state") != "running":
-                    standings[trial_id] = {"state": "pruned"}
-        return [self._experiment(manifest, standings) for manifest in plans]
+                if statuses.get(trial_id, {}).get("state") != "running":
+                    statuses[trial_id] = {"state": "pruned"}
+        return [self._experiment(manifest, statuses) for manifest in plans]
 
     def _read_rows(self) -> None:
         """Rows of every committed trial: the snapshot is read once, then only what was committed since."""
@@ -143,7 +143,7 @@ class Watcher:
     def _read(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
         return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
 
-    def _standing(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    def _status(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """The fields of a `TrialStatus` other than its trial."""
         if "failure.json" in names:
             failure = self._fixed[f"{folder}/failure.json"]
@@ -162,10 +162,10 @@ class Watcher:
             "lost": owner.has_exited(self._me),
         }
 
-    def _experiment(self, manifest: RunManifest, standings: Mapping[str, dict[str, Any]]) -> Experiment:
+    def _experiment(self, manifest: RunManifest, statuses: Mapping[str, dict[str, Any]]) -> Experiment:
         waiting, done = {"state": "waiting"}, {"state": "done"}
         trials = tuple(
-            TrialStatus(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
+            TrialStatus(t, **(done if t.trial_id in self._rows else statuses.get(t.trial_id, waiting)))
             for t in manifest.trials
         )
         claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(manifest, self._rows))

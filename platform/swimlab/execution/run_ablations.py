@@ -145,7 +145,7 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         if prepared := next((clips for clips in kinds if clips), None):
             counts.update(prepared.quarantined)
             quarantined += prepared_clips.load_quarantine(store, prepared).to_pylist()
-    standing = protocol.standing(plan, store)
+    status = protocol.standing(plan, store)
     return Results(
         plan.ablation,
         plan.recipe,
@@ -154,7 +154,7 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         dict(counts),
         wall_s,
         tuple(quarantined),
-        standing,
+        status,
         plan.tuning,
     )
 

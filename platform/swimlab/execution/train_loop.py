@@ -119,9 +119,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     clips = _reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps
-    standing = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
+    resume_point = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
     saved = step_checkpoints.StepCheckpoints(attempt, numerics) if world == 1 else None
-    frames: list[FilmFrame] = list(standing.film) if standing else []
+    frames: list[FilmFrame] = list(resume_point.film) if resume_point else []
     # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
     films = rank == 0 and not config["shard"] and not config["decode_cpus"]
     filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
@@ -133,7 +133,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
-    started_from = standing.start_weights if standing else ""
+    started_from = resume_point.start_weights if resume_point else ""
 
     def on_start(now: Moment) -> None:
         nonlocal started_from
@@ -164,7 +164,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def outcome(**measured: Any) -> dict[str, Any]:
         return TrialOutcome(
             **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | measured,
-            resumed_step=standing.run.step if standing else 0,
+            resumed_step=resume_point.run.step if resume_point else 0,
             hosted_s=hosted_s,
             numerics=numerics,
             start_weights=started_from,
@@ -182,7 +182,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             shard=config["shard"],
             on_start=on_start,
             on_step=on_step,
-            resume=standing.run if standing else None,
+            resume=resume_point.run if resume_point else None,
         )
         try:
             trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)

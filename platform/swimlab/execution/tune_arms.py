@@ -35,17 +35,17 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
 
     states, store = [], SweepStore(settings.store)
     for arm, search, arm_recipe in _searches(ablation, recipe):
-        course = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
-        course.todo()
-        complete = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
+        loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
+        loop.todo()
+        complete = [p for p in loop.points if p.number in loop.answers and loop.answers[p.number].values]
         choice = None
-        if complete and len(course.answers) == search.budget:
-            best = max(complete, key=lambda p: (*course.answers[p.number].rank(search), -p.number))
+        if complete and len(loop.answers) == search.budget:
+            best = max(complete, key=lambda p: (*loop.answers[p.number].rank(search), -p.number))
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
-        failed = len(course.answers) - len(complete)
-        ids = dict.fromkeys(point.spec.trial_id for point in course.points if point.spec)
+        failed = len(loop.answers) - len(complete)
+        ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
         data = naming.data_fingerprint(arm_recipe.data, settings.cache)
-        states.append(ArmTuning(arm, search.budget, len(course.answers), failed, choice, tuple(ids), data))
+        states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data))
     return tuple(states)
 
 

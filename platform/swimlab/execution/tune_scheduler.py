@@ -62,7 +62,7 @@ def run_wave(
 
 
 def run_search(
-    course: SearchLoop,
+    loop: SearchLoop,
     *,
     before: Callable[[TrialSpec], None],
     store: SweepStore,
@@ -74,14 +74,14 @@ def run_search(
 
     Raises KeyboardInterrupt when the user stopped the search.
     """
-    pruning = course.search.pruning
+    pruning = loop.search.pruning
     trainable = tune.with_parameters(
         _proposed,
         pruner=pruning.rule() if pruning else None,
         store=store.uri,
         slots=slots,
         micro_batch=micro_batch,
-        objective=course.search.objectives[0].measured(course.recipe.name),
+        objective=loop.search.objectives[0].measured(loop.recipe.name),
     )
     _fit(
         trainable,
@@ -89,8 +89,8 @@ def run_search(
         progress,
         LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"]).trial_id),
         label=lambda config: _label(config["arm"], config["seed"]),
-        search_alg=Proposals(course, before),
-        num_samples=course.search.budget,
+        search_alg=Proposals(loop, before),
+        num_samples=loop.search.budget,
     )
 
 

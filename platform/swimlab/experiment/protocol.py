@@ -147,7 +147,7 @@ def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
         unchanged = earlier and (earlier[-1].hash == name or _fewer_seeds(declared, earlier[-1].protocol))
         # Ours may be there and another driver's after it: neither is written again.
         if unchanged or (tried and earlier[tried - 1].hash == name):
-            return _standing(plan, declared, _entries(earlier))
+            return _status(plan, declared, _entries(earlier))
         entry = Declaration(
             number=len(earlier) + 1,
             hash=name,
@@ -169,7 +169,7 @@ def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
 
 def standing(plan: Plan, store: SweepStore) -> ProtocolStatus:
     """Compares a plan with its declared protocols; writes nothing."""
-    return _standing(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
+    return _status(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
 
 
 def results_so_far(plan: Plan, store: SweepStore) -> int:
@@ -177,7 +177,7 @@ def results_so_far(plan: Plan, store: SweepStore) -> int:
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
 
 
-def _standing(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...]) -> ProtocolStatus:
+def _status(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...]) -> ProtocolStatus:
     if not entries:
         return ProtocolStatus((), ())
     last = entries[-1].protocol

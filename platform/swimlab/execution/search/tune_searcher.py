@@ -17,9 +17,9 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Proposes one generation after another. The configuration of a Tune trial holds what it runs: `spec` and `gate`
     as JSON. `before(spec)` is called before a trial is handed to Tune."""
 
-    def __init__(self, course: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
+    def __init__(self, loop: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
         super().__init__()
-        self._course, self._before = course, before
+        self._loop, self._before = loop, before
         self._waiting: list[Proposal] = []
         self._running: dict[str, Proposal] = {}
 
@@ -27,7 +27,7 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
         """Tune: the next trial; None while all trials of a generation are running; FINISHED when the budget is
         spent."""
         if not self._waiting and not self._running:
-            self._waiting = self._course.todo()
+            self._waiting = self._loop.todo()
             if not self._waiting:
                 return str(Searcher.FINISHED)
         if not self._waiting:
@@ -35,7 +35,7 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
         point = self._running[trial_id] = self._waiting.pop(0)
         assert point.spec is not None
         self._before(point.spec)
-        gate = self._course.gate
+        gate = self._loop.gate
         return {
             "arm": point.spec.arm,
             "seed": point.spec.seed,
@@ -45,7 +45,7 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune: a trial ended. Its result is read from the store."""
-        self._course.settle(self._running.pop(trial_id))
+        self._loop.settle(self._running.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune saves its search algorithm every few seconds. Nothing is saved: a search is rebuilt from the store."""
