@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from swimlab.experiment import entry
 from swimlab.experiment.ablation import Ablation, Paper
 from swimlab.experiment.arms import Arm, Axis, Metric
-from swimlab.experiment.claims import Above, Better, NotWorse, Trend
+from swimlab.experiment.claims.above import Above
+from swimlab.experiment.claims.better import Better
+from swimlab.experiment.claims.not_worse import NotWorse
+from swimlab.experiment.claims.trend import Trend
 from swimlab.experiment.search import Choice, Float, Int, Pruning, Search
 from swimlab.experiment.tuning import Tuned
 

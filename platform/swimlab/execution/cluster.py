@@ -1,4 +1,5 @@
-"""The Ray cluster a plan runs on: join or start it, check that the plan fits, see that nothing is left behind."""
+"""The Ray cluster that a plan runs on: joins or starts it, checks that the plan fits, and waits until all resources
+are free."""
 
 import logging
 import os
@@ -27,14 +28,15 @@ REACH_S = 10.0
 
 
 class PlanError(ValueError):
-    """The plan cannot run here. Says what it needs, what there is, and what to change."""
+    """The plan cannot run on this cluster. The message says what it needs, what there is, and what to change."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """What one trial asks for, and how many run at a time. `trial` is the Tune trial itself, `worker` one of its Train
-    workers (none in local mode, where the trial trains in its own process); with `shard` each of them holds a share of
-    the model. `decode_cpus` are left free for each trial, to decode its clips on while it trains."""
+    """What one trial asks for, and how many trials run at a time. `trial`: resources of the Tune trial itself;
+    `worker`: of each of its Train workers (there are none in local mode, where the trial trains in its own process);
+    with `shard` each worker holds a part of the model. `decode_cpus` stay free for each trial, which decodes its
+    clips on them while it trains."""
 
     trial: dict[str, float]
     worker: dict[str, float]
@@ -46,17 +48,19 @@ class Slots:
 
 @contextmanager
 def session() -> Iterator[None]:
-    """A Ray to work with: the surrounding job's, the running cluster's, or one of our own that ends with us.
+    """A Ray to work with: that of the surrounding job, else the running cluster, else a Ray that is started here and
+    stopped at the end.
 
-    Raises PlanError when there should be a cluster and it does not answer or does not accept our token, and when a Ray
-    of our own does not start."""
+    Raises PlanError when a cluster should be there but does not answer or does not accept the token, and when a Ray
+    cannot be started here.
+    """
     for noisy in ("ray.data", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return
     address = running_cluster()
-    environment = worker_environment(sys.executable, own=address is None)
+    environment = worker_environment(sys.executable, own_ray=address is None)
     if address is None:
         _find_token()
     try:
@@ -70,11 +74,11 @@ def session() -> Iterator[None]:
         ray.shutdown()
 
 
-def worker_environment(interpreter: str, *, own: bool) -> dict[str, str] | None:
+def worker_environment(interpreter: str, *, own_ray: bool) -> dict[str, str] | None:
     """The runtime environment in which workers start from this interpreter. Ray gives its path to a shell unquoted for
     every worker that has environment variables, as all of Tune's trials do: those would not start, and Ray would try
-    for six minutes. Raises PlanError for a path from which a Ray of our `own` cannot start at all."""
-    if own and not _survives(interpreter):
+    for six minutes. Raises PlanError for a path from which a Ray of our own (`own_ray`) cannot start at all."""
+    if own_ray and not _survives(interpreter):
         raise PlanError(
             f"Ray cannot start from {interpreter}, for the quotes or backslashes in that path: use a link to this "
             "folder that has a plain name"
@@ -92,8 +96,8 @@ def _survives(interpreter: str) -> bool:
 
 
 def _find_token() -> None:
-    """A Ray of our own writes its token to ~/.ray and does not start where it cannot: there the token, which nobody
-    else needs, is handed on in the environment."""
+    """Sets RAY_AUTH_TOKEN where Ray cannot write its token to ~/.ray: a Ray that is started here would otherwise not
+    start. Nobody else needs the token."""
     try:
         (Path.home() / ".ray").mkdir(exist_ok=True)
     except (OSError, RuntimeError):  # RuntimeError: the user has no home
@@ -102,23 +106,23 @@ def _find_token() -> None:
 
 
 def why_no_ray(error: Exception, address: str | None) -> str:
-    """What `ray.init` raised, in a line that says what to do."""
-    said = " ".join(str(error).split())
+    """What `ray.init` raised, as one line that says what to do."""
+    message = " ".join(str(error).split())
     if address and isinstance(error, (ConnectionError, AuthenticationError)):
         return (
-            f"the Ray cluster at {address} refused us ({said}): set RAY_AUTH_MODE=token, and use its token "
+            f"the Ray cluster at {address} refused us ({message}): set RAY_AUTH_MODE=token, and use its token "
             "(~/.ray/auth_token, or the file that RAY_AUTH_TOKEN_PATH names)"
         )
     if address:
-        return f"the Ray cluster at {address} cannot be joined: {said}"
+        return f"the Ray cluster at {address} cannot be joined: {message}"
     folder = get_default_ray_temp_dir()
     if isinstance(error, OSError):
         return (
-            f"Ray cannot use its temporary folder {folder} ({said}): set RAY_TMPDIR to a short folder that you can "
+            f"Ray cannot use its temporary folder {folder} ({message}): set RAY_TMPDIR to a short folder that you can "
             f"write to, such as /tmp/$USER"
         )
     return (
-        f"Ray did not start ({said}): the machine may be overloaded, so run the same command again; Ray's logs are "
+        f"Ray did not start ({message}): the machine may be overloaded, so run the same command again; Ray's logs are "
         f"under {logs_folder()}"
     )
 
@@ -168,7 +172,7 @@ def check_durable(store_uri: str) -> None:
 def slots(
     *, workers: int, gpu: bool | None, concurrency: int | None, shard: bool = False, decode_cpus: int = 0
 ) -> Slots:
-    """How trials fit the cluster. Raises PlanError for a plan that could never start (Ray would wait for ever)."""
+    """How trials fit the cluster. Raises PlanError for a plan that could never start: Ray would wait for ever."""
     total = ray.cluster_resources()
     use_gpu = total.get("GPU", 0) > 0 if gpu is None else gpu
     unit = {"GPU": 1.0, "CPU": 1.0} if use_gpu else {"CPU": 1.0}
@@ -177,13 +181,13 @@ def slots(
     fit = min(int(total.get(name, 0) // amount) for name, amount in need.items())
     if fit < 1:
         have = ", ".join(f"{total.get(name, 0):g} {name}" for name in need)
-        wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
+        demand = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
         advice = "lower --workers or add nodes" if workers > 1 else "add nodes"
         if decode_cpus:
             advice = f"{advice}, or lower --decode-cpus ({decode_cpus} of the CPUs are for decoding)"
         if use_gpu and not total.get("GPU"):
             advice = "leave --gpu out, or add nodes that have one"
-        raise PlanError(f"a trial needs {wanted} at once and the cluster has {have}: {advice}")
+        raise PlanError(f"a trial needs {demand} at once and the cluster has {have}: {advice}")
     at_a_time = fit if concurrency is None else min(fit, concurrency)
     return Slots(
         trial=WAITING if workers else unit,

@@ -13,20 +13,21 @@ from swimlab.store.sweep_store import SweepStore
 
 
 class EndedWithoutRecord(Exception):  # noqa: N818  # nothing went wrong
-    """What ends an attempt well before its trial has a result: a search pruned it."""
+    """Raised by the work of an attempt that ends as planned and has no result: a search pruned the trial."""
 
 
 class HeldElsewhere(EndedWithoutRecord):
-    """Another driver has the trial, and nobody wants to wait for it here."""
+    """Another driver is running the trial, and the caller does not want to wait for it."""
 
 
 def run_once(
     store: SweepStore, trial_id: str, work: Callable[[Attempt, Heartbeat], TrialRecord], waiting: Callable[[], None]
 ) -> TrialRecord:
-    """The trial's record: the one in the store, or that of `work`, which trains, puts its files and describes them.
+    """The record of a trial: the one in the store, else that of `work`, which trains, writes the attempt's files and
+    describes them.
 
-    While somebody else holds the trial `waiting` is called, again and again: it sleeps, or raises to give up. What
-    `work` raises is written into the attempt, which frees the trial, and raised; EndedWithoutRecord only frees it.
+    While another driver holds the trial, `waiting` is called repeatedly: it sleeps, or raises to give up. An exception
+    of `work` is written into the attempt, which frees the trial, and raised again; EndedWithoutRecord only frees it.
     """
     while (attempt := store.claim(trial_id)) is None:
         if record := store.record(trial_id):

@@ -1,4 +1,4 @@
-"""Trials that could not say themselves why they ended: their process did not start, or was killed."""
+"""Failures that a trial could not write down itself, because its process did not start or was killed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tune's callback: writes the reason into an attempt of such a trial, where every report looks for it. `trial_id`
-    finds the trial behind a Tune configuration."""
+    """Tune's callback: writes why such a trial failed into an attempt of it, where reports read failures.
+    `trial_id`: a trial's Tune configuration → the id of the trial."""
 
     def __init__(self, store: SweepStore, trial_id: Callable[[dict[str, Any]], str]) -> None:
         self._store, self._trial_id = store, trial_id
@@ -32,14 +32,14 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed."""
         trial_id = self._trial_id(trial.config)
-        if _raised(_told(trial)) and self._store.failures([trial_id]):
+        if _raised(_error_lines(trial)) and self._store.failures([trial_id]):
             return  # it raised, and has written more than is known here
         self._unwritten[trial_id] = reason(trial)
         self._write()
 
     def finish(self) -> None:
-        """Write what could not be written yet. A process that is gone may hold its trial for a moment still; if it ran
-        on another machine, until its heartbeat has been silent for long enough."""
+        """Writes the failures that could not be written yet, because the dead process still holds its trial: for a
+        moment, or on another machine until its heartbeat has been silent for long enough."""
         deadline_s = time.monotonic() + self._store.dead_after_s + PATIENCE_S
         while self._unwritten and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
@@ -55,21 +55,22 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
 
 
 def reason(trial: Any) -> str:
-    """Why a Tune trial failed; the last line says it all. Where it raised, its traceback; else what Ray says of its
-    process, and where Ray's logs are."""
-    said = _told(trial)
-    if _raised(said):
-        return "\n".join(said)
-    line = " ".join(line.strip() for line in said if line and not line[0].isspace())  # indented: ids of actor and node
+    """Why a Tune trial failed, the most telling line last: its traceback where it raised, else what Ray reports
+    about its process, and where Ray's logs are."""
+    error_lines = _error_lines(trial)
+    if _raised(error_lines):
+        return "\n".join(error_lines)
+    # Indented lines hold ids of actor and node.
+    line = " ".join(line.strip() for line in error_lines if line and not line[0].isspace())
     return f"{line} (Ray's logs: {cluster.logs_folder()})"
 
 
-def _told(trial: Any) -> list[str]:
+def _error_lines(trial: Any) -> list[str]:
     # Tune wrote it down a moment ago, under a line with the time. Its own `get_error` looks where it uploads it later.
     text = Path(trial.error_file).read_text("utf-8", "replace")
     return _COLOUR.sub("", text).strip().splitlines()[1:]
 
 
-def _raised(said: list[str]) -> bool:
+def _raised(error_lines: list[str]) -> bool:
     # Ray begins the traceback of an exception with the title of the process that raised it.
-    return bool(said) and said[0].startswith("ray::")
+    return bool(error_lines) and error_lines[0].startswith("ray::")

@@ -1,8 +1,8 @@
-"""Live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
+"""The live status of a store's runs, read from the store alone, with few requests: what `swimlab watch` shows.
 
-A look costs, on S3: one listing of recent/ (or of records/ while there is no snapshot), the listings of the attempts
-that have no result yet, of pruned/ where there is a search, one read of each running trial's beat. What cannot change
-(records, claims, failures) is read once.
+One poll on S3 costs: a listing of recent/ (of records/ while there is no snapshot), the listings of the attempts
+without a result, a listing of pruned/ where there is a search, and a read of each running trial's heartbeat. What
+cannot change (records, claims, failures) is read once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LISTED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """A trial and where it stands: `state` is done, running, failed, pruned or waiting. `beat_age_s`: by this machine's
-    clock and the trial's, so only for people; `lost`: its process, on this machine, is gone."""
+    """A trial and its `state`: done, running, failed, pruned or waiting. `beat_age_s` mixes the clocks of this
+    machine and the trial's, so it is only shown; `lost`: the trial's process ran on this machine and has exited."""
 
     trial: AnnouncedTrial
     state: str
@@ -46,7 +46,8 @@ class TrialStatus:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One announced run. `left_s`: a guess, from the speed of what runs and the time that like trials took."""
+    """One announced run. `left_s`: estimated from the speed of the running trials and the time that finished ones
+    took."""
 
     announced: RunManifest
     trials: tuple[TrialStatus, ...]
@@ -58,12 +59,12 @@ class Experiment:
 
     @property
     def open(self) -> bool:
-        """Is there anything to wait for?"""
+        """Whether any trial is still running or waiting, or any point of a search still to be proposed."""
         return bool(self.announced.unproposed) or any(trial.state in ("running", "waiting") for trial in self.trials)
 
 
 class Watcher:
-    """Looks at a store again and again, and remembers what cannot change."""
+    """Polls a store, and remembers what cannot change."""
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
@@ -78,35 +79,35 @@ class Watcher:
         """Every announced run, or those of one experiment; latest first. Raises StoreError."""
         if time.monotonic() - self._plans_s >= PLANS_EVERY_S:
             self._plans, self._plans_s = announcements(self._store), time.monotonic()
-        plans = [one for one in self._plans if experiment in (None, one.experiment)]
+        plans = [manifest for manifest in self._plans if experiment in (None, manifest.experiment)]
         self._read_rows()
-        undone = {t.trial_id for one in plans for t in one.trials if t.trial_id not in self._rows}
+        undone = {t.trial_id for manifest in plans for t in manifest.trials if t.trial_id not in self._rows}
         attempts = self._attempts(undone)
         latest = {trial_id: max(numbers) for trial_id, numbers in attempts.items()}
         folders = {trial_id: f"attempts/{trial_id}/{number}" for trial_id, number in latest.items()}
-        there = {trial_id: attempts[trial_id][number] for trial_id, number in latest.items()}
+        files = {trial_id: attempts[trial_id][number] for trial_id, number in latest.items()}
         self._read_fixed(
             f"{folders[trial_id]}/{name}"
-            for trial_id, names in there.items()
+            for trial_id, names in files.items()
             for name in ("claim", "failure.json")
             if name in names
         )
         beats = self._read(
             f"{folders[trial_id]}/{name}"
-            for trial_id, names in there.items()
+            for trial_id, names in files.items()
             if "failure.json" not in names
             for name in ("heartbeat", "progress")
             if name in names
         )
-        standings = {trial_id: self._standing(folder, there[trial_id], beats) for trial_id, folder in folders.items()}
-        if any(one.unproposed is not None for one in plans):
+        statuses = {trial_id: self._status(folder, files[trial_id], beats) for trial_id, folder in folders.items()}
+        if any(manifest.unproposed is not None for manifest in plans):
             for trial_id in {path.split("/")[1] for path in self._store.list_files("pruned")} & undone:
-                if standings.get(trial_id, {}).get("state") != "running":
-                    standings[trial_id] = {"state": "pruned"}
-        return [self._experiment(one, standings) for one in plans]
+                if statuses.get(trial_id, {}).get("state") != "running":
+                    statuses[trial_id] = {"state": "pruned"}
+        return [self._experiment(manifest, statuses) for manifest in plans]
 
     def _read_rows(self) -> None:
-        """Rows of every committed trial: the snapshot once, and what came since."""
+        """Rows of every committed trial: the snapshot is read once, then only what was committed since."""
         store = self._store
         recent = RecentListing.listed(store.backend)
         if not recent.snapshots:
@@ -129,12 +130,12 @@ class Watcher:
                 listed = [path for paths in pool.map(list_files, [f"attempts/{t}" for t in undone]) for path in paths]
         else:
             listed = list_files("attempts")
-        found: dict[str, dict[int, set[str]]] = {}
+        files: dict[str, dict[int, set[str]]] = {}
         for path in listed:
             _, trial_id, number, name = path.split("/", 3)
             if trial_id in undone:
-                found.setdefault(trial_id, {}).setdefault(int(number), set()).add(name)
-        return {trial_id: claimed for trial_id, numbers in found.items() if (claimed := _claimed(numbers))}
+                files.setdefault(trial_id, {}).setdefault(int(number), set()).add(name)
+        return {trial_id: claimed for trial_id, numbers in files.items() if (claimed := _claimed(numbers))}
 
     def _read_fixed(self, paths: Iterable[str]) -> None:
         self._fixed |= self._read(path for path in paths if path not in self._fixed)
@@ -142,8 +143,8 @@ class Watcher:
     def _read(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
         return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
 
-    def _standing(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """What a `TrialStatus` says beside its trial."""
+    def _status(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The fields of a `TrialStatus` other than its trial."""
         if "failure.json" in names:
             failure = self._fixed[f"{folder}/failure.json"]
             return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
@@ -151,33 +152,33 @@ class Watcher:
         if beat.get("released") or COLLECTED in names:
             return {"state": "waiting"}
         owner = Owner.model_validate(self._fixed[f"{folder}/claim"]["owner"])
-        said = beats.get(f"{folder}/progress") or beat.get("progress")
+        progress = beats.get(f"{folder}/progress") or beat.get("progress")
         age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds() if "at" in beat else None
         return {
             "state": "running",
-            "progress": Progress.model_validate(said) if said else None,
+            "progress": Progress.model_validate(progress) if progress else None,
             "host": owner.host,
             "beat_age_s": age_s,
             "lost": owner.has_exited(self._me),
         }
 
-    def _experiment(self, one: RunManifest, standings: Mapping[str, dict[str, Any]]) -> Experiment:
+    def _experiment(self, manifest: RunManifest, statuses: Mapping[str, dict[str, Any]]) -> Experiment:
         waiting, done = {"state": "waiting"}, {"state": "done"}
         trials = tuple(
-            TrialStatus(t, **(done if t.trial_id in self._rows else standings.get(t.trial_id, waiting)))
-            for t in one.trials
+            TrialStatus(t, **(done if t.trial_id in self._rows else statuses.get(t.trial_id, waiting)))
+            for t in manifest.trials
         )
-        claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(one, self._rows))
-        left_s = None if one.unproposed else self._left_s(trials)
-        return Experiment(one, trials, left_s, claims)
+        claims = tuple((claim.text, label, mean, half) for claim, label, mean, half in judged(manifest, self._rows))
+        left_s = None if manifest.unproposed else self._left_s(trials)
+        return Experiment(manifest, trials, left_s, claims)
 
     def _left_s(self, trials: Sequence[TrialStatus]) -> float | None:
         waiting = [t for t in trials if t.state == "waiting"]
         running = {t.trial.trial_id: t for t in trials if t.state == "running" and not t.lost}
-        took = [
+        step_seconds = [
             self._rows[t.trial.trial_id]["cost.wall_s"] / max(1, t.trial.steps) for t in trials if t.state == "done"
         ]
-        per_step_s = sum(took) / len(took) if took else None
+        per_step_s = sum(step_seconds) / len(step_seconds) if step_seconds else None
         if not running or (waiting and per_step_s is None):
             return None
         left = [t.progress.left_s for t in running.values() if t.progress and t.progress.left_s is not None]
@@ -192,5 +193,5 @@ def _claimed(numbers: Mapping[int, set[str]]) -> dict[int, set[str]]:
 
 
 def _each_once(trials: Iterable[TrialStatus]) -> Iterable[TrialStatus]:
-    """Arms that mean the same share a trial."""
+    """Trials without repeats: arms that mean the same share one."""
     return {t.trial.trial_id: t for t in trials}.values()

@@ -37,51 +37,52 @@ Numerics = Mapping[str, str | int]
 
 def numerics_class(*, device: str, dtype: str, world_size: int) -> dict[str, str | int]:
     """The class of this process. `device`: "cpu", or the name of the GPU."""
-    known: dict[str, str | int] = {**provenance.framework_versions()}
-    known |= {"device": device, "dtype": dtype, "world_size": world_size}
+    properties: dict[str, str | int] = {**provenance.framework_versions()}
+    properties |= {"device": device, "dtype": dtype, "world_size": world_size}
     if device != "cpu":
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-        return known | {"cuda": torch.version.cuda or torch.version.hip or "none", "cudnn": cudnn or "none"}
-    known |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_model": provenance.processor()}
-    known |= math_libraries(torch.__config__.show())
+        return properties | {"cuda": torch.version.cuda or torch.version.hip or "none", "cudnn": cudnn or "none"}
+    properties |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "cpu_model": provenance.processor()}
+    properties |= math_libraries(torch.__config__.show())
     switches = ", ".join(f"{name}={os.environ[name]}" for name in SWITCHES if os.environ.get(name))
-    return known | ({"switches": switches} if switches else {})
+    return properties | ({"switches": switches} if switches else {})
 
 
 def math_libraries(built_with: str) -> dict[str, str]:
     """BLAS, LAPACK and oneDNN out of `torch.__config__.show()`; "none" for what it does not name."""
 
-    def said(pattern: str) -> str:
+    def matched(pattern: str) -> str:
         return match[1] if (match := re.search(pattern, built_with, re.MULTILINE)) else ""
 
-    mkl = said(r"Math Kernel Library Version (.+?)(?: for |$)")
-    blas, lapack = said(r"\bBLAS_INFO=(\w+)") or "none", said(r"\bLAPACK_INFO=(\w+)") or "none"
-    openblas = said(r"OpenBLAS\s+v?([\d.]+)")
+    mkl = matched(r"Math Kernel Library Version (.+?)(?: for |$)")
+    blas, lapack = matched(r"\bBLAS_INFO=(\w+)") or "none", matched(r"\bLAPACK_INFO=(\w+)") or "none"
+    openblas = matched(r"OpenBLAS\s+v?([\d.]+)")
     version = {"mkl": mkl, "open": openblas}.get(blas, "")
     return {
         "blas": f"{blas} {version}".strip(),
         "lapack": lapack,
-        "onednn": said(r"MKL-DNN v(\S+)") or said(r"oneDNN v(\S+)") or "none",
+        "onednn": matched(r"MKL-DNN v(\S+)") or matched(r"oneDNN v(\S+)") or "none",
     }
 
 
-def of_all_ranks(own: Numerics, device: torch.device) -> dict[str, str | int]:
-    """The class of a worker group, whose machines may differ. Every rank must call."""
+def of_all_ranks(numerics: Numerics, device: torch.device) -> dict[str, str | int]:
+    """The class of a worker group, whose machines may differ. Every rank must call this."""
     _, world = parallel.ranks()
     if world == 1:
-        return dict(own)
-    text = json.dumps(dict(own)).encode()
+        return dict(numerics)
+    text = json.dumps(dict(numerics)).encode()
     if len(text) > MOST_BYTES:
         raise ValueError(f"the numerics class takes {len(text)} bytes, more than {MOST_BYTES}: {text[:200]!r}…")
     # As a tensor on the device: NCCL exchanges nothing else without being told which GPU is whose.
-    mine = torch.frombuffer(bytearray(text.ljust(MOST_BYTES)), dtype=torch.uint8).to(device)
-    everyone = [torch.empty_like(mine) for _ in range(world)]
-    dist.all_gather(everyone, mine)
+    encoded = torch.frombuffer(bytearray(text.ljust(MOST_BYTES)), dtype=torch.uint8).to(device)
+    everyone = [torch.empty_like(encoded) for _ in range(world)]
+    dist.all_gather(everyone, encoded)
     return joined([json.loads(bytes(rank.cpu().numpy())) for rank in everyone])
 
 
 def joined(ranks: Sequence[Numerics]) -> dict[str, str | int]:
-    """One class for several: a field that differs names every value, so that it equals no machine's own."""
+    """One class for several ranks: a field that differs lists all values, so that it equals that of no single
+    machine."""
     fields: dict[str, str | int] = {}
     for name in dict.fromkeys(name for rank in ranks for name in rank):
         values = dict.fromkeys(rank.get(name, "none") for rank in ranks)

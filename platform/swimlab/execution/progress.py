@@ -13,11 +13,11 @@ from swimlab.base.screen import say
 from swimlab.execution.lost_trials import reason
 
 LINE_EVERY_S = 15.0
-HELD = "another driver has it"
+HELD_ELSEWHERE = "another driver has it"
 
 
 class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tune's callback and the preparation's. `with SweepProgress(console): …`"""
+    """Shows progress: a callback of Tune, also called by the preparation of data. `with SweepProgress(console): …`"""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -31,7 +31,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._said_s = 0.0
+        self._printed_s = 0.0
         self._wave: TaskID | None = None
         self._done = 0
         self._total = 0
@@ -63,16 +63,16 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._line(f"{name}: {total} to run", now=True)
 
     def occupied_s(self) -> dict[str, float]:
-        """Trial id → how long it held its slot, of the trials of this wave that ended well."""
+        """Trial id → how long it held its slot, for the trials of this wave that ended well."""
         return dict(self._occupied_s)
 
-    def held(self) -> set[str]:
+    def held_elsewhere(self) -> set[str]:
         """The trials of this wave that other drivers were running."""
         return set(self._held)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Tune: a trial reported."""
-        name = _name(trial)
+        name = str(trial)  # as `run_wave` or `run_search` labels it
         if result.get("stage") == "train":
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(f"  {name}", total=result["steps"], note="")
@@ -83,7 +83,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial ended well, at its last step or at a rung."""
         last = trial.last_result or {}
-        if last.get("stage") == HELD:
+        if last.get("stage") == HELD_ELSEWHERE:
             self._held.add(last["of"])
         if "occupied_s" in last:
             self._occupied_s[last["of"]] = last["occupied_s"]
@@ -93,25 +93,21 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         """Tune: a trial failed, or could not start; its attempt in the store holds the error."""
         self._end(trial, "FAILED", reason(trial).splitlines()[-1])
 
-    def _end(self, trial: Any, how: str, what: str) -> None:
-        name = _name(trial)
+    def _end(self, trial: Any, stage: str, note: str) -> None:
+        name = str(trial)
         self._done += 1
         if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
         if self._wave is not None:
             self._bars.update(self._wave, completed=self._done)
-        line = f"{name}: {how} ({self._done} of {self._total})" + (f", {what}" if what else "")
-        if how == "FAILED" and self.console.is_terminal:
+        line = f"{name}: {stage} ({self._done} of {self._total})" + (f", {note}" if note else "")
+        if stage == "FAILED" and self.console.is_terminal:
             say(self.console, line, "red")  # its bar is gone
         self._line(f"  {line}", now=True)
 
     def _line(self, text: str, now: bool = False) -> None:
         if self.console.is_terminal:
             return
-        if now or time.monotonic() - self._said_s > LINE_EVERY_S:
-            self._said_s = time.monotonic()
+        if now or time.monotonic() - self._printed_s > LINE_EVERY_S:
+            self._printed_s = time.monotonic()
             say(self.console, text)
-
-
-def _name(trial: Any) -> str:
-    return f"{trial.config['arm']} · seed {trial.config['seed']}"

@@ -41,13 +41,14 @@ Curve = dict[int, dict[str, float]]
 
 
 class ReplayError(RuntimeError):
-    """The trial could not be run again. Says why."""
+    """The trial could not be run again. The message says why."""
 
 
 @dataclass
 class Replay:
-    """`equal_steps` steps were equal before `first` (step, name, stored, replayed), the first difference; None when
-    every value of the `compared_steps` was equal. `last_gap` is that of the loss at the last step compared."""
+    """The first `equal_steps` steps were equal. `first`: the first difference (step, name, stored, replayed); None
+    when every value of the `compared_steps` was equal. `last_gap`: the difference of the loss at the last compared
+    step."""
 
     compared_steps: int = 0
     stored_steps: int = 0
@@ -83,7 +84,7 @@ def replay(
     stored = stored_curve(store, record)
     if not stored:
         raise ValueError(f"trial {record.trial_id} trained for 0 steps: there is no curve to compare")
-    wanted = min(steps or max(stored), max(stored))
+    last_step = min(steps or max(stored), max(stored))
     with tempfile.TemporaryDirectory(prefix="swimlab-replay-") as scratch:
         source = unpack(store, record.code_fingerprint, Path(scratch) / "source")
         prepared = _prepared(store, record, source, cache, say)
@@ -94,7 +95,7 @@ def replay(
         job = {
             "source": str(source),
             "recipe": runnable(record.recipe),
-            "steps": wanted,
+            "steps": last_step,
             "micro_batch": micro_batch,
             "device": record.provenance.numerics.get("device", "cpu"),
             "init_dir": str(init_dir) if init_dir else None,
@@ -109,16 +110,16 @@ def replay(
         with _child(job, Path(scratch)) as lines:
             for line in lines:
                 if "device" in line:  # the first line, before any step
-                    result.numerics, result.versions = _here(record, line["device"])
+                    result.numerics, result.versions = _environment_differences(record, line["device"])
                     say(told_numerics(result.numerics))
                 if "step" in line:
                     _compare(result, line["step"], stored.get(line["step"], {}), line["values"])
-                    on_step(line["step"], wanted)
+                    on_step(line["step"], last_step)
     return result
 
 
 def told_numerics(differing: list[Difference]) -> str:
-    """What to expect of this machine, field by field."""
+    """What to expect of a replay on this machine, whose numerics class differs from the stored one in these fields."""
     if not differing:
         return "numerics class is the same: every value should come out the same, bit for bit"
     return (
@@ -170,23 +171,23 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path, say: Say) -> PreparedData:
-    """The decoded clips, from the store; made again where they are gone and code and files are still the same."""
+    """The decoded clips of the store. Where they are gone they are made again, if code and files are still the same."""
     data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
     fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, source)
-    if (found := prepared_clips.load_prepared(store, fingerprint)) is not None:
-        return found
-    gone = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
-    here = naming.data_fingerprint(data, cache)
-    if here != record.data_fingerprint:
+    if (stored_clips := prepared_clips.load_prepared(store, fingerprint)) is not None:
+        return stored_clips
+    reason = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
+    current = naming.data_fingerprint(data, cache)
+    if current != record.data_fingerprint:
         if isinstance(data, NLReferFiles):
             raise ValueError(
-                f"{gone}, and the files are not what it saw: {', '.join(data.annotations)} with videos in "
-                f"{data.videos} have fingerprint {here}, the record says {record.data_fingerprint}: bring those back"
+                f"{reason}, and the files are not what it saw: {', '.join(data.annotations)} with videos in "
+                f"{data.videos} have fingerprint {current}, the record says {record.data_fingerprint}: bring those back"
             )
-        raise ValueError(f"{gone}, and today's code draws other clips; {_checkout(record)}")
-    if naming.clips_fingerprint(data, here) != fingerprint:
-        raise ValueError(f"{gone}, and today's code decodes otherwise; {_checkout(record)}")
-    say(f"{gone}: they are made again first, with Ray")
+        raise ValueError(f"{reason}, and today's code draws other clips; {_checkout(record)}")
+    if naming.clips_fingerprint(data, current) != fingerprint:
+        raise ValueError(f"{reason}, and today's code decodes otherwise; {_checkout(record)}")
+    say(f"{reason}: they are made again first, with Ray")
     import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet
 
     from swimlab.data import preparation
@@ -203,7 +204,7 @@ def _checkout(record: TrialRecord) -> str:
 
 @contextmanager
 def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The lines of the child. Raises ReplayError with its last words when it fails."""
+    """The lines that the child process writes. Raises ReplayError with its last output when it fails."""
     reading, writing = os.pipe()
     description, errors = scratch / "job.json", scratch / "stderr"
     description.write_text(json.dumps(job | {"descriptor": writing}))
@@ -224,12 +225,12 @@ def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, An
                 process.kill()
                 process.wait()
     if code:
-        said = errors.read_text("utf-8", "replace").strip()
-        if lacking := re.search(r"ModuleNotFoundError: No module named '(swim\.[^']*)'", said):
+        output = errors.read_text("utf-8", "replace").strip()
+        if lacking := re.search(r"ModuleNotFoundError: No module named '(swim\.[^']*)'", output):
             raise ReplayError(
                 f"the stored source lacks {lacking[1]}, which this trial loads: its code fingerprint does not cover it"
             )
-        raise ReplayError(f"the stored code ended with {code}: {said[-2000:] or 'it said nothing'}")
+        raise ReplayError(f"the stored code ended with {code}: {output[-2000:] or 'it said nothing'}")
 
 
 def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Mapping[str, float]) -> None:
@@ -241,9 +242,9 @@ def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Map
         result.last_gap = abs(stored["loss"] - values["loss"])
 
 
-def _here(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
-    """What differs between then and now, in numerics class and versions. The child inherits this process's environment,
-    and with it what torch uses of the processor."""
+def _environment_differences(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
+    """What differs between the stored run and this machine, in numerics class and versions. The child inherits this
+    process's environment, and with it which processor features torch uses."""
     from swimlab.execution.numerics import numerics_class  # imports torch, which this module's other users do without
 
     then = record.provenance

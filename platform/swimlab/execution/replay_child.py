@@ -38,9 +38,9 @@ class PartClips:
 
     def read(self, order: Iterable[int]) -> Iterator[Any]:
         """The clips of these numbers, one after another."""
-        return (self._one(number) for number in order)
+        return (self._clip(number) for number in order)
 
-    def _one(self, number: int) -> Any:
+    def _clip(self, number: int) -> Any:
         from swim.data.types import Clip
 
         part = next(i for i, end in enumerate(self._ends) if number < end)
@@ -49,9 +49,9 @@ class PartClips:
         group = 0
         while row >= (rows := file.metadata.row_group(group).num_rows):
             row, group = row - rows, group + 1
-        found = self._group(part, group).slice(row, 1)
-        plain = found.drop_columns(["frames"]).to_pylist()[0]
-        return Clip.from_row(plain | {"frames": found["frames"][0].as_buffer()})
+        clip_row = self._group(part, group).slice(row, 1)
+        plain = clip_row.drop_columns(["frames"]).to_pylist()[0]
+        return Clip.from_row(plain | {"frames": clip_row["frames"][0].as_buffer()})
 
     def _read_group(self, part: int, group: int) -> pa.Table:
         return self._file(part).read_row_group(group)
@@ -99,7 +99,7 @@ def main(job: dict[str, Any]) -> None:
             Recipe.model_validate(job["recipe"]),
             PartClips(job["parts"], job["keys"], hold=job["hold"]),
             init_dir=Path(job["init_dir"]) if job["init_dir"] else None,
-            host=Host(**{name: given for name, given in offered.items() if name in hooks}),
+            host=Host(**{name: hook for name, hook in offered.items() if name in hooks}),
         )
 
 

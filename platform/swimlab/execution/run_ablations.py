@@ -1,6 +1,6 @@
-"""From a plan to results: prepare data once, run what the store lacks, gather what it has.
+"""From a plan to results: prepares the data once, runs what the store lacks, and gathers everything.
 
-`run` is plan minus records, so running again resumes; when nothing is missing Ray is never started.
+Only trials without a record run, so running again resumes; when none is missing Ray is never started.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
     store = SweepStore(settings.store)
-    with ExitStack() as held:
-        plans = tune_arms.tune(plans, store, settings, console, held)
+    with ExitStack() as resources:
+        plans = tune_arms.tune(plans, store, settings, console, resources)
         waves = missing(plans, store)
         todo = {spec.trial_id for wave in waves for spec in wave}
         for plan in plans:
@@ -53,7 +53,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         else:
             _declare(plans, store, todo)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
-    write_tables(store, pa.concat_tables([_arms_table(found) for found in results]))
+    write_tables(store, pa.concat_tables([_arms_table(result) for result in results]))
     return results
 
 
@@ -79,12 +79,12 @@ def _run(
         for _, spec in plan.arms
     }
     started_at, began_s = provenance.utc_now(), time.monotonic()
-    with run_session(store, settings, console) as ground:
+    with run_session(store, settings, console) as session:
         # Not before the plan is known to fit: a refused one leaves no file.
         _declare(plans, store, {spec.trial_id for wave in waves for spec in wave})
-        _prepare(ground, waves)
+        _prepare(session, waves)
         prepared_s = time.monotonic()
-        took = _train(ground, waves, measured)
+        wave_timings = _train(session, waves, measured)
     run_times.write(
         store,
         RunTimes(
@@ -92,37 +92,37 @@ def _run(
             experiments=tuple(plan.ablation.name for plan in plans),
             wall_s=time.monotonic() - began_s,
             prepare_s=prepared_s - began_s,
-            waves=tuple(took),
+            waves=tuple(wave_timings),
         ),
     )
 
 
-def _prepare(ground: RunSession, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
+def _prepare(session: RunSession, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
     specs = [spec for wave in waves for spec in wave]
-    ground.archive(specs)
-    ground.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
+    session.archive(specs)
+    session.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
 
 
 def _train(
-    ground: RunSession, waves: tuple[tuple[TrialSpec, ...], ...], measured: Mapping[str, str]
+    session: RunSession, waves: tuple[tuple[TrialSpec, ...], ...], measured: Mapping[str, str]
 ) -> list[WaveTiming]:
-    took = []
+    wave_timings = []
     for wave in waves:
-        done = ground.store.records(s.init_trial_id for s in wave if s.init_trial_id)
+        done = session.store.records(s.init_trial_id for s in wave if s.init_trial_id)
         ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
-        took += ground.run(ready, measured)
-    return took
+        wave_timings += session.run(ready, measured)
+    return wave_timings
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     """What the store says about a plan: records, failures, quarantined rows."""
-    found = store.records(plan.trial_ids)
+    records = store.records(plan.trial_ids)
     failed = store.failures(plan.trial_ids)
     by_id = {spec.trial_id: spec for wave in plan.waves for spec in wave}
 
     def why(trial_id: str | None) -> str | None:
         """The trial's own failure, or that of what it starts from."""
-        while trial_id and trial_id not in found:
+        while trial_id and trial_id not in records:
             if trial_id in failed:
                 return f"{by_id[trial_id].recipe.name}: {failed[trial_id]['error']}"
             trial_id = by_id[trial_id].init_trial_id
@@ -133,7 +133,7 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
             arm=planned.arm,
             seed=planned.seed,
             trial_id=spec.trial_id,
-            record=found.get(spec.trial_id),
+            record=records.get(spec.trial_id),
             failure=why(spec.trial_id),
         )
         for planned, spec in plan.arms
@@ -142,10 +142,10 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     counts: Counter[str] = Counter()
     for fingerprint in sorted({spec.clips_fingerprint for wave in plan.waves for spec in wave}):
         kinds = (prepared_clips.load_prepared(store, fingerprint, stored=stored) for stored in (True, False))
-        if prepared := next((found for found in kinds if found), None):
+        if prepared := next((clips for clips in kinds if clips), None):
             counts.update(prepared.quarantined)
             quarantined += prepared_clips.load_quarantine(store, prepared).to_pylist()
-    standing = protocol.standing(plan, store)
+    status = protocol.standing(plan, store)
     return Results(
         plan.ablation,
         plan.recipe,
@@ -154,7 +154,7 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         dict(counts),
         wall_s,
         tuple(quarantined),
-        standing,
+        status,
         plan.tuning,
     )
 

@@ -21,7 +21,8 @@ FOLDER = "runs"
 
 
 class WaveTiming(Frozen):
-    """Trials that ran beside each other on `slots` slots; `occupied_s`: how long each held one, claim to commit."""
+    """Trials that ran at the same time on `slots` slots; `occupied_s`: how long each held its slot, from claim to
+    commit."""
 
     wall_s: FiniteFloat
     slots: int
@@ -29,7 +30,7 @@ class WaveTiming(Frozen):
 
 
 class RunTimes(Frozen):
-    """One run. `wall_s` counts everything, `prepare_s` of it went into starting Ray and preparing the data."""
+    """One run. `wall_s` is its whole time; `prepare_s` is the part of it for starting Ray and preparing the data."""
 
     schema_version: int = 1
     started_at: str
@@ -64,23 +65,24 @@ def write(store: SweepStore, times: RunTimes) -> None:
 
 def read(store: SweepStore) -> list[RunTimes]:
     """Every run, the earliest first. Raises StoreError for one that cannot be read."""
-    found = []
+    runs = []
     for path, data in sorted(store.backend.read_many(store.list_files(FOLDER)).items()):
         try:
-            found.append(RunTimes.model_validate_json(data))
+            runs.append(RunTimes.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(f"{store.uri}/{path} is no run of schema 1 ({error}); delete it") from error
-    return found
+    return runs
 
 
 def overhead(times: RunTimes, records: Mapping[str, TrialRecord]) -> Overhead:
-    """Trials that went on from an earlier attempt are counted with what came after."""
+    """What a run cost beyond training and evaluation. A trial that resumed an earlier attempt counts from its
+    resumption."""
     per_trial, compute, wall, full = [], 0.0, 0.0, 0.0
     for wave in times.waves:
-        known = {t: records[t].cost for t in wave.occupied_s if t in records}
-        spent = math.fsum(map(computed_s, known.values()))
+        costs = {t: records[t].cost for t in wave.occupied_s if t in records}
+        spent = math.fsum(map(computed_s, costs.values()))
         compute += spent
-        per_trial += [wave.occupied_s[t] - computed_s(cost) for t, cost in known.items()]
-        if len(known) >= wave.slots:
+        per_trial += [wave.occupied_s[t] - computed_s(cost) for t, cost in costs.items()]
+        if len(costs) >= wave.slots:
             wall, full = wall + wave.wall_s, full + spent / wave.slots
     return Overhead(len(per_trial), compute, tuple(per_trial), wall / full if full else None)

@@ -1,6 +1,6 @@
-"""What tables and searches stand on while they run: a Ray, the slots of its machines, and the data prepared.
+"""What ablations and searches share while they run: a Ray, the slots of its machines, and the prepared data.
 
-Imports Ray: only a run that has something to do imports this.
+Imports Ray, so it is imported only by a run that has trials to run.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ class RunSession:
     progress: SweepProgress
 
     def archive(self, specs: Iterable[TrialSpec]) -> None:
-        """Keep the sources behind these trials. Before anything long: the files must still be those that named them."""
+        """Stores the sources of these trials. Called first: the files must still be those from which the trials were
+        named."""
         for spec in {spec.code_fingerprint: spec for spec in specs}.values():
             path = f"code/{spec.code_fingerprint}.tar.gz"
             if not self.store.exists(path):
                 self.store.put_create_only(path, naming.source_archive(spec.recipe))
 
     def prepare(self, needed: Mapping[str, DataConfig]) -> None:
-        """Clips fingerprint → data set: read, decoded and stored, unless it is. Raises PipelineError."""
+        """Clips fingerprint → data set: each is read, decoded and stored, unless the store has it. Raises
+        PipelineError."""
         for fingerprint, data in needed.items():
             preparation.prepare(
                 data,
@@ -57,13 +59,13 @@ class RunSession:
             )
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
-        """See `sweep.run_wave`. What other drivers were running by then comes last: it has a record, or they died."""
-        took = []
+        """Runs a wave (`tune_scheduler.run_wave`), then what other drivers were running and did not finish."""
+        timings = []
         while specs:
             arms = list(dict.fromkeys(spec.arm for spec in specs))
             more = f" and {len(arms) - NAMED_ARMS} more" if len(arms) > NAMED_ARMS else ""
             self.progress.wave(", ".join(arms[:NAMED_ARMS]) + more, len(specs))
-            took.append(
+            timings.append(
                 tune_scheduler.run_wave(
                     specs,
                     primary=primary,
@@ -73,16 +75,17 @@ class RunSession:
                     progress=self.progress,
                 )
             )
-            specs = [spec for spec in specs if spec.trial_id in self.progress.held()]
+            specs = [spec for spec in specs if spec.trial_id in self.progress.held_elsewhere()]
             while specs and all(self.store.is_claimed(spec.trial_id) for spec in specs):
                 self.progress.stage("waiting for other drivers", 0, 0)
                 time.sleep(HELD_POLL_S)
-        return took
+        return timings
 
 
 @contextmanager
 def run_session(store: SweepStore, settings: Settings, console: Console) -> Iterator[RunSession]:
-    """Raises PlanError when a trial cannot fit the cluster. Says so when resources are still held at the end."""
+    """A session that ends with the block. Raises PlanError when a trial cannot fit the cluster; prints a line when
+    resources are still held at the end."""
     cluster.check_durable(store.uri)
     with cluster.session(), SweepProgress(console) as progress:
         slots = cluster.slots(
@@ -94,5 +97,5 @@ def run_session(store: SweepStore, settings: Settings, console: Console) -> Iter
         )
         yield RunSession(store, settings, slots, progress)
         if not cluster.whole():
-            held = "some of the cluster's resources are still held, by this run or by other jobs"
-            say(console, f"after {cluster.RELEASE_S:.0f} s {held}", "yellow")
+            problem = "some of the cluster's resources are still held, by this run or by other jobs"
+            say(console, f"after {cluster.RELEASE_S:.0f} s {problem}", "yellow")

@@ -1,10 +1,10 @@
-"""Step checkpoints of a one-process trial: an attempt that dies leaves where it stood, and the next one goes on there.
+"""Step checkpoints of a one-process trial: when an attempt dies, the next one resumes from its last saved step.
 
     attempts/<trial_id>/<n>/steps/<step>/{run.safetensors, run.json, film.parquet}
     attempts/<trial_id>/<n>/steps/<step>/done.json    written last: sha256 of the others, the numerics class, and the
                                                       hash of the weights the trial started from
 
-Of an attempt the newest is kept, and none once its trial has a record.
+Only the newest of an attempt is kept, and none once its trial has a record.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SAVING_SHARE = 1 / 20
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where an earlier attempt stood. `start_weights`: what the trial had started from."""
+    """The state that an earlier attempt saved. `start_weights`: the hash of the weights the trial had started from."""
 
     run: Checkpoint
     start_weights: str
@@ -41,8 +41,8 @@ class ResumePoint:
 
 
 class StepCheckpoints:
-    """Saves the steps of one attempt. `numerics`: the class within which a run may be gone on with; `share`: how much
-    of the time saving may take."""
+    """Saves the steps of one attempt. `numerics`: the class in which a run may be resumed; `share`: the share of the
+    time that saving may take."""
 
     def __init__(self, attempt: Attempt, numerics: Numerics, share: float | None = None) -> None:
         self._share = SAVING_SHARE if share is None else share
@@ -52,7 +52,8 @@ class StepCheckpoints:
         self._ended_s, self._took_s = 0.0, 0.0
 
     def save(self, now: Moment, film: Sequence[FilmFrame], start_weights: str) -> bool:
-        """Save this moment, and drop the one before; False when saving again so soon would cost too much."""
+        """Saves this step and deletes the one before. Returns False, and saves nothing, when saving again so soon
+        would take too much of the time."""
         began_s = time.monotonic()
         if self._took_s > self._share * (began_s - self._ended_s):
             return False
@@ -75,26 +76,27 @@ class StepCheckpoints:
 
 
 def drop(backend: Backend, folder: str) -> None:
-    """Remove what lies below a folder of step checkpoints; what says that they are whole goes first."""
+    """Deletes the files of step checkpoints below a folder, `done.json` first: without it a checkpoint counts as
+    incomplete."""
     for path in sorted(backend.files(folder), key=lambda path: not path.endswith("/done.json")):
         backend.delete(path)
 
 
 def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoint | None:
-    """The last whole step of the attempts before this one, of the same numerics class; None starts from the beginning.
+    """The last complete step of the attempts before this one, within the same numerics class; None where there is none.
 
-    Passed over, which can only cost time: a step whose files are not what was written, and one that an older swimlab
-    saved, whose class names no processor.
+    Steps whose files are not what was written, or that an older swimlab saved without naming the processor, are
+    skipped: that only costs time.
     """
     prefix = f"attempts/{attempt.trial_id}/"
-    found: list[tuple[int, int]] = []
+    saved_steps: list[tuple[int, int]] = []
     for path in backend.files(prefix.rstrip("/")):
         parts = path.removeprefix(prefix).split("/")
         if len(parts) == 4 and parts[1] == "steps" and parts[3] == "done.json" and int(parts[0]) < attempt.number:
-            found.append((int(parts[2]), int(parts[0])))
-    for step, number in sorted(found, reverse=True):
-        if standing := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
-            return standing
+            saved_steps.append((int(parts[2]), int(parts[0])))
+    for step, number in sorted(saved_steps, reverse=True):
+        if resume_point := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
+            return resume_point
     return None
 
 

@@ -42,9 +42,9 @@ FILM_FRAMES = 60
 
 
 class TrialOutcome(Frozen):
-    """What rank 0 hands back to the trial's process. `pruned_at` is the rung where a search ended the trial (None: it
-    ran to its end), `rungs` what it had reached by then; `metrics` are then those of the rung. `numerics` is the class
-    of the worker group, whose machines may be others than the trial's own."""
+    """What rank 0 returns to the trial's process. `pruned_at`: the rung at which a search ended the trial (None: it
+    was trained to its end); `rungs`: the values up to there; `metrics` are then those of that rung. `numerics` is
+    the class of the worker group, whose machines may differ from the trial's own."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -61,8 +61,8 @@ class TrialOutcome(Frozen):
 
 
 def _trim_heap() -> None:
-    """Give freed memory back: glibc keeps a heap per thread, and each trial of a reused process runs in a new one.
-    Without this six trials grew a process from 0.98 to 1.85 GB, with it to 0.99."""
+    """Returns freed memory to the system: glibc keeps a heap for each thread, and each trial of a reused process
+    runs in a new one. Without this six trials grew a process from 0.98 to 1.85 GB, with it to 0.99."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc only
         libc.malloc_trim(0)
@@ -70,12 +70,12 @@ def _trim_heap() -> None:
 
 def _check_code(spec: TrialSpec) -> None:
     """Raises RuntimeError when this worker's sources are not those that named the trial."""
-    here = naming.code_fingerprint(spec.recipe)
-    if here != spec.code_fingerprint:
+    fingerprint = naming.code_fingerprint(spec.recipe)
+    if fingerprint != spec.code_fingerprint:
         raise RuntimeError(
-            f"this process has code {here}, the trial was planned with {spec.code_fingerprint}: a source file changed "
-            f"since the sweep began, or differs on this node, so the result would bear the wrong name; bring the "
-            f"nodes to one state and run the same command again"
+            f"this process has code {fingerprint}, the trial was planned with {spec.code_fingerprint}: a source file "
+            "changed since the sweep began, or differs on this node, so the result would bear the wrong name; bring "
+            "the nodes to one state and run the same command again"
         )
 
 
@@ -84,7 +84,7 @@ def _dtype(recipe: Recipe) -> str:
 
 
 def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
-    """Where a trial finds the clips of a split: in the store, or decoded on CPUs of its own as it goes."""
+    """Reads the clips of a split: from the store, or decoded on CPUs of the trial's own while it trains."""
     data = spec.recipe.data
     streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
     prepared = load_prepared(store, spec.clips_fingerprint, stored=not streams)
@@ -119,9 +119,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     clips = _reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps
-    standing = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
+    resume_point = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
     saved = step_checkpoints.StepCheckpoints(attempt, numerics) if world == 1 else None
-    frames: list[FilmFrame] = list(standing.film) if standing else []
+    frames: list[FilmFrame] = list(resume_point.film) if resume_point else []
     # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
     films = rank == 0 and not config["shard"] and not config["decode_cpus"]
     filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
@@ -133,14 +133,14 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
-    started_from = standing.start_weights if standing else ""
+    started_from = resume_point.start_weights if resume_point else ""
 
     def on_start(now: Moment) -> None:
         nonlocal started_from
         started_from = start_weights(now.module) or ""
-        look(now)
+        film_step(now)
 
-    def look(now: Moment) -> None:
+    def film_step(now: Moment) -> None:
         if filmed and now.step % film_every == 0:
             with now.trained() as trained:
                 frames.extend(film(spec.recipe, trained, filmed, now.step))
@@ -148,7 +148,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes, hosted_s
         began_s = time.monotonic()
-        look(now)
+        film_step(now)
         # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
         at_rung = watch is not None and watch.measure(now)
         if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
@@ -161,10 +161,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if watch:
             watch.judge(now)
 
-    def outcome(**known: Any) -> dict[str, Any]:
+    def outcome(**measured: Any) -> dict[str, Any]:
         return TrialOutcome(
-            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | known,
-            resumed_step=standing.run.step if standing else 0,
+            **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | measured,
+            resumed_step=resume_point.run.step if resume_point else 0,
             hosted_s=hosted_s,
             numerics=numerics,
             start_weights=started_from,
@@ -182,7 +182,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             shard=config["shard"],
             on_start=on_start,
             on_step=on_step,
-            resume=standing.run if standing else None,
+            resume=resume_point.run if resume_point else None,
         )
         try:
             trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)

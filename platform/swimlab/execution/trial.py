@@ -38,10 +38,11 @@ def run_trial(
     pruner: Any = None,
     patient: bool = True,
 ) -> dict[str, float]:
-    """The trial's final metrics, from the store when it has a record already. While somebody else is running it this
-    waits or, not `patient`, raises HeldElsewhere. A failure is written into the attempt and raised.
+    """The trial's final metrics, from the store when it already has a record. While another driver runs the trial this
+    waits, or raises HeldElsewhere where not `patient`. A failure is written into the attempt and raised.
 
-    With a `gate` an Optuna `pruner` decides at its rungs: raises TrialPruned, its result being in the store."""
+    With a `gate` an Optuna `pruner` decides at its rungs; raises TrialPruned, with the result in the store.
+    """
     store = SweepStore(store_uri)
 
     def waiting() -> None:

@@ -1,7 +1,7 @@
-"""Tuned axes: before an ablation's arms run, each gets a search of its own, all with one space, budget and seed.
+"""Tuned axes: before an ablation's arms run, each gets a search of its own, all with the same space, budget and seed.
 
-An arm is what is compared; a tuned parameter is what each arm may choose for itself, on a seed that the table does not
-use. The points are ordinary trials of the store: what is tuned, and how far, is read from there.
+Arms are what is compared; a tuned parameter is chosen for each arm separately, on a seed that the table does not use.
+The points are ordinary trials of the store, from which the state of the tuning is read.
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ from swimlab.experiment.tuning import ArmTuning
 
 
 def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tuple[ArmTuning, ...]:
-    """What the store says of every arm; () for an ablation that tunes nothing. Writes nothing, starts no Ray."""
+    """The state of every arm's tuning in the store; () for an ablation that tunes nothing. Writes nothing, starts no
+    Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
     from swimlab.execution.search.ask_tell import SearchLoop
     from swimlab.identity import naming
     from swimlab.store.sweep_store import SweepStore
 
-    found, store = [], SweepStore(settings.store)
-    for arm, search, own in _searches(ablation, recipe):
-        course = SearchLoop(search, own, store, settings.cache, retry=False)
-        course.todo()
-        complete = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
+    states, store = [], SweepStore(settings.store)
+    for arm, search, arm_recipe in _searches(ablation, recipe):
+        loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
+        loop.todo()
+        complete = [p for p in loop.points if p.number in loop.answers and loop.answers[p.number].values]
         choice = None
-        if complete and len(course.answers) == search.budget:
-            best = max(complete, key=lambda p: (*course.answers[p.number].rank(search), -p.number))
+        if complete and len(loop.answers) == search.budget:
+            best = max(complete, key=lambda p: (*loop.answers[p.number].rank(search), -p.number))
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
-        failed = len(course.answers) - len(complete)
-        ids = dict.fromkeys(point.spec.trial_id for point in course.points if point.spec)
-        data = naming.data_fingerprint(own.data, settings.cache)
-        found.append(ArmTuning(arm, search.budget, len(course.answers), failed, choice, tuple(ids), data))
-    return tuple(found)
+        failed = len(loop.answers) - len(complete)
+        ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
+        data = naming.data_fingerprint(arm_recipe.data, settings.cache)
+        states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data))
+    return tuple(states)
 
 
-def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console, held: ExitStack) -> list[Plan]:
-    """Run what tuning lacks and plan again with what it chose; protocols are declared before. A Ray that had to be
-    started is left to `held`: the arms run in it too.
+def tune(
+    plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console, resources: ExitStack
+) -> list[Plan]:
+    """Runs the points that tuning lacks, and plans again with the values it chose; protocols are declared first. A Ray
+    that is started here is closed by `resources`, because the arms run in it too.
 
-    A point that failed is run again, as every failed trial is. Raises like `run_search.execute`.
+    A point that failed is run again, as every failed trial is. Raises the same errors as `run_search.execute`.
     """
     if not any(plan.ablation.tuned for plan in plans):
         return list(plans)
@@ -62,12 +65,12 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
     from swimlab.experiment.plan import make_plan
 
     open_points, work = 0, []
-    for _, search, own in [one for plan in plans for one in _searches(plan.ablation, plan.recipe)]:
-        todo = SearchLoop(search, own, store, settings.cache, retry=True).todo()
+    for _, search, arm_recipe in [arm_search for plan in plans for arm_search in _searches(plan.ablation, plan.recipe)]:
+        todo = SearchLoop(search, arm_recipe, store, settings.cache, retry=True).todo()
         open_points += len(todo)
         # The study is a cache: whoever deletes it gets it again.
-        if todo or not store.exists(optuna_study.path(search.name, own.name)):
-            work.append((search, own))
+        if todo or not store.exists(optuna_study.path(search.name, arm_recipe.name)):
+            work.append((search, arm_recipe))
     if open_points:
         from swimlab.execution import cluster  # Ray, and only now
 
@@ -75,9 +78,9 @@ def tune(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: 
         cluster.check_durable(store.uri)
         for plan in plans:
             protocol.declare(plan, store)
-        held.enter_context(cluster.session())
-    for search, own in work:
-        run_search.execute(search, own, settings, console)
+        resources.enter_context(cluster.session())
+    for search, arm_recipe in work:
+        run_search.execute(search, arm_recipe, settings, console)
     return [
         make_plan(p.ablation, p.recipe, settings, p.seeds, tuning=tuning_states(p.ablation, p.recipe, settings))
         if p.ablation.tuned

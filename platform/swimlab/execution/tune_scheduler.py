@@ -1,7 +1,6 @@
-"""Ray Tune and Optuna over a plan (every point enqueued) or a search, as many trials at a time as the machine fits.
+"""Runs a plan (as a grid over its trials) or a search with Ray Tune, as many trials at a time as fit the machine.
 
-Tune schedules; the store is the truth. Of a plan Optuna and Tune see two categoricals, `arm` and `seed`; what
-they stand for is resolved inside the trial.
+Tune only schedules: results are read from the store.
 """
 
 import os
@@ -12,15 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import optuna
 from ray import tune
-from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import HeldElsewhere
 from swimlab.execution.lost_trials import LostTrials
-from swimlab.execution.progress import HELD, SweepProgress
+from swimlab.execution.progress import HELD_ELSEWHERE, SweepProgress
 from swimlab.execution.run_times import WaveTiming
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.execution.search.pruning_rungs import PruningContext, TrialPruned
@@ -28,8 +24,6 @@ from swimlab.execution.search.tune_searcher import Proposals
 from swimlab.execution.trial import run_trial
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.sweep_store import SweepStore
-
-OBJECTIVE = "objective"
 
 
 def run_wave(
@@ -41,39 +35,34 @@ def run_wave(
     micro_batch: int | None,
     progress: SweepProgress,
 ) -> WaveTiming:
-    """Run trials that do not depend on each other. `primary`: trial id → the metric that the log shows of it (of a base
-    none). A failed trial leaves its failure in the store and stops no other. Returns how long it took.
+    """Run trials that do not depend on each other, in their order. `primary`: trial id → the metric that the log shows
+    of it (of a base none). A failed trial leaves its failure in the store and stops no other. Returns how long it took.
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
-    points = _points(specs)
-    by_point = {_name(point): spec.model_dump_json() for point, spec in zip(points, specs, strict=True)}
-    ids = {_name(point): spec.trial_id for point, spec in zip(points, specs, strict=True)}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        search = OptunaSearch(
-            space={
-                name: optuna.distributions.CategoricalDistribution(sorted({point[name] for point in points}))
-                for name in ("arm", "seed")
-            },
-            metric=OBJECTIVE,
-            mode="max",
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            points_to_evaluate=points,
-        )
     trainable = tune.with_parameters(
-        _trial, by_point=by_point, store=store.uri, slots=slots, micro_batch=micro_batch, primary=primary
+        _planned,
+        specs=[spec.model_dump_json() for spec in specs],
+        store=store.uri,
+        slots=slots,
+        micro_batch=micro_batch,
+        primary=primary,
     )
-    lost = LostTrials(store, lambda point: ids[_name(point)])
+    labels = _labels(specs)
     began_s = time.monotonic()
-    # More samples than points and Optuna would invent points that nobody planned.
-    _fit(trainable, search, len(points), slots, progress, lost)
+    _fit(
+        trainable,
+        slots,
+        progress,
+        LostTrials(store, lambda config: specs[config["index"]].trial_id),
+        label=lambda config: labels[config["index"]],
+        param_space={"index": tune.grid_search(list(range(len(specs))))},
+    )
     return WaveTiming(wall_s=time.monotonic() - began_s, slots=slots.at_a_time, occupied_s=progress.occupied_s())
 
 
 def run_search(
-    course: SearchLoop,
+    loop: SearchLoop,
     *,
     before: Callable[[TrialSpec], None],
     store: SweepStore,
@@ -85,22 +74,38 @@ def run_search(
 
     Raises KeyboardInterrupt when the user stopped the search.
     """
-    pruning = course.search.pruning
+    pruning = loop.search.pruning
     trainable = tune.with_parameters(
         _proposed,
         pruner=pruning.rule() if pruning else None,
         store=store.uri,
         slots=slots,
         micro_batch=micro_batch,
-        objective=course.search.objectives[0].measured(course.recipe.name),
+        objective=loop.search.objectives[0].measured(loop.recipe.name),
     )
-    lost = LostTrials(store, lambda point: TrialSpec.model_validate_json(point["spec"]).trial_id)
-    _fit(trainable, Proposals(course, before), course.search.budget, slots, progress, lost)
+    _fit(
+        trainable,
+        slots,
+        progress,
+        LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"]).trial_id),
+        label=lambda config: _label(config["arm"], config["seed"]),
+        search_alg=Proposals(loop, before),
+        num_samples=loop.search.budget,
+    )
 
 
 def _fit(
-    trainable: Any, search: Searcher, samples: int, slots: Slots, progress: SweepProgress, lost: LostTrials
+    trainable: Any,
+    slots: Slots,
+    progress: SweepProgress,
+    lost_trials: LostTrials,
+    *,
+    label: Callable[[dict[str, Any]], str],
+    param_space: dict[str, Any] | None = None,
+    **schedule: Any,
 ) -> None:
+    """`label`: a trial's configuration → what progress calls the trial; `schedule`: what else Tune's configuration
+    says."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a traceback each: the store has it, and the log its last line
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
@@ -108,51 +113,49 @@ def _fit(
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
             tune.with_resources(trainable, slots.trial),
+            param_space=param_space,
             tune_config=tune.TuneConfig(
-                search_alg=search,
-                num_samples=samples,
                 max_concurrent_trials=slots.at_a_time,
                 reuse_actors=True,
+                trial_name_creator=lambda trial: label(trial.config),
+                # Tune's default is made from the name, and an arm's name may hold what a folder's cannot.
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                **schedule,
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
-            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost]),
+            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost_trials]),
         )
         tuner.fit()
-    lost.finish()
+    lost_trials.finish()
 
 
-def _points(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
-    """Arms of several tables may share a name and mean different trials."""
+def _labels(specs: Sequence[TrialSpec]) -> list[str]:
+    """What progress calls the trials. Arms of several tables may share a name and mean different trials."""
     often = Counter((spec.arm, spec.seed) for spec in specs)
-    return [{"arm": s.arm if often[s.arm, s.seed] == 1 else f"{s.arm} {s.trial_id[:6]}", "seed": s.seed} for s in specs]
+    return [_label(s.arm if often[s.arm, s.seed] == 1 else f"{s.arm} {s.trial_id[:6]}", s.seed) for s in specs]
 
 
-def _name(point: dict[str, Any]) -> str:
-    return f"{point['arm']}\n{point['seed']}"
+def _label(arm: str, seed: int) -> str:
+    return f"{arm} · seed {seed}"
 
 
-def _trial(
+def _planned(
     config: dict[str, Any],
-    by_point: dict[str, str],
+    specs: Sequence[str],
     store: str,
     slots: Slots,
     micro_batch: int | None,
     primary: Mapping[str, str],
 ) -> None:
-    spec = TrialSpec.model_validate_json(by_point[_name(config)])
-
-    def report(values: dict[str, Any]) -> None:
-        # The last report must carry the objective; Optuna accepts the metric missing before that only as a value.
-        tune.report({OBJECTIVE: 0.0, **values})
-
+    spec = TrialSpec.model_validate_json(specs[config["index"]])
     began_s = time.monotonic()
     try:
-        metrics = run_trial(spec, store, slots, micro_batch, report, patient=False)
+        metrics = run_trial(spec, store, slots, micro_batch, tune.report, patient=False)
     except HeldElsewhere:
-        tune.report({OBJECTIVE: 0.0, "stage": HELD, "of": spec.trial_id})
+        tune.report({"stage": HELD_ELSEWHERE, "of": spec.trial_id})
         return
     done = {"stage": "done", "of": spec.trial_id, "occupied_s": time.monotonic() - began_s}
-    tune.report(_measured(metrics, primary.get(spec.trial_id)) | done)
+    tune.report(_shown(metrics, primary.get(spec.trial_id)) | done)
 
 
 def _proposed(
@@ -165,20 +168,14 @@ def _proposed(
 ) -> None:
     spec = TrialSpec.model_validate_json(config["spec"])
     gate = PruningContext.model_validate_json(config["gate"]) if config["gate"] else None
-
-    def report(values: dict[str, Any]) -> None:
-        tune.report({OBJECTIVE: 0.0, **values})
-
     try:
-        metrics = run_trial(spec, store, slots, micro_batch, report, gate, pruner)
+        metrics = run_trial(spec, store, slots, micro_batch, tune.report, gate, pruner)
     except TrialPruned as pruned:
-        tune.report(_measured(pruned.record.metrics, objective) | {"stage": f"pruned at step {pruned.record.step}"})
+        tune.report(_shown(pruned.record.metrics, objective) | {"stage": f"pruned at step {pruned.record.step}"})
     else:
-        tune.report(_measured(metrics, objective) | {"stage": "done"})
+        tune.report(_shown(metrics, objective) | {"stage": "done"})
 
 
-def _measured(metrics: Mapping[str, float], name: str | None) -> dict[str, Any]:
-    """The objective, which Tune wants of every trial, and how the log shows it: not at all where it is not measured."""
-    if name is None or name not in metrics:
-        return {OBJECTIVE: 0.0}
-    return {OBJECTIVE: metrics[name], "shown": f"{name} {metrics[name]:.3f}"}
+def _shown(metrics: Mapping[str, float], name: str | None) -> dict[str, Any]:
+    """How the log shows a metric; empty where it was not measured."""
+    return {"shown": f"{name} {metrics[name]:.3f}"} if name is not None and name in metrics else {}

@@ -1,7 +1,7 @@
-"""What an experiment file is made of: arms × seeds, the metrics, and the paper's rows and claims beside them.
+"""What an experiment file declares: arms × seeds, the metrics, and the paper's rows and claims beside them.
 
-Everything is checked at construction, which is import: a typo in a path, a preset, an arm or a value fails before
-anything runs.
+Everything is checked when the file is imported: a typo in a path, a preset, an arm or a value fails before anything
+runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab.experiment import entry
-from swimlab.experiment.claims import Claim, Trend, contrast
+from swimlab.experiment.claim import Claim
 
 if TYPE_CHECKING:
     from swimlab.experiment.tuning import Tuned
@@ -26,9 +26,9 @@ from swimlab.experiment.arms import Arm, Metric
 
 @dataclass(frozen=True)
 class Paper:
-    """What the paper prints: `rows` (arm → the primary metric), its claims, and `notes`, known inconsistencies.
+    """What the paper prints: `rows` (arm → the primary metric), its claims, and `notes` on known inconsistencies.
 
-    `recipe` is the recipe class those numbers speak about; under any other, no gap is ever compared with them.
+    `recipe` is the recipe that those numbers were measured with: results of any other are not compared with them.
     """
 
     table: str
@@ -49,8 +49,8 @@ class PlannedTrial:
 class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
-    `recipe` is the default of `--recipe`; `reference` names the control arm, which every arm is also compared with;
-    `tuned`: what every arm chooses for itself before its seeds run.
+    `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
+    `tuned`: the parameters that are tuned for each arm before its seeds run.
     """
 
     name: str
@@ -80,8 +80,8 @@ class Ablation:
         for arm in self.arms:
             self.resolve(base, arm, int(self.seeds[0]))
         if self.tuned:
-            own = [(arm, self.resolve(base, arm, self.tuned.seed)) for arm in self.arms]
-            self.tuned.check(self.name, self.primary, self.recipe, own)
+            arm_recipes = [(arm, self.resolve(base, arm, self.tuned.seed)) for arm in self.arms]
+            self.tuned.check(self.name, self.primary, self.recipe, arm_recipes)
 
     @property
     def primary(self) -> Metric:
@@ -89,11 +89,16 @@ class Ablation:
         return next((metric for metric in self.metrics if metric.primary), self.metrics[0])
 
     def contrast(self, claim: Claim) -> dict[str, float]:
-        """The claim as weights over arms (see swimlab.claims). ValueError for arms or axes this ablation lacks."""
-        weights = contrast(claim, self._trend_arms(claim) if isinstance(claim, Trend) else ())
+        """The claim as weights over arms, positive as claimed where more of the metric is better. Raises ValueError for
+        arms or axes that this ablation lacks."""
+        weights = claim.weights(self.arms)
         for name in weights:
             self._check_known(name, f"claim {claim.text!r}")
         return weights
+
+    def oriented(self, claim: Claim) -> dict[str, float]:
+        """The claim as weights over arms, positive as claimed on the primary metric, whatever its direction."""
+        return claim.oriented(self.arms, self.primary.higher_is_better)
 
     def plan(
         self,
@@ -101,27 +106,27 @@ class Ablation:
         seeds: Sequence[int] | None = None,
         chosen_values: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[PlannedTrial, ...]:
-        """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, what tuning found; an arm of a tuned ablation
-        that is not in it is not planned. ValueError where an arm does not fit `recipe` or `seeds` is empty or repeats.
-        """
-        chosen = tuple(self.seeds if seeds is None else seeds)
+        """Arms × seeds, arm by arm. `chosen_values`: arm → path → value, as tuning chose them; an arm of a tuned
+        ablation that has none is not planned. Raises ValueError where an arm does not fit `recipe`, and where
+        `seeds` is empty or repeats."""
+        planned_seeds = tuple(self.seeds if seeds is None else seeds)
         values = chosen_values or {}
-        self._check_seeds(chosen)
+        self._check_seeds(planned_seeds)
         return tuple(
             PlannedTrial(arm.name, seed, self.resolve(recipe, arm, seed, values.get(arm.name)))
             for arm in self.arms
             if self.tuned is None or arm.name in values
-            for seed in chosen
+            for seed in planned_seeds
         )
 
-    def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of one trial, `chosen` being what tuning found. ValueError where the arm does not fit."""
+    def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen_values: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of one trial, with the `chosen_values` of tuning. Raises ValueError where the arm does not fit."""
         try:
-            return recipe.override({**arm.changes, **(chosen or {}), "seed": seed})
+            return recipe.override({**arm.changes, **(chosen_values or {}), "seed": seed})
         except ValueError as error:
             # pydantic spreads its message over lines, with the whole input and a web address.
-            found = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
-            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(found)}") from error
+            problems = [e["msg"] for e in error.errors()] if isinstance(error, ValidationError) else [str(error)]
+            raise ValueError(f"ablation {self.name!r}, arm {arm.name!r}: {'; '.join(problems)}") from error
 
     def main(self, *pages: Ablation, argv: Sequence[str] | None = None) -> None:
         """`swimlab.main(self, *pages)`, which replaces this spelling."""
@@ -138,10 +143,10 @@ class Ablation:
         for name in self.paper.rows:
             self._check_known(name, "paper.rows")
 
-    def _check_known(self, arm: str, where: str) -> None:
+    def _check_known(self, arm: str, place: str) -> None:
         names = [a.name for a in self.arms]
         if arm not in names:
-            raise ValueError(f"ablation {self.name!r}, {where}: no arm {arm!r}{nearest(arm, names)}")
+            raise ValueError(f"ablation {self.name!r}, {place}: no arm {arm!r}{nearest(arm, names)}")
 
     def _check_seeds(self, seeds: Sequence[int]) -> None:
         if not seeds:
@@ -153,17 +158,3 @@ class Ablation:
                 f"ablation {self.name!r} is tuned on seed {self.tuned.seed}, which is also one of its seeds "
                 f"{list(seeds)}: choose Tuned(seed=…) among others"
             )
-
-    def _trend_arms(self, claim: Trend) -> list[str]:
-        if claim.arms:
-            return list(claim.arms)
-        values: dict[str, float] = {}
-        for arm in self.arms:
-            for path, value in arm.overrides.items():
-                if path == claim.axis or path.rpartition(".")[2] == claim.axis:
-                    if isinstance(value, bool) or not isinstance(value, int | float):
-                        raise ValueError(f"Trend({claim.axis!r}): arm {arm.name!r} has {value!r}, which has no order")
-                    values[arm.name] = value
-        if len(set(values.values())) != len(values):
-            raise ValueError(f"Trend({claim.axis!r}): several arms share a value {values}; name them with arms=(…)")
-        return sorted(values, key=values.__getitem__)

@@ -1,15 +1,12 @@
-"""Arms, the axes that are short for them, and the metrics of a table."""
+"""Arms, the axes that declare several of them, and the metrics of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swim.supervision.presets import PRESETS
-
-if TYPE_CHECKING:
-    pass
 from swimlab.base.nearest import nearest
 
 
@@ -38,7 +35,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Axis:
-    """Sugar for one-field arms: `[*Axis("objective.fusion", {"mean": "mean", "pool": "max"})]`."""
+    """Several arms that differ in one field: `[*Axis("objective.fusion", {"mean": "mean", "pool": "max"})]`."""
 
     path: str
     values: Mapping[str, Any]
@@ -49,9 +46,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of the records. `standin` maps a recipe, or a family of recipes, to what is measured there instead.
+    """A number of a trial's record. `standin`: recipe, or family of recipes → the metric that is measured there
+    instead.
 
-    A family is the part of a recipe's name before a dash: "tiny" covers "tiny-hard-look". The longest match wins.
+    A family is the part of a recipe's name before a dash: "tiny" covers "tiny-hard-look". The longest match counts.
     """
 
     name: str

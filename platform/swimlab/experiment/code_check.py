@@ -1,7 +1,7 @@
-"""Before anything trains: does the code that a plan names import, and is every name in it defined?
+"""Checks before any training that the code of a plan can be imported and that every name in it is defined.
 
-A loss file without its imports has a fingerprint like any other. Without this check its NameError came from the first
-arm that uses it, after the base had trained.
+The fingerprint of a loss file does not show that its imports are missing. Without this check the NameError came from
+the first arm that uses the file, after the base had trained.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from swimlab.store import provenance
 
 _REMEMBERED = 1024
 # What Python puts into every module.
-_GIVEN = frozenset({*dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "__cached__"})
+_BUILTIN = frozenset({*dir(builtins), "__file__", "__path__", "__builtins__", "__annotations__", "__cached__"})
 
 
 class CodeError(Exception):
-    """Code of `swim` that cannot run: says in which file and line, and what to do."""
+    """Code of `swim` that cannot run. The message says in which file and line, and what to do."""
 
 
 def check(recipes: Iterable[Recipe], sources: Sources, cache_dir: Path) -> None:
-    """Reads, then imports, every entry module of the recipes and of what they start from. Raises CodeError.
+    """Reads, then imports, every entry module of the recipes and of their bases. Raises CodeError.
 
-    What passed is remembered by the bytes of all it imports (a fingerprint leaves annotations out, which an import
-    evaluates) and by versions: importing torch takes seconds, and a plan of code that was checked does without.
+    Code that passed is remembered, by the bytes of everything it imports (a fingerprint leaves out annotations, which
+    an import evaluates) and by versions: importing torch takes seconds, which a plan of checked code saves.
     """
     memory = cache_dir / "checked-code.json"
-    known, versions = remembered.load(memory), provenance.versions()
+    checked, versions = remembered.load(memory), provenance.versions()
     names = {_name(root, sources, versions): root for root in _roots(recipes)}
-    if not (new := {name: root for name, root in names.items() if name not in known}):
+    if not (new := {name: root for name, root in names.items() if name not in checked}):
         return
     closure = sources.closure(new.values())
     files = [file for file in closure.values() if file.path.endswith(".py")]
@@ -57,8 +57,8 @@ def check(recipes: Iterable[Recipe], sources: Sources, cache_dir: Path) -> None:
 
 @dataclass(frozen=True)
 class Names:
-    """Global names of a module: those it defines, and those it reads, each with its first line. `open`: a star import
-    defines more, which cannot be known from here."""
+    """Global names of a module: those it defines, and those it reads, each with its first line. `open`: it has a
+    star import, which may define more names."""
 
     defined: frozenset[str]
     reads: dict[str, int]
@@ -66,23 +66,24 @@ class Names:
 
     @property
     def undefined(self) -> dict[str, int]:
-        """What is read, and neither the module nor Python defines."""
-        return {} if self.open else {n: line for n, line in self.reads.items() if n not in self.defined | _GIVEN}
+        """Names that are read and that neither the module nor Python defines."""
+        return {} if self.open else {n: line for n, line in self.reads.items() if n not in self.defined | _BUILTIN}
 
 
 def names_of(file: SourceFile) -> Names:
-    """Read from the compiled code; nothing is executed."""
+    """The names of a file, from its compiled code; nothing is executed."""
     module = compile(file.data, file.path, "exec", dont_inherit=True)
     defined, reads, is_open = set[str](), dict[str, int](), False
     for code in _codes(module):
         # A class body has names of its own, which its functions do not see.
-        own = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"} if code is not module else ()
-        for instruction in dis.get_instructions(code):
-            name, how = instruction.argval, instruction.opname
-            is_open |= "IMPORT_STAR" in how or "IMPORT_STAR" in instruction.argrepr  # Python 3.11, 3.12
-            if how == "STORE_GLOBAL" or (code is module and how == "STORE_NAME"):
+        instructions = list(dis.get_instructions(code))
+        class_names = {i.argval for i in instructions if i.opname == "STORE_NAME"} if code is not module else ()
+        for instruction in instructions:
+            name, opcode = instruction.argval, instruction.opname
+            is_open |= "IMPORT_STAR" in opcode or "IMPORT_STAR" in instruction.argrepr  # Python 3.11, 3.12
+            if opcode == "STORE_GLOBAL" or (code is module and opcode == "STORE_NAME"):
                 defined.add(name)
-            elif how in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") and name not in own:
+            elif opcode in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") and name not in class_names:
                 line = (instruction.positions and instruction.positions.lineno) or 0
                 reads[name] = min(line, reads.get(name, line))
     return Names(frozenset(defined), dict(sorted(reads.items(), key=lambda read: read[1])), is_open)
@@ -111,13 +112,13 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _check_names(file: SourceFile, others: Iterable[SourceFile]) -> None:
+def _check_names(file: SourceFile, files: Iterable[SourceFile]) -> None:
     if not (undefined := names_of(file).undefined):
         return
-    where = ", ".join(f"{name!r} (line {line})" for name, line in undefined.items())
-    imports = [found for name in undefined if (found := next(_imports_of(name, others), ""))]
+    places = ", ".join(f"{name!r} (line {line})" for name, line in undefined.items())
+    imports = [statement for name in undefined if (statement := next(_imports_of(name, files), ""))]
     hint = f"; other files say: {'; '.join(imports)}" if imports else ""
-    raise CodeError(f"{file.path} reads {where}, which nothing in it defines: import or define what is missing{hint}")
+    raise CodeError(f"{file.path} reads {places}, which nothing in it defines: import or define what is missing{hint}")
 
 
 def _check_export(package: str, file: SourceFile, closure: Mapping[str, SourceFile]) -> None:
@@ -151,6 +152,6 @@ def _import(root: str, file: SourceFile, sources: Sources) -> None:
     try:
         importlib.import_module(root)
     except Exception as error:
-        ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(f"{sources.root}/")]
-        at = f"{Path(ours[-1].filename).relative_to(sources.root)} line {ours[-1].lineno}" if ours else file.path
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(f"{sources.root}/")]
+        at = f"{Path(frames[-1].filename).relative_to(sources.root)} line {frames[-1].lineno}" if frames else file.path
         raise CodeError(f"{at} cannot be imported: {type(error).__name__}: {error}; correct it first") from error

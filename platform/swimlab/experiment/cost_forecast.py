@@ -1,6 +1,6 @@
-"""What a plan will take, from what like trials took; `first_estimate` has what is said without a like trial.
+"""What a plan will cost, from the records of similar trials; without any see `first_estimate`.
 
-Like means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
+Similar means the same model: a tiny model says nothing about the time of a 7B one, whatever the steps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What one trial will take: medians over `records` trials that are alike as far as `source` says; `device` is where
-    they ran. `cpu_s` is of the trial's own process."""
+    """What one trial will cost: medians over `records` similar trials, `source` says how similar; `device` is where
+    they ran. `cpu_s` is the time of the trial's own process."""
 
     wall_s: float
     cpu_s: float
@@ -40,8 +40,8 @@ class CostEstimate:
 
 @dataclass(frozen=True)
 class Totals:
-    """The trials to run together. `unknown`: those without an estimate, which are in no sum; with any of them `wall_s`,
-    from the first trial's start to the last one's end, is None: a schedule with holes is none."""
+    """The cost of the trials to run. `unknown`: how many have no estimate; the sums leave them out. `wall_s` is the
+    time from the first start to the last end; None where any trial has no estimate."""
 
     trials: int
     unknown: int
@@ -53,22 +53,22 @@ class Totals:
 
 
 def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> CostEstimate | None:
-    """From the trials most like this one; None without one of the same model."""
-    mine = spec.recipe.model_dump(mode="json")
+    """From the most similar trials; None without any of the same model."""
+    recipe = spec.recipe.model_dump(mode="json")
     groups: dict[str, list[tuple[TrialRecord, float]]] = {}
     for record in records:
-        how = _likeness(mine, record.recipe)
-        if how is not None and (wall_s := _scaled_wall_s(mine, record, how)) is not None:
-            groups.setdefault(how, []).append((record, wall_s))
-    for how in (SAME, LIKE, ROUGH):
-        if found := groups.get(how):
+        source = _likeness(recipe, record.recipe)
+        if source is not None and (wall_s := _scaled_wall_s(recipe, record, source)) is not None:
+            groups.setdefault(source, []).append((record, wall_s))
+    for source in (SAME, LIKE, ROUGH):
+        if group := groups.get(source):
             return CostEstimate(
-                wall_s=statistics.median(wall_s for _, wall_s in found),
-                cpu_s=statistics.median(r.cost.cpu_s * wall_s / r.cost.wall_s for r, wall_s in found),
-                size_bytes=round(statistics.median(sum(f.size_bytes for f in r.files.values()) for r, _ in found)),
-                records=len(found),
-                source=how,
-                device=", ".join(sorted({str(r.provenance.numerics.get("device", "?")) for r, _ in found})),
+                wall_s=statistics.median(wall_s for _, wall_s in group),
+                cpu_s=statistics.median(r.cost.cpu_s * wall_s / r.cost.wall_s for r, wall_s in group),
+                size_bytes=round(statistics.median(sum(f.size_bytes for f in r.files.values()) for r, _ in group)),
+                records=len(group),
+                source=source,
+                device=", ".join(sorted({str(r.provenance.numerics.get("device", "?")) for r, _ in group})),
             )
     return None
 
@@ -82,18 +82,18 @@ def totals(
 ) -> Totals:
     """`estimates`: trial id → estimate. Waves run one after another, `at_a_time` trials each; preparing the data is not
     counted."""
-    found = [[estimates[spec.trial_id] for spec in wave] for wave in waves]
-    known = [one for wave in found for one in wave if one is not None]
-    trials, trials_s = sum(map(len, found)), math.fsum(one.wall_s for one in known)
-    spans = [_span_s([one.wall_s for one in wave if one is not None], at_a_time) for wave in found]
+    by_wave = [[estimates[spec.trial_id] for spec in wave] for wave in waves]
+    known_estimates = [estimate for wave in by_wave for estimate in wave if estimate is not None]
+    trials, trials_s = sum(map(len, by_wave)), math.fsum(estimate.wall_s for estimate in known_estimates)
+    spans = [_span_s([estimate.wall_s for estimate in wave if estimate is not None], at_a_time) for wave in by_wave]
     return Totals(
         trials=trials,
-        unknown=trials - len(known),
+        unknown=trials - len(known_estimates),
         trials_s=trials_s,
         device_hours=trials_s * devices_a_trial / 3600,
-        size_bytes=sum(one.size_bytes for one in known),
-        wall_s=math.fsum(spans) if trials == len(known) else None,
-        devices=tuple(sorted({one.device for one in known})),
+        size_bytes=sum(estimate.size_bytes for estimate in known_estimates),
+        wall_s=math.fsum(spans) if trials == len(known_estimates) else None,
+        devices=tuple(sorted({estimate.device for estimate in known_estimates})),
     )
 
 
@@ -105,28 +105,28 @@ def _span_s(walls_s: Sequence[float], at_a_time: int) -> float:
     return max(free_s)
 
 
-def _likeness(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+def _likeness(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     def without(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         return {name: value for name, value in tree.items() if name not in names}
 
-    if without(mine["model"], ["seed"]) != without(theirs.get("model", {}), ["seed"]):
+    if without(recipe["model"], ["seed"]) != without(other.get("model", {}), ["seed"]):
         return None
     # Not what it starts from: weights of the same shape take the same time.
     unnamed = ("name", "seed", "init")
-    if without(mine, unnamed) == without(theirs, unnamed):
+    if without(recipe, unnamed) == without(other, unnamed):
         return SAME
-    same_data = without(mine["data"], _WHICH_CLIPS) == without(theirs.get("data", {}), _WHICH_CLIPS)
-    return LIKE if same_data and mine["optim"]["batch"] == theirs.get("optim", {}).get("batch") else ROUGH
+    same_data = without(recipe["data"], _WHICH_CLIPS) == without(other.get("data", {}), _WHICH_CLIPS)
+    return LIKE if same_data and recipe["optim"]["batch"] == other.get("optim", {}).get("batch") else ROUGH
 
 
-def _scaled_wall_s(mine: Mapping[str, Any], record: TrialRecord, how: str) -> float | None:
-    """The record's time with its training scaled to our steps; None where it did not train and we do."""
+def _scaled_wall_s(recipe: Mapping[str, Any], record: TrialRecord, source: str) -> float | None:
+    """The record's time, its training scaled to the planned steps; None where only the planned trial trains."""
     cost, optim = record.cost, record.recipe.get("optim", {})
-    if how == SAME:
+    if source == SAME:
         return cost.wall_s if cost.wall_s > 0 else None
-    theirs, ours = optim.get("steps", 0), mine["optim"]["steps"]
-    if how == ROUGH:
-        theirs, ours = theirs * optim.get("batch", 0), ours * mine["optim"]["batch"]
-    if cost.wall_s <= 0 or (not theirs and ours):
+    recorded_work, planned_work = optim.get("steps", 0), recipe["optim"]["steps"]
+    if source == ROUGH:
+        recorded_work, planned_work = recorded_work * optim.get("batch", 0), planned_work * recipe["optim"]["batch"]
+    if cost.wall_s <= 0 or (not recorded_work and planned_work):
         return None
-    return max(0.0, cost.wall_s - cost.train_s) + (cost.train_s * ours / theirs if ours else 0.0)
+    return max(0.0, cost.wall_s - cost.train_s) + (cost.train_s * planned_work / recorded_work if planned_work else 0.0)

@@ -1,5 +1,5 @@
-"""The smallest difference a table's seeds can detect, said before the run: in SDs, and in the metric where results say
-how large an SD is."""
+"""The smallest difference that a table's seeds can detect, known before the run: in SDs, and in units of the metric
+where there are results to estimate the SD from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swimlab.experiment.ablation import Ablation
-from swimlab.experiment.claims import nothing_left
+from swimlab.experiment.claim import cancels
 from swimlab.stats import intervals, power
 
 
@@ -26,8 +26,8 @@ class ClaimPower:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A table: `detectable_in_sds` with power 0.8, at Holm's first step over `claims` claims (an only true claim among
-    them); infinite for a single seed."""
+    """A table. `detectable_in_sds`: with power 0.8, at the first step of Holm's procedure over `claims` claims (if
+    one of them is true); infinite for a single seed."""
 
     seeds: int
     claims: int
@@ -40,12 +40,12 @@ def sensitivity(
 ) -> Sensitivity:
     """`scores`: arm → seed → primary metric, of what is known; `shared`: arm → the first arm with the same trials."""
     contrasts = [(claim, ablation.contrast(claim)) for claim in ablation.paper.claims]
-    tested = [not nothing_left(weights, shared) for _, weights in contrasts]
+    tested = [not cancels(weights, shared) for _, weights in contrasts]
     sds = power.detectable_in_sds(seeds, claims=max(1, sum(tested)))
-    found = []
+    powers = []
     for (claim, weights), counts in zip(contrasts, tested, strict=True):
         differences = list(intervals.paired_differences(weights, scores).values()) if counts else []
         sd = intervals.interval(differences).sd if len(differences) > 1 else None
         reach = None if sd is None or math.isinf(sds) else sd * sds
-        found.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))
-    return Sensitivity(seeds, sum(tested), sds, tuple(found))
+        powers.append(ClaimPower(claim.text, counts, sd, len(differences) if sd is not None else 0, reach))
+    return Sensitivity(seeds, sum(tested), sds, tuple(powers))

@@ -1,6 +1,6 @@
-"""`TABLE.main()`, the end of experiment files before `swimlab.main(TABLE)` replaced it.
+"""`TABLE.main()`, with which experiment files ended before `swimlab.main(TABLE)` replaced it.
 
-The command line stands above this package, so this package cannot import it: `swimlab`, which knows both, hands it in.
+The command line stands above this package, so it cannot be imported here: `swimlab` installs it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _installed: list[CommandLine] = []
 
 
 def install(main: CommandLine) -> None:
-    """What `run` calls from now on."""
+    """Sets the command line that `run` calls."""
     _installed[:] = [main]
 
 
 def run(*tables: Any, argv: Sequence[str] | None = None) -> None:
-    """The command line for these tables, after a line that says what replaces this spelling."""
+    """Prints what replaces this spelling, then calls the command line for these tables."""
     print("TABLE.main() still works; new files end with swimlab.main(TABLE)", file=sys.stderr)
     (main,) = _installed
     main(*tables, argv=argv)

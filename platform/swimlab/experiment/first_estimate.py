@@ -1,4 +1,4 @@
-"""What a trial will take where the store has no like trial: its arithmetic, at the speed of this machine."""
+"""What a trial will cost when the store has no similar one: its arithmetic, at the speed of this machine."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Shape:
 
     @property
     def layer_weights(self) -> int:
-        """Of one text layer."""
+        """The number of weights of one text layer."""
         kv = self.hidden * self.kv_heads // self.heads
         return 2 * self.hidden * (self.hidden + kv) + 3 * self.hidden * self.intermediate
 
     @property
     def weights(self) -> int:
-        """Of the whole model, about."""
+        """The approximate number of weights of the whole model."""
         vision = self.vision_layers * (4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_intermediate)
         merger = 4 * self.vision_hidden * (4 * self.vision_hidden + self.hidden)
         return self.layers * self.layer_weights + 2 * self.vocabulary * self.hidden + vision + merger
@@ -92,7 +92,7 @@ def first_estimate(recipe: Recipe, cache_dir: Path) -> CostEstimate | None:
 
 
 def reach(recipe: Recipe) -> str:
-    """What a first estimate rests on and how far it may be off, in words."""
+    """What a first estimate is based on and how far it may be off, in words."""
     text = "a first estimate, from the recipe's arithmetic and the probed speed of one thread of this CPU"
     if isinstance(recipe.model, TinyModel):
         return f"{text}: right within a factor of {OFF_TINY}"

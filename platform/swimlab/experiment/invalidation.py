@@ -1,4 +1,4 @@
-"""Why a planned trial is new although the store has a result of the same recipe: which module, data or base moved."""
+"""Why a planned trial is new although the store has a result of the same recipe: which module, data or base changed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from swimlab.store.sweep_store import SweepStore
 
 @dataclass(frozen=True)
 class Invalidation:
-    """`earlier`: the newest result of the same canonical recipe, under another name. `modules` (or packaged data files)
-    of `swim` differ from what it ran; None when its sources are not in the store. `data`, `base`: the data, or the
-    trial it starts from, is another one."""
+    """`earlier`: the newest result of the same canonical recipe, under another name. `modules`: the modules (or
+    packaged data files) of `swim` that changed since; None when the sources of that result are not in the store.
+    `data`, `base`: whether the data, or the trial it starts from, changed."""
 
     earlier: str
     modules: tuple[str, ...] | None
@@ -37,8 +37,7 @@ class Invalidation:
 
 
 class Invalidations:
-    """Earlier results by canonical recipe. Records of a recipe that this code cannot read are in none of them; how many
-    is `unread`."""
+    """Earlier results by canonical recipe. `unread` counts the records whose recipe this code cannot read."""
 
     def __init__(self, store: SweepStore, records: Iterable[TrialRecord]) -> None:
         self._store = store
@@ -57,17 +56,17 @@ class Invalidations:
         """The newest result of the same canonical recipe, whatever its code and data."""
         if not self._earlier:  # an empty store needs no names
             return None
-        found = self._earlier.get(naming.canonical(recipe), [])
-        return max(found, key=lambda record: record.provenance.finished_at, default=None)
+        records = self._earlier.get(naming.canonical(recipe), [])
+        return max(records, key=lambda record: record.provenance.finished_at, default=None)
 
     def of(self, spec: TrialSpec) -> Invalidation | None:
-        """What moved between the newest result and this new trial; None when there is no such result."""
+        """What changed between the newest result and this new trial; None when there is no such result."""
         if (record := self.earlier(spec.recipe)) is None or record.trial_id == spec.trial_id:
             return None
         modules: tuple[str, ...] | None = ()
         if record.code_fingerprint != spec.code_fingerprint:
-            theirs = self._hashes(record.code_fingerprint)
-            modules = None if theirs is None else differing(theirs, naming.code_modules(spec.recipe))
+            hashes_before = self._hashes(record.code_fingerprint)
+            modules = None if hashes_before is None else differing(hashes_before, naming.code_modules(spec.recipe))
         return Invalidation(
             earlier=record.trial_id,
             modules=modules,
@@ -86,7 +85,7 @@ class Invalidations:
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Names whose content differs, came or went."""
+    """Names whose content differs, or that only one of the two has."""
     moved = []
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):

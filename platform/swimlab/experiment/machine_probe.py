@@ -34,14 +34,14 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", 
 
 
 def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
-    """Of (rows × inner) @ (inner × columns), rows to a power of two, all cut to what takes a moment; remembered by
-    processor and shape."""
+    """The speed of (rows × inner) @ (inner × columns), with rows rounded to a power of two and all sizes limited so
+    that a product takes a moment. Remembered for each processor and shape."""
     inner, columns = min(inner, _LARGEST), min(columns, _LARGEST)
     rows = max(1, min(rows, _LARGEST, int(_MOST_FLOPS / (2 * inner * columns))))
     rows = 2 ** round(math.log2(rows))
     memory, key = cache_dir / "machine-probe.json", f"{processor()}: {rows} × {inner} × {columns}"
-    if isinstance(known := remembered.load(memory).get(key), float):
-        return known
+    if isinstance(remembered_speed := remembered.load(memory).get(key), float):
+        return remembered_speed
     shape = [str(n) for n in (rows, inner, columns)]
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, *shape, str(_PROBE_S)],
@@ -56,7 +56,7 @@ def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
 
 
 def processor() -> str:
-    """The model of this machine's processor, as far as it is known."""
+    """The model of this machine's processor, or what Python reports of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

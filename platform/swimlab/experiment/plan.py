@@ -1,4 +1,4 @@
-"""From an ablation to named trials and the waves they run in. Imports no Ray: a run that is all cached needs none."""
+"""From an ablation to named trials and the waves they run in. Imports no Ray: a run of cached trials needs none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from swimlab.store.sweep_store import SweepStore
 
 @dataclass(frozen=True)
 class Plan:
-    """Named trials: `arms` in the order of the ablation (arms that mean the same share one), and the waves to run them
-    in: whatever a trial starts from comes in an earlier wave. Of a tuned ablation (`tuning`: each arm) only arms whose
-    values are chosen have trials here."""
+    """Named trials: `arms` in the order of the ablation (arms that mean the same share their trials), and the waves
+    in which they run: what a trial starts from is in an earlier wave. Of a tuned ablation (`tuning`: the state of
+    each arm) only arms whose values are chosen have trials."""
 
     ablation: Ablation
     recipe: Recipe
@@ -30,14 +30,14 @@ class Plan:
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
-        """Every trial, what arms start from included, each once."""
+        """Every trial once, including those that arms start from."""
         return tuple(spec.trial_id for wave in self.waves for spec in wave)
 
     @property
     def shared(self) -> dict[str, str]:
         """Arm → the first arm that means the same trials under this recipe, most often itself."""
-        own = {arm.name: arm.name for arm in self.ablation.arms}
-        return own | same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
+        themselves = {arm.name: arm.name for arm in self.ablation.arms}
+        return themselves | same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
 
 
 def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -57,9 +57,9 @@ def make_plan(
     identifier: Identifier | None = None,
     tuning: Sequence[ArmTuning] = (),
 ) -> Plan:
-    """Resolve and name, by `identifier` where several tables are planned together; `tuning` is what the store says of
-    the arms of a tuned ablation (`execution.tune_arms.look`). Raises ValueError or IdentityError for what cannot run;
-    touches neither Ray nor the store."""
+    """Resolves and names the trials. `identifier`: to share where several tables are planned together; `tuning`: the
+    arms of a tuned ablation, from the store (`execution.tune_arms.tuning_states`). Uses neither Ray nor the store.
+    Raises ValueError or IdentityError for what cannot run."""
     if ablation.tuned and not tuning:
         raise ValueError(f"ablation {ablation.name!r} is tuned: its plan needs to be told what tuning chose")
     identifier = identifier or Identifier(settings.cache)
@@ -75,28 +75,29 @@ def make_plan(
     if recipe.optim.batch % max(1, settings.workers):
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
 
-    def name(arm: str, seed: int, chosen: Recipe) -> TrialSpec:
-        key = chosen.model_dump_json()
+    def name(arm: str, seed: int, resolved: Recipe) -> TrialSpec:
+        key = resolved.model_dump_json()
         if key not in names:
-            init = None if chosen.init is None else name(chosen.init.name, chosen.init.seed, chosen.init)
-            found = identifier.identify(chosen)
-            trial_id = found.trial_id
-            # Tune knows a trial by arm and seed: two bases of one name must not be taken for each other.
+            base = resolved.init
+            init = None if base is None else name(base.name, base.seed, base)
+            identity = identifier.identify(resolved)
+            trial_id = identity.trial_id
+            # Progress labels a trial by arm and seed: two bases of one name must not be taken for each other.
             taken = any((s.arm, s.seed) == (arm, seed) and s.trial_id != trial_id for s in names.values())
             names[key] = TrialSpec(
                 trial_id=trial_id,
                 arm=f"{arm} {trial_id[:6]}" if taken else arm,
                 seed=seed,
-                recipe=chosen,
+                recipe=resolved,
                 init_trial_id=init.trial_id if init else None,
-                code_fingerprint=found.code_fingerprint,
-                data_fingerprint=found.data_fingerprint,
-                clips_fingerprint=found.clips_fingerprint,
+                code_fingerprint=identity.code_fingerprint,
+                data_fingerprint=identity.data_fingerprint,
+                clips_fingerprint=identity.clips_fingerprint,
                 keep_checkpoint=settings.keep_checkpoints == "all",
             )
         return names[key]
 
-    values = {one.arm: one.choice for one in tuning if one.choice is not None}
+    values = {state.arm: state.choice for state in tuning if state.choice is not None}
     arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds, values))
     unique = {spec.trial_id: spec for spec in names.values()}
     depth: dict[str, int] = {}
@@ -110,15 +111,15 @@ def make_plan(
 
 
 def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
-    """The waves that still have to run, of all plans together: a trial once, and in a wave those first that others
-    start from. A base whose descendants are all in the store is not needed again."""
+    """The waves that still have to run, of all plans together, each trial once. In a wave, trials that others start
+    from come first. A base is left out when the store has all trials that start from it."""
     done = store.records([trial_id for plan in plans for trial_id in plan.trial_ids])
-    wanted = {spec.trial_id for plan in plans for _, spec in plan.arms if spec.trial_id not in done}
+    needed = {spec.trial_id for plan in plans for _, spec in plan.arms if spec.trial_id not in done}
     starts = {spec.init_trial_id for plan in plans for wave in plan.waves for spec in wave}
     waves = []
     for level in reversed(range(max((len(plan.waves) for plan in plans), default=0))):
         specs = {s.trial_id: s for plan in plans for wave in plan.waves[level : level + 1] for s in wave}
-        todo = sorted((s for t, s in specs.items() if t in wanted), key=lambda s: s.trial_id not in starts)
-        wanted |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
+        todo = sorted((s for t, s in specs.items() if t in needed), key=lambda s: s.trial_id not in starts)
+        needed |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
         waves.append(tuple(s.model_copy(update={"keep_checkpoint": True}) if s.trial_id in starts else s for s in todo))
     return tuple(wave for wave in reversed(waves) if wave)

@@ -1,4 +1,4 @@
-"""The protocol of an ablation, written to the store before its first trial; what changes afterwards shows as amended.
+"""The protocol of an ablation, written to the store before its first trial; later changes are shown as amendments.
 
     protocols/<ablation>/<recipe>/<number>.json    create-only, numbered from 0001; each holds its hash
 
@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from swim.recipe import Frozen
-from swimlab.experiment.claims import Above, Better, Claim, NotWorse
 from swimlab.experiment.plan import Plan
 from swimlab.experiment.protocol_changes import changes
 from swimlab.identity.naming import canonical, canonical_json
@@ -34,8 +33,8 @@ TEST = "paired Student t over seeds; Holm over the table's claims"
 
 
 class Declaration(Frozen):
-    """One file. `results_before`: how many of the ablation's trials had a result when this was written; `trials`: those
-    it planned, by which a later amendment counts."""
+    """One file. `results_before`: how many of the ablation's trials had a result when it was written; `trials`:
+    those it planned, from which a later amendment counts its results."""
 
     schema_version: int = SCHEMA_VERSION
     number: int
@@ -68,9 +67,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class ProtocolStatus:
-    """A table beside what was declared: the `history`, and what differs between its last entry and the table (nothing,
-    unless the experiment file was changed and only reported since). `part`: "3 of the 8 declared seeds" where the table
-    shows fewer than all, else empty."""
+    """A table compared with its protocols: the `history`, and `undeclared`, what differs between the last of them
+    and the table (nothing, unless the experiment file was changed and only reported since). `part`: "3 of the 8
+    declared seeds" where the table shows fewer than all, else empty."""
 
     history: tuple[Entry, ...]
     undeclared: tuple[str, ...]
@@ -82,7 +81,7 @@ class ProtocolStatus:
 
     @property
     def text(self) -> str:
-        """One line for every rendering."""
+        """The status in one line."""
         if not self.history:
             return "no protocol was declared"
         first, *amendments = self.history
@@ -96,8 +95,8 @@ class ProtocolStatus:
 
 
 def content(plan: Plan) -> dict[str, Any]:
-    """What is declared. Order of arms, claims, metrics and seeds means nothing; prose and the paper's numbers are no
-    part of it, nor is the code (a trial's name has that).
+    """What is declared. The order of arms, claims, metrics and seeds makes no difference; prose and the paper's numbers
+    are not part of it, nor is the code, which is part of a trial's name.
 
     A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
     """
@@ -123,7 +122,7 @@ def content(plan: Plan) -> dict[str, Any]:
         "alpha": intervals.ALPHA,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
-        "data": {one.arm: one.data_fingerprint for one in plan.tuning}
+        "data": {state.arm: state.data_fingerprint for state in plan.tuning}
         | {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
     }
     if (budget := getattr(ablation, "budget", None)) is not None:
@@ -136,24 +135,24 @@ def content(plan: Plan) -> dict[str, Any]:
 
 
 def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
-    """Write the plan's protocol unless it is the one that stands, or that with some of its seeds left out. Call before
-    the plan's first trial.
+    """Writes the plan's protocol, unless the last declared one is the same, or the same with more seeds. Must be called
+    before the plan's first trial.
 
     Raises StoreError when the store cannot be written or holds a protocol that cannot be read.
     """
     declared = content(plan)
     name, tried = _hash(declared), 0
     while True:
-        known = _declarations(store, plan.ablation.name, plan.recipe.name)
-        stands = known and (known[-1].hash == name or _fewer_seeds(declared, known[-1].protocol))
+        earlier = _declarations(store, plan.ablation.name, plan.recipe.name)
+        unchanged = earlier and (earlier[-1].hash == name or _fewer_seeds(declared, earlier[-1].protocol))
         # Ours may be there and another driver's after it: neither is written again.
-        if stands or (tried and known[tried - 1].hash == name):
-            return _standing(plan, declared, _entries(known))
+        if unchanged or (tried and earlier[tried - 1].hash == name):
+            return _status(plan, declared, _entries(earlier))
         entry = Declaration(
-            number=len(known) + 1,
+            number=len(earlier) + 1,
             hash=name,
             declared_at=utc_now(),
-            results_before=_results(plan, store, known),
+            results_before=_results(plan, store, earlier),
             trials=tuple(sorted(_trial_ids(plan))),
             protocol=declared,
         )
@@ -169,51 +168,44 @@ def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
 
 
 def standing(plan: Plan, store: SweepStore) -> ProtocolStatus:
-    """Where a plan stands to what was declared; writes nothing."""
-    return _standing(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
+    """Compares a plan with its declared protocols; writes nothing."""
+    return _status(plan, content(plan), history(store, plan.ablation.name, plan.recipe.name))
 
 
 def results_so_far(plan: Plan, store: SweepStore) -> int:
-    """How many results an amendment written now would come after."""
+    """How many results there are before an amendment that would be written now."""
     return _results(plan, store, _declarations(store, plan.ablation.name, plan.recipe.name))
 
 
-def _standing(plan: Plan, declared: Mapping[str, Any], known: tuple[Entry, ...]) -> ProtocolStatus:
-    if not known:
+def _status(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...]) -> ProtocolStatus:
+    if not entries:
         return ProtocolStatus((), ())
-    last = known[-1].protocol
+    last = entries[-1].protocol
     if declared != last and not _fewer_seeds(declared, last):
-        return ProtocolStatus(known, changes(last, declared))
+        return ProtocolStatus(entries, changes(last, declared))
     shown = {trial.seed for trial, _ in plan.arms}
     whole = shown >= set(last["seeds"])
-    return ProtocolStatus(known, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
+    return ProtocolStatus(entries, (), "" if whole else f"{len(shown)} of the {len(last['seeds'])} declared seeds")
 
 
 def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-    """The same protocol with seeds left out: a look at a part of it, which a table says."""
+    """Whether this is the last protocol with some seeds left out: a part of it, which a table says."""
     return {**declared, "seeds": None} == {**last, "seeds": None} and set(declared["seeds"]) < set(last["seeds"])
 
 
 def _claims(plan: Plan) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    claims: dict[str, Any] = {}
     for claim in plan.ablation.paper.claims:
-        name = _claim_name(claim)
-        while name in found:
+        name = claim.name
+        while name in claims:
             name += " (again)"
-        found[name] = {
+        claims[name] = {
             "kind": type(claim).__name__,
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
-            **({"above": float(claim.value)} if isinstance(claim, Above) else {}),
+            **({} if claim.threshold is None else {"above": float(claim.threshold)}),
         }
-    return found
-
-
-def _claim_name(claim: Claim) -> str:
-    """The claim without its margin, so that a moved margin is a change of one claim."""
-    if isinstance(claim, Better | NotWorse):
-        return f"{claim.arm} {'>' if isinstance(claim, Better) else '≥'} {claim.than}"
-    return claim.text
+    return claims
 
 
 def _hash(protocol: Mapping[str, Any]) -> str:
@@ -228,41 +220,41 @@ def _folder(ablation: str, recipe: str) -> str:
 
 
 def _declarations(store: SweepStore, ablation: str, recipe: str) -> list[Declaration]:
-    found = []
+    declarations = []
     paths = store.list_files(_folder(ablation, recipe))
     for number, (path, data) in enumerate(sorted(store.backend.read_many(paths).items()), start=1):
-        where = f"{store.uri}/{path}"
+        source = f"{store.uri}/{path}"
         try:
             entry = Declaration.model_validate_json(data)
         except ValidationError as error:
             raise StoreError(
-                f"{where} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
+                f"{source} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
                 "that wrote it"
             ) from error
         if entry.hash != _hash(entry.protocol):
-            raise StoreError(f"{where} is not what was declared: its hash does not fit; restore it from a backup")
+            raise StoreError(f"{source} is not what was declared: its hash does not fit; restore it from a backup")
         if entry.number != number or not path.endswith(f"/{number:04d}.json"):
-            raise StoreError(f"{where}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
-        found.append(entry)
-    return found
+            raise StoreError(f"{source}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
+        declarations.append(entry)
+    return declarations
 
 
-def _entries(known: Iterable[Declaration]) -> tuple[Entry, ...]:
+def _entries(declarations: Iterable[Declaration]) -> tuple[Entry, ...]:
     entries: list[Entry] = []
-    for one in known:
-        moved = changes(entries[-1].protocol, one.protocol) if entries else ()
-        entries.append(Entry(one.number, one.hash, one.declared_at, one.results_before, moved, one.protocol))
+    for d in declarations:
+        changed = changes(entries[-1].protocol, d.protocol) if entries else ()
+        entries.append(Entry(d.number, d.hash, d.declared_at, d.results_before, changed, d.protocol))
     return tuple(entries)
 
 
 def _trial_ids(plan: Plan) -> set[str]:
-    """Those of the arms, and the points that they were tuned with: whoever saw those had results."""
-    return {spec.trial_id for _, spec in plan.arms}.union(*(one.trial_ids for one in plan.tuning))
+    """The trials of the arms and the points of their tuning: whoever saw one of those saw a result."""
+    return {spec.trial_id for _, spec in plan.arms}.union(*(state.trial_ids for state in plan.tuning))
 
 
-def _results(plan: Plan, store: SweepStore, known: Iterable[Declaration]) -> int:
-    """Committed trials among those this plan, earlier protocols, or the table as last run are about."""
-    trials = _trial_ids(plan).union(*(entry.trials for entry in known))
+def _results(plan: Plan, store: SweepStore, declarations: Iterable[Declaration]) -> int:
+    """The number of committed trials among those of this plan, of earlier protocols, and of the table as last run."""
+    trials = _trial_ids(plan).union(*(entry.trials for entry in declarations))
     path = f"tables/arms/{plan.ablation.name}.parquet"
     if store.exists(path):
         shown = from_parquet(store.read(path))

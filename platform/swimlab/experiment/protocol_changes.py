@@ -1,4 +1,4 @@
-"""What changed between two protocols of one ablation, in words a reader of the table understands."""
+"""What changed between two protocols of one ablation, in the words of its table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def changes(before: Content, after: Content) -> tuple[str, ...]:
         "recipe": lambda old, new: [f"recipe: {text}" for text in _fields(old, new)],
         "data": _data,
     }
-    found = []
+    phrases = []
     for part in dict.fromkeys([*named, *sorted({*before, *after})]):
         old, new = before.get(part), after.get(part)
         if old == new:
             continue
         if part in named and old is not None and new is not None:
-            found += named[part](old, new)
+            phrases += named[part](old, new)
         else:
-            found += _fields({part: old} if part in before else {}, {part: new} if part in after else {})
-    return tuple(found)
+            phrases += _fields({part: old} if part in before else {}, {part: new} if part in after else {})
+    return tuple(phrases)
 
 
 def _seeds(old: list[int], new: list[int]) -> list[str]:
@@ -47,15 +47,15 @@ def _arms(old: Content, new: Content) -> list[str]:
 
 def _claims(old: Content, new: Content) -> list[str]:
     def moved(name: str) -> list[str]:
-        mine, theirs = old[name], new[name]
-        found = []
-        if mine["margin"] != theirs["margin"]:
-            found.append(f"claim {name}: margin {mine['margin']:g} → {theirs['margin']:g}")
-        if mine["contrast"] != theirs["contrast"]:
-            found.append(
-                f"claim {name}: compares {', '.join(theirs['contrast'])} (before: {', '.join(mine['contrast'])})"
+        before, after = old[name], new[name]
+        phrases = []
+        if before["margin"] != after["margin"]:
+            phrases.append(f"claim {name}: margin {before['margin']:g} → {after['margin']:g}")
+        if before["contrast"] != after["contrast"]:
+            phrases.append(
+                f"claim {name}: compares {', '.join(after['contrast'])} (before: {', '.join(before['contrast'])})"
             )
-        return found
+        return phrases
 
     return _members("claim", old, new, moved)
 
@@ -65,17 +65,17 @@ def _metrics(old: Content, new: Content) -> list[str]:
         return next(name for name, metric in metrics.items() if metric["primary"])
 
     def moved(name: str) -> list[str]:
-        found, mine, theirs = [], old[name], new[name]
-        if mine["measured"] != theirs["measured"]:
-            found.append(f"metric {name}: measured as {theirs['measured']}, before as {mine['measured']}")
-        if mine["higher_is_better"] != theirs["higher_is_better"]:
-            found.append(f"metric {name}: {'higher' if theirs['higher_is_better'] else 'lower'} is better now")
-        return found
+        phrases, before, after = [], old[name], new[name]
+        if before["measured"] != after["measured"]:
+            phrases.append(f"metric {name}: measured as {after['measured']}, before as {before['measured']}")
+        if before["higher_is_better"] != after["higher_is_better"]:
+            phrases.append(f"metric {name}: {'higher' if after['higher_is_better'] else 'lower'} is better now")
+        return phrases
 
-    found = _members("metric", old, new, moved)
+    phrases = _members("metric", old, new, moved)
     if primary(old) != primary(new):
-        found.insert(0, f"primary metric {primary(old)} → {primary(new)}")
-    return found
+        phrases.insert(0, f"primary metric {primary(old)} → {primary(new)}")
+    return phrases
 
 
 def _data(old: Content, new: Content) -> list[str]:
@@ -85,30 +85,30 @@ def _data(old: Content, new: Content) -> list[str]:
     return [f"the data changed (of {'every arm' if len(moved) == len(new) else ', '.join(moved)})"]
 
 
-def _members(what: str, old: Content, new: Content, moved: Callable[[str], list[str]]) -> list[str]:
-    found = [f"{what} {name} added" for name in new if name not in old]
-    found += [f"{what} {name} removed" for name in old if name not in new]
-    return found + [text for name in new if name in old and old[name] != new[name] for text in moved(name)]
+def _members(kind: str, old: Content, new: Content, moved: Callable[[str], list[str]]) -> list[str]:
+    phrases = [f"{kind} {name} added" for name in new if name not in old]
+    phrases += [f"{kind} {name} removed" for name in old if name not in new]
+    return phrases + [text for name in new if name in old and old[name] != new[name] for text in moved(name)]
 
 
 def _fields(old: Content, new: Content) -> list[str]:
-    mine, theirs = _flat(old), _flat(new)
-    found = []
-    for path in sorted({*mine, *theirs}):
-        if path not in mine:
-            found.append(f"{path} = {theirs[path]} added")
-        elif path not in theirs:
-            found.append(f"{path} = {mine[path]} removed")
-        elif mine[path] != theirs[path]:
-            found.append(f"{path} {mine[path]} → {theirs[path]}")
-    return found
+    before, after = _flat(old), _flat(new)
+    phrases = []
+    for path in sorted({*before, *after}):
+        if path not in before:
+            phrases.append(f"{path} = {after[path]} added")
+        elif path not in after:
+            phrases.append(f"{path} = {before[path]} removed")
+        elif before[path] != after[path]:
+            phrases.append(f"{path} {before[path]} → {after[path]}")
+    return phrases
 
 
 def _flat(tree: Content, prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value if isinstance(value, str) else json.dumps(value)
-    return found
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat

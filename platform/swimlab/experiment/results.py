@@ -1,4 +1,4 @@
-"""What an ablation has after a run: a record, a failure or neither of every planned trial."""
+"""The results of an ablation: for each planned trial a record, a failure or neither."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swimlab.experiment.ablation import Ablation
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One planned trial and what became of it: a record, a failure, or neither (not run yet)."""
+    """One planned trial and its result: a record, a failure, or neither where it has not run."""
 
     arm: str
     seed: int

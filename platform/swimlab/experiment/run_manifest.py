@@ -1,6 +1,7 @@
-"""Which trials a run is about, said in the store before the first one starts: what `swimlab watch` knows as waiting.
+"""The manifest of a run: which trials it is about, stored before the first one starts, so that `swimlab watch` can show
+which are waiting.
 
-plans/<ablation>/<recipe>.json    replaced by every run; for looking at, never read to decide what runs
+plans/<ablation>/<recipe>.json    replaced by every run; only shown, never read to decide what runs
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from swim.recipe import Frozen
-from swimlab.experiment.claims import Above, NotWorse
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
@@ -26,7 +26,7 @@ FOLDER = "plans"
 
 
 class AnnouncedTrial(Frozen):
-    """`shown`: the table has it as a row; the others are what rows start from."""
+    """`shown`: whether the trial is a row of the table; the others are what rows start from."""
 
     trial_id: str
     arm: str
@@ -47,8 +47,8 @@ class AnnouncedClaim(Frozen):
 
 
 class RunManifest(Frozen):
-    """One run of an ablation on a recipe, or of a search. `metric`: what its claims are about, as records name it.
-    `unproposed`: how many points a search has yet to think of; None for an ablation."""
+    """One run of an ablation on a recipe, or of a search. `metric`: the metric of its claims, as records name it.
+    `unproposed`: how many points a search has still to propose; None for an ablation."""
 
     schema_version: int = 1
     experiment: str
@@ -61,12 +61,11 @@ class RunManifest(Frozen):
 
 
 def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
-    """Write the plan's announcement: its rows, and of what they start from the trials that are still `todo`.
+    """Writes the plan's manifest: its rows, and those trials that rows start from and that are in `todo`.
 
     Raises StoreError when the store cannot be written.
     """
     ablation, recipe = plan.ablation, plan.recipe.name
-    sign = 1.0 if ablation.primary.higher_is_better else -1.0
     rows = [(planned.arm, planned.seed, spec) for planned, spec in plan.arms]
     shown = {spec.trial_id for _, _, spec in rows}
     bases = [(spec.arm, spec.seed, spec) for wave in plan.waves for spec in wave if spec.trial_id in set(todo) - shown]
@@ -78,13 +77,10 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
         claims=tuple(
             AnnouncedClaim(
                 text=claim.text,
-                weights={
-                    arm: weight if isinstance(claim, Above) else sign * weight
-                    for arm, weight in ablation.contrast(claim).items()
-                },
-                above=claim.value if isinstance(claim, Above) else 0.0,
+                weights=ablation.oriented(claim),
+                above=claim.threshold or 0.0,
                 margin=claim.margin,
-                non_inferiority=isinstance(claim, NotWorse),
+                non_inferiority=claim.non_inferiority,
             )
             for claim in ablation.paper.claims
         ),
@@ -103,43 +99,45 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
 
 
 def write(announcement: RunManifest, store: SweepStore) -> None:
-    """Replaces the one before. Raises StoreError when the store cannot be written."""
+    """Replaces the manifest of the run before. Raises StoreError when the store cannot be written."""
     path = checked_path(f"{FOLDER}/{announcement.experiment}/{announcement.recipe}.json")
     store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
 
 
 def announcements(store: SweepStore) -> list[RunManifest]:
-    """Every run that was announced, the latest first. Raises StoreError for one that cannot be read."""
-    found = []
+    """The manifests of all runs, the latest first. Raises StoreError for one that cannot be read."""
+    manifests = []
     for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
         try:
-            found.append(RunManifest.model_validate_json(data))
+            manifests.append(RunManifest.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(
                 f"{store.uri}/{path} is no announcement that this swimlab reads ({error}); delete it: the next run of "
                 "the experiment writes it again"
             ) from error
-    return sorted(found, key=lambda one: one.announced_at, reverse=True)
+    return sorted(manifests, key=lambda manifest: manifest.announced_at, reverse=True)
 
 
 def judged(
-    one: RunManifest, rows: Mapping[str, Mapping[str, Any]]
+    manifest: RunManifest, rows: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
-    """The claims on what is done so far: claim, verdict in words, mean difference and its half-width. Directions only:
-    an announcement does not hold the paper's numbers, and the report at the end has the last word."""
+    """The claims on the results so far: claim, verdict in words, mean difference and its half-width. They are judged
+    by direction only, because a manifest does not hold the paper's numbers; the final verdict is the report's."""
     from swimlab.stats import verdicts
 
     values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
     origins: dict[str, dict[int, Origin]] = {}
-    for trial in one.trials:
+    for trial in manifest.trials:
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
         row = rows.get(trial.trial_id)
-        if trial.shown and row is not None and row.get(one.metric) is not None:
-            values.setdefault(trial.arm, {})[trial.seed] = row[one.metric]
+        if trial.shown and row is not None and row.get(manifest.metric) is not None:
+            values.setdefault(trial.arm, {})[trial.seed] = row[manifest.metric]
             origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
     mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
-    paired = [intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in one.claims]
+    paired = [
+        intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in manifest.claims
+    ]
     evidence = [
         verdicts.ClaimData(
             differences=tuple(differences.values()),
@@ -148,11 +146,11 @@ def judged(
             direction_only=True,
             unpaired=len(intervals.paired_differences(claim.weights, values, trials)) - len(differences),
         )
-        for claim, differences in zip(one.claims, paired, strict=True)
+        for claim, differences in zip(manifest.claims, paired, strict=True)
     ]
-    found = []
-    for claim, outcome in zip(one.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
-        seen = outcome.interval
-        half = seen.high - seen.mean if seen and seen.high is not None else None
-        found.append((claim, str(outcome.verdict or "MIXED"), seen.mean if seen else None, half))
-    return found
+    judged_claims = []
+    for claim, outcome in zip(manifest.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
+        interval = outcome.interval
+        half = interval.high - interval.mean if interval and interval.high is not None else None
+        judged_claims.append((claim, str(outcome.verdict or "MIXED"), interval.mean if interval else None, half))
+    return judged_claims

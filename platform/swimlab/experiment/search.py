@@ -1,6 +1,6 @@
-"""What an experiment file with a search is made of: axes over recipe paths, objectives, a budget, and when to prune.
+"""What an experiment file with a search declares: axes over recipe paths, objectives, a budget, and when to prune.
 
-Everything is checked at construction, which is import, as arms are.
+Like arms, everything is checked when the file is imported.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Choice:
     values: Mapping[str, Any] | Sequence[Any]
 
     def __post_init__(self) -> None:
-        given = self.values
-        named = dict(given) if isinstance(given, Mapping) else {str(value): value for value in given}
-        if len(named) != len(given) or len(named) < 2:
-            raise ValueError(f"axis {self.path!r} needs two values or more, each once: {given}")
+        declared = self.values
+        named = dict(declared) if isinstance(declared, Mapping) else {str(value): value for value in declared}
+        if len(named) != len(declared) or len(named) < 2:
+            raise ValueError(f"axis {self.path!r} needs two values or more, each once: {declared}")
         object.__setattr__(self, "values", named)
 
     def value(self, label: Value) -> Any:
@@ -46,7 +46,7 @@ class Choice:
 
     @property
     def probes(self) -> tuple[Value, ...]:
-        """What to try the recipe's types with."""
+        """Values with which to check that the recipe accepts the axis."""
         return tuple(self.values)
 
     def distribution(self) -> Any:
@@ -57,7 +57,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Float:
-    """A number from `low` to `high`, both included; `log`: as many below the geometric mean as above."""
+    """A number from `low` to `high`, both included; with `log` it is drawn on a logarithmic scale."""
 
     path: str
     low: float
@@ -129,7 +129,7 @@ class Pruning:
         return tuple(sorted({max(1, round(share * recipe.optim.steps)) for share in self.at}))
 
     def rule(self) -> Any:
-        """The pruner; whoever uses it takes a copy."""
+        """The pruner. It keeps state, so callers must copy it."""
         import optuna
 
         return self.pruner or optuna.pruners.MedianPruner(n_startup_trials=4)
@@ -184,8 +184,8 @@ class Search:
             return recipe.override({**changes, "seed": self.seed if seed is None else seed})
         except ValidationError as error:
             # pydantic spreads its message over lines, with the whole input and a web address.
-            found = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-            raise ValueError(f"search {self.name!r}, {dict(params)}: {found}") from error
+            problems = [": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors()]
+            raise ValueError(f"search {self.name!r}, {dict(params)}: {'; '.join(problems)}") from error
 
     def data(self, recipe: Recipe) -> list[DataConfig]:
         """Every data set that a point may read. Raises ValueError when they cannot be counted."""
@@ -193,8 +193,9 @@ class Search:
         for axis in axes:
             if not isinstance(axis, Choice):
                 raise ValueError(f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set")
-        found = product(*([(axis.path, label) for label in axis.values] for axis in axes if isinstance(axis, Choice)))
-        return [self.resolve(recipe, dict(chosen)).data for chosen in found]
+        choices = (axis for axis in axes if isinstance(axis, Choice))
+        combinations = product(*([(axis.path, label) for label in axis.values] for axis in choices))
+        return [self.resolve(recipe, dict(labels)).data for labels in combinations]
 
     def main(self, argv: Sequence[str] | None = None) -> None:
         """`swimlab.main(self)`, which replaces this spelling."""

@@ -1,7 +1,7 @@
-"""The smoke of an experiment: its whole path on two arms and one seed in about a minute, to try the machine.
+"""The smoke of an experiment: its whole path on two arms and one seed in about a minute, to test the machine.
 
-It answers no question of the experiment. So it states no claim, and has a protocol and a page of its own: those of the
-real run stay as they are.
+It answers no question of the experiment, so it states no claim, and it has a protocol and a page of its own: those of
+the real run do not change.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def reduced(ablation: Ablation, recipe: Recipe) -> Ablation:
     one with another objective). An ablation in which only one arm trains keeps that one."""
     recipes = {arm.name: ablation.resolve(recipe, arm, SEEDS[0]) for arm in ablation.arms}
     trained = [arm for arm in ablation.arms if recipes[arm.name].optim.steps > 0] or list(ablation.arms[:1])
-    wanted = _paper_objective(recipe)
-    first = next((arm for arm in trained if recipes[arm.name].objective == wanted), trained[0])
+    paper_objective = _paper_objective(recipe)
+    first = next((arm for arm in trained if recipes[arm.name].objective == paper_objective), trained[0])
 
     def preference(arm: Arm) -> tuple[bool, bool]:
         return arm.name != ablation.reference, recipes[arm.name].objective == recipes[first.name].objective
 
-    others = sorted((arm for arm in trained if arm is not first), key=preference)
-    arms = [first, *others[:1]]
+    other_arms = sorted((arm for arm in trained if arm is not first), key=preference)
+    arms = [first, *other_arms[:1]]
     names = {arm.name for arm in arms}
     return dataclasses.replace(
         ablation,
@@ -49,12 +49,12 @@ def reduced(ablation: Ablation, recipe: Recipe) -> Ablation:
 
 
 def judge(results: Results, console: Console) -> int:
-    """Prints whether the arm with the paper's objective points at its object; the exit code. Other recipes than
-    `RECIPE`, and smokes without such an arm, have no bar."""
-    wanted = _paper_objective(results.recipe).model_dump(mode="json")
+    """Prints whether the arm with the paper's objective points at its object, and returns the exit code. There is no
+    such check for other recipes than `RECIPE`, and for smokes without that arm."""
+    paper_objective = _paper_objective(results.recipe).model_dump(mode="json")
     for trial in results.trials:
         record = trial.record
-        if results.recipe.name != RECIPE or record is None or record.recipe["objective"] != wanted:
+        if results.recipe.name != RECIPE or record is None or record.recipe["objective"] != paper_objective:
             continue
         value = record.metrics["attention.pointing"]
         passed = value > POINTING

@@ -1,4 +1,4 @@
-"""A trial with its name resolved: what a worker is told."""
+"""A named trial, as workers get it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from swimlab.identity import naming
 
 
 class TrialSpec(Frozen):
-    """A trial with its name resolved. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the
-    trained weights are hashed and not stored."""
+    """A named trial. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the trained weights are
+    hashed and not stored."""
 
     trial_id: str
     arm: str
@@ -24,15 +24,15 @@ class TrialSpec(Frozen):
 
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
-    """A recipe as a named trial. Raises IdentityError."""
-    found = naming.Identifier(cache).identify(recipe)
+    """Names the trial of a recipe. Raises IdentityError."""
+    identity = naming.Identifier(cache).identify(recipe)
     return TrialSpec(
-        trial_id=found.trial_id,
+        trial_id=identity.trial_id,
         arm=label,
         seed=recipe.seed,
         recipe=recipe,
-        init_trial_id=found.init.trial_id if found.init else None,
-        code_fingerprint=found.code_fingerprint,
-        data_fingerprint=found.data_fingerprint,
-        clips_fingerprint=found.clips_fingerprint,
+        init_trial_id=identity.init.trial_id if identity.init else None,
+        code_fingerprint=identity.code_fingerprint,
+        data_fingerprint=identity.data_fingerprint,
+        clips_fingerprint=identity.clips_fingerprint,
     )

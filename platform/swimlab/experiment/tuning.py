@@ -1,4 +1,4 @@
-"""What an ablation declares of its tuned axes, and how far the tuning of an arm is."""
+"""The tuned axes that an ablation declares, and the state of an arm's tuning."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tuned:
     def check(self, name: str, primary: Metric, recipe: str, arms: Sequence[tuple[Arm, Recipe]]) -> None:
         """`arms`: each with its own recipe. Raises ValueError for an arm that sets a tuned path itself, or that a value
         does not fit."""
-        for arm, own in arms:
+        for arm, arm_recipe in arms:
             for path, axis in product(arm.changes, self.space):
                 if f"{path}.".startswith(f"{axis.path}.") or f"{axis.path}.".startswith(f"{path}."):
                     raise ValueError(
@@ -50,10 +50,11 @@ class Tuned:
                     )
             search = self.search(name, primary, recipe, arm.name)
             for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
-                search.resolve(own, {path: probe})
+                search.resolve(arm_recipe, {path: probe})
 
     def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:
-        """The search of one arm; its study is named after both. `recipe` is the ablation's default."""
+        """The search of one arm; its study is named after the ablation and the arm. `recipe` is the ablation's
+        default."""
         name = re.sub(r"[^a-z0-9_-]+", "-", arm.lower()).strip("-")
         if name != arm:  # "Mean" and "mean" are two arms
             name = f"{name}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}".strip("-")
@@ -70,10 +71,10 @@ class Tuned:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """For the protocol."""
+        """What the protocol declares of it."""
         space = {
             axis.path: {"kind": type(axis).__name__}
-            | {one.name: getattr(axis, one.name) for one in fields(axis) if one.name != "path"}
+            | {parameter.name: getattr(axis, parameter.name) for parameter in fields(axis) if parameter.name != "path"}
             for axis in self.space
         }
         return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE"}
@@ -90,8 +91,9 @@ class Tuned:
 
 @dataclass(frozen=True)
 class ArmTuning:
-    """How far an arm's tuning is. `answered` of `budget` points ended, `failed` of them without a result; `choice`:
-    path → value of the best, None while points are open and where none has a result. `trial_ids`: the points so far."""
+    """The state of an arm's tuning. `answered` of `budget` points have ended, `failed` of them without a result;
+    `choice`: path → value of the best point, None while points are open and where none has a result. `trial_ids`:
+    the points so far."""
 
     arm: str
     budget: int
@@ -117,7 +119,7 @@ def caveat(tuned: Tuned | None, tuning: Sequence[ArmTuning], metric: str) -> str
     """How each arm was tuned, in a sentence of the table's caveat; "" where nothing is tuned."""
     if tuned is None or not tuning:
         return ""
-    arms = "; ".join(f"{one.arm}: {one.text}" for one in tuning)
+    arms = "; ".join(f"{state.arm}: {state.text}" for state in tuning)
     return (
         f" Every arm is tuned alone with the same budget, {tuned.text} (not in this table), by {metric} on "
         f"the held-out clips that are scored here: {arms}."

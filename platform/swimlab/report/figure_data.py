@@ -8,7 +8,7 @@ from typing import Any
 
 from swim.evaluation.types import Overlay
 from swimlab.experiment.ablation import Ablation
-from swimlab.experiment.claims import Trend
+from swimlab.experiment.claim import Claim
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.report.attention_film import Film, film
 from swimlab.report.attention_maps import Strip, strips
@@ -79,15 +79,19 @@ def claimed(ablation: Ablation) -> str | None:
 
 def trends(results: Results) -> list[TrendFit]:
     """A fit for every claimed trend, through all seeds of its arms."""
-    return [_trend(results, claim) for claim in results.ablation.paper.claims if isinstance(claim, Trend)]
+    return [
+        _trend(results, claim, claim.trend_axis)
+        for claim in results.ablation.paper.claims
+        if claim.trend_axis is not None
+    ]
 
 
-def _trend(results: Results, claim: Trend) -> TrendFit:
+def _trend(results: Results, claim: Claim, axis: str) -> TrendFit:
     arms = results.ablation.contrast(claim)
     metric = results.ablation.primary.measured(results.recipe.name)
     path = next(
-        (p for arm in results.ablation.arms for p in arm.overrides if claim.axis in (p, p.rpartition(".")[2])),
-        claim.axis,
+        (p for arm in results.ablation.arms for p in arm.overrides if axis in (p, p.rpartition(".")[2])),
+        axis,
     )
     points: dict[float, dict[int, float]] = {}
     for trial in results.trials:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
 from swimlab.experiment import tuning
 from swimlab.experiment.ablation import Ablation
-from swimlab.experiment.arms import Metric
-from swimlab.experiment.claims import Above, Claim, NotWorse, nothing_left
+from swimlab.experiment.claim import Claim, cancels
 from swimlab.experiment.plan import same_trials
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.report.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
@@ -178,11 +177,8 @@ def _claims(
     *,
     mixed: bool,
 ) -> tuple[ClaimRow, ...]:
-    above = [claim.value if isinstance(claim, Above) else 0.0 for claim in ablation.paper.claims]
-    weights = [
-        ablation.contrast(claim) if isinstance(claim, Above) else _oriented(ablation.contrast(claim), ablation.primary)
-        for claim in ablation.paper.claims
-    ]
+    above = [claim.threshold or 0.0 for claim in ablation.paper.claims]
+    weights = [ablation.oriented(claim) for claim in ablation.paper.claims]
     paired = [
         intervals.paired_differences(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)
     ]
@@ -191,10 +187,10 @@ def _claims(
         ClaimData(
             differences=tuple(differences.values()),
             margin=claim.margin,
-            non_inferiority=isinstance(claim, NotWorse),
+            non_inferiority=claim.non_inferiority,
             paper_gap=_paper_gap(ablation, claim) if comparable else None,
             direction_only=not comparable,
-            same_trials=nothing_left(w, shared),
+            same_trials=cancels(w, shared),
             unpaired=n - len(differences),
         )
         for claim, w, differences, n in zip(ablation.paper.claims, weights, paired, finished, strict=True)
@@ -207,13 +203,11 @@ def _claims(
     )
 
 
-def _oriented(weights: dict[str, float], metric: Metric) -> dict[str, float]:
-    return weights if metric.higher_is_better else {arm: -weight for arm, weight in weights.items()}
-
-
 def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
-    weights, rows = _oriented(ablation.contrast(claim), ablation.primary), ablation.paper.rows
-    return math.fsum(w * rows[arm] for arm, w in weights.items()) if set(weights) <= set(rows) else None
+    weights, rows = ablation.oriented(claim), ablation.paper.rows
+    if not set(weights) <= set(rows):
+        return None
+    return math.fsum(w * rows[arm] for arm, w in weights.items()) - (claim.threshold or 0.0)
 
 
 def _self_test(

@@ -125,14 +125,14 @@ def test_a_store_that_ray_would_delete_is_refused() -> None:
 def test_workers_are_given_an_interpreter_that_a_shell_leaves_whole(
     interpreter: str, quoted: dict[str, str] | None
 ) -> None:
-    assert cluster.worker_environment(interpreter, own=True) == quoted
+    assert cluster.worker_environment(interpreter, own_ray=True) == quoted
 
 
 @pytest.mark.parametrize("interpreter", ["/home/it's/python", "/home/a\\b/python"])
 def test_a_path_from_which_ray_cannot_start_is_refused(interpreter: str) -> None:
     with pytest.raises(PlanError, match=r"Ray cannot start from .* use a link to this folder that has a plain name"):
-        cluster.worker_environment(interpreter, own=True)
-    assert cluster.worker_environment(interpreter, own=False)  # a cluster has started, from wherever it is
+        cluster.worker_environment(interpreter, own_ray=True)
+    assert cluster.worker_environment(interpreter, own_ray=False)  # a cluster has started, from wherever it is
 
 
 @pytest.mark.parametrize(

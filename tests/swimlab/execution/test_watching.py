@@ -88,7 +88,7 @@ def test_a_worker_groups_progress_is_seen_beside_its_beat(store, announced) -> N
 
 
 def test_verdicts_so_far(store, announced, trial_record) -> None:
-    from swimlab.experiment.claims import Better
+    from swimlab.experiment.claims.better import Better
 
     claim = run_manifest.AnnouncedClaim(
         text=Better("swim", "pool").text, weights={"swim": 1.0, "pool": -1.0}, margin=0.0, non_inferiority=False

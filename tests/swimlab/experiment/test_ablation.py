@@ -6,7 +6,6 @@ import pytest
 
 from swim import recipes
 from swimlab import Ablation, Arm, Axis, Better, Metric, NotWorse, Paper, Trend
-from swimlab.experiment.claims import contrast
 
 AP = Metric("bench_d.avg", standin={"tiny": "attention.ap", "tiny-hard-twins": "answer.accuracy"}, primary=True)
 
@@ -98,14 +97,14 @@ def test_standins_follow_the_recipes_family_and_the_longest_name():
 
 
 def test_claims_as_contrasts():
-    assert contrast(NotWorse("a", "b")) == {"a": 1, "b": -1}
+    assert NotWorse("a", "b").weights(()) == {"a": 1, "b": -1}
     clips = Axis("data.clips", {"all": 900, "third": 300, "two": 600})
     data = ablation(arms=list(clips), paper=Paper("Fig. 4", claims=(Trend("clips"), Trend("data.clips", rising=False))))
     rises, falls = (data.contrast(claim) for claim in data.paper.claims)
     assert rises == {"third": -1, "two": 0, "all": 1}
     assert falls == {"third": 1, "two": 0, "all": -1}
     # On a straight line of slope 0.2 a step the fitted rise is that of the ends, whatever the number of arms.
-    weights = contrast(Trend("x"), ["p", "q", "r", "s"])
+    weights = Trend("x", arms=("p", "q", "r", "s")).weights(())
     assert sum(w * 0.2 * i for i, w in enumerate(weights.values())) == pytest.approx(0.6)
 
 

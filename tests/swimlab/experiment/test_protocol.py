@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from rich.console import Console
@@ -18,7 +19,8 @@ from swimlab.report.summarise import summarise
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
-SETTINGS = Settings(cache=Path("unused-cache"))
+CACHE = TemporaryDirectory(prefix="swimlab-test-protocol-")  # one for all tests: sources are parsed once
+SETTINGS = Settings(cache=Path(CACHE.name))
 
 
 def ablation(**changes):

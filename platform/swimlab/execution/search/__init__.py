@@ -1,1 +1,1 @@
-"""How a search runs: what it proposes, what it prunes, what came of it."""
+"""How a search runs: its proposals, its pruning, its results."""

@@ -1,7 +1,7 @@
-"""The course of a search: which points Optuna proposes, and what the store answers to them.
+"""The loop of a search: Optuna proposes points, and the store answers those whose trials have ended.
 
-A proposal is an Optuna trial; what it stands for is a trial of ours, named by its recipe, code and data. Proposals of
-one name are one trial: it is run once, and each of them gets its answer.
+Each proposal is an Optuna trial and stands for a trial of the store, named by recipe, code and data. Proposals with the
+same name share one trial, which is run once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SearchLoop:
 
     @property
     def gate(self) -> PruningContext | None:
-        """What trials of the open generation are pruned by."""
+        """What trials of the generation under way are pruned by."""
         if (pruning := self.search.pruning) is None:
             return None
         # A trial that was proposed twice is one observation.
@@ -84,7 +84,7 @@ class SearchLoop:
             self._propose(min(self.search.generation, self.search.budget - len(self.points)))
 
     def settle(self, point: Proposal) -> ProposalResult:
-        """What a trial that has just ended left in the store."""
+        """Reads what a trial that has just ended left in the store."""
         assert point.spec is not None
         trial_id = point.spec.trial_id
         answer = self._stored(point.spec)
@@ -95,7 +95,7 @@ class SearchLoop:
         return answer
 
     def repeats(self) -> Iterator[tuple[Proposal, Proposal]]:
-        """Points that are the trial of an earlier point, with that point."""
+        """Points that share the trial of an earlier point, each with that point."""
         first: dict[str, Proposal] = {}
         for point in self.points:
             if point.spec and first.setdefault(point.spec.trial_id, point) is not point:
@@ -157,5 +157,5 @@ class SearchLoop:
     def _reached(self, spec: TrialSpec) -> dict[int, float]:
         if (pruning := self.search.pruning) is None:
             return {}
-        found, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
-        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in found.items() if step in steps}
+        rungs, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
+        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in rungs.items() if step in steps}

@@ -32,25 +32,25 @@ def path(search: str, recipe: str) -> str:
     return f"studies/{search}/{recipe}/journal.log"
 
 
-def export(found: SearchResults) -> None:
+def export(results: SearchResults) -> None:
     """Write the studies, replacing what is there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="swimlab-study-") as scratch:
         file = Path(scratch) / "journal.log"
-        fill(found, JournalStorage(JournalFileBackend(str(file))))
-        found.store.backend.replace(path(found.search.name, found.recipe.name), file.read_bytes())
+        fill(results, JournalStorage(JournalFileBackend(str(file))))
+        results.store.backend.replace(path(results.search.name, results.recipe.name), file.read_bytes())
 
 
-def fill(found: SearchResults, storage: Any = None) -> Any:
+def fill(results: SearchResults, storage: Any = None) -> Any:
     """The study of a search, and in `storage` (default: memory) the one of its rungs beside it; returns the first."""
-    directions = ["maximize" if metric.higher_is_better else "minimize" for metric in found.search.objectives]
-    study = _named(storage, found.search.name, directions, found.names)
-    for name, value in {"question": found.search.question, "recipe": found.recipe.name}.items():
+    directions = ["maximize" if metric.higher_is_better else "minimize" for metric in results.search.objectives]
+    study = _named(storage, results.search.name, directions, results.names)
+    for name, value in {"question": results.search.question, "recipe": results.recipe.name}.items():
         study.set_user_attr(name, value)
-    study.add_trials([_frozen(found, point, answer) for point, answer in found.points])
-    if storage is not None and found.search.pruning:
-        rungs = _named(storage, f"{found.search.name} rungs", directions[:1], found.names[:1])
-        rungs.add_trials([_frozen(found, point, answer, first_only=True) for point, answer in found.points])
+    study.add_trials([_optuna_trial(results, point, answer) for point, answer in results.points])
+    if storage is not None and results.search.pruning:
+        rungs = _named(storage, f"{results.search.name} rungs", directions[:1], results.names[:1])
+        rungs.add_trials([_optuna_trial(results, point, answer, first_only=True) for point, answer in results.points])
     return study
 
 
@@ -62,15 +62,17 @@ def _named(storage: Any, name: str, directions: Sequence[str], metrics: Sequence
     return study
 
 
-def _frozen(found: SearchResults, point: Proposal, answer: ProposalResult | None, first_only: bool = False) -> Any:
+def _optuna_trial(
+    results: SearchResults, point: Proposal, answer: ProposalResult | None, first_only: bool = False
+) -> Any:
     state = answer.state if answer else TrialState.WAITING
     values = list(answer.values) if answer and state == TrialState.COMPLETE else []
     trial = optuna.trial.create_trial(
         state=state,
         values=(values[:1] if first_only else values) or None,
         params=point.params,
-        distributions={axis.path: axis.distribution() for axis in found.search.space},
-        user_attrs=_about(found, point, answer),
+        distributions={axis.path: axis.distribution() for axis in results.search.space},
+        user_attrs=_user_attributes(results, point, answer),
         intermediate_values=dict(answer.rungs) if answer and first_only else None,
     )
     if answer and answer.record:
@@ -85,14 +87,14 @@ def _local(utc: str) -> datetime:
     return datetime.fromisoformat(utc).astimezone().replace(tzinfo=None)
 
 
-def _about(found: SearchResults, point: Proposal, answer: ProposalResult | None) -> dict[str, Any]:
-    about: dict[str, Any] = {"trial_id": point.spec.trial_id if point.spec else None}
-    if point.number in found.repeats:
-        about["repeats"] = found.repeats[point.number]
+def _user_attributes(results: SearchResults, point: Proposal, answer: ProposalResult | None) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"trial_id": point.spec.trial_id if point.spec else None}
+    if point.number in results.repeats:
+        attributes["repeats"] = results.repeats[point.number]
     if answer and answer.rungs:
-        about["rungs"] = {str(step): value for step, value in answer.rungs.items()}
+        attributes["rungs"] = {str(step): value for step, value in answer.rungs.items()}
     if answer and answer.problem:
-        about["problem"] = answer.problem.strip().splitlines()[-1]
+        attributes["problem"] = answer.problem.strip().splitlines()[-1]
     if answer and answer.record:
-        about |= {f"measured.{name}": value for name, value in numbers_of(answer.record).items()}
-    return about
+        attributes |= {f"measured.{name}": value for name, value in numbers_of(answer.record).items()}
+    return attributes

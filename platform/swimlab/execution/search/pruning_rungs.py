@@ -95,7 +95,7 @@ class PruningContext(Frozen):
 
 
 class PrunerReplay:
-    """An Optuna pruner that has seen the earlier points, at one trial's way past the rungs."""
+    """An Optuna pruner that has been told the earlier points, for one trial's decisions at its rungs."""
 
     def __init__(self, gate: PruningContext, pruner: Any) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -114,7 +114,8 @@ class PrunerReplay:
         self._trial = self._study.ask()
 
     def stops(self, step: int, value: float) -> bool:
-        """Tell what was measured at a rung; should the trial end here? Rungs come in order."""
+        """Tells the pruner the value at a rung, and returns whether the trial ends here. Rungs must be told in
+        order."""
         self.rungs[step] = value
         self._trial.report(value, step)
         return bool(self._trial.should_prune())
@@ -122,12 +123,12 @@ class PrunerReplay:
 
 def known_rungs(store: SweepStore, trial_id: str, clips: int) -> dict[int, Rung]:
     """What is in the store about a trial's rungs with this many clips, by step. Raises StoreError for a bad file."""
-    found = {}
+    rungs = {}
     for path in store.list_files(f"rungs/{checked_trial_id(trial_id)}"):
         step, _, counted = path.rpartition("/")[2].removesuffix(".json").partition("-")
         if counted == str(clips):
-            found[int(step)] = _parsed(Rung, store, path)
-    return dict(sorted(found.items()))
+            rungs[int(step)] = _parsed(Rung, store, path)
+    return dict(sorted(rungs.items()))
 
 
 def put_rung(store: SweepStore, rung: Rung) -> None:
@@ -137,12 +138,12 @@ def put_rung(store: SweepStore, rung: Rung) -> None:
 
 
 def put_pruned(store: SweepStore, record: PrunedRecord) -> None:
-    """Create-only: the first who ended the trial at this rung stands for what it cost."""
+    """Create-only: of several runs that ended the trial at this rung, the first one's costs are kept."""
     store.put_create_only(_pruned_path(record.trial_id, record.step), record.model_dump_json(indent=1).encode())
 
 
 def ended(gate: PruningContext, pruner: Any, store: SweepStore, trial_id: str) -> PrunedRecord | None:
-    """The result of a trial that was ended at a rung where this gate would end it too; nothing is run."""
+    """The stored result of a trial that was ended at a rung where this context would end it too; runs nothing."""
     judge = PrunerReplay(gate, pruner)
     for step, rung in known_rungs(store, trial_id, gate.clips).items():
         if step in gate.steps and judge.stops(step, value_of(rung, gate.objective)):

@@ -1,4 +1,4 @@
-"""What a search has: its points, what became of each, and the best one's confirmations."""
+"""The results of a search: its points, the result of each, and the confirmations of the best one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from swimlab.store.sweep_store import SweepStore
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposal. `params`: axis path → label or number. `spec` is None, and `problem` says why, where the axes' values
-    do not go together."""
+    """A proposed point. `params`: axis path → label or number. Where the values do not go together, `spec` is None
+    and `problem` says why."""
 
     number: int
     params: dict[str, Value]
@@ -37,7 +37,7 @@ class ProposalResult:
     problem: str = ""
 
     def rank(self, search: Search) -> tuple[float, ...]:
-        """The greater the better: by the first objective, of equal ones by the next."""
+        """A key for comparing points, greater is better: the first objective, then the next ones."""
         signs = (1 if metric.higher_is_better else -1 for metric in search.objectives)
         return tuple(sign * value for sign, value in zip(signs, self.values, strict=False))
 
@@ -54,7 +54,7 @@ def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The winner, or the recipe as it is, on a seed that chose nothing."""
+    """The best point, or the recipe as it is, trained on a seed by which nothing was chosen."""
 
     arm: str
     spec: TrialSpec

@@ -1,6 +1,6 @@
-"""From a search to what it found: ask the store first, run what it lacks, export the study, gather everything.
+"""From a search to its results: asks the store first, runs what it lacks, exports the study, and gathers everything.
 
-A search that the store can answer wholly never starts Ray.
+A search that the store can answer completely never starts Ray.
 """
 
 from __future__ import annotations
@@ -44,36 +44,37 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
     started_s = time.monotonic()
     check(search, recipe, settings)
     store = SweepStore(settings.store)
-    course = SearchLoop(search, recipe, store, settings.cache, retry=True)
-    waiting = course.todo()
+    loop = SearchLoop(search, recipe, store, settings.cache, retry=True)
+    waiting = loop.todo()
     console.print(
-        f"{search.name} on {recipe.name}: {len(course.answers)} of {search.budget} points answered by the store"
+        f"{search.name} on {recipe.name}: {len(loop.answers)} of {search.budget} points answered by the store"
     )
-    if waiting or _unconfirmed(confirmations(course, settings), store):
+    if waiting or _unconfirmed(confirmations(loop, settings), store):
         store.check_writable()
-        _run(course, store, settings, console)
+        _run(loop, store, settings, console)
     return gather(search, recipe, settings, time.monotonic() - started_s)
 
 
 def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0.0) -> SearchResults:
-    """What the store says about a search, by going its course again; the study and the tables are written anew."""
+    """The results of a search in the store, by running its loop without trials; writes the study and the tables
+    again."""
     store = SweepStore(settings.store)
-    course = SearchLoop(search, recipe, store, settings.cache, retry=False)
-    finished = not course.todo()
-    confirmed = tuple(_confirmed(course, store, settings)) if finished else ()
-    found = SearchResults(
+    loop = SearchLoop(search, recipe, store, settings.cache, retry=False)
+    finished = not loop.todo()
+    confirmed = tuple(_confirmed(loop, store, settings)) if finished else ()
+    results = SearchResults(
         search=search,
         recipe=recipe,
-        points=tuple((point, course.answers.get(point.number)) for point in course.points),
-        repeats={point.number: first.number for point, first in course.repeats()},
+        points=tuple((point, loop.answers.get(point.number)) for point in loop.points),
+        repeats={point.number: first.number for point, first in loop.repeats()},
         confirmed=confirmed,
         store=store,
         wall_s=wall_s,
     )
-    if any(answer for _, answer in found.points):
-        optuna_study.export(found)
-        write_tables(store, _arms_table(found))
-    return found
+    if any(answer for _, answer in results.points):
+        optuna_study.export(results)
+        write_tables(store, _arms_table(results))
+    return results
 
 
 def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
@@ -85,30 +86,30 @@ def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
     return chain[::-1]
 
 
-def confirmations(course: SearchLoop, settings: Settings) -> list[TrialSpec]:
+def confirmations(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
     """The best complete point and the recipe as it is, on the seeds of `confirm`; none before the search is over."""
-    search = course.search
-    done = [p for p in course.points if p.number in course.answers and course.answers[p.number].values]
+    search = loop.search
+    done = [p for p in loop.points if p.number in loop.answers and loop.answers[p.number].values]
     if not done or not search.confirm:
         return []
-    best = max(done, key=lambda point: (*course.answers[point.number].rank(search), -point.number))
+    best = max(done, key=lambda point: (*loop.answers[point.number].rank(search), -point.number))
     arms = {"best point": best.params, "recipe as it is": {}}
     return [
-        name_trial(arm, search.resolve(course.recipe, params, seed), settings.cache)
+        name_trial(arm, search.resolve(loop.recipe, params, seed), settings.cache)
         for arm, params in arms.items()
         for seed in search.confirm
     ]
 
 
 def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
-    """Each trial once: the best point may be the recipe as it is."""
-    wanted = {spec.trial_id: spec for spec in confirming}
-    done = store.records(wanted)
-    return [spec for trial_id, spec in wanted.items() if trial_id not in done]
+    """The trials of the confirmations without a record, each once: the best point may be the recipe as it is."""
+    specs = {spec.trial_id: spec for spec in confirming}
+    done = store.records(specs)
+    return [spec for trial_id, spec in specs.items() if trial_id not in done]
 
 
-def _confirmed(course: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
-    specs = confirmations(course, settings)
+def _confirmed(loop: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
+    specs = confirmations(loop, settings)
     ids = {spec.trial_id for spec in specs}
     done, failed = store.records(ids), store.failures(ids)
     return [
@@ -116,15 +117,15 @@ def _confirmed(course: SearchLoop, store: SweepStore, settings: Settings) -> lis
     ]
 
 
-def _run(course: SearchLoop, store: SweepStore, settings: Settings, console: Console) -> None:
+def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Console) -> None:
     from swimlab.execution import tune_scheduler  # Ray, and only now
     from swimlab.execution.session import run_session
 
-    search, recipe = course.search, course.recipe
+    search, recipe = loop.search, loop.recipe
     objective = search.objectives[0].measured(recipe.name)
-    with run_session(store, settings, console) as ground:
+    with run_session(store, settings, console) as session:
         base_specs = bases(recipe, settings)
-        ground.prepare(
+        session.prepare(
             {
                 naming.clips_fingerprint(data, naming.data_fingerprint(data, settings.cache)): data
                 for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]
@@ -132,10 +133,10 @@ def _run(course: SearchLoop, store: SweepStore, settings: Settings, console: Con
         )
 
         def run(specs: list[TrialSpec]) -> None:
-            ground.archive(specs)
-            ground.run(specs, {spec.trial_id: objective for spec in specs if spec not in base_specs})
+            session.archive(specs)
+            session.run(specs, {spec.trial_id: objective for spec in specs if spec not in base_specs})
 
-        say = _Announcer(course, base_specs, store)
+        say = _Announcer(loop, base_specs, store)
         say()
         done = store.records(spec.trial_id for spec in base_specs)
         for spec in base_specs:
@@ -145,35 +146,35 @@ def _run(course: SearchLoop, store: SweepStore, settings: Settings, console: Con
             if spec.trial_id not in store.records([spec.trial_id]):
                 why = store.failures([spec.trial_id]).get(spec.trial_id, {"error": "it was not run to its end"})
                 raise ValueError(f"{spec.recipe.name}, which every point starts from, failed: {why['error']}")
-        if course.todo():
-            ground.progress.wave(f"{search.name}: points", search.budget)
+        if loop.todo():
+            session.progress.wave(f"{search.name}: points", search.budget)
 
             def before(spec: TrialSpec) -> None:
-                ground.archive([spec])
+                session.archive([spec])
                 say()
 
             tune_scheduler.run_search(
-                course,
+                loop,
                 before=before,
                 store=store,
-                slots=ground.slots,
+                slots=session.slots,
                 micro_batch=settings.micro_batch,
-                progress=ground.progress,
+                progress=session.progress,
             )
-        confirming = confirmations(course, settings)
+        confirming = confirmations(loop, settings)
         say(confirming)
         run(_unconfirmed(confirming, store))
 
 
 class _Announcer:
-    """Says which trials the search is about whenever it has proposed more of them."""
+    """Writes the manifest of the search's trials whenever it has proposed more of them."""
 
-    def __init__(self, course: SearchLoop, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
-        self._course, self._bases, self._store = course, base_specs, store
+    def __init__(self, loop: SearchLoop, base_specs: Sequence[TrialSpec], store: SweepStore) -> None:
+        self._loop, self._bases, self._store = loop, base_specs, store
         self._said = -1
 
     def __call__(self, confirming: Sequence[TrialSpec] = ()) -> None:
-        search, points = self._course.search, self._course.points
+        search, points = self._loop.search, self._loop.points
         if self._said == len(points) and not confirming:
             return
         self._said = len(points)
@@ -185,9 +186,9 @@ class _Announcer:
         run_manifest.write(
             run_manifest.RunManifest(
                 experiment=search.name,
-                recipe=self._course.recipe.name,
+                recipe=self._loop.recipe.name,
                 announced_at=provenance.utc_now(),
-                metric=search.objectives[0].measured(self._course.recipe.name),
+                metric=search.objectives[0].measured(self._loop.recipe.name),
                 claims=(),
                 trials=tuple(trials.values()),
                 unproposed=search.budget - len(points),
@@ -196,14 +197,14 @@ class _Announcer:
         )
 
 
-def _arms_table(found: SearchResults) -> pa.Table:
-    arms = [(f"point {point.number}", found.search.seed, answer.record) for point, answer in found.complete()]
-    arms += [(c.arm, c.spec.seed, c.record) for c in found.confirmed]
+def _arms_table(results: SearchResults) -> pa.Table:
+    arms = [(f"point {point.number}", results.search.seed, answer.record) for point, answer in results.complete()]
+    arms += [(c.arm, c.spec.seed, c.record) for c in results.confirmed]
     return pa.Table.from_pylist(
         [
             {
-                "experiment": found.search.name,
-                "recipe": found.recipe.name,
+                "experiment": results.search.name,
+                "recipe": results.recipe.name,
                 "arm": arm,
                 "seed": seed,
                 "trial_id": record.trial_id,

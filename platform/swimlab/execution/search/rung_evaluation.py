@@ -1,4 +1,4 @@
-"""A trial at its rungs, in every process that trains it: rank 0 measures and judges, all ranks hear the decision."""
+"""A trial at its rungs, in every process that trains it: rank 0 measures and decides, then tells the other ranks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RungWatch:
             self._known = known_rungs(store, spec.trial_id, gate.clips)
 
     def measure(self, now: Moment) -> bool:
-        """Is this a rung? Then its metrics are in the store afterwards."""
+        """At a rung, measures and stores its metrics. Returns whether this step is a rung."""
         if now.step not in self._gate.steps or now.step >= self._spec.recipe.optim.steps:
             return False
         if self._rank == 0 and now.step not in self._known:
@@ -64,9 +64,9 @@ class RungWatch:
         ends_at = self._ends_by(now.step) if self._rank == 0 else None
         stops = ends_at is not None
         if self._world > 1:
-            heard = torch.tensor([int(stops)], device=self._device)
-            dist.broadcast(heard, 0)
-            stops = bool(heard.item())
+            flag = torch.tensor([int(stops)], device=self._device)
+            dist.broadcast(flag, 0)
+            stops = bool(flag.item())
         if stops:
             raise PrunedAt(ends_at, self._judge.rungs if self._rank == 0 else {})
 

@@ -1,4 +1,4 @@
-"""A course as Ray Tune's search algorithm: Tune asks it for trials and tells it when they end."""
+"""A search loop as Ray Tune's search algorithm: Tune asks it for trials and tells it when they end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from swimlab.experiment.trial_spec import TrialSpec
 
 
 class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """Generation after generation. Tune's trials carry what they run: `spec` and `gate` as
-    JSON. `before(spec)` is called before a trial is handed out."""
+    """Proposes one generation after another. The configuration of a Tune trial holds what it runs: `spec` and `gate`
+    as JSON. `before(spec)` is called before a trial is handed to Tune."""
 
-    def __init__(self, course: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
+    def __init__(self, loop: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
         super().__init__()
-        self._course, self._before = course, before
+        self._loop, self._before = loop, before
         self._waiting: list[Proposal] = []
         self._running: dict[str, Proposal] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune: the next trial; None while a generation is out; FINISHED when the budget is spent."""
+        """Tune: the next trial; None while all trials of a generation are running; FINISHED when the budget is
+        spent."""
         if not self._waiting and not self._running:
-            self._waiting = self._course.todo()
+            self._waiting = self._loop.todo()
             if not self._waiting:
                 return str(Searcher.FINISHED)
         if not self._waiting:
@@ -34,7 +35,7 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
         point = self._running[trial_id] = self._waiting.pop(0)
         assert point.spec is not None
         self._before(point.spec)
-        gate = self._course.gate
+        gate = self._loop.gate
         return {
             "arm": point.spec.arm,
             "seed": point.spec.seed,
@@ -43,11 +44,11 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune: a trial ended; the store says how."""
-        self._course.settle(self._running.pop(trial_id))
+        """Tune: a trial ended. Its result is read from the store."""
+        self._loop.settle(self._running.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune saves its search algorithm every few seconds; ours is rebuilt from the store."""
+        """Tune saves its search algorithm every few seconds. Nothing is saved: a search is rebuilt from the store."""
         Path(checkpoint_path).write_text("")
 
     def restore(self, checkpoint_path: str) -> None:
