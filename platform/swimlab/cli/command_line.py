@@ -31,7 +31,7 @@ def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | N
     Raises:
         SystemExit: with 0 after --help, and with 2 and one line on stderr for each mistake.
     """
-    print_any_text()  # --help prints, too
+    print_any_text()  # before --help is printed
     source: CliSettingsSource[Any] = CliSettingsSource(kind, cli_prog_name=program, cli_exit_on_error=False)
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -71,7 +71,7 @@ def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPrev
     measured = plan.ablation.primary.measured(plan.recipe.name)
     scores: dict[str, dict[int, float]] = {}
     for planned, spec in plan.arms:
-        # A result of older code still says how far apart seeds lie.
+        # A result of older code still estimates the spread over seeds.
         record = everything.get(spec.trial_id) or invalidations.earlier(spec.recipe)
         if record and measured in record.metrics:
             scores.setdefault(planned.arm, {})[planned.seed] = record.metrics[measured]

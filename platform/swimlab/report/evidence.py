@@ -1,7 +1,7 @@
 """The evidence of each number in a table: its trials, the SQL that computes it again, and an id to cite it by.
 
 An id is a hash over trial ids, metric and statistic, so that a number has the same id in every rendering, table and
-store, and no two numbers share one.
+store, and a different number has a different id.
 """
 
 from __future__ import annotations

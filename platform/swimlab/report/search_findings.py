@@ -18,7 +18,7 @@ from swimlab.store.flat_rows import trial_row
 if TYPE_CHECKING:
     from swimlab.execution.search.results import SearchResults
 
-# PED-ANOVA compares the best tenth with all by default: of twenty points that is two.
+# Optuna's default compares the best tenth with all: two of twenty points, too few.
 TOP_SHARE = 0.25
 FEWEST_FOR_IMPORTANCE = 8
 
@@ -35,6 +35,8 @@ class Importance:
 
 @dataclass(frozen=True)
 class Counts:
+    """Points by how they ended."""
+
     complete: int
     pruned: int
     failed: int

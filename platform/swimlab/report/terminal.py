@@ -71,7 +71,7 @@ def _rows_grid(table: Table) -> Grid:
         cells = [arm_name(row), *([as_printed(row.paper, table.paper_digits)] if table.printed else ())]
         numbers = [mean_ci(cell.interval) for cell in row.cells]
         numbers += [mean_ci(row.over_reference, signed=True)] if table.reference else []
-        cells += [text.replace(" ± ", "±") for text in numbers]  # unbroken, and two columns narrower
+        cells += [text.replace(" ± ", "±") for text in numbers]  # kept on one line, and two columns narrower
         grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
     return grid
 

@@ -85,7 +85,7 @@ class Doctor(BaseSettings):
 
 
 def _absolute(place: str) -> str:
-    # Workers may run in another folder.
+    # Ray's workers may run in another folder, where a relative path means another file.
     return place if "://" in place else str(Path(place).absolute())
 
 

@@ -50,7 +50,7 @@ def _to_mlflow(client: Any, run: TrackedTrial) -> bool:
     copies = client.search_runs([experiment_id], f"tags.`{TRIAL_TAG}` = '{run.record.trial_id}'")
     if any(copy.info.status == "FINISHED" for copy in copies):
         return False
-    for broken in copies:  # a copy that was cut off
+    for broken in copies:  # interrupted copies
         client.delete_run(broken.info.run_id)
     tags = {**run.tags, "mlflow.runName": run.name}
     run_id = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
