@@ -1,17 +1,19 @@
-"""Flags over SWIMLAB_* variables over defaults, for experiment files and the `swimlab` commands alike."""
+"""Command lines: flags before SWIMLAB_* variables before defaults, and what a command exits with."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, CliSettingsSource, SettingsError
+from rich.console import Console
 
 from swimlab.base.nearest import nearest
-from swimlab.base.screen import PLAIN, print_any_text
+from swimlab.base.screen import LOG_WIDTH, PLAIN, print_any_text, say, screen
+from swimlab.store.errors import StoreError
 
 Flags = TypeVar("Flags", bound=BaseSettings)
 PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
@@ -19,13 +21,21 @@ _POSITIONAL = CliPositionalArg[str].__metadata__  # type: ignore[attr-defined]
 
 
 def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | None = None) -> Flags:
-    """What was asked for; a command (with `cli_cmd`) is run as well. Exits with 0 after --help, and with 2 and one line
-    a mistake. `program`: its name in the help, where that is not the file's."""
+    """Reads the command line into settings; runs the command where `kind` is one (has `cli_cmd`).
+
+    Args:
+        kind: the settings class; its fields are the flags.
+        argv: the flags, instead of the process's.
+        program: the program's name in the help, instead of the file's.
+
+    Raises:
+        SystemExit: with 0 after --help, and with 2 and one line on stderr for each mistake.
+    """
     print_any_text()  # before --help is printed
     source: CliSettingsSource[Any] = CliSettingsSource(kind, cli_prog_name=program, cli_exit_on_error=False)
-    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return CliApp.run(kind, cli_args=given, cli_settings_source=source)
+        return CliApp.run(kind, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
         lines = [_mistake(kind, e) for e in error.errors()]
     except SettingsError as error:
@@ -34,22 +44,55 @@ def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | N
     raise SystemExit(2)
 
 
+def exit_with(
+    command: Callable[[Console], int],
+    *,
+    log_width: int = LOG_WIDTH,
+    errors: tuple[type[Exception], ...] = (),
+    stopped: str = "",
+) -> NoReturn:
+    """Runs a command on a screen of its own and ends the process with its exit code.
+
+    Args:
+        command: prints on the console and returns the exit code.
+        log_width: columns where stdout is no terminal.
+        errors: what the user can mend, beside StoreError, ValueError and OSError; each is printed as one line.
+        stopped: printed on Ctrl-C.
+
+    Raises:
+        SystemExit: always. With the command's code, 1 after such an error, 130 on Ctrl-C.
+    """
+    console = screen(log_width)
+    expected: tuple[type[Exception], ...] = (StoreError, ValueError, OSError, *errors)
+    try:
+        code = command(console)
+    except KeyboardInterrupt:
+        if stopped:
+            say(console, stopped)
+        code = 130
+    except expected as error:
+        cause = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
+        say(console, f"{type(cause).__name__}: {cause}", "red")
+        code = 1
+    raise SystemExit(code)
+
+
 def _mistake(kind: type[BaseSettings], error: Any) -> str:
-    said, where = str(error["msg"]), error["loc"]
-    if not where:  # one of several flags together has no flag of its own: its text names them
-        return said.removeprefix("Value error, ")
+    message, location = str(error["msg"]), error["loc"]
+    if not location:  # several flags that do not go together: the message names them
+        return message.removeprefix("Value error, ")
     if error["type"] == "literal_error":
-        said += nearest(str(error["input"]), re.findall(r"'([^']*)'", said))
-    field = kind.model_fields.get(str(where[0]))
+        message += nearest(str(error["input"]), re.findall(r"'([^']*)'", message))
+    field = kind.model_fields.get(str(location[0]))
     dashes = "" if field and set(_POSITIONAL) & set(field.metadata) else "--"
-    return f"{dashes}{'.'.join(map(str, where)).replace('_', '-')}: {said}"
+    return f"{dashes}{'.'.join(map(str, location)).replace('_', '-')}: {message}"
 
 
-def _misread(kind: type[BaseSettings], said: str) -> str:
-    said = said.removeprefix("error parsing CLI: ")
-    if (unknown := re.fullmatch(r"unrecognized arguments: (--[^ =]+).*", said, re.DOTALL)) is not None:
+def _misread(kind: type[BaseSettings], message: str) -> str:
+    message = message.removeprefix("error parsing CLI: ")
+    if (unknown := re.fullmatch(r"unrecognized arguments: (--[^ =]+).*", message, re.DOTALL)) is not None:
         flags = [f"--{name.replace('_', '-')}" for name in kind.model_fields]
         return f"no flag {unknown[1]}{nearest(unknown[1], flags)} (--help lists them all)"
-    if "unrecognized" in said or "required" in said:
-        return f"{said} (--help says what may follow)"
-    return f"{said}; a file name with brackets, commas or quotes is written as '\"a,b.json\"'"
+    if "unrecognized" in message or "required" in message:
+        return f"{message} (--help lists what the command takes)"
+    return f"{message}; a file name with brackets, commas or quotes is written as '\"a,b.json\"'"

@@ -1,4 +1,6 @@
-"""`plan`: what would run, what it takes, what it could find, and why a trial that ran before is new. Writes nothing."""
+"""What `plan` prints: trials to run, time, bytes, detectable differences, and why a trial that ran before is new.
+
+Nothing is written and no Ray is started."""
 
 from __future__ import annotations
 
@@ -30,31 +32,37 @@ from swimlab.store.sweep_store import SweepStore
 
 @dataclass(frozen=True)
 class PlanPreview:
-    """All that `plan` shows. `estimates` and `moves` are of the trials to run, by trial id; `at_a_time` is None where
-    this machine cannot know (a GPU plan); `unprepared`: data sets whose clips are not in the store; `results`: how many
-    an amendment would come after; `unread`: records of recipes this code cannot read."""
+    """What `plan` shows of one table.
+
+    Attributes:
+        estimates, invalidations: of the trials to run, by trial id.
+        at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
+        unprepared: data sets whose clips are not in the store.
+        results: finished trials that an amendment of the protocol would come after.
+        unread: records in the store whose recipes this code cannot read.
+    """
 
     plan: plans.Plan
     waves: tuple[tuple[TrialSpec, ...], ...]
     done: Mapping[str, TrialRecord]
     estimates: Mapping[str, CostEstimate | None]
-    moves: Mapping[str, Invalidation]
+    invalidations: Mapping[str, Invalidation]
     totals: Totals
     at_a_time: int | None
     unprepared: int
     sensitivity: Sensitivity
-    standing: ProtocolStatus
+    status: ProtocolStatus
     results: int
     unread: int
 
 
 def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPreview:
-    """Reads every record of the store once; starts no Ray."""
+    """The preview of a plan. Reads every record of the store once."""
     everything = store.records()
     waves = plans.missing([plan], store)
     new = [spec for wave in waves for spec in wave]
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
-    moves = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
+    invalidations = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
     estimates = {
         spec.trial_id: estimate(spec, everything.values()) or first_estimate(spec.recipe, settings.cache)
         for spec in new
@@ -63,8 +71,8 @@ def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPrev
     measured = plan.ablation.primary.measured(plan.recipe.name)
     scores: dict[str, dict[int, float]] = {}
     for planned, spec in plan.arms:
-        # A result of older code still says how far apart seeds lie.
-        record = everything.get(spec.trial_id) or moves.earlier(spec.recipe)
+        # A result of older code still estimates the spread over seeds.
+        record = everything.get(spec.trial_id) or invalidations.earlier(spec.recipe)
         if record and measured in record.metrics:
             scores.setdefault(planned.arm, {})[planned.seed] = record.metrics[measured]
     stored = settings.clips == "store"
@@ -74,19 +82,19 @@ def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPrev
         waves=waves,
         done={trial_id: everything[trial_id] for trial_id in plan.trial_ids if trial_id in everything},
         estimates=estimates,
-        moves={spec.trial_id: move for spec in new if (move := moves.of(spec))},
+        invalidations={spec.trial_id: invalidation for spec in new if (invalidation := invalidations.of(spec))},
         totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
         at_a_time=at_a_time,
         unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
         sensitivity=sensitivity(plan.ablation, len(plan.seeds), scores, plan.shared),
-        standing=protocol.standing(plan, store),
+        status=protocol.standing(plan, store),
         results=protocol.results_so_far(plan, store),
-        unread=moves.unread,
+        unread=invalidations.unread,
     )
 
 
 def slots(settings: Settings) -> int | None:
-    """Trials at a time on this machine's CPUs; None for GPUs that nobody has counted."""
+    """Trials at the same time on this machine's CPUs; for GPUs the --concurrency flag, None without it."""
     if settings.gpu:
         return settings.concurrency
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -94,33 +102,39 @@ def slots(settings: Settings) -> int | None:
     return min(fit, settings.concurrency or fit)
 
 
-def render(seen: PlanPreview) -> RenderableType:
-    """For any rich console."""
-    return Group(_trials(seen), *(Text(line) for line in lines(seen)))
+def render(view: PlanPreview) -> RenderableType:
+    """The preview as a table of trials and lines of text, for any rich console."""
+    return Group(_trials(view), *(Text(line) for line in lines(view)))
 
 
-def lines(seen: PlanPreview) -> list[str]:
-    """All but the table of trials."""
-    said = [*_tuning(seen.plan), *_price(seen), *_moved(seen), *_detectable(seen), f"protocol   {_protocol(seen)}"]
-    if seen.unread:
-        said.append(f"note       {seen.unread} results in the store are of recipes that this code cannot read")
-    return said
+def lines(view: PlanPreview) -> list[str]:
+    """The lines below the table of trials."""
+    out = [
+        *_tuning(view.plan),
+        *_price(view),
+        *_moved(view),
+        *_detectable(view),
+        f"protocol   {_protocol(view)}",
+    ]
+    if view.unread:
+        out.append(f"note       {view.unread} results in the store are of recipes that this code cannot read")
+    return out
 
 
-def _trials(seen: PlanPreview) -> Table:
-    new = {spec.trial_id for wave in seen.waves for spec in wave}
-    plan = seen.plan
+def _trials(view: PlanPreview) -> Table:
+    new = {spec.trial_id for wave in view.waves for spec in wave}
+    plan = view.plan
     table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(new)} to run")
     for column in ("trial", "arm", "seed", "recipe", "steps", "state", "time"):
         table.add_column(column, justify="right" if column in ("seed", "steps", "time") else "left")
     arm_ids = {spec.trial_id for _, spec in plan.arms}
     bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
     for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
-        record, guess = seen.done.get(spec.trial_id), seen.estimates.get(spec.trial_id)
+        record, guess = view.done.get(spec.trial_id), view.estimates.get(spec.trial_id)
         state = "cached" if record else "not needed"
         time = duration(record.cost.wall_s) if record else ""
         if spec.trial_id in new:
-            state = "new (moved)" if spec.trial_id in seen.moves else "new"
+            state = "new (moved)" if spec.trial_id in view.invalidations else "new"
             time = f"≈ {duration(guess.wall_s)}" if guess else "unknown"
         if (first := plan.shared.get(arm, arm)) != arm:
             arm = f"{arm} = {first}"
@@ -132,24 +146,24 @@ def _trials(seen: PlanPreview) -> Table:
 def _tuning(plan: plans.Plan) -> list[str]:
     if plan.ablation.tuned is None:
         return []
-    points, answered = sum(one.budget for one in plan.tuning), sum(one.answered for one in plan.tuning)
+    points, answered = sum(state.budget for state in plan.tuning), sum(state.answered for state in plan.tuning)
     out = [f"tuning     {plan.ablation.tuned.text}; {answered} of {points} answered"]
-    out += [f"           {one.arm}: {one.text}" for one in plan.tuning]
-    if any(one.choice is None for one in plan.tuning):
-        out.append("           trials, time and bytes below are of tuned arms alone, without the tuning itself")
+    out += [f"           {state.arm}: {state.text}" for state in plan.tuning]
+    if any(state.choice is None for state in plan.tuning):
+        out.append("           trials, time and bytes below count the tuned arms only, not the tuning itself")
     return out
 
 
-def _price(seen: PlanPreview) -> list[str]:
-    arm_ids = {spec.trial_id for _, spec in seen.plan.arms}
-    cached = len(arm_ids & set(seen.done))
-    said = f"trials     {seen.totals.trials} to run; {cached} of the table's {len(arm_ids)} cached"
-    if (again := len(seen.plan.arms) - len(arm_ids)) > 0:
-        said += f"; {again} more places in it are filled by trials that arms share"
-    out, total = [said], seen.totals
+def _price(view: PlanPreview) -> list[str]:
+    arm_ids = {spec.trial_id for _, spec in view.plan.arms}
+    cached = len(arm_ids & set(view.done))
+    text = f"trials     {view.totals.trials} to run; {cached} of the table's {len(arm_ids)} cached"
+    if (repeats := len(view.plan.arms) - len(arm_ids)) > 0:
+        text += f"; {repeats} more cells show trials that arms share"
+    out, total = [text], view.totals
     if not total.trials:
         return out
-    return [*out, *_time(total, seen.estimates, seen.plan.recipe, seen.at_a_time), _bytes(total, seen.unprepared)]
+    return [*out, *_time(total, view.estimates, view.plan.recipe, view.at_a_time), _bytes(total, view.unprepared)]
 
 
 def _time(
@@ -167,39 +181,39 @@ def _time(
     if total.unknown:
         yield f"           not counted: {total.unknown} trials of models the store has no result of"
     elif at_a_time is None:
-        yield "           wall-clock unknown: say how many trials run at a time (--concurrency)"
+        yield "           wall-clock unknown: give the number of trials at a time (--concurrency)"
     elif total.wall_s is not None:
         yield f"           wall-clock ≈ {duration(total.wall_s)} with {at_a_time} at a time, as here"
 
 
 def _bytes(total: Totals, unprepared: int) -> str:
     if total.unknown == total.trials:
-        return "bytes      unknown, likewise"
+        return "bytes      unknown, for the same reason"
     more = f", and the decoded clips of {unprepared} data sets, not counted" if unprepared else ""
     return f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"
 
 
-def together(seen: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
-    """Of several tables: the trials that they need between them, each once, and what those take."""
-    waves = plans.missing([one.plan for one in seen], store)
-    alone = sum(one.totals.trials for one in seen)
+def together(views: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
+    """The lines about several tables together: the trials that they need, shared ones counted once, and their cost."""
+    waves = plans.missing([view.plan for view in views], store)
+    alone = sum(view.totals.trials for view in views)
     count = sum(map(len, waves))
     shared = f"; {alone - count} of the {alone} above are shared by tables, and run once" if alone > count else ""
-    lines = [f"together   {count} trials to run for {len(seen)} tables{shared}"]
+    lines = [f"together   {count} trials to run for {len(views)} tables{shared}"]
     if not count:
         return lines
-    estimates = {trial_id: found for one in seen for trial_id, found in one.estimates.items()}
-    total = totals(waves, estimates, at_a_time=seen[0].at_a_time or 1, devices_a_trial=max(1, settings.workers))
-    return [*lines, *_time(total, estimates, seen[0].plan.recipe, seen[0].at_a_time)]
+    estimates = {trial_id: cost for view in views for trial_id, cost in view.estimates.items()}
+    total = totals(waves, estimates, at_a_time=views[0].at_a_time or 1, devices_a_trial=max(1, settings.workers))
+    return [*lines, *_time(total, estimates, views[0].plan.recipe, views[0].at_a_time)]
 
 
-def _moved(seen: PlanPreview) -> list[str]:
-    counts = Counter(move.text for move in seen.moves.values())
+def _moved(view: PlanPreview) -> list[str]:
+    counts = Counter(invalidation.text for invalidation in view.invalidations.values())
     return [f"moved      {text} ({count} of the new trials ran before that)" for text, count in counts.most_common()]
 
 
-def _detectable(seen: PlanPreview) -> list[str]:
-    power = seen.sensitivity
+def _detectable(view: PlanPreview) -> list[str]:
+    power = view.sensitivity
     if not power.claims:
         return []
     if math.isinf(power.detectable_in_sds):
@@ -209,7 +223,7 @@ def _detectable(seen: PlanPreview) -> list[str]:
         f"detects    {power.seeds} seeds find a difference of {power.detectable_in_sds:.2f} SDs of paired differences "
         f"4 times in 5 ({family})"
     ]
-    metric = seen.plan.ablation.primary.measured(seen.plan.recipe.name)
+    metric = view.plan.ablation.primary.measured(view.plan.recipe.name)
     for claim in power.by_claim:
         if not claim.tested:
             out.append(f"           {claim.text}: the same trials under this recipe, never tested")
@@ -223,13 +237,13 @@ def _detectable(seen: PlanPreview) -> list[str]:
     return out
 
 
-def _protocol(seen: PlanPreview) -> str:
-    standing = seen.standing
-    if not standing.history:
-        after = f"after {seen.results} results" if seen.results else "before any result"
+def _protocol(view: PlanPreview) -> str:
+    status = view.status
+    if not status.history:
+        after = f"after {view.results} results" if view.results else "before any result"
         return f"not declared yet; `run` declares it {after}"
-    last = standing.history[-1]
-    if standing.undeclared:
-        moved = "; ".join(standing.undeclared)
-        return f"{last.hash} stands; `run` would amend it after {seen.results} results: {moved}"
-    return standing.text
+    last = status.history[-1]
+    if status.undeclared:
+        moved = "; ".join(status.undeclared)
+        return f"{last.hash} stands; `run` would amend it after {view.results} results: {moved}"
+    return status.text

@@ -31,59 +31,67 @@ def main(search: Search, argv: Sequence[str] | None = None) -> None:
     run(search, experiment_file.settings(Settings, argv))
 
 
-def run(search: Search, chosen: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
-    """Do what the command line says; `recipe` builds the recipe where an experiment has its own.
+def run(search: Search, settings: Settings, recipe: Callable[[], Recipe] | None = None) -> None:
+    """Runs the command of the settings for a search.
 
-    Exits with 0, with 1 when a trial failed or the machine, store or data cannot do what the search needs, with 130 on
-    Ctrl-C.
+    Args:
+        search: what is varied, and by how much.
+        settings: the command and its flags.
+        recipe: builds the recipe, for an experiment that has its own instead of a named one.
+
+    Raises:
+        SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the search needs; 130
+            on Ctrl-C.
     """
-    experiment_file.exit_with(chosen.store, lambda console: _command(search, chosen, recipe, console))
+    experiment_file.exit_with(settings.store, lambda console: _command(search, settings, recipe, console))
 
 
-def _command(search: Search, chosen: Settings, own: Callable[[], Recipe] | None, console: Console) -> int:
-    smokes = chosen.command == "smoke"
-    recipe = own() if own else recipes.named(chosen.recipe or (smoke.RECIPE if smokes else search.recipe))
+def _command(search: Search, settings: Settings, build_recipe: Callable[[], Recipe] | None, console: Console) -> int:
+    smokes = settings.command == "smoke"
+    default = smoke.RECIPE if smokes else search.recipe
+    recipe = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
     if smokes:
         search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
-    elif chosen.seeds is not None:
-        # Seeds from 0, as everywhere; the search has its own, the others confirm.
-        search = dataclasses.replace(search, confirm=tuple(s for s in range(chosen.seeds) if s != search.seed))
-    if chosen.command != "report":
-        code_check.check(_variants(search, recipe), Sources(cache_dir=chosen.cache), chosen.cache)
-    if chosen.command == "plan":
-        run_search.check(search, recipe, chosen)
-        console.print(_plan(search, recipe, chosen))
+    elif settings.seeds is not None:
+        # Seeds count from 0. The search's own seed chose the best point, so it cannot confirm it.
+        search = dataclasses.replace(search, confirm=tuple(s for s in range(settings.seeds) if s != search.seed))
+    if settings.command != "report":
+        code_check.check(_variants(search, recipe), Sources(cache_dir=settings.cache), settings.cache)
+    if settings.command == "plan":
+        run_search.check(search, recipe, settings)
+        console.print(_plan(search, recipe, settings))
         return 0
-    if chosen.command == "report":
-        found = run_search.gather(search, recipe, chosen)
+    if settings.command == "report":
+        results = run_search.gather(search, recipe, settings)
     else:
-        found = run_search.execute(search, recipe, chosen, console)
-    uri = search_page.write_report(found)
-    console.print(search_page.terminal(found))
-    say(console, f"store  {found.store.uri}\nreport {uri}")
-    failed = [(point, answer) for point, answer in found.points if answer and answer.state == TrialState.FAIL]
+        results = run_search.execute(search, recipe, settings, console)
+    uri = search_page.write_report(results)
+    console.print(search_page.terminal(results))
+    say(console, f"store  {results.store.uri}\nreport {uri}")
+    failed = [(point, answer) for point, answer in results.points if answer and answer.state == TrialState.FAIL]
     for point, answer in failed:
         why = answer.problem.strip().splitlines()[-1]
         say(console, f"point {point.number}: {why}", "red")
-    for lost in (c for c in found.confirmed if c.record is None):
-        say(console, f"{lost.arm} seed {lost.spec.seed}: {lost.failure or 'not run'}", "red")
-    complete = all(answer for _, answer in found.points) and all(c.record for c in found.confirmed)
+    for seed_run in (c for c in results.confirmed if c.record is None):
+        say(console, f"{seed_run.arm} seed {seed_run.spec.seed}: {seed_run.failure or 'not run'}", "red")
+    complete = all(answer for _, answer in results.points) and all(c.record for c in results.confirmed)
     return 0 if complete and not failed else 1
 
 
 def _variants(search: Search, recipe: Recipe) -> list[Recipe]:
-    """The recipe with each value that an axis may take; points that do not go together fail on their own."""
-    found = [recipe]
+    """The recipe with each value of each axis, for the check of the code; values that the recipe refuses are left out:
+    their points fail with a message of their own."""
+    variants = [recipe]
     for axis in search.space:
         for label in axis.probes:
             with suppress(ValueError):
-                found.append(recipe.override({axis.path: axis.value(label)}))
-    return found
+                variants.append(recipe.override({axis.path: axis.value(label)}))
+    return variants
 
 
-def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
-    store = SweepStore(chosen.store)
-    course = SearchLoop(search, recipe, store, chosen.cache, retry=True)
+def _plan(search: Search, recipe: Recipe, settings: Settings) -> Table:
+    store = SweepStore(settings.store)
+    course = SearchLoop(search, recipe, store, settings.cache, retry=True)
     todo = {point.number for point in course.todo()}
     answered = [answer for answer in course.answers.values() if answer.record]
     per_point_s = sum(a.record.cost.cpu_s for a in answered if a.record) / len(answered) if answered else None
@@ -96,8 +104,8 @@ def _plan(search: Search, recipe: Recipe, chosen: Settings) -> Table:
     table = Table(title=title, caption=_protocol(search, recipe), title_justify="left", caption_justify="left")
     for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
         table.add_column(column, no_wrap=column in ("point", "trial"))
-    done = store.records(spec.trial_id for spec in run_search.bases(recipe, chosen))
-    for spec in run_search.bases(recipe, chosen):
+    done = store.records(spec.trial_id for spec in run_search.bases(recipe, settings))
+    for spec in run_search.bases(recipe, settings):
         state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
         table.add_row("base", *["" for _ in search.space], spec.trial_id, f"{state}: {spec.recipe.name}")
     for point in course.points:

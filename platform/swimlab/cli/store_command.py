@@ -1,4 +1,4 @@
-"""What commands share: a screen that prints any text; those about a store: its flag, errors in one line, exit codes."""
+"""The base class of the commands about a store: the --store flag and the exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
-from swimlab.base.screen import say, screen
-from swimlab.store.errors import StoreError
+from swimlab.cli.command_line import exit_with
 
 HELP = SettingsConfigDict(
     env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
@@ -22,17 +21,16 @@ class StoreCommand(BaseSettings):
     store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
 
     def run(self, console: Console) -> int:
-        """Does it and returns the exit code. Raises StoreError or ValueError saying what to do."""
+        """Runs the command.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            StoreError, ValueError: for what the user can mend; the message says how.
+        """
         raise NotImplementedError
 
     def cli_cmd(self) -> None:
-        """Runs and exits: with the command's code, 1 for what cannot be done here, 130 on Ctrl-C."""
-        console = screen()
-        try:
-            code = self.run(console)
-        except KeyboardInterrupt:
-            code = 130
-        except (StoreError, ValueError, OSError) as error:
-            say(console, f"{type(error).__name__}: {error}", "red")
-            code = 1
-        raise SystemExit(code)
+        """Runs the command and exits: see `command_line.exit_with`."""
+        exit_with(self.run)

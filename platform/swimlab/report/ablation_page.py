@@ -11,8 +11,7 @@ from swimlab.report.cell_axis import CellAxis, axis
 from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.figure_style import arm_colours
 from swimlab.report.line_plots import SMOOTH_ABOVE_POINTS, learning_curves, trend_plot
-from swimlab.report.page_summaries import digest
-from swimlab.report.summarise import summarise
+from swimlab.report.page_summaries import table_summary
 from swimlab.report.table import Table
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import UNKNOWN
@@ -22,37 +21,47 @@ FOREST_PX = 250
 QUARANTINED_ROWS = 200
 
 
-def write_report(results: Results) -> str:
+def write_report(results: Results, table: Table) -> str:
     """Writes reports/<ablation>/<recipe>/{index.html, report.md, report.tex, table.json} into the store, replacing
-    what is there, then the index over all tables; the page's address."""
+    earlier ones, then the index over all tables.
+
+    Args:
+        results: the trials, and the store that they are in.
+        table: `summarise` of the same results.
+
+    Returns:
+        The address of the page.
+
+    Raises:
+        StoreError: when a committed file is missing or has other content than was committed.
+    """
     folder = f"reports/{results.ablation.name}/{results.recipe.name}"
-    for name, content in write(results).items():
+    for name, content in write(results, table).items():
         results.store.backend.replace(f"{folder}/{name}", content.encode())
     index_page.write_index(results.store)
     return f"{results.store.uri}/{folder}/index.html"
 
 
-def write(results: Results) -> dict[str, str]:
-    """File name → text. Raises StoreError when a committed file is gone or is not what was committed."""
-    table = summarise(results)
-    ledger = evidence.ledger(table)
+def write(results: Results, table: Table) -> dict[str, str]:
+    """The files of the report, name → text. Raises StoreError as `write_report` does."""
+    citations = evidence.evidence_index(table)
     return {
-        "index.html": render_html(results, table, ledger),
-        "report.md": markdown.render_markdown(table),
-        "report.tex": latex.render_latex(table, ledger),
-        index_page.DIGEST: digest(results, table, ledger).model_dump_json(indent=1),
+        "index.html": render_html(results, table, citations),
+        "report.md": markdown.render_markdown(table, citations),
+        "report.tex": latex.render_latex(table, citations),
+        index_page.TABLE_SUMMARY: table_summary(results, table, citations).model_dump_json(indent=1),
     }
 
 
-def render_html(results: Results, table: Table, ledger: EvidenceIndex) -> str:
-    """The page. Everything that comes from data is escaped."""
+def render_html(results: Results, table: Table, citations: EvidenceIndex) -> str:
+    """The HTML page; everything that comes from data is escaped."""
     colours = arm_colours([row.arm for row in table.rows], table.reference)
     strips_seed, strips = figure_data.pictures(results)
     film_seed, film = figure_data.sharpening(results)
     return html.render(
         "report.html.j2",
         table=table,
-        ledger=ledger,
+        citations=citations,
         uri=results.store.uri,
         how_to_run=evidence.how_to_run(results.store.uri),
         colours=colours,
@@ -72,8 +81,8 @@ def render_html(results: Results, table: Table, ledger: EvidenceIndex) -> str:
     )
 
 
-def _bounds(seen: Interval | None) -> list[float]:
-    return [] if seen is None else [v for v in (seen.low, seen.mean, seen.high) if v is not None]
+def _bounds(interval: Interval | None) -> list[float]:
+    return [] if interval is None else [v for v in (interval.low, interval.mean, interval.high) if v is not None]
 
 
 def _dots_axis(table: Table) -> CellAxis | None:
@@ -94,7 +103,7 @@ def _forest_axis(table: Table) -> CellAxis | None:
 
 
 def _facts(results: Results) -> dict[str, list[str]]:
-    """Provenance: every distinct value, so that a mixture is seen."""
+    """Provenance: every distinct value of each field, which shows a mixture of machines or versions."""
     records = [trial.record for trial in results.trials if trial.record]
     facts: dict[str, Any] = {"store": [results.store.uri]}
     facts["code fingerprint"] = [record.code_fingerprint for record in records]

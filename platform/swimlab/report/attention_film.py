@@ -1,4 +1,4 @@
-"""The sharpening film: where the same four held-out nouns look, at every report of training, the control beside SWIM.
+"""The film of attention during training: the maps of the same four held-out nouns, the reference arm beside SWIM.
 
 Dimensions: T' temporal patches, H' × W' visual tokens, H × W pixels of a picture.
 """
@@ -31,7 +31,7 @@ Noun = tuple[str, int]
 
 @dataclass(frozen=True)
 class Film:
-    """Data URIs of the animation and of its last frame, for readers who want no motion."""
+    """Data URIs of the animation and of its last frame, which is shown to readers who prefer no motion."""
 
     animation: str
     still: str
@@ -43,24 +43,31 @@ class Film:
 
 
 def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]]) -> Film | None:
-    """`overlays` of one trial hold frames and masks, `frames` the maps of each arm; one seed.
+    """The first four nouns at the steps that every arm has; each map is scaled to its own maximum.
 
-    Shown are the first four nouns that have both, at the steps that every arm has; each map is scaled to its own
-    maximum. None with fewer than two such steps or no such noun. Raises ValueError when no animation is small enough.
+    Args:
+        overlays: frames and masks, of one trial.
+        frames: arm → its maps, of the same seed.
+
+    Returns:
+        None with fewer than two shared steps, or without a noun that every arm has at all of them.
+
+    Raises:
+        ValueError: when no animation is small enough for a page.
     """
     maps = {arm: {(f.step, f.key, f.tag): f for f in items} for arm, items in frames.items()}
     if not maps:
         return None
-    steps = sorted(set.intersection(*({step for step, _, _ in found} for found in maps.values())))
-    chosen = [
+    steps = sorted(set.intersection(*({step for step, _, _ in arm_maps} for arm_maps in maps.values())))
+    selected = [
         overlay
         for overlay in overlays
-        if all((step, overlay.key, overlay.tag) in found for found in maps.values() for step in steps)
+        if all((step, overlay.key, overlay.tag) in arm_maps for arm_maps in maps.values() for step in steps)
     ][:NOUNS]
-    if len(steps) < 2 or not chosen:
+    if len(steps) < 2 or not selected:
         return None
-    scenes = [scene(overlay, PANEL_PX) for overlay in chosen]
-    pictures = [_picture(step, chosen, scenes, maps) for step in steps]
+    scenes = [scene(overlay, PANEL_PX) for overlay in selected]
+    pictures = [_picture(step, selected, scenes, maps) for step in steps]
     animation, shown = _animation(pictures, steps)
     still = io.BytesIO()
     pictures[-1].save(still, "WEBP", quality=80)
@@ -69,7 +76,7 @@ def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]])
         still=_uri(still.getvalue()),
         arms=tuple(maps),
         steps=tuple(shown),
-        nouns=tuple(overlay.noun for overlay in chosen),
+        nouns=tuple(overlay.noun for overlay in selected),
         width_px=pictures[0].width,
         height_px=pictures[0].height,
     )
@@ -81,7 +88,7 @@ def _picture(
     scenes: Sequence[Scene],
     maps: Mapping[str, Mapping[tuple[int, str, int], FilmFrame]],
 ) -> Image.Image:
-    """One moment: a row for each noun, its frame and then each arm's map."""
+    """The picture of one step: a row for each noun, its frame and then each arm's map."""
     columns = 1 + len(maps)
     heights = [view.frame_HWC.shape[0] for view in scenes]
     width = columns * PANEL_PX + (columns - 1) * GAP_PX
@@ -97,8 +104,8 @@ def _picture(
         canvas.paste(Image.fromarray(view.outlined()), (0, top))
         under = top + panel_height + 3
         draw.text((0, under), _fitting(overlay.noun, small, PANEL_PX), INK, small)
-        for column, found in enumerate(maps.values(), start=1):
-            frame = found[step, overlay.key, overlay.tag]
+        for column, arm_maps in enumerate(maps.values(), start=1):
+            frame = arm_maps[step, overlay.key, overlay.tag]
             map_HW = _map(frame, view.patch)
             left = column * (PANEL_PX + GAP_PX)
             canvas.paste(Image.fromarray(view.attended(map_HW)), (left, top))
@@ -110,18 +117,18 @@ def _picture(
 
 def _map(frame: FilmFrame, patch: int) -> NDArray[np.float32]:
     map_THW = np.frombuffer(frame.map, np.float32).reshape(frame.grid)
-    chosen: NDArray[np.float32] = map_THW[patch]
-    return chosen
+    map_HW: NDArray[np.float32] = map_THW[patch]
+    return map_HW
 
 
 def _animation(pictures: Sequence[Image.Image], steps: Sequence[int]) -> tuple[bytes, list[int]]:
-    """The animated WebP and the steps in it: the first and the last always are."""
+    """The animated WebP and the steps in it, which include the first and the last."""
     for stride in STRIDES:
-        kept = sorted({*range(0, len(pictures), stride), len(pictures) - 1})
+        indices = sorted({*range(0, len(pictures), stride), len(pictures) - 1})
         for quality in QUALITIES:
-            data = _webp([pictures[i] for i in kept], quality)
+            data = _webp([pictures[i] for i in indices], quality)
             if len(data) <= MOST_BYTES:
-                return data, [steps[i] for i in kept]
+                return data, [steps[i] for i in indices]
     raise ValueError(f"no film of {len(pictures)} pictures fits into {MOST_BYTES} bytes")
 
 

@@ -23,7 +23,7 @@ MASK_COLOUR = np.array([255, 255, 255])
 
 @dataclass(frozen=True)
 class Panel:
-    """One arm's map; `mass` is the share of this patch's attention that lies in the mask, None when it pays none."""
+    """One arm's map; `mass` is the share of this patch's attention that lies in the mask, None without attention."""
 
     arm: str
     image: str
@@ -43,10 +43,13 @@ class Strip:
 
 
 def strips(overlays: Mapping[str, Sequence[Overlay]]) -> list[Strip]:
-    """Nouns that every given arm has a map for (arm → its overlays), in the first arm's order.
+    """One strip for each noun that every arm has a map for, in the order of the first arm.
 
-    The patch shown is the annotated one with the largest mask. Each map is bilinear from the token grid and scaled to
-    its own maximum, so strips show where an arm looks, not how much.
+    The patch shown is the annotated one with the largest mask. Each map is interpolated from the token grid and scaled
+    to its own maximum: a strip shows the place of attention, not its amount.
+
+    Args:
+        overlays: arm → its maps with frames and masks.
     """
     if not overlays:
         return []
@@ -61,7 +64,7 @@ def strips(overlays: Mapping[str, Sequence[Overlay]]) -> list[Strip]:
 
 @dataclass(frozen=True)
 class Scene:
-    """One patch of a clip at the size it is shown: its frame, its mask at that size and as recorded."""
+    """One patch of a clip: its frame and mask at the printed size, and its mask as recorded."""
 
     patch: int
     frame_HWC: NDArray[np.uint8]
@@ -69,7 +72,7 @@ class Scene:
     recorded_HW: NDArray[np.uint8]
 
     def attended(self, map_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Dimmed frame, heat over it (scaled to its own maximum), and the outline of the mask."""
+        """The dimmed frame under the map (H' × W', scaled to its own maximum), with the outline of the mask."""
         height, width = self.mask_HW.shape
         map_HW = np.asarray(Image.fromarray(map_HW).resize((width, height), Image.Resampling.BILINEAR))
         heat_HW = np.clip(map_HW / max(float(map_HW.max()), 1e-12), 0, 1)
@@ -90,14 +93,14 @@ class Scene:
         return np.where(self.mask_HW[..., None], self.frame_HWC, self.frame_HWC // 5)
 
     def mass(self, map_HW: NDArray[np.float32]) -> float | None:
-        """The share of this patch's attention that lies in the mask; None when it pays none."""
+        """The share of this patch's attention that lies in the mask; None without any attention."""
         small = Image.fromarray(self.recorded_HW.astype(np.float32)).resize(map_HW.shape[::-1], Image.Resampling.BOX)
         total = float(map_HW.sum())
         return float((map_HW * np.asarray(small)).sum()) / total if total > 0 else None
 
 
 def scene(overlay: Overlay, width_px: int) -> Scene:
-    """The annotated patch with the largest mask."""
+    """The scene of the annotated patch with the largest mask, `width_px` wide."""
     patches = overlay.grid[0]
     height, width = overlay.frame_size
     frames_THWC = np.frombuffer(overlay.frames, np.uint8).reshape(patches, height, width, 3)
@@ -110,17 +113,17 @@ def scene(overlay: Overlay, width_px: int) -> Scene:
 
 
 def _strip(by_arm: Mapping[str, Overlay]) -> Strip:
-    overlay = next(iter(by_arm.values()))
-    view = scene(overlay, WIDTH_PX)
-    maps = {arm: _map(mine, view.patch) for arm, mine in by_arm.items()}
+    first = next(iter(by_arm.values()))
+    view = scene(first, WIDTH_PX)
+    maps = {arm: _map(overlay, view.patch) for arm, overlay in by_arm.items()}
     panels = tuple(Panel(arm, _png(view.attended(map_HW)), view.mass(map_HW)) for arm, map_HW in maps.items())
-    return Strip(overlay.noun, overlay.question, overlay.key, _png(view.frame_HWC), _png(view.masked()), panels)
+    return Strip(first.noun, first.question, first.key, _png(view.frame_HWC), _png(view.masked()), panels)
 
 
 def _map(overlay: Overlay, patch: int) -> NDArray[np.float32]:
     map_THW = np.frombuffer(overlay.map, np.float32).reshape(overlay.grid)
-    chosen: NDArray[np.float32] = map_THW[patch]
-    return chosen
+    map_HW: NDArray[np.float32] = map_THW[patch]
+    return map_HW
 
 
 def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:

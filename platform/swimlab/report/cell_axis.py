@@ -1,4 +1,4 @@
-"""A horizontal axis for the small drawings inside table cells: data values → pixels, and where its ticks stand."""
+"""A horizontal axis for the small drawings inside table cells: data values → pixels, and its ticks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 @dataclass(frozen=True)
 class CellAxis:
-    """Values low…high over `width_px` pixels."""
+    """A linear axis from `low` to `high` over `width_px` pixels; `ticks` are data values."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class CellAxis:
 
 
 def axis(values: Sequence[float], width_px: int) -> CellAxis | None:
-    """An axis that holds all values with a margin of 4 %; None without values."""
+    """An axis over all values with a margin of 4 % at each end; None without values."""
     if not values:
         return None
     low, high = min(values), max(values)

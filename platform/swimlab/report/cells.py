@@ -1,4 +1,4 @@
-"""Cells that all renderings of a table share."""
+"""Texts of cells that all renderings of a table share."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from swimlab.report.table import ClaimRow, Column, Row, Table
 
 
 def column_title(column: Column) -> str:
-    """The measured metric; a stand-in says what it stands for."""
+    """The name of the measured metric, and of the metric it stands in for."""
     return f"{column.measured} (stands in for {column.name})" if column.standin else column.measured
 
 
 def arm_name(row: Row) -> str:
-    """The arm; one that means the same trials as an arm above says so."""
+    """The arm's name, and of an arm above that has the same trials."""
     return f"{row.arm} = {row.same_as}" if row.same_as else row.arm
 
 
 def seeds_done(table: Table, row: Row) -> str:
-    """Seeds of the primary metric that count, of those planned."""
+    """Seeds with a value of the primary metric, of those planned: `2/3`."""
     return f"{len(row.cells[table.primary].values)}/{len(row.trials)}"
 
 
 def verdict_text(claim: ClaimRow) -> str:
-    """The badge in words."""
+    """The verdict in words, with a note where only its direction was compared."""
     only = claim.outcome.verdict is not None and claim.outcome.evidence.direction_only and claim.outcome.interval
     return claim.label.replace("_", " ") + (" (direction only)" if only else "")
 

@@ -1,8 +1,6 @@
-"""The doctor's report: one self-contained page, the same as Markdown and as JSON, beside the table of broken rows."""
+"""The doctor's report: one self-contained page, Markdown and JSON, beside the table of broken rows."""
 
 from __future__ import annotations
-
-import io
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -11,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from swimlab.data.doctor.findings import Findings
 from swimlab.data.doctor.row_checks import STATES
 from swimlab.report import doctor_text, doctor_words, html
-from swimlab.report.figure_style import PALETTE, STYLE
+from swimlab.report.figure_style import PALETTE, STYLE, to_svg
 from swimlab.store.sweep_store import SweepStore
 
 PANELS = {
@@ -31,54 +29,63 @@ COLUMNS = 4
 
 
 def folder_of(name: str) -> str:
-    """Where the report lies in the store."""
+    """The folder of the report in the store."""
     return f"reports/doctor/{name}"
 
 
-def write_report(found: Findings, store: SweepStore, *, failed: bool) -> str:
-    """Writes the page, Markdown and JSON beside the broken rows, which are there already, and takes away those of an
-    earlier exam of that name. The page's address."""
-    folder = folder_of(found.name)
-    for name, content in write(found, store.uri, failed=failed).items():
+def write_report(findings: Findings, store: SweepStore, *, failed: bool) -> str:
+    """Writes the page, Markdown and JSON beside the broken rows, which the examination wrote, and deletes the broken
+    rows of an earlier report of that name.
+
+    Args:
+        findings: what the examination found.
+        store: where the report goes.
+        failed: whether more rows are broken than was allowed; colours the verdict.
+
+    Returns:
+        The address of the page.
+    """
+    folder = folder_of(findings.name)
+    for name, content in write(findings, store.uri, failed=failed).items():
         store.backend.replace(f"{folder}/{name}", content.encode())
-    kept = {f"{folder}/{name}" for name in found.broken_files}
+    current = {f"{folder}/{name}" for name in findings.broken_files}
     for path in store.list_files(folder):
-        if path.startswith(f"{folder}/broken-") and path not in kept:
+        if path.startswith(f"{folder}/broken-") and path not in current:
             store.backend.delete(path)
     return f"{store.uri}/{folder}/index.html"
 
 
-def write(found: Findings, store_uri: str, *, failed: bool) -> dict[str, str]:
-    """File name → text."""
+def write(findings: Findings, store_uri: str, *, failed: bool) -> dict[str, str]:
+    """The files of the report, name → text."""
     return {
-        "summary.json": found.model_dump_json(indent=1),
-        "report.md": doctor_text.markdown(found),
-        "index.html": render_html(found, store_uri, failed=failed),
+        "summary.json": findings.model_dump_json(indent=1),
+        "report.md": doctor_text.markdown(findings),
+        "index.html": render_html(findings, store_uri, failed=failed),
     }
 
 
-def render_html(found: Findings, store_uri: str, *, failed: bool) -> str:
-    """The page. Everything that comes from data is cut, made printable and escaped."""
+def render_html(findings: Findings, store_uri: str, *, failed: bool) -> str:
+    """The HTML page; everything that comes from data is cut to length, made printable and escaped."""
     return html.render(
         "doctor.html.j2",
         count=doctor_words.count,
         share=doctor_words.share,
         size=doctor_words.size,
-        found=found,
+        findings=findings,
         states=STATES,
-        verdict=doctor_words.verdict(found),
-        steps=doctor_words.next_steps(found),
-        lines=doctor_words.lines(found),
-        areas=doctor_words.area_classes(found),
-        charts=charts(found),
-        tone="bad" if failed else "fair" if found.state("broken") else "good",
-        snippet=_snippet(found, store_uri),
+        verdict=doctor_words.verdict(findings),
+        steps=doctor_words.next_steps(findings),
+        lines=doctor_words.lines(findings),
+        areas=doctor_words.area_classes(findings),
+        charts=charts(findings),
+        tone="bad" if failed else "fair" if findings.state("broken") else "good",
+        snippet=_snippet(findings, store_uri),
     )
 
 
-def charts(found: Findings) -> str | None:
-    """Small multiples of all histograms that hold anything, as SVG; None when none does."""
-    panels = [(subject, title) for subject, title in PANELS.items() if any(found.histograms[subject].values())]
+def charts(findings: Findings) -> str | None:
+    """The histograms that are not empty as small panels, as SVG; None when all are empty."""
+    panels = [(subject, title) for subject, title in PANELS.items() if any(findings.histograms[subject].values())]
     if not panels:
         return None
     lines = -(-len(panels) // COLUMNS)
@@ -86,7 +93,7 @@ def charts(found: Findings) -> str | None:
         figure = Figure(figsize=(10.6, 2.0 * lines), layout="constrained")
         axes = figure.subplots(lines, COLUMNS, squeeze=False)
         for axis, (subject, title) in zip(axes.flat, panels, strict=False):
-            values = list(found.histograms[subject].values())
+            values = list(findings.histograms[subject].values())
             labels = doctor_words.bin_labels(subject)
             first = next(i for i, n in enumerate(values) if n)
             last = max(i for i, n in enumerate(values) if n)
@@ -101,18 +108,14 @@ def charts(found: Findings) -> str | None:
             axis.set_xlim(-0.8, max(last - first, 3) + 0.8)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_axis_off()
-        svg = io.StringIO()
-        # No metadata: the date would make equal findings differ, and the default names a web page.
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = svg.getvalue()
-    return text[text.index("<svg") :]
+        return to_svg(figure)
 
 
-def _snippet(found: Findings, store_uri: str) -> str:
+def _snippet(findings: Findings, store_uri: str) -> str:
     return f"""import duckdb
 
 duckdb.sql('''
     select reason, count(*) as rows, min(file || ' row ' || row) as first
-    from '{store_uri}/{folder_of(found.name)}/broken-*.parquet'
+    from '{store_uri}/{folder_of(findings.name)}/broken-*.parquet'
     group by reason order by rows desc
 ''').show()"""

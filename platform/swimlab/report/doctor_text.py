@@ -1,4 +1,4 @@
-"""The findings in the terminal, on one screen, and as Markdown."""
+"""The findings for the terminal, on one screen, and as Markdown."""
 
 from __future__ import annotations
 
@@ -19,79 +19,83 @@ SCREEN_REASONS = 8
 _STYLES = {"usable": "green", "to rewrite": "yellow", "for evaluation": "", "broken": "red"}
 
 
-def terminal(found: Findings, *, failed: bool) -> RenderableType:
-    """One screen for any rich console. Texts from data carry no markup and no control characters."""
-    parts: list[RenderableType] = [Text(_title(found), style="bold"), _kinds(found)]
-    said = Grid.grid(padding=(0, 2, 0, 0))
-    said.add_column(style="bold", no_wrap=True)
-    said.add_column(overflow="fold")
-    for subject, text in lines(found):
-        said.add_row(Text(subject), Text(shown(text, 700)))
-    parts.append(said)
-    if found.reasons:
-        parts.append(_reasons(found))
-    for file in found.problems:
+def terminal(findings: Findings, *, failed: bool) -> RenderableType:
+    """The findings on one screen, for any rich console. Texts from data carry no markup and no control characters."""
+    parts: list[RenderableType] = [Text(_title(findings), style="bold"), _kinds(findings)]
+    subjects = Grid.grid(padding=(0, 2, 0, 0))
+    subjects.add_column(style="bold", no_wrap=True)
+    subjects.add_column(overflow="fold")
+    for subject, text in lines(findings):
+        subjects.add_row(Text(subject), Text(shown(text, 700)))
+    parts.append(subjects)
+    if findings.reasons:
+        parts.append(_reasons(findings))
+    for file in findings.problems:
         parts.append(Text(f"not read to its end: {shown(file.problem, 500)}", style="bold red"))
-    style = "bold red" if failed else "bold yellow" if found.state("broken") else "bold green"
-    parts += [Text(), Text(verdict(found), style=style)]
-    parts += [Text(f"{number}. {step}") for number, step in enumerate(next_steps(found), start=1)]
+    style = "bold red" if failed else "bold yellow" if findings.state("broken") else "bold green"
+    parts += [Text(), Text(verdict(findings), style=style)]
+    parts += [Text(f"{number}. {step}") for number, step in enumerate(next_steps(findings), start=1)]
     return Group(*parts)
 
 
-def markdown(found: Findings) -> str:
-    """The same for a pull request or a note."""
+def markdown(findings: Findings) -> str:
+    """The findings as Markdown, for a pull request or a note."""
     heads = ["kind", *STATES, "rows"]
     body = [
         [kind, *(count(states.get(state, 0)) for state in STATES), count(sum(states.values()))]
-        for kind, states in found.kinds.items()
+        for kind, states in findings.kinds.items()
     ]
-    text = [f"# {shown(_title(found))}", "", f"**{verdict(found)}**", ""]
-    text += [f"{number}. {md(step)}" for number, step in enumerate(next_steps(found), start=1)]
+    text = [f"# {shown(_title(findings))}", "", f"**{verdict(findings)}**", ""]
+    text += [f"{number}. {md(step)}" for number, step in enumerate(next_steps(findings), start=1)]
     text += ["", "## Rows", "", *md_grid(heads, body)]
-    text += ["", "## What there is", "", *md_grid(["subject", ""], [[a, shown(b, 700)] for a, b in lines(found)])]
-    if found.reasons:
-        listed = [[count(r.rows), r.reason, _first(r.examples), shown(r.examples[0].hint, 200)] for r in found.reasons]
+    text += ["", "## Contents", "", *md_grid(["subject", ""], [[a, shown(b, 700)] for a, b in lines(findings)])]
+    if findings.reasons:
+        listed = [
+            [count(r.rows), r.reason, _first(r.examples), shown(r.examples[0].hint, 200)] for r in findings.reasons
+        ]
         text += ["", "## Broken rows", "", *md_grid(["rows", "reason", "first", "what to do"], listed)]
-        text += ["", f"All of them: {', '.join(found.broken_files)}"]
-    files = [[shown(f.file, 200), size(f.size_bytes), count(f.rows), shown(f.problem, 300)] for f in found.files]
+        text += ["", f"All of them: {', '.join(findings.broken_files)}"]
+    files = [[shown(f.file, 200), size(f.size_bytes), count(f.rows), shown(f.problem, 300)] for f in findings.files]
     text += ["", "## Files", "", *md_grid(["file", "size", "rows", "problem"], files)]
     return "\n".join(text) + "\n"
 
 
-def _title(found: Findings) -> str:
-    what = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
-    total = size(sum(file.size_bytes for file in found.files))
-    return f"doctor {found.name}: {rows(found.rows)} in {what} ({total})"
+def _title(findings: Findings) -> str:
+    files = "1 file" if len(findings.files) == 1 else f"{len(findings.files)} files"
+    total = size(sum(file.size_bytes for file in findings.files))
+    return f"doctor {findings.name}: {rows(findings.rows)} in {files} ({total})"
 
 
-def _kinds(found: Findings) -> Grid:
+def _kinds(findings: Findings) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("kind")
     for state in (*STATES, "rows"):
         grid.add_column(state, justify="right")
-    for kind, states in found.kinds.items():
+    for kind, states in findings.kinds.items():
         cells = [Text(count(n), style=_STYLES[state]) if (n := states.get(state, 0)) else Text("–") for state in STATES]
         grid.add_row(Text(kind), *cells, Text(count(sum(states.values()))))
-    if len(found.kinds) > 1:
-        sums = [f"{count(n)} ({share(n, found.rows)})" if (n := found.state(s)) else "–" for s in STATES]
-        grid.add_row(Text("all", style="bold"), *(Text(text) for text in sums), Text(count(found.rows), style="bold"))
+    if len(findings.kinds) > 1:
+        sums = [f"{count(n)} ({share(n, findings.rows)})" if (n := findings.state(s)) else "–" for s in STATES]
+        grid.add_row(
+            Text("all", style="bold"), *(Text(text) for text in sums), Text(count(findings.rows), style="bold")
+        )
     return grid
 
 
-def _reasons(found: Findings) -> Grid:
+def _reasons(findings: Findings) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("broken", justify="right")
     grid.add_column("reason", overflow="fold", ratio=3)
     grid.add_column("first", overflow="fold", ratio=2)
-    for reason in found.reasons[:SCREEN_REASONS]:
+    for reason in findings.reasons[:SCREEN_REASONS]:
         grid.add_row(Text(count(reason.rows)), Text(reason.reason), Text(_first(reason.examples)))
-    if (more := found.distinct["reason"] - SCREEN_REASONS) > 0:
+    if (more := findings.distinct["reason"] - SCREEN_REASONS) > 0:
         grid.add_row(Text(), Text(f"and {more} more reasons, in the report"), Text())
     return grid
 
 
 def _first(examples: Sequence[Example]) -> str:
-    """Where the first broken rows are; rows of one file are named together."""
+    """File and row of each example, grouped by file."""
     named: dict[str, list[str]] = {}
     for example in examples:
         named.setdefault(example.file.rpartition("/")[2], []).append(str(example.row))

@@ -1,5 +1,5 @@
-"""What the findings say in words: the verdict, what to do next, and one line a subject. The page, Markdown and the
-terminal share them."""
+"""The findings in sentences: the verdict, what to do next, and one line a subject. The page, Markdown and the terminal
+print the same ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def count(n: float) -> str:
 
 
 def share(n: int, of: int) -> str:
-    """Percent, exact at its ends: 100 % and 0 % are said of all and none only."""
+    """Percent to one digit; 100 % and 0 % stand for all and none only."""
     if not of or n == 0 or n == of:
         return "100 %" if n and n == of else "0 %"
     percent = 100 * n / of
@@ -48,72 +48,73 @@ def rows(n: int) -> str:
     return f"{count(n)} row{'' if n == 1 else 's'}"
 
 
-def spread(seen: Range, say: Callable[[float], str]) -> str:
-    """`12 (95 %: 10 to 14)`."""
-    if seen.low is None or seen.high is None:
-        return f"{say(seen.mean)} (one trial: no spread)"
-    return f"{say(seen.mean)} (95 %: {say(seen.low)} to {say(seen.high)})"
+def spread(estimate: Range, printed: Callable[[float], str]) -> str:
+    """`12 (95 %: 10 to 14)`; `printed` writes one number."""
+    if estimate.low is None or estimate.high is None:
+        return f"{printed(estimate.mean)} (one trial: no spread)"
+    return f"{printed(estimate.mean)} (95 %: {printed(estimate.low)} to {printed(estimate.high)})"
 
 
-def verdict(found: Findings) -> str:
-    """The answer in one sentence or two."""
-    usable, broken = found.state("usable"), found.state("broken")
-    if not found.rows:
+def verdict(findings: Findings) -> str:
+    """How many rows can be trained on, in one sentence or two."""
+    usable, broken = findings.state("usable"), findings.state("broken")
+    if not findings.rows:
         return "No row could be read."
-    text = f"{count(usable)} of {rows(found.rows)} ({share(usable, found.rows)}) can be trained on as they are"
-    if found.videos is None and usable:
+    text = f"{count(usable)} of {rows(findings.rows)} ({share(usable, findings.rows)}) can be trained on as they are"
+    if findings.videos is None and usable:
         text += ", if their videos are all right"
-    others = [
-        f"{count(n)} {what}"
-        for n, what in (
-            (found.state("to rewrite"), "need rewriting"),
-            (found.state("for evaluation"), "are for evaluation"),
-            (broken, f"({share(broken, found.rows)}) are broken" if broken else ""),
+    remainder = [
+        f"{count(n)} {state}"
+        for n, state in (
+            (findings.state("to rewrite"), "need rewriting"),
+            (findings.state("for evaluation"), "are for evaluation"),
+            (broken, f"({share(broken, findings.rows)}) are broken" if broken else ""),
         )
         if n
     ]
-    text = f"{text}; {', '.join(others)}." if others else f"{text}."
-    if found.problems:
-        files = "1 file" if len(found.problems) == 1 else f"{len(found.problems)} files"
-        text += f" {files} could not be read to the end: there is more than was counted."
+    text = f"{text}; {', '.join(remainder)}." if remainder else f"{text}."
+    if findings.problems:
+        files = "1 file" if len(findings.problems) == 1 else f"{len(findings.problems)} files"
+        text += f" {files} could not be read to the end: they hold more rows than were counted."
     return text
 
 
-def next_steps(found: Findings) -> list[str]:
-    """What to do, in that order."""
-    steps = [f"Mend {shown(file.file, 200)}: {shown(file.problem, 400)}" for file in found.problems]
-    if found.reasons:
-        first = found.reasons[0]
+def next_steps(findings: Findings) -> list[str]:
+    """What to do next, as sentences in order."""
+    steps = [f"Repair {shown(file.file, 200)}: {shown(file.problem, 400)}" for file in findings.problems]
+    if findings.reasons:
+        first = findings.reasons[0]
         hint = f" ({shown(first.examples[0].hint, 200)})" if first.examples else ""
         steps.append(f"Look at the broken rows, most of all at {shown(first.reason, 160)}, {rows(first.rows)}{hint}.")
-    if missing := found.counts["video"].get("missing", 0):
+    if missing := findings.counts["video"].get("missing", 0):
         steps.append(f"Copy the {count(missing)} missing videos, or correct the paths or --videos.")
-    if found.state("to rewrite"):
+    if findings.state("to rewrite"):
         steps.append("Rewrite the rows with <region> placeholders: experiments/build_nl_refer.py.")
-    if found.videos is None and found.rows:
-        steps.append("Give --videos DIR: nothing is known about the clips yet.")
-    if not found.problems and found.state("usable"):
-        step = f"Train on the {rows(found.state('usable'))} that are usable: experiments/train.py"
-        if found.decode:
-            step += f"; decoding everything takes about {duration(3600 * found.decode.core_hours.mean)} on one core"
+    if findings.videos is None and findings.rows:
+        steps.append("Give --videos DIR: without it nothing is known about the clips.")
+    if not findings.problems and findings.state("usable"):
+        step = f"Train on the {rows(findings.state('usable'))} that are usable: experiments/train.py"
+        if findings.decode:
+            step += f"; decoding everything takes about {duration(3600 * findings.decode.core_hours.mean)} on one core"
         steps.append(f"{step}.")
     return steps
 
 
-def lines(found: Findings) -> list[tuple[str, str]]:
-    """(subject, what there is) for one screen."""
-    said = [("masks", _masks(found)), ("encodings", _labels(found, "encoding", 6)), ("tags", _tags(found))]
-    said += [("text", _text(found)), ("videos", _videos(found)), ("clips", _clips(found))]
-    said.append(("decoding", _decoding(found)))
-    said.append(("notice", "; ".join(f"{rows(n)}: {label}" for label, n in found.counts["caution"].items())))
-    return [(subject, text) for subject, text in said if text]
+def lines(findings: Findings) -> list[tuple[str, str]]:
+    """(subject, sentence) pairs for one screen; subjects without content are left out."""
+    entries = [("masks", _masks(findings)), ("encodings", _labels(findings, "encoding", 6)), ("tags", _tags(findings))]
+    entries += [("text", _text(findings)), ("videos", _videos(findings)), ("clips", _clips(findings))]
+    entries.append(("decoding", _decoding(findings)))
+    entries.append(("notice", "; ".join(f"{rows(n)}: {label}" for label, n in findings.counts["caution"].items())))
+    return [(subject, text) for subject, text in entries if text]
 
 
-def area_classes(found: Findings) -> dict[str, int]:
-    """Masks that are not empty by their share of the picture."""
-    seen = found.histograms["object area"]
+def area_classes(findings: Findings) -> dict[str, int]:
+    """Number of non-empty masks by their share of the picture."""
+    histogram = findings.histograms["object area"]
     return {
-        name: sum(n for edge, n in seen.items() if low <= edge < high) for name, (low, high) in AREA_CLASSES.items()
+        name: sum(n for edge, n in histogram.items() if low <= edge < high)
+        for name, (low, high) in AREA_CLASSES.items()
     }
 
 
@@ -130,64 +131,66 @@ def _short(n: int) -> str:
     return f"{n / 1000:.3g}k" if n >= 10_000 else str(n)
 
 
-def _labels(found: Findings, subject: str, most: int) -> str:
-    seen = found.counts[subject]
-    named = [f"{label} ({count(n)})" for label, n in list(seen.items())[:most]]
-    if (more := found.distinct[subject] - len(named)) > 0:
+def _labels(findings: Findings, subject: str, most: int) -> str:
+    counts = findings.counts[subject]
+    named = [f"{label} ({count(n)})" for label, n in list(counts.items())[:most]]
+    if (more := findings.distinct[subject] - len(named)) > 0:
         named.append(f"and {count(more)} more")
     return ", ".join(named)
 
 
-def _masks(found: Findings) -> str:
-    masks, objects = found.totals.get("masks", 0), found.totals.get("objects", 0)
+def _masks(findings: Findings) -> str:
+    masks, objects = findings.totals.get("masks", 0), findings.totals.get("objects", 0)
     if not masks:
         return ""
-    classes = ", ".join(f"{name} {share(n, masks)}" for name, n in area_classes(found).items())
-    empty = found.totals.get("empty masks", 0)
-    with_masks = found.totals["rows with masks"]
+    classes = ", ".join(f"{name} {share(n, masks)}" for name, n in area_classes(findings).items())
+    empty = findings.totals.get("empty masks", 0)
+    with_masks = findings.totals["rows with masks"]
     return (
         f"{count(masks)} of {count(objects)} objects in {rows(with_masks)}, {masks / objects:.2g} an object; of the "
         f"picture: {classes}; {count(empty)} empty"
     )
 
 
-def _tags(found: Findings) -> str:
-    if not found.totals.get("tags"):
+def _tags(findings: Findings) -> str:
+    if not findings.totals.get("tags"):
         return ""
-    nouns = count(found.distinct["noun"])
-    if found.distinct["noun"] >= MAX_LABELS:
+    nouns = count(findings.distinct["noun"])
+    if findings.distinct["noun"] >= MAX_LABELS:
         nouns = f"more than {nouns}"
-    return f"{count(found.totals['tags'])} tags, {nouns} nouns: {_labels(found, 'noun', 10)}"
+    return f"{count(findings.totals['tags'])} tags, {nouns} nouns: {_labels(findings, 'noun', 10)}"
 
 
-def _text(found: Findings) -> str:
-    turns = sum(n for edge, n in found.histograms["turns a row"].items())
+def _text(findings: Findings) -> str:
+    turns = sum(n for edge, n in findings.histograms["turns a row"].items())
     if not turns:
         return ""
-    several = turns - found.histograms["turns a row"][1]
-    special = found.distinct["special token"]
-    text = f"{count(found.totals['text characters'] / turns)} characters a row; {rows(several)} with more than one turn"
-    return text + (f"; {special} kinds of special tokens: {_labels(found, 'special token', 5)}" if special else "")
+    several = turns - findings.histograms["turns a row"][1]
+    special = findings.distinct["special token"]
+    text = (
+        f"{count(findings.totals['text characters'] / turns)} characters a row; {rows(several)} with more than one turn"
+    )
+    return text + (f"; {special} kinds of special tokens: {_labels(findings, 'special token', 5)}" if special else "")
 
 
-def _videos(found: Findings) -> str:
-    named = f"{count(found.distinct['video'])} named"
-    if found.videos is None:
-        return f"{named}; not looked at (--videos)"
-    seen = found.counts["video"]
-    states = ", ".join(f"{count(seen.get(state, 0))} {state}" for state in ("readable", "missing", "unreadable"))
+def _videos(findings: Findings) -> str:
+    named = f"{count(findings.distinct['video'])} named"
+    if findings.videos is None:
+        return f"{named}; not examined (--videos)"
+    videos = findings.counts["video"]
+    states = ", ".join(f"{count(videos.get(state, 0))} {state}" for state in ("readable", "missing", "unreadable"))
     text = f"{named}: {states}"
-    if slow := found.counts["access"].get("from the start only"):
+    if slow := findings.counts["access"].get("from the start only"):
         text += f"; {count(slow)} can only be decoded from the start (edit list, odd times, pictures)"
-    if readable := seen.get("readable"):
-        mean_s = found.totals.get("video milliseconds", 0) / 1000 / readable
-        text += f"; {mean_s:.3g} s on average; frames/s {_labels(found, 'frame rate', 4)}"
-        text += f"; size {_labels(found, 'video size', 4)}"
+    if readable := videos.get("readable"):
+        mean_s = findings.totals.get("video milliseconds", 0) / 1000 / readable
+        text += f"; {mean_s:.3g} s on average; frames/s {_labels(findings, 'frame rate', 4)}"
+        text += f"; size {_labels(findings, 'video size', 4)}"
     return text
 
 
-def _clips(found: Findings) -> str:
-    clips = found.clips
+def _clips(findings: Findings) -> str:
+    clips = findings.clips
     if clips is None:
         return ""
     text = (
@@ -199,8 +202,8 @@ def _clips(found: Findings) -> str:
     return text
 
 
-def _decoding(found: Findings) -> str:
-    cost = found.decode
+def _decoding(findings: Findings) -> str:
+    cost = findings.decode
     if cost is None:
         return ""
     speed = spread(cost.frames_per_s, lambda frames: f"{frames:.3g}")

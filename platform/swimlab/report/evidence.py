@@ -1,7 +1,7 @@
-"""What each number of a table rests on: its trials, the SQL that computes it again, and an id to quote it by.
+"""The evidence of each number in a table: its trials, the SQL that computes it again, and an id to cite it by.
 
-An id is a hash over trial ids, metric and statistic, so the same number has the same id in every rendering, table and
-store, and another number never has it.
+An id is a hash over trial ids, metric and statistic, so that a number has the same id in every rendering, table and
+store, and a different number has a different id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEANING: Mapping[Statistic, str] = {
 
 @dataclass(frozen=True)
 class Contribution:
-    """One trial's share in a number; parts of one `replicate` (a seed, or a pair of seeds) are added up by weight."""
+    """One trial's part of a number: within a `replicate` (a seed, or a pair of seeds) values are summed by weight."""
 
     arm: str
     seed: int
@@ -47,7 +47,8 @@ class Contribution:
 
 @dataclass(frozen=True)
 class CitedNumber:
-    """A number as shown, and its parts; `above` is taken off each replicate. `label` and `shown` are not in the id."""
+    """A number as printed (`shown`), and its parts; `above` is subtracted from each replicate. `label` and `shown` are
+    not part of the id."""
 
     label: str
     metric: str
@@ -58,7 +59,7 @@ class CitedNumber:
 
     @property
     def id(self) -> str:
-        """Stable and short: eight hex digits."""
+        """Eight hex digits, the same on every machine."""
         parts = sorted([p.replicate, p.weight, p.trial_id] for p in self.parts)
         content = json.dumps([self.statistic, self.metric, self.above, parts], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:ID_DIGITS]
@@ -70,11 +71,11 @@ class CitedNumber:
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
-        """Each once, in order."""
+        """The trials of the number in order, each once."""
         return tuple(dict.fromkeys(part.trial_id for part in self.parts))
 
     def query(self, store_uri: str) -> str:
-        """DuckDB's SQL over the store's tables: one row, which is this number. See `how_to_run` for s3://."""
+        """DuckDB SQL over the store's tables; its one row is this number. `how_to_run` is the code around it."""
         name = '"' + self.metric.replace('"', '""') + '"'
         files = _literal(f"{glob.escape(store_uri)}/tables/trials/*.parquet")
         trials = f"read_parquet({files}, union_by_name = true)"
@@ -91,33 +92,33 @@ class CitedNumber:
                 f")\nselect {_interval('value', n)}\nfrom difference;",
             ]
         else:
-            chosen = f"sum({name}) as total" if self.statistic == "sum" else _interval(name, n)
+            aggregate = f"sum({name}) as total" if self.statistic == "sum" else _interval(name, n)
             ids = _stacked(_literal(trial_id) for trial_id in self.trial_ids)
-            lines += [f"select {chosen}", f"from {trials}", f"where trial_id in (\n    {ids}\n);"]
+            lines += [f"select {aggregate}", f"from {trials}", f"where trial_id in (\n    {ids}\n);"]
         return "\n".join(lines)
 
     def replays(self, store_uri: str) -> list[str]:
-        """The shell line that runs each trial again and compares."""
+        """One shell line a trial, which runs it again and compares."""
         return [f"swimlab replay {trial_id} --store {shlex.quote(store_uri)}" for trial_id in self.trial_ids]
 
 
 @dataclass(frozen=True)
 class EvidenceIndex:
-    """The numbers of a table by where they stand; a place without a value has none."""
+    """The numbers of a table by their place in it; places without a value are absent."""
 
     numbers: Mapping[Key, CitedNumber] = field(default_factory=dict)
 
     def get(self, kind: str, index: int = 0, column: int = 0) -> CitedNumber | None:
-        """The number shown there, if one is."""
+        """The number at a place (see `Key`); None where no number is printed."""
         return self.numbers.get((kind, index, column))
 
     def id(self, kind: str, index: int = 0, column: int = 0) -> str:
-        """Its id, or "" where no number is shown."""
+        """The id of the number at a place; "" where no number is printed."""
         number = self.get(kind, index, column)
         return number.id if number else ""
 
     def __iter__(self) -> Iterator[CitedNumber]:
-        """Each id once, in the order of the table; what is shown in several places names them all."""
+        """The numbers in the order of the table, each id once; its label names every place where it is printed."""
         labels: dict[str, list[str]] = {}
         for number in self.numbers.values():
             labels.setdefault(number.id, []).append(number.label)
@@ -126,45 +127,45 @@ class EvidenceIndex:
             yield replace(first[name], label=" = ".join(dict.fromkeys(several)))
 
 
-def ledger(table: Table) -> EvidenceIndex:
-    """Every number of the table that comes from trials."""
-    found: dict[Key, CitedNumber] = {}
+def evidence_index(table: Table) -> EvidenceIndex:
+    """The index of every number in the table that is computed from trials."""
+    numbers: dict[Key, CitedNumber] = {}
     trials = _Trials(table)
     for i, row in enumerate(table.rows):
         for j, column in enumerate(table.columns):
-            if (seen := row.cells[j].interval) is not None:
+            if (interval := row.cells[j].interval) is not None:
                 parts = trials.parts({row.arm: 1.0}, row.cells[j].values, column.measured)
                 label = f"{row.arm}, {column.measured}"
-                found["cell", i, j] = CitedNumber(label, column.measured, "mean", mean_ci(seen), parts)
+                numbers["cell", i, j] = CitedNumber(label, column.measured, "mean", mean_ci(interval), parts)
         if row.over_reference is not None and table.reference is not None:
             weights = {row.arm: 1.0, table.reference: -1.0}
             parts = trials.parts(weights, trials.seeds(weights), trials.primary)
             label = f"{row.arm} − {table.reference}, {trials.primary}"
             shown = mean_ci(row.over_reference, signed=True)
-            found["reference", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
+            numbers["reference", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
         if done := [t for t in row.trials if t.state == "done"]:
             costs = tuple(Contribution(t.arm, t.seed, t.trial_id, t.wall_s) for t in done)
-            found["cost", i, 0] = CitedNumber(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
+            numbers["cost", i, 0] = CitedNumber(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
     for i, claim in enumerate(table.claims):
         if claim.outcome.interval is not None:
             parts = trials.parts(claim.weights, claim.seeds, trials.primary)
             shown = mean_ci(claim.outcome.interval, signed=True)
             label = f"{claim.text}, {trials.primary}"
-            found["claim", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts, claim.above)
+            numbers["claim", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts, claim.above)
     if table.self_test is not None:
         shown = mean_ci(table.self_test.interval, signed=True)
         parts = trials.self_test(table.self_test)
         label = f"A/A {table.self_test.arm}, {trials.primary}"
-        found["self-test", 0, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
-    return EvidenceIndex(found)
+        numbers["self-test", 0, 0] = CitedNumber(label, trials.primary, "difference", shown, parts)
+    return EvidenceIndex(numbers)
 
 
 def how_to_run(store_uri: str) -> str:
-    """Python around a query of this page: the same for every one."""
+    """Python code that runs a query of a page, the same for every query."""
     if store_uri.startswith("s3://"):
         return (
             "import duckdb, fsspec\n\n"
-            "# Credentials and AWS_ENDPOINT_URL come from where every AWS tool takes them.\n"
+            "# Credentials and AWS_ENDPOINT_URL are read from the environment, as by every AWS tool.\n"
             'duck = duckdb.connect()\nduck.register_filesystem(fsspec.filesystem("s3"))\n'
             'duck.sql(r"""a query from this page""").show()'
         )
@@ -183,12 +184,12 @@ class _Trials:
         return tuple(self._part(arm, seed, metric, weight, seed) for seed in seeds for arm, weight in weights.items())
 
     def seeds(self, weights: Mapping[str, float]) -> list[int]:
-        """Replicates of a contrast on the primary metric, as `verdict.weigh` counts them."""
-        mine = [line for line in self.lines.values() if line.arm in weights]
+        """Replicates of a contrast on the primary metric, as `intervals.paired_differences` selects them."""
+        lines = [line for line in self.lines.values() if line.arm in weights]
         scores: dict[str, dict[int, float]] = {arm: {} for arm in weights}
         ids: dict[str, dict[int, str]] = {arm: {} for arm in weights}
         origins: dict[str, dict[int, Origin]] = {arm: {} for arm in weights}
-        for line in mine:
+        for line in lines:
             ids[line.arm][line.seed] = line.trial_id
             if line.origin:
                 origins[line.arm][line.seed] = line.origin

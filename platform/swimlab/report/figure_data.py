@@ -1,4 +1,4 @@
-"""What a page shows beside its table, read from files that trials committed: curves, maps, the film, a trend's fit."""
+"""Data of the figures beside a table, read from files that trials committed: curves, maps, film, fits of trends."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def learning_curves(results: Results) -> list[Curve]:
     for trial in _done(results, "metrics.parquet"):
         points = metrics_from_table(from_parquet(results.store.open_file(trial.trial_id, "metrics.parquet")))
         for name in dict.fromkeys(point.name for point in points):
-            mine = [point for point in points if point.name == name]
-            steps, values = [p.step for p in mine], [p.value for p in mine]
+            series = [point for point in points if point.name == name]
+            steps, values = [p.step for p in series], [p.value for p in series]
             curves.append(Curve(trial.arm, trial.seed, name, steps, values))
     return curves
 
 
 def pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
-    """Of the seeds that most arms have maps for, the lowest: the same clips and nouns for every arm."""
+    """Attention maps of the same clips and nouns for every arm, of one seed: the lowest of those that most arms have
+    maps for; None and no strips without maps."""
     trials = _done(results, "overlays.parquet")
     if not trials:
         return None, ()
@@ -50,35 +51,35 @@ def pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
 
 
 def sharpening(results: Results) -> tuple[int | None, Film | None]:
-    """The control beside SWIM: the reference arm and the `claimed` one, of the lowest seed that most of the two were
-    filmed under. None where no trial was filmed."""
+    """The seed and the film of the reference arm beside the `claimed` one, of the lowest seed that most of the two were
+    filmed under; None and None where no trial was filmed."""
     ablation = results.ablation
-    wanted = [name for name in (ablation.reference, claimed(ablation)) if name is not None]
-    trials = [t for t in _done(results, "film.parquet") if t.arm in wanted and "overlays.parquet" in _files(t)]
+    names = [name for name in (ablation.reference, claimed(ablation)) if name is not None]
+    trials = [t for t in _done(results, "film.parquet") if t.arm in names and "overlays.parquet" in _files(t)]
     if not trials:
         return None, None
     seed = _fullest(trials)
     by_arm = {trial.arm: trial for trial in trials if trial.seed == seed}
     frames = {
         arm: film_from_table(from_parquet(results.store.open_file(by_arm[arm].trial_id, "film.parquet")))
-        for arm in wanted
+        for arm in names
         if arm in by_arm
     }
     return seed, film(_overlays(results, next(iter(by_arm.values()))), frames)
 
 
 def claimed(ablation: Ablation) -> str | None:
-    """The arm that stands for SWIM: that of preset `paper`, else the one that the claims speak for most, the first of
-    equals; never the reference. None where there is no other arm."""
-    others = [arm for arm in ablation.arms if arm.name != ablation.reference]
-    if ours := next((arm for arm in others if arm.preset == "paper"), None):
-        return ours.name
+    """The arm that represents SWIM: the one of preset `paper`, else the one with the largest weight in the claims (the
+    first of equals), never the reference. None where there is no other arm."""
+    candidates = [arm for arm in ablation.arms if arm.name != ablation.reference]
+    if paper_arm := next((arm for arm in candidates if arm.preset == "paper"), None):
+        return paper_arm.name
     contrasts = [ablation.contrast(claim) for claim in ablation.paper.claims]
-    return max((a.name for a in others), key=lambda name: sum(c.get(name, 0.0) for c in contrasts), default=None)
+    return max((a.name for a in candidates), key=lambda name: sum(c.get(name, 0.0) for c in contrasts), default=None)
 
 
 def trends(results: Results) -> list[TrendFit]:
-    """A fit for every claimed trend, through all seeds of its arms."""
+    """The fit of every claimed trend, over all seeds of its arms."""
     return [
         _trend(results, claim, claim.trend_axis)
         for claim in results.ablation.paper.claims
@@ -120,7 +121,7 @@ def _files(trial: ArmResult) -> Mapping[str, Any]:
 
 
 def _done(results: Results, name: str) -> list[ArmResult]:
-    """Finished trials with that file; an arm that means the same trials as another has them too."""
+    """Finished trials that committed the file; arms that share trials are all included."""
     return [trial for trial in results.trials if name in _files(trial)]
 
 

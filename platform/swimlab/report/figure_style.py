@@ -1,15 +1,11 @@
-"""How figures look: colours of arms, sizes, and a figure as SVG."""
+"""The style of figures: colours of arms, fonts and lines, and a figure as SVG."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-
-if TYPE_CHECKING:
-    pass
 
 # Eight hues that stay apart for colour-blind readers (after Okabe and Ito), darkened for text on white.
 PALETTE = ("#0b6fa4", "#d9822b", "#178a63", "#b3446c", "#6a51a3", "#8a6d3b", "#3aa6b9", "#c03a2b")
@@ -33,13 +29,14 @@ STYLE = {
 
 
 def arm_colours(arms: Sequence[str], reference: str | None) -> dict[str, str]:
-    """One colour an arm, the same in every figure and row of a report; the control is grey."""
-    others = [arm for arm in arms if arm != reference]
-    colours = {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(others)}
+    """Arm → colour, the same in every figure and row of a report; the reference arm is grey."""
+    coloured = [arm for arm in arms if arm != reference]
+    colours = {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(coloured)}
     return {arm: colours.get(arm, REFERENCE_COLOUR) for arm in arms}
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element, without XML header; equal figures give equal text."""
     svg = io.StringIO()
     # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 Grid = tuple[str, list[str], list[list[str]]]
+"""(heading, column heads, rows of cells)"""
 
 
 def print_grids(grids: Sequence[Grid], console: Console) -> None:
-    """The same on a terminal."""
+    """Prints each grid as a table with its heading."""
     for heading, heads, rows in grids:
         table = Table(title=heading, title_justify="left")
         for head in heads:

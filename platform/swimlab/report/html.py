@@ -1,4 +1,4 @@
-"""The jinja environment of all pages: everything that comes from data is escaped, an unknown name is an error."""
+"""The jinja environment of all pages: data is escaped, and an unknown name in a template is an error."""
 
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from swimlab.report import cells, number_format
 
 @cache
 def _environment() -> Environment:
-    # One a session: compiling the templates takes 0.1 s a page.
+    # Cached, because compiling the templates takes 0.1 s a page.
     environment = Environment(
         loader=PackageLoader("swimlab.report"),
         autoescape=True,
@@ -27,5 +27,6 @@ def _environment() -> Environment:
 
 
 def render(template: str, **content: Any) -> str:
-    """A page of report/templates. Numbers are printed by `number_format`, whose functions every template knows."""
+    """Renders a template of report/templates with `content` as its variables. Every template can call the functions of
+    `number_format`, so that pages print numbers alike."""
     return _environment().get_template(template).render(**content)

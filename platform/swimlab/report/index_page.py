@@ -1,4 +1,4 @@
-"""reports/index.html: every table and search of a store on one page, from the small JSON that each report leaves."""
+"""reports/index.html: every table and search of a store on one page, from the summaries that their reports wrote."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 
 PAGE = "reports/index.html"
-DIGEST = "table.json"
-OTHER_DIGEST = "page.json"
+TABLE_SUMMARY = "table.json"
+PAGE_SUMMARY = "page.json"
 DRAWING_PX = 150
 T = TypeVar("T", bound=BaseModel)
 VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
@@ -27,88 +27,102 @@ VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
 
 @dataclass(frozen=True)
 class Entry:
-    """A table as the index shows it; `chosen`: of its recipes the one that counts, see `entries`."""
+    """A table in the index; `counted`: its claims are in the tally (one recipe of each table, see `entries`)."""
 
-    digest: TableSummary
+    summary: TableSummary
     page: str
-    chosen: bool
+    counted: bool
     drawing: CellAxis | None
     colours: dict[str, str]
 
 
 def write_index(store: SweepStore) -> str:
-    """Writes reports/index.html, replacing what is there; its address. Two drivers at once: the last one to read wins,
-    and the next report of any of them puts that right."""
+    """Writes reports/index.html, replacing an earlier one.
+
+    Two processes that write at the same time do not wait for each other: a page that one of them missed appears with
+    the next report.
+
+    Returns:
+        The address of the index.
+    """
     pages = store.list_files("reports")
     unreadable: list[str] = []
-    digests = _read(store, pages, DIGEST, TableSummary, unreadable)
-    described = _read(store, pages, OTHER_DIGEST, PageSummary, unreadable)
-    others = {
+    summaries = _read(store, pages, TABLE_SUMMARY, TableSummary, unreadable)
+    described = _read(store, pages, PAGE_SUMMARY, PageSummary, unreadable)
+    other_pages = {
         path.removeprefix("reports/"): described.get(path.removesuffix("index.html"))
         for path in pages
-        if path.endswith("/index.html") and path != PAGE and path.removesuffix("index.html") not in digests
+        if path.endswith("/index.html") and path != PAGE and path.removesuffix("index.html") not in summaries
     }
-    page = render_index(store.uri, entries(digests), others, unreadable)
+    page = render_index(store.uri, entries(summaries), other_pages, unreadable)
     store.backend.replace(PAGE, page.encode())
     return f"{store.uri}/{PAGE}"
 
 
 def _read(store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unreadable: list[str]) -> dict[str, T]:
-    """Folder → digest; what cannot be read is added to `unreadable`."""
-    found: dict[str, T] = {}
+    """Folder → summary; paths that cannot be read are added to `unreadable`."""
+    summaries: dict[str, T] = {}
     paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{name}")]
     for path, data in sorted(store.backend.read_many(paths).items()):
         try:
-            found[path.removesuffix(name)] = kind.model_validate_json(data)
+            summaries[path.removesuffix(name)] = kind.model_validate_json(data)
         except ValidationError:
             unreadable.append(path)
-    return found
+    return summaries
 
 
-def entries(digests: dict[str, TableSummary]) -> list[Entry]:
-    """Folder → digest, as rows in the paper's order. Where an ablation was run under several recipes, the page with
-    most finished trials is chosen (of equals, the later): only its claims are counted, none twice."""
+def entries(summaries: dict[str, TableSummary]) -> list[Entry]:
+    """The rows of the index in the paper's order; `summaries` maps folders to summaries.
+
+    Of a table that was run under several recipes, only the page with most finished trials (of equals, the later) is
+    counted, so that no claim is counted twice.
+    """
     best: dict[str, str] = {}
-    for folder, one in digests.items():
-        rank = (len(one.done), one.last_finished)
-        rival = digests.get(best.get(one.name, ""))
+    for folder, summary in summaries.items():
+        rank = (len(summary.done), summary.last_finished)
+        rival = summaries.get(best.get(summary.name, ""))
         if rival is None or rank > (len(rival.done), rival.last_finished):
-            best[one.name] = folder
+            best[summary.name] = folder
     rows = [
         Entry(
-            digest=one,
+            summary=summary,
             page=f"{folder.removeprefix('reports/')}index.html",
-            chosen=best[one.name] == folder,
-            drawing=axis([v for arm in one.arms for v in (arm.low, arm.mean, arm.high) if v is not None], DRAWING_PX),
-            colours=arm_colours([arm.name for arm in one.arms], one.reference),
+            counted=best[summary.name] == folder,
+            drawing=axis(
+                [v for arm in summary.arms for v in (arm.low, arm.mean, arm.high) if v is not None], DRAWING_PX
+            ),
+            colours=arm_colours([arm.name for arm in summary.arms], summary.reference),
         )
-        for folder, one in digests.items()
+        for folder, summary in summaries.items()
     ]
-    titles = {one.name: digests[folder].title for folder, one in digests.items()}
-    return sorted(rows, key=lambda e: (*_order(titles[e.digest.name]), e.digest.name, not e.chosen, e.digest.recipe))
+    titles = {summary.name: summaries[folder].title for folder, summary in summaries.items()}
+    return sorted(
+        rows, key=lambda e: (*_order(titles[e.summary.name]), e.summary.name, not e.counted, e.summary.recipe)
+    )
 
 
 def tally(rows: Sequence[Entry]) -> dict[str, int]:
-    """How many claims of the chosen pages have each verdict."""
-    counts = Counter(claim.verdict for row in rows if row.chosen for claim in row.digest.claims)
+    """Verdict → number of claims on the counted pages."""
+    counts = Counter(claim.verdict for row in rows if row.counted for claim in row.summary.claims)
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
 def render_index(
-    uri: str, rows: Sequence[Entry], others: Mapping[str, PageSummary | None], unreadable: Sequence[str]
+    uri: str, rows: Sequence[Entry], other_pages: Mapping[str, PageSummary | None], unreadable: Sequence[str]
 ) -> str:
-    """The page; its links are relative, so that a copied folder works. `others`: address → what it says of itself."""
-    trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.digest.done.items()}
+    """The HTML of the index; its links are relative, so that a copied folder works. `other_pages`: address → summary,
+    None for a page without one."""
+    trials = {trial_id: wall_s for row in rows for trial_id, wall_s in row.summary.done.items()}
     return html.render(
         "index.html.j2",
         uri=uri,
         rows=rows,
         tally=tally(rows),
-        recipes=sorted({row.digest.recipe for row in rows if row.chosen}),
-        direction_only=all(c.direction_only for row in rows if row.chosen for c in row.digest.claims),
+        recipes=sorted({row.summary.recipe for row in rows if row.counted}),
+        direction_only=all(c.direction_only for row in rows if row.counted for c in row.summary.claims),
         trials=len(trials),
         wall_s=sum(trials.values()),
-        others=others,
+        other_pages=other_pages,
         unreadable=unreadable,
     )
 

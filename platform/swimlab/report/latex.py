@@ -1,5 +1,5 @@
-r"""The table as LaTeX: booktabs, to be `\input` in a paper. Each number carries its evidence id; a legend in comments
-says which trials an id stands for."""
+r"""The table as LaTeX with booktabs, for `\input` in a paper. Each number carries its evidence id; comments at the end
+list the trials of each id."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SPECIAL = {
     "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    # With the old OT1 encoding these print as other signs.
+    # In the OT1 encoding these characters print as others.
     "<": r"\ensuremath{<}",
     ">": r"\ensuremath{>}",
     "|": r"\ensuremath{|}",
     '"': r"\textquotedbl{}",
-    # What our own words use.
+    # Characters of our own sentences.
     "±": r"\ensuremath{\pm}",
     "−": r"\ensuremath{-}",
     "–": "--",
@@ -51,12 +51,12 @@ HEAD = r"""% Needs \usepackage{booktabs}. Every number carries the id of its evi
 
 
 def tex(text: str) -> str:
-    """Text as LaTeX prints it. Other signs stay as they are: they need an engine and a font that know them."""
+    """Text escaped for LaTeX. Characters outside SPECIAL stay as they are; they need an engine and a font with them."""
     return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
 
 
-def render_latex(table: Table, ledger: EvidenceIndex) -> str:
-    """Two tables: arms (paper, ours ± CI, verdict, seeds, cost) and claims."""
+def render_latex(table: Table, citations: EvidenceIndex) -> str:
+    """Two LaTeX tables, of arms (paper, ours ± CI, verdict, seeds, cost) and of claims; ids from `citations`."""
     primary = table.columns[table.primary]
     measured = tex(primary.measured) + (f" (for {tex(primary.name)})" if primary.standin else "")
     heads = [
@@ -68,38 +68,38 @@ def render_latex(table: Table, ledger: EvidenceIndex) -> str:
         "cost",
     ]
     alignment = "l" + "r" * table.printed + "r" + "p{4.4cm}" * bool(table.claims) + "rr"
-    rows = [_row(table, ledger, i, row) for i, row in enumerate(table.rows)]
+    rows = [_row(table, citations, i, row) for i, row in enumerate(table.rows)]
     caption = f"{tex(table.title)}: {tex(table.question)} {tex(table.caveat)} {tex(table.replication)}"
     if table.protocol:
         caption += f" Protocol: {tex(table.protocol.text)}."
     lines = [HEAD, *_grid(alignment, heads, rows, caption, f"tab:{table.name}")]
     if table.claims:
         heads = ["claim", r"difference \ensuremath{\pm} 95\,\% CI", f"p (Holm over {table.tested})", "verdict", "seeds"]
-        claims = [_claim(ledger, i, claim) for i, claim in enumerate(table.claims)]
+        claims = [_claim(citations, i, claim) for i, claim in enumerate(table.claims)]
         caption = (
             f"{tex(table.title)}, claims judged on paired differences over seeds, recipe {tex(table.recipe_name)}."
         )
         lines += _grid("lrrp{3.2cm}r", heads, claims, caption, f"tab:{table.name}-claims")
     lines.append("% Evidence: id, what it is, its trials")
-    lines += [f"% {n.id}  {' '.join(n.label.split())} ({n.meaning}): {' '.join(n.trial_ids)}" for n in ledger]
+    lines += [f"% {n.id}  {' '.join(n.label.split())} ({n.meaning}): {' '.join(n.trial_ids)}" for n in citations]
     return "\n".join(lines) + "\n"
 
 
-def _row(table: Table, ledger: EvidenceIndex, index: int, row: Row) -> list[str]:
+def _row(table: Table, citations: EvidenceIndex, index: int, row: Row) -> list[str]:
     cell = row.cells[table.primary]
     cells = [tex(arm_name(row))]
     if table.printed:
         cells.append(tex(as_printed(row.paper, table.paper_digits)))
-    cells.append(_cited(mean_ci(cell.interval), ledger.id("cell", index, table.primary)))
+    cells.append(_cited(mean_ci(cell.interval), citations.id("cell", index, table.primary)))
     if table.claims:
         judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].text})" for i in row.claims[:2]]
         more = len(row.claims) - len(judged)
         cells.append(tex("; ".join(judged) + (f"; {more} more below" if more else "")) or tex(NO_VALUE))
-    return [*cells, tex(seeds_done(table, row)), _cited(duration(row.wall_s), ledger.id("cost", index))]
+    return [*cells, tex(seeds_done(table, row)), _cited(duration(row.wall_s), citations.id("cost", index))]
 
 
-def _claim(ledger: EvidenceIndex, index: int, claim: ClaimRow) -> list[str]:
-    difference = _cited(mean_ci(claim.outcome.interval, signed=True), ledger.id("claim", index))
+def _claim(citations: EvidenceIndex, index: int, claim: ClaimRow) -> list[str]:
+    difference = _cited(mean_ci(claim.outcome.interval, signed=True), citations.id("claim", index))
     p = tex(p_value(claim.outcome.p_holm))
     return [tex(claim.text), difference, p, tex(verdict_text(claim)), str(len(claim.seeds))]
 

@@ -13,18 +13,26 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from swimlab.report.figure_data import TrendFit
 from swimlab.report.figure_data import Curve
-from swimlab.report.figure_style import PALETTE, STYLE, _svg
+from swimlab.report.figure_style import PALETTE, STYLE, to_svg
 
 MOST_PANELS = 6
 SMOOTH_ABOVE_POINTS = 60
 
 
 def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str | None:
-    """Small multiples, one panel a metric: mean over seeds, band from the lowest to the highest seed. SVG, or None.
+    """SVG with one panel a metric: mean over seeds, band from the lowest to the highest seed.
 
-    Seeds are averaged on the steps they share. Curves above 60 points are smoothed with a running mean of 1/30 of
-    their length, the band too, so that it shows the seeds and not the batches. At most six metrics, in name order,
-    those with two steps or more in which not every trial is the same (a learning-rate schedule compares nothing).
+    Seeds are averaged on the steps they share. Curves above 60 points, and their bands, are smoothed with a running
+    mean of 1/30 of their length, so that the band shows differences of seeds and not of batches. At most six metrics
+    are drawn, in name order: those with two steps or more that differ between trials (a learning-rate schedule does
+    not).
+
+    Args:
+        curves: of every trial and metric.
+        colours: arm → colour.
+
+    Returns:
+        None without such a metric.
     """
     names = [name for name in sorted({c.name for c in curves}) if _differs([c for c in curves if c.name == name])]
     names = names[:MOST_PANELS]
@@ -44,11 +52,11 @@ def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str 
             panel.set_axis_off()
         for panel in axes[-1]:
             panel.set_xlabel("optimiser steps")
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def trend_plot(trend: TrendFit) -> str | None:
-    """Every seed's points, the fitted curve and its 95 % band. SVG, or None where nothing was fitted."""
+    """SVG with the points of every seed, the fitted curve and its 95 % band; None without a fit."""
     if trend.fit is None:
         return None
     fit, colour = trend.fit, PALETTE[0]
@@ -67,7 +75,7 @@ def trend_plot(trend: TrendFit) -> str | None:
         panel.minorticks_off()
         panel.set_xlabel(trend.axis, parse_math=False)
         panel.set_ylabel(trend.metric, parse_math=False)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def _differs(curves: Sequence[Curve]) -> bool:
@@ -86,7 +94,7 @@ def _draw(panel: object, curves: Sequence[Curve], colour: str) -> None:
 
 
 def _smooth(values_NT: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running mean over the points inside the window (shorter at the ends: nothing is padded)."""
+    """Running mean over N curves of T points; the window is shorter at the ends, without padding."""
     points = values_NT.shape[1]
     if points <= SMOOTH_ABOVE_POINTS:
         return values_NT

@@ -1,18 +1,18 @@
-"""The table as Markdown and in the terminal: same numbers, same words, same caveat as the page."""
+"""The table as Markdown, with the numbers and the caveat of the page, and helpers for other Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swimlab.report import evidence
 from swimlab.report.cells import _cited, _claim_cells, arm_name, column_title, seeds_done
+from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.number_format import as_printed, duration, mean_ci
 from swimlab.report.table import Table
 
 
-def render_markdown(table: Table) -> str:
-    """The table for a README or a pull request. `§1a2b3c4d` after a number is the id of its evidence, listed below."""
-    ledger = evidence.ledger(table)
+def render_markdown(table: Table, citations: EvidenceIndex) -> str:
+    """The table for a README or a pull request. `§1a2b3c4d` after a number is its id in `citations`, the table's
+    evidence index, which is listed at the end."""
     lines = [
         f"# {md(table.title)}",
         "",
@@ -25,21 +25,25 @@ def render_markdown(table: Table) -> str:
         [
             arm_name(row),
             *([as_printed(row.paper, table.paper_digits)] if table.printed else ()),
-            *(_cited(mean_ci(cell.interval), ledger.id("cell", i, j)) for j, cell in enumerate(row.cells)),
-            *([_cited(mean_ci(row.over_reference, signed=True), ledger.id("reference", i))] if table.reference else ()),
+            *(_cited(mean_ci(cell.interval), citations.id("cell", i, j)) for j, cell in enumerate(row.cells)),
+            *(
+                [_cited(mean_ci(row.over_reference, signed=True), citations.id("reference", i))]
+                if table.reference
+                else ()
+            ),
             seeds_done(table, row),
-            _cited(duration(row.wall_s), ledger.id("cost", i)),
+            _cited(duration(row.wall_s), citations.id("cost", i)),
         ]
         for i, row in enumerate(table.rows)
     ]
     lines += ["", *md_grid([*heads, "seeds", "cost"], body)]
     if table.claims:
         heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
-        cells = [_claim_cells(claim, ledger.id("claim", i)) for i, claim in enumerate(table.claims)]
+        cells = [_claim_cells(claim, citations.id("claim", i)) for i, claim in enumerate(table.claims)]
         lines += ["", "## Claims", "", *md_grid(heads, cells)]
     if table.self_test:
         test = table.self_test
-        shown = _cited(mean_ci(test.interval, signed=True), ledger.id("self-test"))
+        shown = _cited(mean_ci(test.interval, signed=True), citations.id("self-test"))
         lines += ["", f"A/A: {md(test.arm)} against itself: {shown}, {test.text}."]
     lines += ["", md(table.replication)]
     if table.protocol:
@@ -56,13 +60,13 @@ def render_markdown(table: Table) -> str:
         lines += ["", "## Known inconsistencies of the paper", "", *(f"- {md(note)}" for note in table.notes)]
     ids = [[t.arm, str(t.seed), t.trial_id, t.state] for t in table.trials]
     lines += ["", "## Trials", "", *md_grid(["arm", "seed", "trial", "state"], ids)]
-    rests = [[n.id, n.label, n.meaning, " ".join(n.trial_ids)] for n in ledger]
+    rests = [[n.id, n.label, n.meaning, " ".join(n.trial_ids)] for n in citations]
     lines += ["", "## Evidence", "", *md_grid(["id", "number", "statistic", "trials"], rests)]
     return "\n".join(lines) + "\n"
 
 
 def md(text: str) -> str:
-    """Text that Markdown and the HTML inside it leave alone."""
+    """Text escaped for Markdown and for HTML within it, on one line."""
     text = " ".join(text.split())
     for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
         text = text.replace(mark, f"\\{mark}")
@@ -70,6 +74,6 @@ def md(text: str) -> str:
 
 
 def md_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; its cells are text."""
+    """The lines of a Markdown table; cells are plain text and are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
     return [f"| {' | '.join(cell if cell == '---' else md(cell) for cell in line)} |" for line in lines]

@@ -1,4 +1,4 @@
-"""How numbers are written, one rule for the page, Markdown and the terminal."""
+"""How numbers are written on pages, in Markdown and in the terminal."""
 
 from collections.abc import Iterable
 
@@ -17,22 +17,22 @@ def number(value: float | None, signed: bool = False) -> str:
 
 
 def decimals(values: Iterable[float]) -> int:
-    """The most digits after the point that any of the values is written with."""
+    """The largest number of digits after the point among the values."""
     return max((len(f"{value:g}".partition(".")[2]) for value in values), default=0)
 
 
 def as_printed(value: float | None, digits: int) -> str:
-    """The paper's own digits: as many after the point as its column has."""
+    """A number of the paper with the digits of its column; a dash for None."""
     return NO_VALUE if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def mean_ci(seen: Interval | None, signed: bool = False) -> str:
-    """`mean ± half-width` of the 95 % interval; a dash where one seed has none."""
-    if seen is None:
+def mean_ci(interval: Interval | None, signed: bool = False) -> str:
+    """`mean ± half-width` of the 95 % interval; a dash for what one seed cannot give."""
+    if interval is None:
         return NO_VALUE
-    if seen.high is None:
-        return f"{number(seen.mean, signed)} ± {NO_VALUE}"
-    return f"{number(seen.mean, signed)} ± {number(seen.high - seen.mean)}"
+    if interval.high is None:
+        return f"{number(interval.mean, signed)} ± {NO_VALUE}"
+    return f"{number(interval.mean, signed)} ± {number(interval.high - interval.mean)}"
 
 
 def p_value(p: float | None) -> str:
@@ -49,7 +49,7 @@ def duration(seconds: float) -> str:
 
 
 def seeds_needed(outcome: JudgedClaim) -> str:
-    """The seeds column of a claim: only an open question has one."""
+    """The number of seeds that would settle a claim; a dash for one that is settled."""
     if outcome.verdict is not Verdict.UNDERPOWERED:
         return NO_VALUE
     if len(outcome.evidence.differences) < 2:
@@ -58,11 +58,11 @@ def seeds_needed(outcome: JudgedClaim) -> str:
 
 
 def moment(iso: str) -> str:
-    """`2026-01-05 10:00 UTC` of a time as records hold it; a dash for none."""
+    """`2026-01-05 10:00 UTC` from an ISO 8601 time; a dash for ""."""
     return f"{iso[:10]} {iso[11:16]} UTC" if iso else NO_VALUE
 
 
 def short(value: object, signs: int) -> str:
-    """A recipe's value that would not fit under an arm's name, cut at its end."""
+    """A value as text of at most `signs` characters, cut at its end."""
     text = str(value)
     return text if len(text) <= signs else f"{text[: signs - 1]}…"

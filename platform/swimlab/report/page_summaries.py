@@ -1,4 +1,4 @@
-"""What the index page knows of a page: a small JSON beside it, so that the index rereads no record."""
+"""Summaries of pages, stored as a small JSON file beside each, so that the index page reads no trial record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 
 class ClaimSummary(Frozen):
-    """A judged claim; `evidence` is the id of its difference, "" where there is none."""
+    """A judged claim; `evidence` is the id of its difference, "" without one."""
 
     text: str
     verdict: str
@@ -40,7 +40,7 @@ class ArmSummary(Frozen):
 
 
 class PageSummary(Frozen):
-    """A page that is no table, a search say: what the index prints of it. `findings` are sentences."""
+    """The summary of a page other than a table, for example a search; `findings` are sentences."""
 
     schema_version: int = SCHEMA_VERSION
     title: str
@@ -49,7 +49,7 @@ class PageSummary(Frozen):
 
 
 class TableSummary(Frozen):
-    """One table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601."""
+    """The summary of one table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -71,23 +71,23 @@ class TableSummary(Frozen):
     last_finished: str
 
 
-def digest(results: Results, table: Table, ledger: EvidenceIndex) -> TableSummary:
-    """The table in short."""
+def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> TableSummary:
+    """Summarises a table for the index page; `citations` is its evidence index."""
     primary = table.columns[table.primary]
     claims, arms = [], []
     for i, claim in enumerate(table.claims):
-        seen, evidence = claim.outcome.interval, claim.outcome.evidence
+        interval, evidence = claim.outcome.interval, claim.outcome.evidence
         claims.append(
             ClaimSummary(
                 text=claim.text,
                 verdict=claim.label,
                 direction_only=evidence.direction_only,
-                difference=seen.mean if seen else None,
-                low=seen.low if seen else None,
-                high=seen.high if seen else None,
+                difference=interval.mean if interval else None,
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
                 p_holm=claim.outcome.p_holm,
                 seeds=len(claim.seeds),
-                evidence=ledger.id("claim", i),
+                evidence=citations.id("claim", i),
             )
         )
     for i, row in enumerate(table.rows):
@@ -101,7 +101,7 @@ def digest(results: Results, table: Table, ledger: EvidenceIndex) -> TableSummar
                 low=cell.interval.low if cell.interval else None,
                 high=cell.interval.high if cell.interval else None,
                 seeds=len(cell.values),
-                evidence=ledger.id("cell", i, table.primary),
+                evidence=citations.id("cell", i, table.primary),
             )
         )
     return TableSummary(

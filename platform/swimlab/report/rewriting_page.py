@@ -1,4 +1,4 @@
-"""The report of a run of the builder: terminal, Markdown and one self-contained page, from the same grids."""
+"""The report of a rewriting run: terminal, Markdown and one self-contained page, from the same grids."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from swimlab.store.sweep_store import SweepStore
 TITLE = "NL-Refer from VideoRefer"
 QUESTION = "How many rows can be rewritten, at what cost, and how often is the expression wrong?"
 KNOWN_NOTE = (
-    "Errors are counted on the embedded data, whose expressions are known and whose sentences are simple: the least to "
-    "expect on real annotations. An expression is ambiguous when it also fits another object of its clip. Intervals "
+    "Errors are counted on the embedded data, whose expressions are known and whose sentences are simple: a lower "
+    "bound for real annotations. An expression is ambiguous when it also fits another object of its clip. Intervals "
     "are Wilson's, each object counted as one trial."
 )
 _REJECTS = 20
 
 
 def expected_cost(estimate: RewriteEstimate, prices: Prices) -> tuple[float, int]:
-    """(what the requests to come should cost, completion tokens expected). Answers that are there tell how long one is;
-    without any, a stated guess."""
+    """The expected cost of the requests to send, and their completion tokens.
+
+    The length of an answer is the mean over the answers in the store; without any, the guess of the estimate.
+    """
     tokens = estimate.expected_completion_tokens
     if estimate.cached:
         tokens = round(estimate.requests * estimate.known_completion_tokens / estimate.cached)
@@ -35,14 +37,21 @@ def expected_cost(estimate: RewriteEstimate, prices: Prices) -> tuple[float, int
 
 
 def estimate_grid(estimate: RewriteEstimate, prices: Prices, minutes: float, tokenizer: str | None) -> Grid:
-    """What `plan` prints."""
+    """The estimate as `plan` prints it.
+
+    Args:
+        estimate: rows, requests and tokens.
+        prices: of a million tokens.
+        minutes: the least duration at the rate limit; 0 without a limit.
+        tokenizer: what counted the tokens; None for the tiny one.
+    """
     counted = f"counted by {tokenizer}" if tokenizer else "an upper estimate: the tiny tokenizer cuts unknown words up"
     cost, tokens = expected_cost(estimate, prices)
     rejected = sum(estimate.rejected.values())
     free = estimate.requests and not (prices.prompt or prices.completion)
     rows = [
         ["rows", f"{estimate.rows:,}"],
-        ["rejected before anything is asked", f"{rejected:,}"],
+        ["rejected before a request", f"{rejected:,}"],
         ["answers in the store", f"{estimate.cached:,}"],
         ["requests to send", f"{estimate.requests:,}"],
         ["prompt tokens", f"{estimate.prompt_tokens:,} ({counted})"],
@@ -54,37 +63,37 @@ def estimate_grid(estimate: RewriteEstimate, prices: Prices, minutes: float, tok
 
 
 def grids(built: Built) -> list[Grid]:
-    """All tables of a run."""
+    """All tables of the report."""
     tally = built.tally
-    made = [
+    counts = [
         ["rows", tally["rows"]],
         ["rewritten", tally["rewritten"]],
         *([f"rewritten as {kind}", count] for kind, count in sorted(tally["kinds"].items())),
         ["rejected", tally["rows"] - tally["rewritten"]],
     ]
     if built.settings.get("synonyms"):
-        made.append(["with a synonym variant", tally["synonyms"]])
-    share = [[name, f"{count:,}", _percent(count, tally["rows"])] for name, count in made]
-    found: list[Grid] = [("Rows", ["rows", "count", "of all"], share)]
+        counts.append(["with a synonym variant", tally["synonyms"]])
+    share = [[name, f"{count:,}", _percent(count, tally["rows"])] for name, count in counts]
+    tables: list[Grid] = [("Rows", ["rows", "count", "of all"], share)]
     if built.errors:
-        found.append(_errors_grid(built))
+        tables.append(_errors_grid(built))
     reasons = tally["rejected"] | {f"{reason}": count for reason, count in tally["no_synonym"].items()}
     if reasons:
         ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        found.append(("Rejected", ["reason", "count"], [[reason, f"{count:,}"] for reason, count in ranked]))
+        tables.append(("Rejected", ["reason", "count"], [[reason, f"{count:,}"] for reason, count in ranked]))
     if built.estimate is not None:
-        found.append(_cost_grid(built))
-    said = tally["words"] / tally["expressions"] if tally["expressions"] else 0.0
+        tables.append(_cost_grid(built))
+    word_share = tally["words"] / tally["expressions"] if tally["expressions"] else 0.0
     checked = [
         ["expressions", f"{tally['expressions']:,}"],
-        ["content words that the answers say, mean", f"{said:.1%}"],
+        ["content words kept in the answers, mean", f"{word_share:.1%}"],
         ["least share asked for", f"{built.settings['least_share']:.0%}"],
     ]
-    return [*found, ("Expressions", ["what", "value"], checked)]
+    return [*tables, ("Expressions", ["what", "value"], checked)]
 
 
 def money(amount: float) -> str:
-    """In the currency of the prices: small amounts keep their digits."""
+    """An amount in the currency of the prices; four digits below 1."""
     return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
 
 
@@ -104,29 +113,29 @@ def _errors_grid(built: Built) -> Grid:
 
 
 def _cost_grid(built: Built) -> Grid:
-    estimate, asked = built.estimate or {}, built.tally["asked"]
+    estimate, usage = built.estimate or {}, built.tally["asked"]
     rows = [
-        ["answers paid for", f"{estimate['requests']:,}", f"{asked['paid']:,}"],
-        ["answers from the store", f"{estimate['cached']:,}", f"{asked['cached']:,}"],
-        ["prompt tokens", f"{estimate['prompt_tokens']:,}", f"{asked['paid_prompt_tokens']:,}"],
-        ["completion tokens", f"{estimate['completion_tokens']:,}", f"{asked['paid_completion_tokens']:,}"],
+        ["answers paid for", f"{estimate['requests']:,}", f"{usage['paid']:,}"],
+        ["answers from the store", f"{estimate['cached']:,}", f"{usage['cached']:,}"],
+        ["prompt tokens", f"{estimate['prompt_tokens']:,}", f"{usage['paid_prompt_tokens']:,}"],
+        ["completion tokens", f"{estimate['completion_tokens']:,}", f"{usage['paid_completion_tokens']:,}"],
         ["cost of this run", money(built.expected or 0), money(built.spent)],
         ["cost of all answers used", "", money(_cost_of_all(built))],
         ["requests sent, tries again included", "", f"{built.tally['sent']:,}"],
-        ["answers whose tokens the server did not count", "", f"{asked['uncounted']:,}"],
+        ["answers whose tokens the server did not count", "", f"{usage['uncounted']:,}"],
     ]
     return "Cost", ["what", "expected before", "counted after"], rows
 
 
 def _cost_of_all(built: Built) -> float:
-    asked, prices = built.tally["asked"], built.settings
-    prompt = asked["paid_prompt_tokens"] + asked["cached_prompt_tokens"]
-    completion = asked["paid_completion_tokens"] + asked["cached_completion_tokens"]
+    usage, prices = built.tally["asked"], built.settings
+    prompt = usage["paid_prompt_tokens"] + usage["cached_prompt_tokens"]
+    completion = usage["paid_completion_tokens"] + usage["cached_completion_tokens"]
     return float(prompt * prices["price_in"] + completion * prices["price_out"]) / 1e6
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
-    """A question in pieces; True for a tagged noun or a placeholder."""
+    """A question split into (text, marked): tagged nouns and placeholders are marked."""
     parts = re.split(
         r"(<ins>.*?</ins>|<object[0-9]+>(?:<region>)?|<region>)", re.sub(r"\A<(?:video|image)>\n?", "", text)
     )
@@ -134,15 +143,21 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def notes_of(built: Built) -> list[str]:
-    """What a reader must know beside the numbers."""
-    how = built.settings
-    by = f"the model {how['model']} at {how['base_url']}" if how["rewriter"] == "endpoint" else "rules, without a model"
-    notes = [f"Expressions by {by}. Placeholders are replaced, nothing else of a row changes; every row was checked."]
+    """Notes that the numbers must be read with."""
+    settings = built.settings
+    author = (
+        f"the model {settings['model']} at {settings['base_url']}"
+        if settings["rewriter"] == "endpoint"
+        else "rules, without a model"
+    )
+    notes = [
+        f"Expressions by {author}. Placeholders are replaced, nothing else of a row changes; every row was checked."
+    ]
     return notes + ([KNOWN_NOTE] if built.errors else [])
 
 
 def markdown(built: Built, tables: Sequence[Grid]) -> str:
-    """The same for a README or a pull request."""
+    """The tables as Markdown, for a README or a pull request."""
     lines = [f"# {TITLE}", "", f"Run {built.run_id}, {built.provenance.finished_at}.", ""]
     lines += [f"_{note}_\n" for note in notes_of(built)]
     for heading, heads, rows in tables:
@@ -152,11 +167,15 @@ def markdown(built: Built, tables: Sequence[Grid]) -> str:
 
 
 def write_report(store: SweepStore, built: Built) -> str:
-    """reports/build_nl_refer/<run_id>/{report.md, index.html}; the page's address."""
+    """Writes reports/build_nl_refer/<run_id>/{report.md, index.html} and returns the address of the page."""
     folder, tables = f"reports/{EXPERIMENT}/{built.run_id}", grids(built)
-    came, rows = built.provenance, built.tally["rows"]
+    provenance, rows = built.provenance, built.tally["rows"]
     facts: dict[str, Any] = {"run": built.run_id, "rows": f"{rows:,}", "took": duration(built.wall_s)}
-    facts |= {"rewriter": built.settings["rewriter"], "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
+    facts |= {
+        "rewriter": built.settings["rewriter"],
+        "git": (provenance.git_sha or "?")[:9],
+        "finished": provenance.finished_at,
+    }
     page = html.render(
         "rewriting.html.j2",
         title=TITLE,

@@ -1,4 +1,4 @@
-"""What a search found, as numbers and text: the front, what each axis was worth, the confirmation on fresh seeds."""
+"""Findings of a search: the Pareto front, the importance of each axis, the confirmation on fresh seeds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from swimlab.store.flat_rows import trial_row
 if TYPE_CHECKING:
     from swimlab.execution.search.results import SearchResults
 
-# PED-ANOVA compares the best tenth with all by default: of twenty points that is two.
+# Optuna's default compares the best tenth with all: two of twenty points, too few.
 TOP_SHARE = 0.25
 FEWEST_FOR_IMPORTANCE = 8
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Share of each axis (path → 0…1, adding up to 1) in getting among the best `top` of `points` by one objective."""
+    """Importance of each axis (path → share, summing to 1) for being among the best `top` of `points`."""
 
     objective: str
     shares: dict[str, float]
@@ -35,6 +35,8 @@ class Importance:
 
 @dataclass(frozen=True)
 class Counts:
+    """Points by how they ended."""
+
     complete: int
     pruned: int
     failed: int
@@ -43,57 +45,57 @@ class Counts:
     spent_s: float
     """Wall-clock of the points' trials, each once."""
     saved_s: float
-    """What the pruned ones would have taken to their end, at the mean of the complete ones, less what they took."""
+    """Wall-clock that pruned points would have taken more, at the mean of the complete ones."""
 
 
-def front(found: SearchResults) -> list[int]:
-    """Numbers of the complete points that no other beats in every objective; of equal ones all."""
-    study = optuna_study.fill(found)
+def front(results: SearchResults) -> list[int]:
+    """Numbers of the complete points on the Pareto front: no other point is better in every objective."""
+    study = optuna_study.fill(results)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         return []
-    return sorted({trial.number for trial in study.best_trials} - set(found.repeats))
+    return sorted({trial.number for trial in study.best_trials} - set(results.repeats))
 
 
-def best(found: SearchResults) -> tuple[Proposal, ProposalResult] | None:
-    """The best complete point by the first objective, then by the others; the earliest of equal ones."""
-    return max(found.complete(), key=lambda pair: (*pair[1].rank(found.search), -pair[0].number), default=None)
+def best(results: SearchResults) -> tuple[Proposal, ProposalResult] | None:
+    """The best complete point by the first objective, then by the others; of equals the earliest."""
+    return max(results.complete(), key=lambda pair: (*pair[1].rank(results.search), -pair[0].number), default=None)
 
 
-def importances(found: SearchResults) -> list[Importance]:
-    """PED-ANOVA over the complete points, one objective at a time; none below eight points."""
-    study, done = optuna_study.fill(found), found.complete()
+def importances(results: SearchResults) -> list[Importance]:
+    """PED-ANOVA importances over the complete points, for each objective; empty below eight points."""
+    study, done = optuna_study.fill(results), results.complete()
     if len(done) < FEWEST_FOR_IMPORTANCE:
         return []
-    made = []
-    for i, (metric, name) in enumerate(zip(found.search.objectives, found.names, strict=True)):
+    rows = []
+    for i, (metric, name) in enumerate(zip(results.search.objectives, results.names, strict=True)):
         sign = -1 if metric.higher_is_better else 1
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that low targets count as good, which the sign sees to
+            warnings.simplefilter("ignore")  # it warns that low targets count as good; the sign accounts for that
             shares = optuna.importance.get_param_importances(
                 study,
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE),
                 target=lambda trial, i=i, sign=sign: sign * trial.values[i],
             )
-        made.append(Importance(name, dict(shares), -(-len(done) // round(1 / TOP_SHARE)), len(done)))
-    return made
+        rows.append(Importance(name, dict(shares), -(-len(done) // round(1 / TOP_SHARE)), len(done)))
+    return rows
 
 
-def counts(found: SearchResults) -> Counts:
-    """How the points ended and what they cost."""
-    answers = [(point.number, answer) for point, answer in found.points]
-    own = [answer for number, answer in answers if answer and number not in found.repeats]
+def counts(results: SearchResults) -> Counts:
+    """Number of points by state, and their cost."""
+    answers = [(point.number, answer) for point, answer in results.points]
+    unique = [answer for number, answer in answers if answer and number not in results.repeats]
 
     def walls(state: TrialState) -> list[float]:
-        return [answer.record.cost.wall_s for answer in own if answer.state == state and answer.record]
+        return [answer.record.cost.wall_s for answer in unique if answer.state == state and answer.record]
 
     complete, pruned = walls(TrialState.COMPLETE), walls(TrialState.PRUNED)
     mean_s = sum(complete) / len(complete) if complete else 0.0
     return Counts(
         complete=len(complete),
         pruned=len(pruned),
-        failed=sum(answer.state == TrialState.FAIL for answer in own),
-        repeated=len(found.repeats),
-        waiting=found.search.budget - sum(answer is not None for _, answer in answers),
+        failed=sum(answer.state == TrialState.FAIL for answer in unique),
+        repeated=len(results.repeats),
+        waiting=results.search.budget - sum(answer is not None for _, answer in answers),
         spent_s=sum(complete) + sum(pruned),
         saved_s=max(0.0, mean_s * len(pruned) - sum(pruned)),
     )
@@ -101,7 +103,7 @@ def counts(found: SearchResults) -> Counts:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """An objective of the best point and of the recipe as it is, on seeds that chose nothing; paired differences."""
+    """One objective of the best point and of the recipe as it is, on fresh seeds, with paired differences."""
 
     objective: str
     best: Interval
@@ -109,11 +111,11 @@ class Confirmed:
     difference: Interval
 
 
-def confirmed(found: SearchResults) -> list[Confirmed]:
-    """One row an objective, over the seeds that both have and that may be compared (`swimlab.stats.pairing`)."""
+def confirmed(results: SearchResults) -> list[Confirmed]:
+    """One row for each objective, over the seeds that both have and that may be compared (`swimlab.stats.pairing`)."""
     by_arm: dict[str, dict[int, dict[str, float]]] = {}
     origins: dict[str, dict[int, Origin]] = {}
-    for run in found.confirmed:
+    for run in results.confirmed:
         if run.record:
             by_arm.setdefault(run.arm, {})[run.spec.seed] = run.record.metrics
             origins.setdefault(run.arm, {})[run.spec.seed] = Origin.of(trial_row(run.record))
@@ -122,9 +124,11 @@ def confirmed(found: SearchResults) -> list[Confirmed]:
     best_runs, base_runs = by_arm["best point"], by_arm["recipe as it is"]
     seeds = [s for s in sorted(set(best_runs) & set(base_runs)) if comparable(arm[s] for arm in origins.values())]
     rows = []
-    for name in found.names:
+    for name in results.names:
         both = [(best_runs[s][name], base_runs[s][name]) for s in seeds if name in best_runs[s].keys() & base_runs[s]]
         if both:
-            ours, theirs = zip(*both, strict=True)
-            rows.append(Confirmed(name, interval(ours), interval(theirs), interval([a - b for a, b in both])))
+            best_values, base_values = zip(*both, strict=True)
+            rows.append(
+                Confirmed(name, interval(best_values), interval(base_values), interval([a - b for a, b in both]))
+            )
     return rows

@@ -1,8 +1,7 @@
-"""Figures of a search as inline SVG: the front, values at the rungs, what each axis was worth, parallel coordinates."""
+"""Figures of a search as inline SVG: Pareto front, values at rungs, importance of axes, parallel coordinates."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from swimlab.experiment.search import Choice
-from swimlab.report.figure_style import PALETTE, STYLE
+from swimlab.report.figure_style import PALETTE, STYLE, to_svg
 from swimlab.report.search_findings import Importance
 
 if TYPE_CHECKING:
@@ -23,10 +22,10 @@ COMPLETE, PRUNED, BEST = PALETTE[0], PALETTE[1], PALETTE[2]
 FAINT = "#c9d0d7"
 
 
-def front(found: SearchResults, numbers: Sequence[int]) -> str | None:
-    """First objective against second, a dot a complete point; those on the front are joined and numbered."""
-    done = found.complete()
-    if len(found.names) < 2 or not done:
+def front(results: SearchResults, numbers: Sequence[int]) -> str | None:
+    """First objective against second, one dot for each complete point; the `numbers` on the front are joined."""
+    done = results.complete()
+    if len(results.names) < 2 or not done:
         return None
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
@@ -34,21 +33,21 @@ def front(found: SearchResults, numbers: Sequence[int]) -> str | None:
         for point, answer in done:
             on_it = point.number in numbers
             panel.plot(*answer.values[:2], "o", ms=7 if on_it else 5, color=BEST if on_it else FAINT, mec="white")
-        if len(found.names) == 2:
+        if len(results.names) == 2:
             line = sorted(answer.values[:2] for point, answer in done if point.number in numbers)
-            panel.plot(*zip(*line, strict=True), color=BEST, linewidth=1, drawstyle=_stairs(found), zorder=0)
+            panel.plot(*zip(*line, strict=True), color=BEST, linewidth=1, drawstyle=_stairs(results), zorder=0)
         for point, answer in done:
             if point.number in numbers:
                 x, y = answer.values[:2]
                 panel.annotate(str(point.number), (x, y), (5, 4), textcoords="offset points", color=BEST)
-        panel.set_xlabel(_aim(found, 0))
-        panel.set_ylabel(_aim(found, 1))
-        return _svg(figure)
+        panel.set_xlabel(_aim(results, 0))
+        panel.set_ylabel(_aim(results, 1))
+        return to_svg(figure)
 
 
-def rungs(found: SearchResults, best: int | None) -> str | None:
-    """The first objective at every rung; pruned points end in a cross, the best point is marked."""
-    reached = [(p, a) for p, a in found.points if a and a.rungs and p.number not in found.repeats]
+def rungs(results: SearchResults, best: int | None) -> str | None:
+    """The first objective at every rung; pruned points end in a cross, the point `best` is drawn thick."""
+    reached = [(p, a) for p, a in results.points if a and a.rungs and p.number not in results.repeats]
     if not reached:
         return None
     with rc_context(STYLE):
@@ -57,26 +56,26 @@ def rungs(found: SearchResults, best: int | None) -> str | None:
         for point, answer in sorted(reached, key=lambda pair: pair[0].number == best):
             steps, values = list(answer.rungs), list(answer.rungs.values())
             if answer.state == TrialState.COMPLETE:
-                steps, values = [*steps, _steps(found, point)], [*values, answer.values[0]]
+                steps, values = [*steps, _steps(results, point)], [*values, answer.values[0]]
             pruned = answer.state == TrialState.PRUNED
             colour = BEST if point.number == best else PRUNED if pruned else COMPLETE
             panel.plot(steps, values, "-", color=colour, linewidth=2.2 if point.number == best else 1.1, alpha=0.85)
             panel.plot(steps[-1], values[-1], "x" if pruned else "o", color=colour, ms=6 if pruned else 4)
         panel.set_xlabel("optimiser steps")
-        panel.set_ylabel(found.names[0])
-        return _svg(figure)
+        panel.set_ylabel(results.names[0])
+        return to_svg(figure)
 
 
-def importance(made: Sequence[Importance], paths: Sequence[str]) -> str | None:
-    """Bars, one group an axis, one colour an objective."""
-    if not made:
+def importance(importances: Sequence[Importance], paths: Sequence[str]) -> str | None:
+    """Bars, one group for each axis, one colour for each objective."""
+    if not importances:
         return None
-    order = sorted(paths, key=lambda path: sum(item.shares.get(path, 0.0) for item in made))
+    order = sorted(paths, key=lambda path: sum(item.shares.get(path, 0.0) for item in importances))
     with rc_context(STYLE):
-        figure = Figure(figsize=(10.6, 0.5 + 0.24 * len(order) * (len(made) + 0.6)), layout="constrained")
+        figure = Figure(figsize=(10.6, 0.5 + 0.24 * len(order) * (len(importances) + 0.6)), layout="constrained")
         panel = figure.subplots()
-        height = 0.8 / len(made)
-        for i, item in enumerate(made):
+        height = 0.8 / len(importances)
+        for i, item in enumerate(importances):
             at = np.arange(len(order)) + 0.4 - (i + 0.5) * height
             shares = [item.shares.get(path, 0.0) for path in order]
             panel.barh(at, shares, height * 0.9, color=PALETTE[i % len(PALETTE)], label=item.objective)
@@ -86,30 +85,30 @@ def importance(made: Sequence[Importance], paths: Sequence[str]) -> str | None:
         panel.grid(visible=False, axis="y")
         panel.set_axisbelow(True)
         panel.set_xlim(0, 1)
-        panel.set_xlabel("share in getting among the best quarter")
+        panel.set_xlabel("share in being among the best quarter")
         panel.legend(frameon=False, loc="lower right")
-        return _svg(figure)
+        return to_svg(figure)
 
 
-def parallel(found: SearchResults, best: int | None) -> str | None:
-    """A line a point through its parameters and objectives, coloured by the first objective (of a pruned point: at its
-    last rung, dashed, and it ends before the objectives)."""
-    shown = [(p, a) for p, a in found.points if a and (a.values or a.rungs) and p.number not in found.repeats]
+def parallel(results: SearchResults, best: int | None) -> str | None:
+    """One line for each point through its parameters and objectives, coloured by the first objective. The line of a
+    pruned point is dashed, coloured by its last rung, and ends before the objectives."""
+    shown = [(p, a) for p, a in results.points if a and (a.values or a.rungs) and p.number not in results.repeats]
     if len(shown) < 2:
         return None
-    columns = [*(axis.path for axis in found.search.space), *found.names]
+    columns = [*(axis.path for axis in results.search.space), *results.names]
     with rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = Figure(figsize=(10.6, 4.2), layout="constrained")
         panel = figure.subplots()
-        scales = [_Scale(found, i) for i in range(len(columns))]
+        scales = [_Scale(results, i) for i in range(len(columns))]
         first = [a.values[0] if a.values else list(a.rungs.values())[-1] for _, a in shown]
         shade = matplotlib.colors.Normalize(min(first), max(first))
-        colours = matplotlib.colormaps["viridis" if found.search.objectives[0].higher_is_better else "viridis_r"]
+        colours = matplotlib.colormaps["viridis" if results.search.objectives[0].higher_is_better else "viridis_r"]
         for (point, answer), value in sorted(zip(shown, first, strict=True), key=lambda item: item[1]):
-            told = [*point.params.values(), *answer.values]
-            heights = [scale.y(v) for scale, v in zip(scales, told, strict=False)]
-            # Points that share a choice would hide each other: each is moved by its number.
-            spread = 0.05 * (point.number / max(1, found.search.budget - 1) - 0.5)
+            values = [*point.params.values(), *answer.values]
+            heights = [scale.y(v) for scale, v in zip(scales, values, strict=False)]
+            # Points with the same choice would hide each other, so each is shifted by its number.
+            spread = 0.05 * (point.number / max(1, results.search.budget - 1) - 0.5)
             heights = [y + spread if scale.labels else y for y, scale in zip(heights, scales, strict=False)]
             line, alpha = ("-", 0.9) if answer.values else ("--", 0.5)
             width = 2.6 if point.number == best else 1.2
@@ -126,17 +125,17 @@ def parallel(found: SearchResults, best: int | None) -> str | None:
         panel.set_xlim(-0.1, len(columns) - 0.6)
         panel.set_ylim(-0.06, 1.06)
         panel.tick_params(length=0)
-        figure.colorbar(matplotlib.cm.ScalarMappable(shade, colours), ax=panel, label=found.names[0], pad=0.01)
-        return _svg(figure)
+        figure.colorbar(matplotlib.cm.ScalarMappable(shade, colours), ax=panel, label=results.names[0], pad=0.01)
+        return to_svg(figure)
 
 
 class _Scale:
-    """One column of the parallel coordinates: values → 0…1."""
+    """The scale of one column in the parallel coordinates: values → 0…1."""
 
-    def __init__(self, found: SearchResults, index: int) -> None:
+    def __init__(self, results: SearchResults, index: int) -> None:
         self.labels: list[str] = []
         self._log = False
-        axes = found.search.space
+        axes = results.search.space
         if index < len(axes):
             axis = axes[index]
             if isinstance(axis, Choice):
@@ -144,8 +143,8 @@ class _Scale:
                 return
             self._low, self._high, self._log = float(axis.low), float(axis.high), axis.log
         else:
-            seen = [a.values[index - len(axes)] for _, a in found.complete()] or [0.0]
-            self._low, self._high = min(seen), max(seen)
+            values = [a.values[index - len(axes)] for _, a in results.complete()] or [0.0]
+            self._low, self._high = min(values), max(values)
 
     def y(self, value: Any) -> float:
         if self.labels:
@@ -162,21 +161,15 @@ class _Scale:
         return [(self.y(value), f"{value:.3g}") for value in dict.fromkeys((self._low, self._high))]
 
 
-def _steps(found: SearchResults, point: Any) -> int:
+def _steps(results: SearchResults, point: Any) -> int:
     return int(point.spec.recipe.optim.steps)
 
 
-def _aim(found: SearchResults, index: int) -> str:
-    return f"{found.names[index]} ({'more' if found.search.objectives[index].higher_is_better else 'less'} is better)"
+def _aim(results: SearchResults, index: int) -> str:
+    return (
+        f"{results.names[index]} ({'more' if results.search.objectives[index].higher_is_better else 'less'} is better)"
+    )
 
 
-def _stairs(found: SearchResults) -> str:
-    return "steps-pre" if found.search.objectives[0].higher_is_better else "steps-post"
-
-
-def _svg(figure: Figure) -> str:
-    svg = io.StringIO()
-    # No metadata: the date would make equal results differ, and the default writes a reference to a web page.
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = svg.getvalue()
-    return text[text.index("<svg") :]
+def _stairs(results: SearchResults) -> str:
+    return "steps-pre" if results.search.objectives[0].higher_is_better else "steps-post"

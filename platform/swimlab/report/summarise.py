@@ -1,4 +1,4 @@
-"""From what trials left to the table of an ablation (`swimlab.report.table`): intervals, differences, judged claims."""
+"""Builds the table of an ablation (`swimlab.report.table`) from trial records: intervals, differences, claims."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from swimlab.store.flat_rows import trial_row
 
 
 def summarise(results: Results) -> Table:
-    """Builds the table. A trial without a record, or a record without a metric, is shown as a problem and counted in
-    no mean; nothing is replaced."""
+    """Builds the table that every rendering of an ablation shows.
+
+    A trial without a record, or a record without a metric, is listed as a problem and left out of all means: no value
+    is imputed.
+    """
     ablation, recipe_name = results.ablation, results.recipe.name
     primary = ablation.primary
     columns = tuple(Column(m.name, m.measured(recipe_name), m is primary) for m in ablation.metrics)
@@ -31,7 +34,7 @@ def summarise(results: Results) -> Table:
     scores = values[primary.measured(recipe_name)]
     shared = {a.name: a.name for a in ablation.arms}  # an arm that is not tuned yet has no trials
     shared |= same_trials((trial.arm, trial.trial_id) for trial in results.trials)
-    chosen = {one.arm: one.choice or {} for one in results.tuning}
+    tuned = {state.arm: state.choice or {} for state in results.tuning}
     ids = {a.name: {t.seed: t.trial_id for t in results.trials if t.arm == a.name} for a in ablation.arms}
     origins: dict[str, dict[int, Origin]] = {a.name: {} for a in ablation.arms}
     for line in trials:
@@ -44,7 +47,7 @@ def summarise(results: Results) -> Table:
             arm=arm.name,
             changes=arm.overrides,
             preset=arm.preset,
-            tuned=chosen.get(arm.name, {}),
+            tuned=tuned.get(arm.name, {}),
             paper=ablation.paper.rows.get(arm.name),
             cells=tuple(_cell(values[column.measured].get(arm.name, {}), ids[arm.name]) for column in columns),
             over_reference=_over_reference(scores, ids, origins, arm.name, ablation.reference, shared),
@@ -68,7 +71,7 @@ def summarise(results: Results) -> Table:
         columns=columns,
         rows=rows,
         claims=claims,
-        # It compares an arm's trials with each other.
+        # The A/A test compares an arm's trials with each other, which a mixture does not allow.
         self_test=None if mixture else _self_test(ablation, scores, ids),
         reference=ablation.reference,
         seeds=tuple(sorted({trial.seed for trial in results.trials})),
@@ -84,26 +87,26 @@ def summarise(results: Results) -> Table:
 def _caveat(results: Results, comparable: bool) -> str:
     recipe, paper = results.recipe, results.ablation.paper.recipe
     data = recipe.data
-    seen = ""
+    note = ""
     if isinstance(data, NLReferFiles) and not data.held_out_annotations:
-        seen = " No held-out annotations were given: every score here is of the training rows."
+        note = " No held-out annotations were given: every score here is of the training rows."
     if comparable:
-        return f"Recipe {recipe.name} is the paper's own class: gaps are compared with the paper's numbers.{seen}"
+        return f"Recipe {recipe.name} is the paper's own class: gaps are compared with the paper's numbers.{note}"
     if recipe.model.kind == "tiny":
-        what = "the embedded data" if isinstance(data, ShapesWorld) else "your own data"
+        source = "the embedded data" if isinstance(data, ShapesWorld) else "your own data"
         return (
-            f"Every verdict here is about recipe {recipe.name}, a tiny model on {what}: it speaks about the "
+            f"Every verdict here is about recipe {recipe.name}, a tiny model on {source}: it speaks about the "
             f"mechanism, never about a 7B model. The paper's numbers ({paper}) are shown for orientation; only "
-            f"directions are compared.{seen}"
+            f"directions are compared.{note}"
         )
     return (
         f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in: only directions are "
-        f"compared.{seen}"
+        f"compared.{note}"
     )
 
 
 def replication(recipe: Recipe) -> str:
-    """What the seeds of a table replicate, and what all of its trials share."""
+    """A sentence: what the seeds of a table replicate, and what all of its trials share."""
     if recipe.init is not None:
         start = f"one base (the weights of recipe {recipe.init.name})"
     else:
@@ -125,11 +128,11 @@ def _values(results: Results, metric: str) -> dict[str, dict[int, float]]:
 
 
 def _unknown(results: Results) -> str:
-    """A sentence for records that cannot show that they may be compared."""
+    """A sentence about records without the fields that show whether trials may be compared."""
     if all(trial.record is None or trial.record.start_weights for trial in results.trials):
         return ""
     return (
-        " The records were made by an older swimlab, which wrote down neither the processor nor the hash of the "
+        " The records were made by an older swimlab, which recorded neither the processor nor the hash of the "
         "weights a trial started from: that they may be compared is assumed."
     )
 
@@ -142,13 +145,13 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     absent = [column.measured for column in columns if column.measured not in record.metrics]
     problem = f"its record has no {', '.join(absent)}" if absent else ""
     cost = record.cost
-    seen = {column.measured: record.metrics[column.measured] for column in columns if column.measured not in absent}
+    values = {column.measured: record.metrics[column.measured] for column in columns if column.measured not in absent}
     origin = Origin.of(trial_row(record))
-    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, seen, origin)
+    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, values, origin)
 
 
 def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:
-    """Seeds that stand for one trial count once."""
+    """The values of an arm and their interval; seeds that share one trial are counted once."""
     ordered = {seed: values[seed] for seed in sorted({ids[s]: s for s in sorted(values, reverse=True)}.values())}
     return Cell(ordered, intervals.interval(list(ordered.values())) if ordered else None)
 
@@ -213,7 +216,7 @@ def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
 def _self_test(
     ablation: Ablation, scores: Mapping[str, Mapping[int, float]], ids: Mapping[str, Mapping[int, str]]
 ) -> SelfTest | None:
-    # The arm with most trials, the earliest of equals: the sharpest look at the machine's own noise.
+    # The arm with most trials (of equals, the first) gives the narrowest interval of the machine's own noise.
     cells = {a.name: _cell(scores.get(a.name, {}), ids[a.name]) for a in ablation.arms}
     arm = max(cells, key=lambda name: len(cells[name].values))
     differences = intervals.a_a_differences(list(cells[arm].values.values()))

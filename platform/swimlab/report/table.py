@@ -1,4 +1,4 @@
-"""The table of an ablation as data: what every rendering (HTML, Markdown, LaTeX, terminal) shows and none computes."""
+"""The table of an ablation as data. Renderings (HTML, Markdown, LaTeX, terminal) print it and compute nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swimlab.stats.verdicts import JudgedClaim
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the table: `name` as the experiment asks, `measured` as the records hold it under this recipe."""
+    """A metric of the table: `name` in the experiment file, `measured` in the records of this recipe."""
 
     name: str
     measured: str
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TrialLine:
-    """One trial: `state` is done, failed or missing; `problem` says what went wrong, or what the record lacks; `values`
+    """One trial: `state` is done, failed or missing; `problem` is the error, or what the record lacks; `values`
     are the table's metrics as recorded; `origin` says what a done trial may be compared with."""
 
     arm: str
@@ -53,10 +53,16 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm. `preset` and `changes`: what it overrides, by that name and beside it; `tuned`: what tuning chose for
-    it; `paper`: the paper's number for the primary metric as it was asked for; `over_reference`: paired difference of
-    the primary metric to the control arm; `claims`: indices into Table.claims; `same_as`: the first arm above it that
-    means the very same trials under this recipe.
+    """One arm.
+
+    Attributes:
+        preset, changes: the preset it takes, and the fields it overrides beside it.
+        tuned: the values that tuning selected for it.
+        paper: the paper's number for the primary metric.
+        cells: one for each column of the table.
+        over_reference: paired difference of the primary metric to the reference arm.
+        claims: indices into Table.claims.
+        same_as: the first arm above it with exactly the same trials under this recipe.
     """
 
     arm: str
@@ -81,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """A judged claim: of each seed, the sum over arms of `weights` times the primary metric, minus `above`."""
+    """A judged claim about, for each seed, the sum over arms of `weights` times the primary metric, minus `above`."""
 
     text: str
     weights: Mapping[str, float]
@@ -96,13 +102,13 @@ class ClaimRow:
 
     @property
     def label(self) -> str:
-        """The verdict as printed: MIXED where none may be given."""
+        """The verdict as printed; MIXED where the trials may not be compared."""
         return str(self.outcome.verdict) if self.outcome.verdict else "MIXED"
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The A/A row: `arm` against itself on other seeds (verdict.a_a_differences)."""
+    """The A/A row: `arm` against itself on other seeds (`swimlab.stats.intervals.a_a_differences`)."""
 
     arm: str
     interval: Interval
@@ -118,9 +124,16 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows are arms in the order of the file. `comparable`: the paper's numbers and ours measure the same thing;
-    `caveat`: what this table may be quoted for, `replication`: what differs between its seeds, in plain words;
-    `mixture`: groups of trials that may not be compared with each other, empty where all may."""
+    """The table of one ablation under one recipe; rows are arms in the order of the file.
+
+    Attributes:
+        comparable: the paper's numbers and these measure the same thing.
+        caveat: a sentence on what this table may be quoted for.
+        replication: a sentence on what differs between its seeds.
+        mixture: groups of trials that may not be compared with each other; empty where all may.
+        quarantine: reason → rows of data that were left out.
+        trials: every trial of every arm; a trial that arms share is listed under each.
+    """
 
     name: str
     title: str
@@ -172,22 +185,22 @@ class Table:
 
     @property
     def tested(self) -> int:
-        """Over how many claims Holm's correction runs."""
+        """The number of claims in Holm's correction."""
         return sum(claim.outcome.p_holm is not None for claim in self.claims)
 
     @property
     def trials_wall_s(self) -> float:
-        """All trials together, those that arms share once."""
+        """Wall-clock of all trials; those that arms share are counted once."""
         return math.fsum({trial.trial_id: trial.wall_s for trial in self.trials}.values())
 
     @property
     def trials_done(self) -> int:
-        """Trials with a record, those that arms share once."""
+        """Trials with a record; those that arms share are counted once."""
         return len({trial.trial_id for trial in self.trials if trial.state == "done"})
 
     @property
     def trials_planned(self) -> int:
-        """All trials, each once."""
+        """Planned trials; those that arms share are counted once."""
         return len({trial.trial_id for trial in self.trials})
 
     @property

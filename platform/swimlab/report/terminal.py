@@ -26,7 +26,7 @@ VERDICT_STYLE = {
 
 
 def terminal(table: Table) -> RenderableType:
-    """What `run` and `report` print at the end, for any rich console."""
+    """The table for any rich console, as `run` and `report` print it at the end."""
     title = table.title + (f": {table.question}" if table.question else "")
     parts: list[RenderableType] = [Text(title, style="bold"), Text(table.caveat, style="italic"), _rows_grid(table)]
     parts += [Text(f"* {c.measured} stands in for {c.name}", "dim") for c in table.columns if c.standin]
@@ -46,7 +46,7 @@ def terminal(table: Table) -> RenderableType:
 
 
 def render_terminal(table: Table, width: int = 120) -> str:
-    """The same as plain text without colour codes, for logs that are no terminal."""
+    """The same as plain text without colour codes, for logs; `width` in columns."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None, legacy_windows=False)
     console.print(terminal(table))
     file = console.file
@@ -60,7 +60,7 @@ def _rows_grid(table: Table) -> Grid:
     if table.printed:
         grid.add_column("paper", justify="right")
     for column in table.columns:
-        # Two lines a head: five metrics with their intervals fit a log of 120 columns.
+        # Heads on two lines: five metrics with their intervals fit a log of 120 columns.
         head = column.measured.replace(".", "\n", 1) + ("*" if column.standin else "")
         grid.add_column(Text(head, justify="right"), justify="right", overflow="fold")
     if table.reference:
@@ -69,9 +69,9 @@ def _rows_grid(table: Table) -> Grid:
         grid.add_column(title, justify="right", no_wrap=True)
     for row in table.rows:
         cells = [arm_name(row), *([as_printed(row.paper, table.paper_digits)] if table.printed else ())]
-        seen = [mean_ci(cell.interval) for cell in row.cells]
-        seen += [mean_ci(row.over_reference, signed=True)] if table.reference else []
-        cells += [text.replace(" ± ", "±") for text in seen]  # unbroken, and two columns narrower
+        numbers = [mean_ci(cell.interval) for cell in row.cells]
+        numbers += [mean_ci(row.over_reference, signed=True)] if table.reference else []
+        cells += [text.replace(" ± ", "±") for text in numbers]  # kept on one line, and two columns narrower
         grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
     return grid
 

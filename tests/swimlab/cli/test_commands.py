@@ -212,9 +212,9 @@ def test_export_writes_one_row_a_trial(say, trained_store: SweepStore, tmp_path:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ((), "--to file wants --out"),
+        ((), "--to file needs --out"),
         (("--out", "trials.xlsx"), "choose one of .csv, .parquet, .json"),
-        (("--to", "mlflow"), "wants --tracking-uri"),
+        (("--to", "mlflow"), "needs --tracking-uri"),
         (("--to", "tensorboard", "--tracking-uri", "x"), "--tracking-uri is for --to mlflow"),
     ],
 )

@@ -49,7 +49,7 @@ def test_other_instructions_make_a_table_mixed(trained_store: SweepStore, tmp_pa
     results = run_ablations.gather(plan, store, 0.0)
     (claim,) = summarise(results).claims
     assert (claim.label, claim.seeds, claim.outcome.verdict) == ("MIXED", (), None)
-    page = ablation_page.write(results)["index.html"]
+    page = ablation_page.write(results, summarise(results))["index.html"]
     header = page[: page.index("<h2>Results")]
     assert "MIXED." in header
     assert "<li>cpu_capability DEFAULT: control, seed 0</li>" in header

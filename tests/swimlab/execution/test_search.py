@@ -284,7 +284,7 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
         assert point.spec.trial_id in page["report.md"]
     assert html.count(">PRUNED</span>") == sum(a.state == TrialState.PRUNED for _, a in found.points if a)
     assert "on fresh seeds attention.ap" in page["report.md"]
-    assert "worth for attention.ap" in page["report.md"]
+    assert "Importance of each axis for attention.ap" in page["report.md"]
 
     search_page.write_report(found)
     assert index_page.PAGE in found.store.list_files("reports")

@@ -197,7 +197,7 @@ def test_every_arm_gets_the_same_points_to_begin_with_and_its_own_best(lab: Lab)
     assert table.seeds == (0, 1)
     assert dict(table.rows[0].tuned) == {"optim.lr": by_arm["swim"]}
     assert f"swim: optim.lr = {by_arm['swim']:.4g}, the best of 6 points; Control: " in table.caveat
-    page = ablation_page.write(results)["index.html"]
+    page = ablation_page.write(results, summarise(results))["index.html"]
     assert page.count("(tuned)</small>") == 2
     with pytest.raises(ValueError, match="tuned on seed 100"):
         lab.plan(seeds=tuple(range(101)))

@@ -16,6 +16,7 @@ from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
 from swimlab.report import markdown, terminal
+from swimlab.report.evidence import evidence_index
 from swimlab.report.summarise import summarise
 from swimlab.stats.power import detectable_in_sds
 from swimlab.stats.verdicts import Verdict
@@ -147,7 +148,7 @@ def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_p
     sd = 0.01 / 2**0.5
     assert f"swim > control: {sd * detectable_in_sds(3, claims=2):.3f} attention.ap (SD 0.007 over 2 seeds" in lines
     assert "swim > add: in attention.ap unknown" in lines
-    assert seen.moves == {}
+    assert seen.invalidations == {}
     shown = Console(width=200, record=True, quiet=True)
     shown.print(plan_view.render(seen))
     assert commit.store.list_files("protocols") == [], "plan wrote something"
@@ -180,15 +181,15 @@ def test_plan_names_the_module_that_moved(tmp_path, commit):
     earlier = naming.code_fingerprint(spec.recipe, root)
     commit(spec, trial_id="earlier", code_fingerprint=earlier)
     seen = look(plan, commit.store)
-    assert seen.moves[spec.trial_id].modules is None
+    assert seen.invalidations[spec.trial_id].modules is None
     assert "its earlier sources are not in the store" in said(seen)
     commit.store.put_create_only(f"code/{earlier}.tar.gz", naming.source_archive(spec.recipe, root))
     seen = look(plan, commit.store)
-    assert seen.moves[spec.trial_id].modules == ("swim.evaluate", "swim.gone (gone)", "swim.train")
+    assert seen.invalidations[spec.trial_id].modules == ("swim.evaluate", "swim.gone (gone)", "swim.train")
     assert "moved      swim.evaluate, swim.gone (gone), swim.train (1 of the new trials ran before that)" in said(seen)
     # The trial itself is there: nothing is new.
     commit(spec)
-    assert spec.trial_id not in look(plan, commit.store).moves
+    assert spec.trial_id not in look(plan, commit.store).invalidations
 
 
 def test_moved_data_and_bases_are_told_from_moved_code(tmp_path, commit):
@@ -196,7 +197,7 @@ def test_moved_data_and_bases_are_told_from_moved_code(tmp_path, commit):
     first, second = plan.arms[0][1], plan.arms[1][1]
     commit(first, trial_id="a", data_fingerprint="other")
     commit(second, trial_id="b", init_trial_id="other", data_fingerprint=second.data_fingerprint)
-    moves = look(plan, commit.store).moves
+    moves = look(plan, commit.store).invalidations
     assert (moves[first.trial_id].data, moves[first.trial_id].modules) == (True, ())
     assert moves[second.trial_id].text == "what it starts from"
     assert "of recipes that this code cannot read" not in said(look(plan, commit.store))
@@ -245,7 +246,7 @@ def test_arms_that_are_the_same_trials_run_once_and_are_never_tested_against_eac
     assert plan.shared == {"six": "six", "all": "six", "last": "last"}
     assert len(plan.trial_ids) == 6
     seen = look(plan, commit.store)
-    assert "3 more places in it are filled by trials that arms share" in said(seen)
+    assert "3 more cells show trials that arms share" in said(seen)
     assert "six > all: the same trials under this recipe, never tested" in said(seen)
     assert (seen.sensitivity.claims, seen.sensitivity.detectable_in_sds) == (2, detectable_in_sds(3, claims=2))
 
@@ -279,4 +280,4 @@ def test_a_table_shows_the_same_trials_as_equal_and_counts_no_claim_between_them
     assert both.rows[1].over_reference is None
     assert both.trials_wall_s == sum(row.wall_s for row in both.rows[::2])
     assert "all = six" in terminal.render_terminal(both)
-    assert "| all = six |" in markdown.render_markdown(both)
+    assert "| all = six |" in markdown.render_markdown(both, evidence_index(both))

@@ -15,6 +15,7 @@ from swimlab.experiment import protocol
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.report import markdown, terminal
+from swimlab.report.evidence import evidence_index
 from swimlab.report.summarise import summarise
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
@@ -215,7 +216,7 @@ def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_pa
     plan = planned(recipe=nano.recipe(base=False))
     table = summarise(run_ablations.execute([plan], settings, Console(quiet=True))[0])
     assert "declared before any result" in terminal.render_terminal(table)
-    assert table.protocol.history[0].hash in markdown.render_markdown(table)
+    assert table.protocol.history[0].hash in markdown.render_markdown(table, evidence_index(table))
     # Nothing to run, yet the margin moved after all nine results: an amendment all the same.
     moved = planned(ablation(paper=Paper("", claims=[Better("swim", "control", 0.02)])))
     shown = summarise(run_ablations.gather(moved, store, 0.0))

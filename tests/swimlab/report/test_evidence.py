@@ -62,12 +62,12 @@ def printed_query(page, evidence_id):
 
 def check(found):
     table = summarise(found)
-    ledger = evidence.ledger(table)
-    page = ablation_page.write(found)["index.html"]
+    citations = evidence.evidence_index(table)
+    page = ablation_page.write(found, summarise(found))["index.html"]
     code = html.unescape(re.search(r"<pre>(import duckdb.*?)</pre>", page[page.index('id="evidence"') :], re.DOTALL)[1])
     wanted = expected(table)
-    assert set(ledger.numbers) == set(wanted)
-    for key, number in ledger.numbers.items():
+    assert set(citations.numbers) == set(wanted)
+    for key, number in citations.numbers.items():
         query = printed_query(page, number.id)
         space = {}
         runs = re.sub(r"(duck(db)?\.sql\()", r"row = \1", code).replace(".show()", ".fetchall()")
@@ -93,8 +93,8 @@ def test_every_query_runs_on_s3_with_the_environment_of_every_aws_tool(s3_store_
 
 def test_an_id_is_of_trials_metric_and_statistic_alone(tmp_path):
     found = results(tmp_path)
-    ledger = evidence.ledger(summarise(found))
-    ids = {key: number.id for key, number in ledger.numbers.items()}
+    citations = evidence.evidence_index(summarise(found))
+    ids = {key: number.id for key, number in citations.numbers.items()}
     names = [arm.name for arm in ABLATION.arms]
     two, twin = names.index("two"), names.index("2")
     # The same trials under another name, and the same difference as a claim and beside the control.
@@ -103,7 +103,7 @@ def test_an_id_is_of_trials_metric_and_statistic_alone(tmp_path):
     assert ids["cell", two, 0] != ids["cell", two, 1]
     assert len({ids["cell", i, 0] for i in range(4)}) == 4
     assert all(re.fullmatch("[0-9a-f]{8}", one) for one in ids.values())
-    (twins,) = [number for number in ledger if number.id == ids["cell", two, 0]]
+    (twins,) = [number for number in citations if number.id == ids["cell", two, 0]]
     assert twins.label == "two, attention.ap = 2, attention.ap"
     # Frozen: an id that is quoted somewhere must be found again.
     parts = (evidence.Contribution("a", 0, "t0", 0.5, 1.0, 0), evidence.Contribution("a", 1, "t1", 0.6, 1.0, 1))

@@ -7,6 +7,7 @@ from PIL import Image
 
 from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper, Trend
 from swimlab.report import ablation_page, attention_film, figure_data
+from swimlab.report.summarise import summarise
 from synthetic_results import committed, film_frames, overlay
 
 NOUNS = ("lemon", "plum", "melon", "apple", "pear")
@@ -84,12 +85,12 @@ def test_the_page_shows_the_control_beside_swim_and_stands_still_where_wanted(tm
     filmed = committed(
         ablation, tmp_path / "a", lambda arm, seed: {"attention.ap": 0.5}, nouns=NOUNS[:1], steps=0, filmed=STEPS
     )
-    page = ablation_page.write(filmed)["index.html"]
+    page = ablation_page.write(filmed, summarise(filmed))["index.html"]
     assert "How attention sharpens" in page
     assert "from step 0 to 20: off, swim" in page
     assert 'media="(prefers-reduced-motion: reduce)"' in page
     plain = committed(ablation, tmp_path / "b", lambda arm, seed: {"attention.ap": 0.5}, nouns=(), steps=0)
-    assert "How attention sharpens" not in ablation_page.write(plain)["index.html"]
+    assert "How attention sharpens" not in ablation_page.write(plain, summarise(plain))["index.html"]
 
 
 def test_beside_the_control_stands_the_arm_that_the_claims_speak_for():

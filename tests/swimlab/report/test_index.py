@@ -4,6 +4,7 @@ import pytest
 
 from swimlab import Ablation, Arm, Better, Metric, Paper
 from swimlab.report import ablation_page, index_page, page_summaries
+from swimlab.report.summarise import summarise
 from synthetic_results import committed
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -37,7 +38,7 @@ def store(tmp_path_factory):
         (named("own", "Own question", claims=()), None),
     ):
         results = committed(ablation, folder, noisy, recipe_name=recipe, nouns=(), steps=0)
-        ablation_page.write_report(results)
+        ablation_page.write_report(results, summarise(results))
     return results.store
 
 
@@ -103,7 +104,7 @@ def test_the_index_reads_no_record(store, monkeypatch):
 
 def test_a_summary_that_cannot_be_read_is_named_and_other_pages_are_linked(store, tmp_path):
     fresh = committed(named("t", "T"), tmp_path, noisy, nouns=(), steps=0)
-    ablation_page.write_report(fresh)
+    ablation_page.write_report(fresh, summarise(fresh))
     fresh.store.backend.replace("reports/old/tiny/table.json", b'{"schema_version": 9}')
     fresh.store.backend.replace("reports/old/tiny/index.html", b"old")
     fresh.store.backend.replace("reports/odd/tiny/page.json", b"{}")

@@ -37,7 +37,7 @@ def table(tmp_path_factory):
 
 
 def test_every_line_is_what_latex_expects(table):
-    text = latex.render_latex(table, evidence.ledger(table))
+    text = latex.render_latex(table, evidence.evidence_index(table))
     code = re.sub(r"(?m)^%.*\n", "", text)
     assert re.sub(r"\\[{}]", "", code).count("{") == re.sub(r"\\[{}]", "", code).count("}")
     words = re.sub(r"\\providecommand.*|\\label\{.*\}", "", code)
@@ -52,34 +52,34 @@ def test_every_line_is_what_latex_expects(table):
 
 
 def test_numbers_carry_ids_and_the_legend_has_their_trials(table):
-    ledger = evidence.ledger(table)
-    text = latex.render_latex(table, ledger)
+    citations = evidence.evidence_index(table)
+    text = latex.render_latex(table, citations)
     quoted = set(re.findall(r"\\evidence\{([0-9a-f]{8})\}", text))
     # Three arms and their cost, two claims.
     assert len(quoted) == 8
     legend = {line.split()[1]: line for line in text.splitlines() if re.match("% [0-9a-f]{8}  ", line)}
     assert quoted <= set(legend)
-    for number in ledger:
+    for number in citations:
         assert all(trial_id in legend[number.id] for trial_id in number.trial_ids)
-    markdown = render_markdown(table)
+    markdown = render_markdown(table, citations)
     assert quoted <= set(re.findall(r"§([0-9a-f]{8})", markdown))
-    for number in ledger:
+    for number in citations:
         assert re.search(rf"(?m)^\| {number.id} \|.*{' '.join(number.trial_ids)}", markdown)
 
 
 def test_without_numbers_of_the_paper_there_is_no_column_for_them(table, tmp_path):
     ablation = Ablation(name="own", arms=[Arm("a"), Arm("b")], seeds=(0, 1), metrics=(Metric("attention.ap"),))
     own = summarise(committed(ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5}, nouns=(), steps=0))
-    text = latex.render_latex(own, evidence.ledger(own))
+    text = latex.render_latex(own, evidence.evidence_index(own))
     assert "paper (" not in text
     assert "& verdict" not in text
     assert r"\begin{tabular}{lrrr}" in text
-    assert "| paper |" not in render_markdown(own)
+    assert "| paper |" not in render_markdown(own, evidence.evidence_index(own))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX on this machine")
 def test_it_compiles(table, tmp_path):
-    (tmp_path / "report.tex").write_text(latex.render_latex(table, evidence.ledger(table)))
+    (tmp_path / "report.tex").write_text(latex.render_latex(table, evidence.evidence_index(table)))
     paper = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{report}\end{document}"
     (tmp_path / "paper.tex").write_text(paper)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]

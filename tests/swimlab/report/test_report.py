@@ -9,6 +9,7 @@ from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
 from swimlab.report import ablation_page, attention_maps, figure_data, figure_style, line_plots
 from swimlab.report.cell_axis import axis
 from swimlab.report.number_format import duration, number, p_value
+from swimlab.report.summarise import summarise
 from swimlab.store.errors import StoreError
 from swimlab.store.published_tables import write_tables
 from synthetic_results import committed, curve, overlay
@@ -46,7 +47,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(results):
-    return ablation_page.write(results)["index.html"]
+    return ablation_page.write(results, summarise(results))["index.html"]
 
 
 class Reader(HTMLParser):
@@ -120,12 +121,13 @@ def test_every_number_opens(page, results):
 
 
 def test_rendering_twice_gives_the_same_bytes(page, results):
-    assert ablation_page.write(results)["index.html"] == page
+    assert ablation_page.write(results, summarise(results))["index.html"] == page
 
 
 def test_reports_are_written_into_the_store_and_overwritten(results):
     for _ in range(2):
-        assert ablation_page.write_report(results) == f"{results.store.uri}/reports/fusion/tiny-hard-look/index.html"
+        address = ablation_page.write_report(results, summarise(results))
+        assert address == f"{results.store.uri}/reports/fusion/tiny-hard-look/index.html"
     assert b"Table 4" in results.store.read("reports/fusion/tiny-hard-look/index.html")
     assert results.store.list_files("reports/fusion/tiny-hard-look") == [
         "reports/fusion/tiny-hard-look/index.html",
@@ -155,7 +157,7 @@ def test_the_snippet_reads_the_same_numbers(page, results, capsys):
 def test_an_ablation_that_never_ran_has_a_page_too(tmp_path, results):
     every = frozenset((t.arm, t.seed) for t in results.trials)
     nothing = committed(results.ablation, tmp_path, lambda arm, seed: {}, missing=every)
-    read = Reader(ablation_page.write(nothing)["index.html"])
+    read = Reader(ablation_page.write(nothing, summarise(nothing))["index.html"])
     assert "NOT RUN" in read.text
     assert "9 of 9 trials" in read.text
     assert "Learning curves" not in read.text
@@ -164,7 +166,7 @@ def test_an_ablation_that_never_ran_has_a_page_too(tmp_path, results):
 def test_the_a_a_row_stands_even_where_the_paper_claims_nothing(tmp_path, results):
     ablation = dataclasses.replace(results.ablation, paper=Paper(""))
     fresh = committed(ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5 + seed / 9, "answer.accuracy": 0.5})
-    assert "A/A: mean" in Reader(ablation_page.write(fresh)["index.html"]).text
+    assert "A/A: mean" in Reader(ablation_page.write(fresh, summarise(fresh))["index.html"]).text
 
 
 def test_arms_that_are_one_trial_say_so(tmp_path, results):
@@ -176,7 +178,7 @@ def test_arms_that_are_one_trial_say_so(tmp_path, results):
         steps=0,
         same={"pool": "mean"},
     )
-    files = ablation_page.write(fresh)
+    files = ablation_page.write(fresh, summarise(fresh))
     assert "= mean (one trial)" in Reader(files["index.html"]).text
     assert "nothing to compare" in Reader(files["index.html"]).text
     assert "6/6" in Reader(files["index.html"]).text
@@ -196,15 +198,13 @@ def test_a_trend_shows_its_curve_and_says_why_there_is_none(tmp_path):
     def doubling(arm, seed):
         return {"attention.ap": 0.5 + 0.1 * np.log2(float(arm)) + 0.01 * seed}
 
-    drawn = Reader(ablation_page.write(committed(named((0, 1)), tmp_path, doubling, nouns=(), steps=0))["index.html"])
+    fitted = committed(named((0, 1)), tmp_path, doubling, nouns=(), steps=0)
+    drawn = Reader(ablation_page.write(fitted, summarise(fitted))["index.html"])
     assert "Twice the data adds 0.1 [" in drawn.text
     assert "attention.ap along data.fraction" in drawn.text
     gap = frozenset({("0.5", 0), ("0.5", 1)})
-    bare = Reader(
-        ablation_page.write(committed(named((0, 1)), tmp_path / "gap", doubling, missing=gap, nouns=(), steps=0))[
-            "index.html"
-        ]
-    )
+    unfitted = committed(named((0, 1)), tmp_path / "gap", doubling, missing=gap, nouns=(), steps=0)
+    bare = Reader(ablation_page.write(unfitted, summarise(unfitted))["index.html"])
     assert "No curve: a curve needs at least three amounts" in bare.text
 
 
@@ -212,8 +212,9 @@ def test_a_damaged_file_is_an_error_not_a_gap_in_the_page(tmp_path, results):
     fresh = committed(results.ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5, "answer.accuracy": 0.5})
     for file in tmp_path.rglob("overlays.parquet"):
         file.write_bytes(b"damaged")
+    table = summarise(fresh)
     with pytest.raises(StoreError, match=r"overlays\.parquet"):
-        ablation_page.write(fresh)
+        ablation_page.write(fresh, table)
 
 
 def test_mass_of_a_map_is_its_share_inside_the_mask():

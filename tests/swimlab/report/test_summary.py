@@ -3,6 +3,7 @@ import pytest
 from swimlab import Ablation, Above, Arm, Axis, Better, Metric, NotWorse, Paper
 from swimlab.report import ablation_page, cells, terminal
 from swimlab.report import markdown as text
+from swimlab.report.evidence import evidence_index
 from swimlab.report.summarise import summarise
 from swimlab.stats.verdicts import Verdict
 from synthetic_results import NUMERICS, START, committed
@@ -118,7 +119,7 @@ def test_mixed_numerics_show_numbers_without_verdicts(tmp_path):
     assert table.self_test is None
     shown = " ".join(terminal.render_terminal(table).split())
     assert "MIXED: no verdicts. device cpu: 8 trials; device cuda: 1 trial" in shown
-    assert "- device cuda: pool, seed 1" in text.render_markdown(table)
+    assert "- device cuda: pool, seed 1" in text.render_markdown(table, evidence_index(table))
 
 
 def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
@@ -129,7 +130,7 @@ def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
     assert (claim.label, claim.seeds, claim.outcome.interval) == ("MIXED", (), None)
     assert "not paired: 3" in claim.outcome.reason
     assert [row.over_reference is None for row in table.rows] == [False, True, True]
-    page = ablation_page.write(results)["index.html"]
+    page = ablation_page.write(results, summarise(results))["index.html"]
     header = page[: page.index("<h2>Results")]
     assert "MIXED." in header
     assert "<li>start weights bebebebebebe: pool, seeds 0, 1, 2</li>" in header
@@ -177,7 +178,7 @@ def test_the_terminal_fits_a_log_of_120_columns(tmp_path):
 def test_markdown_is_one_line_a_row_whatever_the_names(tmp_path):
     ablation = fusion(arms=[Arm("a|b\n<script>", {}), Arm("[x](javascript:1)")], paper=Paper("T", {}), reference=None)
     table = summarise(committed(ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5, "answer.accuracy": 0.5}))
-    markdown = text.render_markdown(table)
+    markdown = text.render_markdown(table, evidence_index(table))
     rows = [line for line in markdown.splitlines() if line.startswith("| a")]
     assert rows[0].startswith("| arm | attention.ap (stands in for bench\\_d.avg) |")
     assert rows[1].startswith("| a\\|b &lt;script> | 0.500 ± 0.000 §")

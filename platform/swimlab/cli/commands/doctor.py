@@ -6,27 +6,27 @@ import re
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliPositionalArg
 from rich.console import Console
 
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles
-from swimlab.base.screen import say, screen
+from swimlab.base.screen import say
+from swimlab.cli.command_line import exit_with
+from swimlab.cli.store_command import HELP
 from swimlab.data.doctor.row_checks import InspectionConfig
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
-from swimlab.store.errors import StoreError
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_=@+-]+")
 MAX_NAME_CHARS = 60
 
 
 class Doctor(BaseSettings):
-    """What is in these annotation files and videos: rows by kind, what is broken and where, masks, tags, visual tokens,
-    and what decoding would cost. Exits with 1 when too many rows are broken or a file cannot be read to its end."""
+    """Reports what is in annotation files and videos: rows by kind, what is broken and where, masks, tags, visual
+    tokens, and what decoding would cost. Exits with 1 when too many rows are broken or a file cannot be read to its
+    end."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
-    )
+    model_config = HELP
 
     annotations: CliPositionalArg[list[str]] = Field(
         min_length=1, description=".json arrays, .jsonl or .parquet; local or s3://bucket/key"
@@ -56,48 +56,49 @@ class Doctor(BaseSettings):
 
     @property
     def report_name(self) -> str:
-        """The name, made of characters that every store takes."""
+        """The report's name, reduced to characters that every store accepts."""
         stems = "+".join(PurePosixPath(file).stem for file in self.annotations)
         return (_NOT_A_NAME.sub("-", self.name or stems).strip("-") or "unnamed")[:MAX_NAME_CHARS]
 
-    def exam(self) -> tuple[InspectionConfig, str]:
-        """What to examine, and the recipe's name in words. Raises ValueError for a recipe that does not exist."""
+    def inspection(self) -> tuple[InspectionConfig, str]:
+        """The configuration of the inspection, and the recipe's name for the report.
+
+        Raises:
+            ValueError: for a recipe that does not exist.
+        """
         data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
         changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels}
         frames = data.frames.model_dump() | {name: value for name, value in changed.items() if value is not None}
         formats = data.formats if isinstance(data, NLReferFiles) else ("nl-refer",)
-        exam = InspectionConfig(
+        inspection = InspectionConfig(
             annotations=tuple(_absolute(file) for file in self.annotations),
             videos=_absolute(self.videos) if self.videos else None,
             frames=FramePolicy.model_validate(frames),
             formats=formats,
             decode=self.decode,
         )
-        return exam, self.recipe or "the paper"
+        return inspection, self.recipe or "the paper"
 
     def cli_cmd(self) -> None:
-        """Runs it and exits: 0, 1 (see above), 130 on Ctrl-C."""
-        console = screen(120)
-        try:
-            code = examine(self, console)
-        except KeyboardInterrupt:
-            console.print("stopped; no report was written")
-            code = 130
-        except (StoreError, ValueError, OSError) as error:
-            known = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
-            say(console, f"{type(known).__name__}: {known}", "red")
-            code = 1
-        raise SystemExit(code)
+        """Examines and exits: with 0, 1 (see the class) or 130 on Ctrl-C."""
+        exit_with(lambda console: examine(self, console), log_width=120, stopped="stopped; no report was written")
 
 
 def _absolute(place: str) -> str:
-    # Workers may run in another folder.
+    # Ray's workers may run in another folder, where a relative path means another file.
     return place if "://" in place else str(Path(place).absolute())
 
 
-def examine(chosen: Doctor, console: Console) -> int:
-    """Examines, prints, writes the report. The exit code."""
-    # Ray, SciPy and matplotlib take seconds to import: not for --help or a mistyped flag.
+def examine(flags: Doctor, console: Console) -> int:
+    """Examines the files, prints the summary and writes the report.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        StoreError, ValueError, OSError: for flags, files or a store that cannot be used.
+    """
+    # Ray, SciPy and matplotlib take seconds to import, and --help or a mistyped flag needs none of them.
     import ray
 
     from swimlab.data.doctor import examination, findings
@@ -106,21 +107,21 @@ def examine(chosen: Doctor, console: Console) -> int:
     from swimlab.report import doctor_page, doctor_text
     from swimlab.store.sweep_store import SweepStore
 
-    exam, recipe = chosen.exam()
-    if exam.videos and "://" not in exam.videos and not Path(exam.videos).is_dir():
-        raise ValueError(f"no folder {exam.videos}: --videos is what the rows' video paths are relative to")
-    name = chosen.report_name
-    store = SweepStore(chosen.store)
+    inspection, recipe = flags.inspection()
+    if inspection.videos and "://" not in inspection.videos and not Path(inspection.videos).is_dir():
+        raise ValueError(f"no folder {inspection.videos}: --videos is what the rows' video paths are relative to")
+    name = flags.report_name
+    store = SweepStore(flags.store)
     cluster.check_durable(store.uri)
     store.check_writable()
     with cluster.session(), SweepProgress(console) as progress:
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        cpus = min(cpus, chosen.concurrency or cpus)
+        cpus = min(cpus, flags.concurrency or cpus)
         folder = doctor_page.folder_of(name)
-        outcome = examination.run(exam, store, folder, chosen.cache, cpus, progress.stage)
-    found = findings.findings(exam, outcome, name=name, recipe=recipe)
-    failed = findings.failed(found, chosen.max_quarantined_share)
-    uri = doctor_page.write_report(found, store, failed=failed)
-    console.print(doctor_text.terminal(found, failed=failed))
+        outcome = examination.run(inspection, store, folder, flags.cache, cpus, progress.stage)
+    result = findings.findings(inspection, outcome, name=name, recipe=recipe)
+    failed = findings.failed(result, flags.max_quarantined_share)
+    uri = doctor_page.write_report(result, store, failed=failed)
+    console.print(doctor_text.terminal(result, failed=failed))
     say(console, f"report {uri}")
     return 1 if failed else 0

@@ -22,8 +22,8 @@ FORMATS = (".csv", ".parquet", ".json")
 
 
 class Export(StoreCommand):
-    """Trials for other tools: a table (--out FILE.csv, .parquet or .json), or TensorBoard and MLflow runs with curves,
-    hyper-parameters and final metrics. Trials that a tracker has are skipped."""
+    """Copies trials to other tools: a table (--out FILE.csv, .parquet or .json), or TensorBoard and MLflow runs with
+    curves, hyper-parameters and final metrics. Trials that a tracker already has are skipped."""
 
     experiment: str | None = Field(None, description="only trials that this experiment shows, with its arms")
     to: Literal["file", "tensorboard", "mlflow"] = Field("file", description="file, tensorboard or mlflow")
@@ -36,7 +36,7 @@ class Export(StoreCommand):
         store = query.open_store(self.store)
         rows = query.of_experiment(store, leaderboard(store).to_pylist(), self.experiment)
         if not rows:
-            raise ValueError(f"{store.uri} holds no trial that is done: nothing to export")
+            raise ValueError(f"{store.uri} holds no finished trial: nothing to export")
         if self.to == "file":
             assert self.out is not None
             write_file(rows_table(rows), self.out)
@@ -44,30 +44,30 @@ class Export(StoreCommand):
             return 0
         if self.to == "tensorboard":
             assert self.out is not None
-            (written, skipped), where = tensorboard.to_tensorboard(base.runs(store, rows), self.out), str(self.out)
+            (written, skipped), target = tensorboard.to_tensorboard(base.runs(store, rows), self.out), str(self.out)
         else:
             assert self.tracking_uri is not None
-            where = self.tracking_uri
-            written, skipped = mlflow.to_mlflow(base.runs(store, rows), where)
-        there = f", {skipped} were there already" if skipped else ""
-        say(console, f"{written} trials copied to {self.to} at {where}{there}")
+            target = self.tracking_uri
+            written, skipped = mlflow.to_mlflow(base.runs(store, rows), target)
+        present = f", {skipped} were there already" if skipped else ""
+        say(console, f"{written} trials copied to {self.to} at {target}{present}")
         return 0
 
     def _check(self) -> None:
         """Raises ValueError for flags that do not go together."""
         if self.to == "mlflow":
             if self.tracking_uri is None or self.out is not None:
-                raise ValueError("--to mlflow wants --tracking-uri, and no --out")
+                raise ValueError("--to mlflow needs --tracking-uri, and takes no --out")
         elif self.tracking_uri is not None:
             raise ValueError("--tracking-uri is for --to mlflow")
         elif self.out is None:
-            raise ValueError(f"--to {self.to} wants --out")
+            raise ValueError(f"--to {self.to} needs --out")
         elif self.to == "file" and self.out.suffix not in FORMATS:
-            raise ValueError(f"--out {self.out}: the ending says the format; choose one of {', '.join(FORMATS)}")
+            raise ValueError(f"--out {self.out}: the file's ending sets the format; choose one of {', '.join(FORMATS)}")
 
 
 def write_file(table: pa.Table, out: Path) -> None:
-    """One row a trial, in the format of the file's ending."""
+    """Writes the table, one row a trial, as CSV, Parquet or JSON by the file's ending."""
     from pyarrow import csv
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`swimlab gc`: what a store no longer needs. Looks only, unless told to delete."""
+"""`swimlab gc`: lists what a store no longer needs, and removes it with --delete."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from swimlab.store.garbage_collection import Checkpoints, Item, Kind, Rules
 
 MOST_ITEMS = 30
 WORDS: dict[Kind, str] = {
-    "attempt": "attempts that are over",
+    "attempt": "finished attempts",
     "steps": "step checkpoints of committed trials",
     "checkpoint": "checkpoints",
-    "mark": "marks of commits that never came",
+    "mark": "marks of commits that did not happen",
     "leftover": "half-written files",
     "clips": "decoded clips",
     "code": "archived code",
@@ -31,18 +31,21 @@ WORDS: dict[Kind, str] = {
 
 
 class Gc(StoreCommand):
-    """What a store no longer needs, and how many bytes that is. Nothing goes without --delete; what a record names, and
-    what lives, is never touched."""
+    """Lists what a store no longer needs, with its size; --delete removes it. Files that a record names and those of
+    attempts that are still running are always kept."""
 
     delete: CliToggleFlag[bool] = Field(False, description="remove it")
     checkpoints: Checkpoints = Field(
         "all", description="final checkpoints to keep: all, bases (those a committed trial started from) or none"
     )
-    unfinished: CliToggleFlag[bool] = Field(False, description="also the steps from which dead trials would go on")
+    unfinished: CliToggleFlag[bool] = Field(
+        False, description="also the step checkpoints from which interrupted trials would continue"
+    )
     clips: CliToggleFlag[bool] = Field(False, description="also decoded clips that no committed trial reads")
     code: CliToggleFlag[bool] = Field(False, description="also archived code that no committed trial ran")
     wait: CliToggleFlag[bool] = Field(
-        False, description="look twice, a minute apart: tells whether attempts of other machines live"
+        False,
+        description="read the store twice, a minute apart, to tell whether attempts of other machines are running",
     )
 
     def run(self, console: Console) -> int:
@@ -54,17 +57,17 @@ class Gc(StoreCommand):
             console.print(_kinds(garbage.items))
             console.print(_items(garbage.items))
         if garbage.alive:
-            note = "" if self.wait else ", or cannot be judged at one look (--wait)"
+            note = "" if self.wait else ", or cannot be judged from one reading (--wait)"
             say(console, f"{count(len(garbage.alive))} attempts are alive{note}", "dim")
         if not garbage.items:
             say(console, f"nothing to collect in {store.uri}")
         elif not self.delete:
             say(console, f"{size(garbage.size_bytes)} would be freed in {store.uri}; --delete does it", "bold")
         else:
-            gone = garbage_collection.collect(store, garbage)
-            say(console, f"{size(sum(item.size_bytes for item in gone))} freed in {store.uri}", "bold")
-            if kept := len(garbage.items) - len(gone):
-                say(console, f"{count(kept)} stayed: their attempts committed meanwhile")
+            deleted = garbage_collection.collect(store, garbage)
+            say(console, f"{size(sum(item.size_bytes for item in deleted))} freed in {store.uri}", "bold")
+            if remaining := len(garbage.items) - len(deleted):
+                say(console, f"{count(remaining)} kept: their attempts committed meanwhile")
         return 0
 
 
@@ -74,9 +77,9 @@ def _kinds(items: Sequence[Item]) -> Table:
     for name in ("places", "files", "bytes"):
         grid.add_column(name, justify="right")
     for kind in dict.fromkeys(item.kind for item in items):
-        mine = [item for item in items if item.kind == kind]
-        files = sum(len(item.paths) for item in mine)
-        grid.add_row(WORDS[kind], count(len(mine)), count(files), size(sum(item.size_bytes for item in mine)))
+        of_kind = [item for item in items if item.kind == kind]
+        files = sum(len(item.paths) for item in of_kind)
+        grid.add_row(WORDS[kind], count(len(of_kind)), count(files), size(sum(item.size_bytes for item in of_kind)))
     return grid
 
 

@@ -21,17 +21,15 @@ from swimlab.store.snapshot import leaderboard
 
 SHORT_ID = 8
 METRICS = ("attention.ap", "answer.accuracy", "train.loss")
-
-
 _HEADS = {"recipe_name": "recipe", "finished_at": "finished", "cost.wall_s": "wall"}
 
 
 class Ls(StoreCommand):
-    """The trials of a store, as a leaderboard."""
+    """Lists the trials of a store as a leaderboard."""
 
     experiment: str | None = Field(None, description="only trials that this experiment shows, with its arms")
     where: list[str] = Field(
-        [], description="conditions that all must hold: objective.fusion=mean, attention.ap>0.5, data.fraction!=1"
+        [], description="conditions that a trial must meet: objective.fusion=mean, attention.ap>0.5, data.fraction!=1"
     )
     sort: str | None = Field(None, description="a column, largest first; default: when they finished, latest first")
     ascending: CliToggleFlag[bool] = Field(False, description="smallest first")
@@ -55,29 +53,29 @@ class Ls(StoreCommand):
         store = query.open_store(self.store)
         board = leaderboard(store)
         conditions = [Condition.parsed(text) for text in self.where]
-        asked = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
-        wanted = [("--where", c.column) for c in conditions] + [("--columns", name) for name in self.columns]
-        wanted += [("--sort", self.sort)] if self.sort else []
-        there = [name for name in board.column_names if board[name].null_count < len(board)]
-        query.check_columns(["experiment", "arm", *there], wanted)
-        columns = self.columns or _columns(there, asked)
-        needed = {"trial_id", "finished_at", *columns, *(name for _, name in wanted)}
+        requested = [c.column for c in conditions if c.sign != "="] + ([self.sort] if self.sort else [])
+        checked = [("--where", c.column) for c in conditions] + [("--columns", name) for name in self.columns]
+        checked += [("--sort", self.sort)] if self.sort else []
+        filled = [name for name in board.column_names if board[name].null_count < len(board)]
+        query.check_columns(["experiment", "arm", *filled], checked)
+        columns = self.columns or _columns(filled, requested)
+        needed = {"trial_id", "finished_at", *columns, *(name for _, name in checked)}
         rows = board.select([name for name in board.column_names if name in needed]).to_pylist()
         rows = query.of_experiment(store, rows, self.experiment)
-        found = [row for row in rows if all(c.holds(row.get(c.column)) for c in conditions)]
-        ordered = query.in_order(found, self.sort or "finished_at", ascending=self.ascending)
+        matches = [row for row in rows if all(c.holds(row.get(c.column)) for c in conditions)]
+        ordered = query.in_order(matches, self.sort or "finished_at", ascending=self.ascending)
         same = {} if self.columns else _same(rows)
         if ordered:
             console.print(_grid(ordered[: self.limit], [name for name in columns if name not in same]))
-        said = f"{len(found)} of {len(rows)} trials" if conditions else f"{len(rows)} trials"
+        summary = f"{len(matches)} of {len(rows)} trials" if conditions else f"{len(rows)} trials"
         all_of = ", ".join(f"{_HEADS.get(name, name)} {value}" for name, value in same.items() if value is not None)
-        more = f", the first {self.limit} shown (--limit)" if len(found) > self.limit else ""
-        say(console, f"{said} in {store.uri}{f' ({all_of})' if all_of else ''}{more}")
+        more = f", the first {self.limit} shown (--limit)" if len(matches) > self.limit else ""
+        say(console, f"{summary} in {store.uri}{f' ({all_of})' if all_of else ''}{more}")
         return 0
 
 
 def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What needs no column because all trials have it in common."""
+    """Values that all trials have in common, which are printed once below the table instead of in a column."""
     common = {}
     for name in ("experiment", "recipe_name", "arm"):
         values = {row[name] for row in rows if name in row}
@@ -86,12 +84,12 @@ def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return common
 
 
-def _columns(there: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The usual columns, those that were asked about among them."""
+def _columns(filled: Sequence[str], requested: Sequence[str]) -> list[str]:
+    """The usual columns and those of the conditions and of --sort."""
     shown = ["experiment", "arm", "recipe_name", "seed"]
-    extra = [name for name in asked if name not in (*shown, "finished_at", "trial_id")]
-    # Three numbers beside the others: what fits 100 columns.
-    metrics = [name for name in METRICS if name in there and name not in asked][: max(0, 3 - len(extra))]
+    extra = [name for name in requested if name not in (*shown, "finished_at", "trial_id")]
+    # Three metrics fit beside the other columns into a log of 100.
+    metrics = [name for name in METRICS if name in filled and name not in requested][: max(0, 3 - len(extra))]
     return [*shown, *dict.fromkeys(extra), *metrics, "cost.wall_s", "finished_at"]
 
 
@@ -100,7 +98,7 @@ def _grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     grid.add_column("trial", no_wrap=True)
     numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
     for name in columns:
-        # Two lines a head: six metrics fit 100 columns.
+        # Heads on two lines: six metrics fit a log of 100 columns.
         head = _HEADS.get(name, name)
         right = name in numeric
         title = Text(head.replace(".", "\n", 1), justify="right" if right else "left")

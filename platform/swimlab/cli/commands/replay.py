@@ -1,4 +1,4 @@
-"""`swimlab replay TRIAL`: run a stored trial again and say whether its curve comes out the same, bit for bit."""
+"""`swimlab replay TRIAL`: runs a stored trial again and compares its curve with the stored one, bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ReplayTrial(StoreCommand):
     trial: CliPositionalArg[str] = Field(description="a trial id, or the beginning of one")
     steps: int | None = Field(None, ge=1, description="only the first steps; default: all")
     micro_batch: int | None = Field(
-        None, ge=1, description="conversations a forward pass, if the trial ran with that flag (it moves roundings)"
+        None, ge=1, description="conversations a forward pass, if the trial ran with that flag (it changes rounding)"
     )
     cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
@@ -55,14 +55,15 @@ class ReplayTrial(StoreCommand):
             except ReplayError as error:
                 say(console, f"{type(error).__name__}: {error}", "red")
                 return 1
-        for line in told(result, record.provenance.host):
+        for line in conditions(result, record.provenance.host):
             say(console, line)
         say(console, *verdict(result))
         return 0 if result.equal else 1
 
 
-def told(result: Replay, host: str) -> list[str]:
-    """Under which conditions was compared, but for the numerics class, which is said before the first step."""
+def conditions(result: Replay, host: str) -> list[str]:
+    """Lines about differences between then and now: versions, host, size of the gap. The numerics class is printed
+    before the first step."""
     lines = []
     if result.versions:
         lines.append(f"versions differ: {pairs(result.versions)}")
@@ -73,7 +74,7 @@ def told(result: Replay, host: str) -> list[str]:
 
 
 def verdict(result: Replay) -> tuple[str, str]:
-    """One sentence and its style."""
+    """The result of the comparison as one sentence, and its style on the terminal."""
     steps = f"{result.compared_steps} of {result.stored_steps} steps"
     fields = ", ".join(d.path for d in result.numerics)
     if result.first is None:

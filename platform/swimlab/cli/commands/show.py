@@ -1,4 +1,4 @@
-"""`swimlab show TRIAL`: everything about one trial, on one screen."""
+"""`swimlab show TRIAL`: what the store holds about one trial, on one screen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ MOST_CHARS = 300
 
 
 class Show(StoreCommand):
-    """Everything about a trial: recipe, state, metrics, cost, provenance, files, attempts, what starts from it."""
+    """Prints what the store holds about a trial: recipe, state, metrics, cost, provenance, files, attempts, and the
+    trials that start from it."""
 
     trial: CliPositionalArg[str] = Field(description="its id, or the beginning of it")
     recipe: CliToggleFlag[bool] = Field(False, description="print the whole recipe as JSON, and nothing else")
@@ -68,20 +69,21 @@ class Show(StoreCommand):
 
 
 def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) -> list[dict[str, Any]]:
-    """Every attempt, oldest first: `number`, `state`, `owner` (host, pid), `error` (whole, or ""), `beat`."""
+    """Every attempt, oldest first: `number`, `state`, `owner` (host, process), `error` (in full, or ""), `failed_at`,
+    `beat`."""
     folder = f"attempts/{trial_id}"
     files = store.list_files(folder)
     numbers = sorted({int(parts[2]) for path in files if (parts := path.split("/"))[3:] == ["claim"]})
-    found = []
+    attempts = []
     for number_ in numbers:
-        there = {path for path in files if path.startswith(f"{folder}/{number_}/")}
+        present = {path for path in files if path.startswith(f"{folder}/{number_}/")}
 
-        def content(name: str, at: str = f"{folder}/{number_}", there: set[str] = there) -> dict[str, Any]:
-            return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in there else {}
+        def content(name: str, at: str = f"{folder}/{number_}", present: set[str] = present) -> dict[str, Any]:
+            return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in present else {}
 
         failure, beat = content("failure.json"), content("heartbeat")
-        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in there
-        found.append(
+        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in present
+        attempts.append(
             {
                 "number": number_,
                 "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1], collected),
@@ -91,7 +93,7 @@ def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) ->
                 "beat": beat,
             }
         )
-    return found
+    return attempts
 
 
 def _state(
@@ -142,11 +144,12 @@ def _lines(
             f"peak {size(cost.peak_rss_bytes)}"
         ),
     )
-    made = record.provenance
-    git = f"git {made.git_sha[:12]}{' with changes' * bool(made.git_dirty)}" if made.git_sha else "no git"
-    yield "made by", f"{git} on {made.host}, {made.started_at} to {made.finished_at[11:]}"
-    yield "", ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    yield "numerics", ", ".join(f"{name} {text}" for name, text in made.numerics.items())
+    provenance = record.provenance
+    changes = " with changes" if provenance.git_dirty else ""
+    git = f"git {provenance.git_sha[:12]}{changes}" if provenance.git_sha else "no git"
+    yield "made by", f"{git} on {provenance.host}, {provenance.started_at} to {provenance.finished_at[11:]}"
+    yield "", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    yield "numerics", ", ".join(f"{name} {text}" for name, text in provenance.numerics.items())
     yield "code", f"code/{record.code_fingerprint}.tar.gz"
     yield "data", record.data_fingerprint
     yield "files", _files(record)
@@ -168,21 +171,22 @@ def _attempt_lines(attempts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _recipe(record: TrialRecord) -> str:
-    """Its name, and what differs from the recipe of that name, or, where there is none, from the defaults."""
+    """The recipe's name, and its fields that differ from the registered recipe of that name; from the defaults where
+    none is registered."""
     stored, name = flat(record.recipe), record.recipe_name
-    known = name in recipes.RECIPES
-    usual = recipes.named(name).model_dump(mode="json") if known else _defaults(record.recipe)
-    # A field that came later is none of its own.
+    registered = name in recipes.RECIPES
+    usual = recipes.named(name).model_dump(mode="json") if registered else _defaults(record.recipe)
+    # Fields added to the schema later are not in the stored recipe: they are no difference.
     changed = [d for d in recipe_differences(usual, record.recipe) if d.path != "seed" and d.path in stored]
-    if not known:
+    if not registered:
         return f"{name}: " + ", ".join(f"{d.path} {value(d.right)}" for d in changed if not d.path.startswith("init."))
     if not changed:
-        return f"{name}, as it is named"
+        return f"{name}, unchanged"
     return f"{name} with " + ", ".join(f"{d.path} {value(d.right)} (not {value(d.left)})" for d in changed)
 
 
 def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe of nothing but defaults, of the same kinds of model and data."""
+    """A recipe of defaults, with the same kinds of model and data."""
     model: TinyModel | HubModel = TinyModel() if recipe["model"]["kind"] == "tiny" else HubModel()
     data = ShapesWorld() if recipe["data"]["kind"] == "shapes_world" else NLReferFiles(annotations=(), videos="")
     parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim(), "evaluation": Evaluation()}
@@ -190,21 +194,21 @@ def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(metrics: Mapping[str, float]) -> Group:
-    """A column a family (answer, attention, …), four beside each other."""
+    """Metrics in columns, one for each family (answer, attention, …), four side by side."""
     families: dict[str, list[tuple[str, str]]] = {}
-    for name, seen in sorted(metrics.items()):
+    for name, score in sorted(metrics.items()):
         family, _, leaf = name.partition(".")
-        families.setdefault(family, []).append((leaf, number(seen)))
+        families.setdefault(family, []).append((leaf, number(score)))
     blocks = []
     names = list(families)
     for start in range(0, len(names), METRIC_COLUMNS):
         grid = Table.grid(padding=(0, 1, 0, 0))
-        chosen = names[start : start + METRIC_COLUMNS]
-        for _ in chosen:
+        block = names[start : start + METRIC_COLUMNS]
+        for _ in block:
             grid.add_column()
             grid.add_column(justify="right", no_wrap=True)
-        grid.add_row(*(text for family in chosen for text in (Text(family, "dim"), Text())))
-        for cells in zip_longest(*(families[family] for family in chosen), fillvalue=("", "")):
+        grid.add_row(*(text for family in block for text in (Text(family, "dim"), Text())))
+        for cells in zip_longest(*(families[family] for family in block), fillvalue=("", "")):
             grid.add_row(*(Text(text) for cell in cells for text in cell))
         blocks.append(grid)
     return Group(*blocks)

@@ -1,4 +1,4 @@
-"""`swimlab watch`: one screen of live status, read from the store while a job runs anywhere."""
+"""`swimlab watch`: live status on one screen, read from the store while a job runs on any machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Watch(StoreCommand):
-    """Live status of the runs in a store: done, running, failed and waiting trials, losses, speeds, verdicts so far."""
+    """Shows the live status of the runs in a store: done, running, failed and waiting trials, losses, speeds, verdicts
+    so far."""
 
     experiment: str | None = Field(None, description="only this experiment")
-    every: float = Field(2.0, gt=0, description="seconds between looks")
-    once: CliToggleFlag[bool] = Field(False, description="print one look and end, for logs")
+    every: float = Field(2.0, gt=0, description="seconds between readings of the store")
+    once: CliToggleFlag[bool] = Field(False, description="print the status once and exit, for logs")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
@@ -46,49 +47,50 @@ class Watch(StoreCommand):
 
 
 def frame(experiments: Sequence[Experiment], uri: str) -> RenderableType:
-    """One screen."""
+    """The status of all experiments as one screen; `uri` is the store's."""
     now = datetime.now(UTC).strftime("%H:%M:%S UTC")
     parts: list[RenderableType] = [Text.assemble(("swimlab watch", "bold"), (f"  {uri}  {now}", "dim"))]
     if not experiments:
-        parts.append(Text("no run was announced here yet: `run` of an experiment file does it"))
-    going = [one for one in experiments if one.open]
-    ended = [one for one in experiments if not one.open]
-    for one in going:
-        parts += [Text(), *_open(one)]
+        parts.append(Text("no run in this store yet: start one with `run` of an experiment file"))
+    going = [experiment for experiment in experiments if experiment.open]
+    ended = [experiment for experiment in experiments if not experiment.open]
+    for experiment in going:
+        parts += [Text(), *_open(experiment)]
     if ended:
-        parts += [Text(), *(_title(one) for one in ended[:MOST_DONE])]
+        parts += [Text(), *(_title(experiment) for experiment in ended[:MOST_DONE])]
         if len(ended) > MOST_DONE:
             parts.append(Text(f"and {len(ended) - MOST_DONE} more that ended", style="dim"))
-        failed = [t for one in ended for t in one.trials if t.state == "failed"]
+        failed = [t for experiment in ended for t in experiment.trials if t.state == "failed"]
         parts += [_failure(t) for t in failed[:MOST_FAILED]]
     return Group(*parts)
 
 
-def _open(one: Experiment) -> list[RenderableType]:
-    parts: list[RenderableType] = [_title(one)]
-    running = {t.trial.trial_id: t for t in one.trials if t.state == "running"}
+def _open(experiment: Experiment) -> list[RenderableType]:
+    parts: list[RenderableType] = [_title(experiment)]
+    running = {t.trial.trial_id: t for t in experiment.trials if t.state == "running"}
     if running:
         parts.append(_running(list(running.values())[:MOST_RUNNING]))
     if (more := len(running) - MOST_RUNNING) > 0:
         parts.append(Text(f"  and {more} more are running", style="dim"))
-    failed = [t for t in one.trials if t.state == "failed"]
+    failed = [t for t in experiment.trials if t.state == "failed"]
     parts += [_failure(t) for t in failed[:MOST_FAILED]]
     if (more := len(failed) - MOST_FAILED) > 0:
         parts.append(Text(f"  and {more} more failed", style="red"))
-    if any(mean is not None for _, _, mean, _ in one.claims):
-        parts.append(_claims(one))
+    if any(mean is not None for _, _, mean, _ in experiment.claims):
+        parts.append(_claims(experiment))
     return parts
 
 
-def _title(one: Experiment) -> Text:
-    unproposed = one.announced.unproposed or 0
-    total, done = len(one.trials) + unproposed, one.count("done")
-    filled = BAR * (done + one.count("pruned")) // max(1, total)
-    states = [f"{count} {state}" for state in ("pruned", "running", "failed", "waiting") if (count := one.count(state))]
+def _title(experiment: Experiment) -> Text:
+    unproposed = experiment.announced.unproposed or 0
+    total, done = len(experiment.trials) + unproposed, experiment.count("done")
+    filled = BAR * (done + experiment.count("pruned")) // max(1, total)
+    counts = {state: experiment.count(state) for state in ("pruned", "running", "failed", "waiting")}
+    states = [f"{count} {state}" for state, count in counts.items() if count]
     states += [f"{unproposed} to propose"] * bool(unproposed)
-    left = f", about {duration(one.left_s)} left" if one.left_s is not None else ""
+    left = f", about {duration(experiment.left_s)} left" if experiment.left_s is not None else ""
     return Text.assemble(
-        (f"{one.announced.experiment} on {one.announced.recipe}  ", "bold"),
+        (f"{experiment.announced.experiment} on {experiment.announced.recipe}  ", "bold"),
         ("━" * filled, "green"),
         ("─" * (BAR - filled), "dim"),
         f"  {', '.join([f'{done} of {total} done', *states])}{left}",
@@ -101,15 +103,16 @@ def _running(trials: Sequence[TrialStatus]) -> Table:
     for _ in range(7):
         grid.add_column(no_wrap=True)
     for trial in trials:
-        said = trial.progress
-        if said is None or not said.steps:
-            cells = [said.stage if said else "starting", "", "", "", ""]
+        progress = trial.progress
+        if progress is None or not progress.steps:
+            cells = [progress.stage if progress else "starting", "", "", "", ""]
         else:
-            speed = f"{said.steps_per_s:.3g} steps/s" if said.steps_per_s else ""
-            left = f"{duration(said.left_s)} left" if said.left_s is not None and said.stage == "train" else ""
-            stage = said.stage if said.stage != "train" else "step"
-            loss = "" if said.loss is None else f"loss {number(said.loss)}"
-            cells = [f"{stage} {said.step}/{said.steps}", sparkline(said.losses), loss, speed, left]
+            speed = f"{progress.steps_per_s:.3g} steps/s" if progress.steps_per_s else ""
+            training = progress.stage == "train"
+            left = f"{duration(progress.left_s)} left" if training and progress.left_s is not None else ""
+            stage = "step" if training else progress.stage
+            loss = "" if progress.loss is None else f"loss {number(progress.loss)}"
+            cells = [f"{stage} {progress.step}/{progress.steps}", sparkline(progress.losses), loss, speed, left]
         name = Text(f"  {trial.trial.arm} · seed {trial.trial.seed}")
         grid.add_row(name, *map(Text, cells), _beat(trial), Text(trial.host, "dim"))
     return grid
@@ -117,12 +120,12 @@ def _running(trials: Sequence[TrialStatus]) -> Table:
 
 def _beat(trial: TrialStatus) -> Text:
     if trial.lost:
-        return Text("its process is gone", style="red")
+        return Text("its process has ended", style="red")
     if trial.beat_age_s is None:
-        return Text("no beat", style="dim")
+        return Text("no heartbeat", style="dim")
     late = trial.beat_age_s > DEAD_AFTER_S
     age = f"{max(trial.beat_age_s, 0):.0f} s" if trial.beat_age_s < 60 else duration(trial.beat_age_s)
-    return Text(f"beat {age} ago", style="red" if late else "dim")
+    return Text(f"heartbeat {age} ago", style="red" if late else "dim")
 
 
 def _failure(trial: TrialStatus) -> Text:
@@ -131,19 +134,19 @@ def _failure(trial: TrialStatus) -> Text:
     return text
 
 
-def _claims(one: Experiment) -> Table:
+def _claims(experiment: Experiment) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(3):
         grid.add_column(overflow="ellipsis", no_wrap=True)
-    for text, label, mean, half in one.claims:
+    for text, label, mean, half in experiment.claims:
         spread = "" if mean is None else f"{number(mean, signed=True)} ± {NO_VALUE if half is None else number(half)}"
         grid.add_row(Text(f"  {text}"), Text(spread), Text(label.replace("_", " "), VERDICT_STYLE.get(label, "")))
-    grid.add_row(Text(f"  on {one.announced.metric} so far, direction only", "dim"), Text(), Text())
+    grid.add_row(Text(f"  on {experiment.announced.metric} so far, direction only", "dim"), Text(), Text())
     return grid
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A character a value, the lowest and the highest of them at the ends of the scale."""
+    """Bars of one character a value; the lowest and the highest value are the ends of the scale."""
     if not values:
         return ""
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""`swimlab why A B`: on one screen, what differs between two trials."""
+"""`swimlab why A B`: what differs between two trials, on one screen."""
 
 from __future__ import annotations
 
@@ -30,46 +30,50 @@ _SIDE = {None: ("", ""), "left": ("runs it", NO_VALUE), "right": (NO_VALUE, "run
 
 
 class Why(StoreCommand):
-    """What differs between two trials: recipe, code, data, start weights, numerics, versions."""
+    """Prints what differs between two trials: recipe, code, data, start weights, numerics, versions."""
 
     a: CliPositionalArg[str] = Field(description="a trial id, or the beginning of one")
-    b: CliPositionalArg[str] = Field(description="the other")
+    b: CliPositionalArg[str] = Field(description="the other trial, as A")
     diff: CliToggleFlag[bool] = Field(False, description="print what changed in each module")
 
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = query.open_store(self.store)
         left, right = (committed(store, query.resolve(store, name)) for name in (self.a, self.b))
-        found = compare(store, left, right)
+        comparison = compare(store, left, right)
         shown = query.shown_in(store)
-        grid = _grid(found, [shown.get(r.trial_id, []) for r in (left, right)])
+        grid = _grid(comparison, [shown.get(r.trial_id, []) for r in (left, right)])
         console.print(grid)
         if self.diff:
-            for module in found.code:
+            for module in comparison.code:
                 say(console, _shortened(module.diff))
-        console.print(Text(found.sentence, style="bold"))
-        if found.base and left.init_trial_id and right.init_trial_id:
+        console.print(Text(comparison.sentence, style="bold"))
+        if comparison.base and left.init_trial_id and right.init_trial_id:
             say(console, f"swimlab why {left.init_trial_id[:8]} {right.init_trial_id[:8]}   for what they start from")
         return 0
 
 
 def committed(store: SweepStore, trial_id: str) -> TrialRecord:
-    """The record of a trial. Raises StoreError for one that has attempts only."""
+    """The record of a trial.
+
+    Raises:
+        StoreError: for a trial that has attempts but no result.
+    """
     if (record := store.record(trial_id)) is None:
-        raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` says what became of it")
+        raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` shows its attempts")
     return record
 
 
-def _grid(found: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Table:
+def _grid(comparison: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     grid.add_column("", style="dim", no_wrap=True)
     grid.add_column("", overflow="fold")
-    left, right = found.left, found.right
+    left, right = comparison.left, comparison.right
     for name, record in (("A", left), ("B", right)):
         grid.add_column(f"{name} {record.trial_id[:12]}", overflow="fold", min_width=18)
 
-    def add(subject: str, what: str, a: Any, b: Any) -> None:
-        grid.add_row(subject, *(Text(text) for text in (what, value(a), value(b))))
+    def add(subject: str, item: str, a: Any, b: Any) -> None:
+        grid.add_row(subject, *(Text(text) for text in (item, value(a), value(b))))
 
     def section(subject: str, same: str, differences: Sequence[Difference]) -> None:
         if not differences:
@@ -79,57 +83,57 @@ def _grid(found: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Table:
 
     add("arm", "", *("; ".join(f"{s.experiment}: {s.arm}" for s in at) or NO_VALUE for at in shown))
     add("recipe", "name", left.recipe_name, right.recipe_name)
-    section("", "same fields", found.recipe)
-    if found.base:
+    section("", "same fields", comparison.recipe)
+    if comparison.base:
         add("base", "starts from", _short(left.init_trial_id), _short(right.init_trial_id))
-    if found.start:
+    if comparison.start:
         add("start", "hash of weights", *((r.start_weights or UNKNOWN)[:12] for r in (left, right)))
-    _code(found, add)
-    same = "same data" if not found.data else "fingerprint"
-    add("data", same, *(("", "") if not found.data else (left.data_fingerprint[:12], right.data_fingerprint[:12])))
-    for line in _why_data(found):
+    _code(comparison, add)
+    same = "same data" if not comparison.data else "fingerprint"
+    add("data", same, *(("", "") if not comparison.data else (left.data_fingerprint[:12], right.data_fingerprint[:12])))
+    for line in _why_data(comparison):
         add("", line, "", "")
-    section("", "", found.places) if found.places else None
-    section("numerics", "same class", found.numerics)
-    section("versions", "same", found.versions)
+    section("", "", comparison.places) if comparison.places else None
+    section("numerics", "same class", comparison.numerics)
+    section("versions", "same", comparison.versions)
     for i, name in enumerate(name for name in METRICS if name in left.metrics or name in right.metrics):
         a, b = (number(r.metrics.get(name)) for r in (left, right))
         add("outcome" if i == 0 else "", name, a, b)
     return grid
 
 
-def _code(found: Comparison, add: Any) -> None:
-    left, right = found.left.code_fingerprint, found.right.code_fingerprint
+def _code(comparison: Comparison, add: Any) -> None:
+    left, right = comparison.left.code_fingerprint, comparison.right.code_fingerprint
     if left == right:
         add("code", "same code", "", "")
         return
     add("code", "fingerprint", left[:12], right[:12])
-    for module in found.code[:MOST_MODULES]:
+    for module in comparison.code[:MOST_MODULES]:
         changed = module.diff.splitlines()[2:]
         signs = [f"{sum(line[:1] == sign for line in changed)} lines" for sign in "-+"]
         add("", module.module, *(_SIDE[module.only] if module.only else (f"− {signs[0]}", f"+ {signs[1]}")))
-    if (more := len(found.code) - MOST_MODULES) > 0:
+    if (more := len(comparison.code) - MOST_MODULES) > 0:
         add("", f"and {more} more modules (--diff)", "", "")
 
 
-def _why_data(found: Comparison) -> list[str]:
-    """What of the data, where a fingerprint alone cannot say it."""
-    if not found.data or any(d.path.startswith("data.") for d in found.recipe):
+def _why_data(comparison: Comparison) -> list[str]:
+    """What differs in the data where no recipe field does, and the fingerprint alone does not tell."""
+    if not comparison.data or any(d.path.startswith("data.") for d in comparison.recipe):
         return []
-    if any(m.module.startswith("swim.data.shapes") for m in found.code):
+    if any(m.module.startswith("swim.data.shapes") for m in comparison.code):
         return ["same settings; the generator's code changed"]
-    if found.left.recipe["data"]["kind"] == "shapes_world":
-        return ["same settings; the generator was other code"]
-    if found.places:
+    if comparison.left.recipe["data"]["kind"] == "shapes_world":
+        return ["same settings; the generator ran other code"]
+    if comparison.places:
         return ["other annotation files or videos"]
     return ["same file names; an annotation file or a video had other contents"]
 
 
-def value(seen: Any) -> str:
+def value(field: Any) -> str:
     """A field as it is written in a recipe."""
-    if isinstance(seen, str):
-        return seen
-    return NO_VALUE if seen is None else json.dumps(seen)
+    if isinstance(field, str):
+        return field
+    return NO_VALUE if field is None else json.dumps(field)
 
 
 def _shortened(diff: str) -> str:

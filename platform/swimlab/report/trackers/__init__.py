@@ -1,1 +1,1 @@
-"""Stored trials for other people's trackers, a file each."""
+"""Copies of stored trials for experiment trackers, one file a tracker."""

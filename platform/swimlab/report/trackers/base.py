@@ -1,8 +1,8 @@
 """Stored trials for trackers: TensorBoard (tensorboardX) and MLflow, by their own libraries.
 
-The store is the truth, and everything a tracker shows is in it: curves, hyper-parameters, final metrics. So nothing
-hooks into a running trial (`swimlab watch` shows those); trials are copied once they are done, and copying again skips
-what is there. A trial never changes.
+The store holds everything that a tracker shows: curves, hyper-parameters, final metrics. Trials are therefore copied
+when they are done, and running trials need no hook (`swimlab watch` shows those). Copying again skips trials that were
+copied before, because a finished trial does not change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRIAL_TAG = "swimlab.trial_id"
 
 @dataclass(frozen=True)
 class TrackedTrial:
-    """One trial as a tracker sees it. Times of a curve's points are spread evenly over the training time."""
+    """One trial for a tracker. Times of a curve's points are spread evenly over the training time."""
 
     experiment: str
     arm: str
@@ -39,7 +39,7 @@ class TrackedTrial:
 
     @property
     def parameters(self) -> dict[str, bool | int | float | str]:
-        """The recipe under its dotted paths; lists as JSON, nothing as text."""
+        """The fields of the recipe by dotted path; values other than numbers and text as JSON."""
         recipe = {key: value for key, value in self.record.recipe.items() if key not in ("name", "init")}
         return {
             "recipe": self.record.recipe_name,
@@ -49,15 +49,15 @@ class TrackedTrial:
 
     @property
     def tags(self) -> dict[str, str]:
-        made = self.record.provenance
+        provenance = self.record.provenance
         return {
             TRIAL_TAG: self.record.trial_id,
             "swimlab.arm": self.arm,
             "swimlab.code": self.record.code_fingerprint,
             "swimlab.data": self.record.data_fingerprint,
-            "swimlab.git": made.git_sha or "unknown",
-            "swimlab.host": made.host,
-            "swimlab.execution.numerics": json.dumps(made.numerics, sort_keys=True),
+            "swimlab.git": provenance.git_sha or "unknown",
+            "swimlab.host": provenance.host,
+            "swimlab.execution.numerics": json.dumps(provenance.numerics, sort_keys=True),
         }
 
     @property
@@ -66,22 +66,26 @@ class TrackedTrial:
         return datetime.fromisoformat(self.record.provenance.finished_at).timestamp()
 
     def at_s(self, step: int) -> float:
-        """When a step was about, in seconds since 1970."""
+        """The approximate time of a step, in seconds since 1970."""
         last = max((point.step for point in self.curve), default=1) or 1
         began = datetime.fromisoformat(self.record.provenance.started_at).timestamp()
         return began + self.record.cost.train_s * step / last
 
 
 def runs(store: SweepStore, rows: Iterable[Mapping[str, Any]]) -> Iterable[TrackedTrial]:
-    """Each trial of the rows (`swimlab.store.query.of_experiment`) once. Raises StoreError for a damaged one."""
-    seen: set[tuple[str, str]] = set()
-    chosen = list(rows)
-    records = store.records(row["trial_id"] for row in chosen)
-    for row in chosen:
+    """The trials of the rows (`swimlab.store.query.of_experiment`), each once.
+
+    Raises:
+        StoreError: for a damaged trial.
+    """
+    yielded: set[tuple[str, str]] = set()
+    listed = list(rows)
+    records = store.records(row["trial_id"] for row in listed)
+    for row in listed:
         record, experiment = records[row["trial_id"]], row["experiment"] or NO_EXPERIMENT
-        if (experiment, record.trial_id) in seen:
+        if (experiment, record.trial_id) in yielded:
             continue
-        seen.add((experiment, record.trial_id))
+        yielded.add((experiment, record.trial_id))
         curve = metrics_from_table(from_parquet(store.open_file(record.trial_id, "metrics.parquet")))
         yield TrackedTrial(experiment, row["arm"] or record.recipe_name, record, tuple(curve))
 
@@ -91,5 +95,5 @@ def _scalar(value: Any) -> bool | int | float | str:
 
 
 def _file_name(text: str) -> str:
-    """Arms are named freely; the trial id in a run's name keeps two of them apart."""
+    """A name for a file. Arms may have any characters; the trial id in a run's name keeps it unique."""
     return re.sub(r"[^A-Za-z0-9_=@+.-]+", "-", text).strip("-.") or "unnamed"

@@ -10,10 +10,18 @@ from swimlab.report.trackers.base import TRIAL_TAG, TrackedTrial
 _MLFLOW_PARAMS, _MLFLOW_METRICS = 100, 1000  # what one request of its API takes
 
 
-def to_mlflow(chosen: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, int]:
-    """Runs of MLflow, in experiments named as ours. (written, skipped because they are there.)
+def to_mlflow(trials: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, int]:
+    """Copies trials to MLflow as runs, in experiments of the same names.
 
-    Raises ValueError when mlflow is not installed, or its store refuses.
+    Args:
+        trials: see `base.runs`.
+        tracking_uri: MLflow's server or store.
+
+    Returns:
+        The number of trials written, and of those skipped because they had been copied before.
+
+    Raises:
+        ValueError: when mlflow is not installed, or its store refuses.
     """
     try:
         from mlflow.exceptions import MlflowException
@@ -23,7 +31,7 @@ def to_mlflow(chosen: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, i
     written = skipped = 0
     try:
         client = MlflowClient(tracking_uri)
-        for run in chosen:
+        for run in trials:
             if _to_mlflow(client, run):
                 written += 1
             else:
@@ -34,25 +42,25 @@ def to_mlflow(chosen: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, i
 
 
 def _to_mlflow(client: Any, run: TrackedTrial) -> bool:
-    """False when it is there."""
+    """Copies one trial; False when it had been copied before."""
     from mlflow.entities import Metric, Param
 
-    known = client.get_experiment_by_name(run.experiment)
-    experiment_id = known.experiment_id if known else client.create_experiment(run.experiment)
-    there = client.search_runs([experiment_id], f"tags.`{TRIAL_TAG}` = '{run.record.trial_id}'")
-    if any(found.info.status == "FINISHED" for found in there):
+    experiment = client.get_experiment_by_name(run.experiment)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(run.experiment)
+    copies = client.search_runs([experiment_id], f"tags.`{TRIAL_TAG}` = '{run.record.trial_id}'")
+    if any(copy.info.status == "FINISHED" for copy in copies):
         return False
-    for broken in there:  # a copy that was cut off
+    for broken in copies:  # interrupted copies
         client.delete_run(broken.info.run_id)
     tags = {**run.tags, "mlflow.runName": run.name}
-    made = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
+    run_id = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
     parameters = [Param(key, str(value)) for key, value in run.parameters.items()]
     metrics = [Metric(f"train/{p.name}", p.value, round(run.at_s(p.step) * 1000), p.step) for p in run.curve]
     last, done_ms = max((p.step for p in run.curve), default=0), round(run.finished_s * 1000)
     metrics += [Metric(f"final/{name}", value, done_ms, last) for name, value in run.record.metrics.items()]
     for start in range(0, len(parameters), _MLFLOW_PARAMS):
-        client.log_batch(made, params=parameters[start : start + _MLFLOW_PARAMS])
+        client.log_batch(run_id, params=parameters[start : start + _MLFLOW_PARAMS])
     for start in range(0, len(metrics), _MLFLOW_METRICS):
-        client.log_batch(made, metrics=metrics[start : start + _MLFLOW_METRICS])
-    client.set_terminated(made, "FINISHED", done_ms)
+        client.log_batch(run_id, metrics=metrics[start : start + _MLFLOW_METRICS])
+    client.set_terminated(run_id, "FINISHED", done_ms)
     return True

@@ -9,14 +9,21 @@ from pathlib import Path
 from swimlab.report.trackers.base import TrackedTrial, _file_name
 
 
-def to_tensorboard(chosen: Iterable[TrackedTrial], folder: Path) -> tuple[int, int]:
-    """Event files under folder/<experiment>/<arm and seed>/: scalars train/…, final/… and the hyper-parameters.
-    (written, skipped because they are there)."""
+def to_tensorboard(trials: Iterable[TrackedTrial], folder: Path) -> tuple[int, int]:
+    """Writes event files under folder/<experiment>/<arm and seed>/: scalars train/…, final/… and the hyper-parameters.
+
+    Args:
+        trials: see `base.runs`.
+        folder: TensorBoard's log folder.
+
+    Returns:
+        The number of trials written, and of those skipped because they had been written before.
+    """
     from tensorboardX import SummaryWriter
     from tensorboardX.summary import hparams
 
     written = skipped = 0
-    for run in chosen:
+    for run in trials:
         target = folder / _file_name(run.experiment) / _file_name(run.name)
         if target.exists():
             skipped += 1
