@@ -19,6 +19,7 @@ from swim.data.types import Clip, DataError
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import Split, Store, StoredTable
+from swimlab.data.rejected_rows import QuarantinedRow
 
 
 class DecodeJob(Frozen):
@@ -43,13 +44,13 @@ class DecodeJob(Frozen):
 
 
 class DecodeResult(Frozen):
-    """A part's result: the key and number of each usable row, the rejected rows (as QUARANTINE_SCHEMA), and the
+    """A part's result: the key and number of each usable row, the rejected rows, and the
     file of the clips if any were stored."""
 
     split: Split
     number: int
     usable: tuple[tuple[str, int], ...]
-    left_out: tuple[dict[str, Any], ...]
+    left_out: tuple[QuarantinedRow, ...]
     table: StoredTable | None
 
 
@@ -59,12 +60,13 @@ def run(job: DecodeJob, store: Store) -> DecodeResult:
         return DecodeResult.model_validate_json(store.read(job.receipt))
     decoded: list[dict[str, Any]] = []
     usable: list[tuple[str, int]] = []
-    left_out: list[dict[str, Any]] = []
+    left_out: list[QuarantinedRow] = []
     for row, raw in read_part(job.part):
         try:
             clip = decode_row(raw, row, job)
         except DataError as error:
-            left_out.append(_reason(error, job.split, job.part.file, row, sample_key(raw, file=job.part.file, row=row)))
+            key = sample_key(raw, file=job.part.file, row=row)
+            left_out.append(QuarantinedRow.of(error, file=job.part.file, row=row, key=key, split=job.split))
             continue
         usable.append((clip.key, row))
         if job.store_clips:
@@ -91,13 +93,3 @@ def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:
     except Exception as unexpected:
         hint = "unexpected: try the row alone with swim.data.video.decode_sample, and please report it"
         raise DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint) from unexpected
-
-
-def _reason(error: DataError, split: str, file: str, row: int, key: str) -> dict[str, Any]:
-    text = {"field": error.field, "reason": error.reason, "hint": error.hint, "file": file, "key": key}
-    return {"split": split, "row": row} | {name: _plain(value) for name, value in text.items()}
-
-
-def _plain(text: str) -> str:
-    """Valid UTF-8, which Parquet requires."""
-    return text.encode("utf-8", "backslashreplace").decode()

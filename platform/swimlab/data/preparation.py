@@ -7,7 +7,6 @@ workers. The task is in `decode_part.py`, the result and how trials read it in `
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -33,6 +32,7 @@ from swimlab.data.prepared_clips import (
     load_prepared,
     load_quarantine,
 )
+from swimlab.data.rejected_rows import QuarantinedRow
 from swimlab.data.size_estimate import check_room, estimate
 
 __all__ = [
@@ -188,15 +188,14 @@ def _described(
         splits={n: tuple(r.table for r in results if r.split == n and r.table) for n in names if stored},
         index={name: put(rows, prepared_clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
         held_out="held_out" if held_out else "train",
-        quarantine=put(left_out, prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
+        quarantine=put([entry.model_dump() for entry in left_out], prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
         quarantined=_by_reason(left_out),
     )
 
 
-def _by_reason(left_out: list[dict[str, Any]]) -> dict[str, int]:
+def _by_reason(left_out: list[QuarantinedRow]) -> dict[str, int]:
     """Number of rows by reason, most frequent first; reasons that differ only in numbers or quoted names are one."""
-    plain = (f"{entry['field']}: {entry['reason']}" for entry in left_out)
-    reasons = Counter(re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", reason)) for reason in plain)
+    reasons = Counter(entry.group for entry in left_out)
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -84,7 +84,7 @@ class StreamedClips:
                 if problem:
                     raise PipelineError(f"{problem}; it could be used when the data was checked: has a file changed?")
                 if row["at"] != expected:
-                    raise RuntimeError(f"clip {row['at']} of the plan came where {expected} was due")
+                    raise RuntimeError(f"clip {row['at']} of the plan arrived in place of clip {expected}")
                 expected += 1
                 yield Clip.from_row(row | {"frames": pixels})
 

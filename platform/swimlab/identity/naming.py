@@ -80,9 +80,7 @@ def _plain(value: Any, path: str) -> Any:
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise IdentityError(
-                f"{path} is {value}: a number that equals nothing cannot name a trial; use a finite one"
-            )
+            raise IdentityError(f"{path} is {value}: a trial id needs finite numbers; use one")
         return value + 0.0
     if kind in (list, tuple):
         return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]

@@ -177,7 +177,7 @@ def archived_hashes(packed: bytes) -> dict[str, str]:
                         _parsed(data, info.name)[0] if is_source else _data_hash(data, info.name)
                     )
     except (tarfile.TarError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
-        raise IdentityError(f"no archive of sources: {error}") from error
+        raise IdentityError(f"not a source archive: {error}") from error
     return dict(sorted(hashes.items()))
 
 
@@ -248,7 +248,7 @@ def _absolute(node: ast.ImportFrom, package: str, path: str) -> str:
         return node.module or ""
     parts = package.split(".")
     if node.level > len(parts):
-        raise IdentityError(f"{path} line {node.lineno}: a relative import climbs out of {_PACKAGE}")
+        raise IdentityError(f"{path} line {node.lineno}: a relative import leaves {_PACKAGE}")
     return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
 
 

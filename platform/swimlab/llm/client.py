@@ -28,7 +28,7 @@ _NO_KEY = "none"  # local servers want no key, the client wants some text
 GIVE_UP_AFTER = 20
 _LOCKS = 4096
 _LOOK_AGAIN_S = 0.05
-_RETRY_HINT = "run the same command again: what is answered is kept"
+_RETRY_HINT = "run the same command again: stored answers are kept"
 
 
 class EndpointError(Exception):
@@ -69,7 +69,7 @@ class EndpointConfig(Frozen):
             raise ValueError("give http(s)://host/…, up to and with the version (/v1)")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
-                f"nothing secret belongs into a URL: give the plain address, and the key in {KEY_VARIABLE}"
+                f"a URL must not contain credentials: give the plain address, and the key in {KEY_VARIABLE}"
             )
         return url.rstrip("/")
 
@@ -239,9 +239,9 @@ class ChatClient:
                 f"{self.config.base_url} has no model {self.config.model!r}, or no such path: {message}"
             )
         if code == 429 and error.code == "insufficient_quota":
-            return EndpointError(f"{self.config.base_url}: the account has nothing left: {message}")
+            return EndpointError(f"{self.config.base_url}: the account's quota is used up: {message}")
         if code in (408, 409, 429) or code >= 500:
-            return self._failed(f"the endpoint answers with status {code}, however often it is asked: {message}")
+            return self._failed(f"the endpoint answers every attempt with status {code}: {message}")
         hint = "the server refuses this request: shorten the row, or correct --params and --structured"
         return self._failed(f"the endpoint refuses with status {code}: {message}", hint)
 

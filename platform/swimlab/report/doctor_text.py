@@ -11,7 +11,8 @@ from rich.text import Text
 
 from swimlab.data.doctor.findings import Findings
 from swimlab.data.doctor.row_checks import STATES
-from swimlab.data.doctor.tally import Example, shown
+from swimlab.data.doctor.tally import shown
+from swimlab.data.rejected_rows import BrokenRow
 from swimlab.report.doctor_words import count, lines, next_steps, rows, share, size, verdict
 from swimlab.report.markdown import md, md_grid
 
@@ -94,7 +95,7 @@ def _reasons(findings: Findings) -> Grid:
     return grid
 
 
-def _first(examples: Sequence[Example]) -> str:
+def _first(examples: Sequence[BrokenRow]) -> str:
     """File and row of each example, grouped by file."""
     named: dict[str, list[str]] = {}
     for example in examples:

@@ -59,9 +59,9 @@ def _missing_file_error(backend: Backend, record: TrialRecord, name: str) -> Sto
         note = json.loads(backend.read(f"{folder}/{DROPPED}"))
         return StoreError(
             f"the checkpoint of trial {record.trial_id} was not kept ({note['reason']}, {note['at']}); the record has "
-            f"the sha256 of its files. To have it again {_forget(record)}, with --keep-checkpoints all"
+            f"the sha256 of its files. To get it again {_forget(record)}, with --keep-checkpoints all"
         )
-    return StoreError(f"{backend.uri}/{folder}/{name} was committed and is gone; restore it or {_forget(record)}")
+    return StoreError(f"{backend.uri}/{folder}/{name} was committed and is missing; restore it or {_forget(record)}")
 
 
 def _forget(record: TrialRecord) -> str:

@@ -12,7 +12,7 @@ def checked_path(path: str) -> str:
     """The path, if relative, with no empty, hidden or `..` segment and portable characters only; else StoreError."""
     if not all(_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         raise StoreError(
-            f"{path!r} is no path of the store: use relative segments of letters, digits and _.=@+-, "
+            f"{path!r} is not a valid path of a store: use relative segments of letters, digits and _.=@+-, "
             "none of which starts with a dot"
         )
     return path
@@ -21,5 +21,5 @@ def checked_path(path: str) -> str:
 def checked_trial_id(trial_id: str) -> str:
     """The trial id, if it can be a file name; else StoreError."""
     if not _TRIAL_ID.fullmatch(trial_id):
-        raise StoreError(f"{trial_id!r} is no trial id: use 1 to 64 letters, digits, dashes and underscores")
+        raise StoreError(f"{trial_id!r} is not a trial id: use 1 to 64 letters, digits, dashes and underscores")
     return trial_id

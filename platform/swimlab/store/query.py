@@ -29,16 +29,16 @@ def open_store(uri: str) -> SweepStore:
             state = "a file" if folder.exists() else "not there"
             raise StoreError(f"store {store.uri} is {state}; {choose}")
         if not any((folder / name).is_dir() for name in CONTENTS):
-            raise StoreError(f"{store.uri} is a folder, but no sweep store (no records/ in it); {choose}")
+            raise StoreError(f"{store.uri} is a folder, but not a sweep store (no records/ in it); {choose}")
     elif not any(store.list_files(name) for name in CONTENTS):
-        raise StoreError(f"nothing of a sweep store lies under {store.uri}; {choose}")
+        raise StoreError(f"there is no sweep store at {store.uri}; {choose}")
     return store
 
 
 def resolve(store: SweepStore, prefix: str) -> str:
     """The trial whose id begins with `prefix`. Raises StoreError when there is none, or several (it lists them)."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", prefix):
-        raise StoreError(f"{prefix!r} is no trial id, nor the beginning of one; `swimlab ls` lists them")
+        raise StoreError(f"{prefix!r} is not a trial id or the beginning of one; `swimlab ls` lists them")
     names = {path.removeprefix("records/").removesuffix(".json") for path in store.list_files("records")}
     if not (matches := _beginning(names, prefix)):
         # Trials that never ended well have attempts only.
@@ -97,7 +97,8 @@ def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experime
     if experiment not in experiments:
         available = f"it has {', '.join(experiments)}" if experiments else "no experiment was run to its end there"
         raise ValueError(
-            f"--experiment {experiment}: {store.uri} has none of that name{_near(experiment, experiments)}; {available}"
+            f"--experiment {experiment}: {store.uri} has no experiment of that name"
+            f"{_near(experiment, experiments)}; {available}"
         )
     return [
         {"experiment": experiment, "arm": s.arm, **row}
@@ -127,7 +128,9 @@ class Condition:
     def parsed(cls, text: str) -> Condition:
         """Raises ValueError for a text that is no condition."""
         if not (match := _CONDITION.fullmatch(text)):
-            raise ValueError(f"--where {text!r} is no condition; write it as objective.fusion=mean or attention.ap>0.5")
+            raise ValueError(
+                f"--where {text!r} is not a condition; write it as objective.fusion=mean or attention.ap>0.5"
+            )
         return cls(*match.groups())
 
     def holds(self, actual: Any) -> bool:

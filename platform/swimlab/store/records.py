@@ -79,7 +79,7 @@ def read_record(data: bytes) -> TrialRecord:
     try:
         tree = json.loads(data)
     except ValueError as error:
-        raise ValueError(f"is no JSON ({error}); delete it to run the trial again") from error
+        raise ValueError(f"is not JSON ({error}); delete it to run the trial again") from error
     version = tree.get("schema_version") if isinstance(tree, dict) else None
     if not isinstance(version, int) or not min((SCHEMA_VERSION, *UPGRADES)) <= version <= SCHEMA_VERSION:
         raise ValueError(f"has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab")
@@ -89,6 +89,6 @@ def read_record(data: bytes) -> TrialRecord:
         return TrialRecord.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise ValueError(
-            f"is no trial record of this swimlab ({error}); update swimlab if a newer one wrote it, else delete it to "
-            "run the trial again"
+            f"is not a trial record of this swimlab ({error}); update swimlab if a newer one wrote it, else delete it "
+            "to run the trial again"
         ) from error

@@ -134,7 +134,9 @@ class SweepStore:
         if unknown := sorted(name for name, entry in record.files.items() if attempt.files.get(name) != entry):
             raise StoreError(f"the record of {attempt.folder} names files that it did not put: {', '.join(unknown)}")
         if self.backend.exists(f"{attempt.folder}/{COLLECTED}"):
-            raise StoreError(f"{attempt.folder} was silent for so long that its files were collected; run it again")
+            raise StoreError(
+                f"{attempt.folder} had no heartbeat for so long that its files were garbage-collected; run it again"
+            )
         mark = commit_marks.mark(self.backend, attempt.trial_id, attempt.nonce)
         if self.backend.create(_record_path(attempt.trial_id), record.model_dump_json(indent=1).encode()):
             return True

@@ -109,7 +109,7 @@ def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
         packed = store.read(path)
     except FileNotFoundError as error:
         raise StoreError(
-            f"{store.uri}/{path} is gone: what this trial ran cannot be said; copy it back from a backup, or from "
+            f"{store.uri}/{path} is missing, so the code of this trial is unknown; copy it back from a backup, or from "
             "another store that ran the same code"
         ) from error
     try:
@@ -194,12 +194,12 @@ class Comparison:
         if self.code:
             parts.append(f"in {'module' if len(self.code) == 1 else 'modules'} {_listed(m.module for m in self.code)}")
         elif self.left.code_fingerprint != self.right.code_fingerprint:
-            parts.append("in how their code was named (the stored sources run the same)")
+            parts.append("in their code fingerprints (the stored sources are equivalent)")
         if self.data and not any(d.path.startswith("data.") for d in self.recipe):
             parts.append("in the contents of their data")
         if self.base and not any(d.path.startswith("init") for d in self.recipe) and not self.code:
             parts.append("in the trial that they start from")
-        text = "They have two names, and nothing that the store keeps differs: a local model folder held other weights."
+        text = "Their ids differ and nothing else in the store does: a local model folder held other weights."
         if parts:
             text = f"They differ {_and(parts)}."
         if self.numerics:
@@ -207,9 +207,7 @@ class Comparison:
             text += f" Their numerics classes differ too ({names}): do not compare their numbers."
         if self.unlike_start:
             recorded = self.left.start_weights and self.right.start_weights
-            clause = (
-                "They started from other weights" if recorded else "Of one the weights it started from are not recorded"
-            )
+            clause = "They started from different weights" if recorded else "The start weights of one are not recorded"
             text += f" {clause}, although their recipes state the same start: do not compare their numbers."
         return text
 

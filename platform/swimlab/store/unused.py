@@ -53,8 +53,8 @@ def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
                 data = Recipe.model_validate(result["recipe"]).data
             except ValidationError as error:
                 raise StoreError(
-                    f"{path}: its recipe is of other code ({error.error_count()} fields), so which clips it needs "
-                    "cannot be said; collect clips with the code that wrote it, or delete it"
+                    f"{path}: this code cannot read its recipe ({error.error_count()} fields), so the clips that it "
+                    "needs are unknown; collect clips with the code that wrote it, or delete it"
                 ) from error
             needed[key] = naming.clips_fingerprint(data, result["data_fingerprint"])
     return set(needed.values())

@@ -62,7 +62,7 @@ def test_ls_is_a_leaderboard(say, trained_store: SweepStore) -> None:
     [
         (("--sort", "ap"), "--sort ap: no trial has such a column; the nearest is 'attention.ap'"),
         (("--where", "objective.fussion=mean"), "the nearest is 'objective.fusion'"),
-        (("--where", "objective.fusion"), "is no condition"),
+        (("--where", "objective.fusion"), "is not a condition"),
         (("--where", "objective.fusion<mean"), "holds text; use = or !="),
         (("--where", "attention.ap>high"), "holds numbers"),
         (("--experiment", "nanno"), "the nearest is 'nano'"),
@@ -141,8 +141,8 @@ def test_why_and_show_name_processor_and_start(say, trained_store: SweepStore, t
     copy = SweepStore(str(tmp_path / "store"))
     old = {name: v for name, v in record.provenance.numerics.items() if not name.startswith("cpu")}
     for start, says in (
-        (None, "Of one the weights it started from are not recorded"),
-        ("0" * 64, "from other weights"),
+        (None, "The start weights of one are not recorded"),
+        ("0" * 64, "from different weights"),
     ):
         made = record.provenance.model_copy(update={"numerics": old})
         changed = record.model_copy(update={"start_weights": start, "provenance": made})
@@ -171,12 +171,12 @@ def test_a_prefix_must_be_one_trial(tmp_path: Path, trial_record) -> None:
 def test_what_is_no_store_says_so(say, tmp_path: Path) -> None:
     assert "is not there; name the sweep store with --store" in say("ls", code=1, store=str(tmp_path / "nowhere"))
     (tmp_path / "notes").mkdir()
-    assert "no sweep store" in say("watch", "--once", code=1, store=str(tmp_path))
-    assert "no create-only write is known for gs://" in say("ls", code=1, store="gs://bucket")
+    assert "not a sweep store" in say("watch", "--once", code=1, store=str(tmp_path))
+    assert "gs:// has no create-only write here" in say("ls", code=1, store="gs://bucket")
 
 
 def test_s3_says_what_is_missing(say, s3_store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"nothing of a sweep store lies under {s3_store_uri}" in say("ls", code=1, store=s3_store_uri)
+    assert f"there is no sweep store at {s3_store_uri}" in say("ls", code=1, store=s3_store_uri)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in say("ls", code=1, store=s3_store_uri)

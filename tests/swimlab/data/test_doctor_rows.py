@@ -27,9 +27,10 @@ from doctor_data import (
 from swim.data.decoder import Decoder
 from swim.data.rows import split
 from swimlab.data.doctor import findings
-from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part, group
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import Claims, check_videos, try_row
+from swimlab.data.rejected_rows import masked
 
 
 def check(tmp_path: Path, *rows: Any, **exam: Any) -> Inspection:
@@ -50,7 +51,7 @@ def test_rows_by_kind_and_state(tmp_path: Path) -> None:
     assert counts(found, "to rewrite") == {"videorefer": 1}
     assert counts(found, "for evaluation") == {"bench-d": 1}
     assert counts(found, "broken") == {"unreadable": 2, "nl-refer": 1}
-    assert [(row["row"], row["field"]) for row in found.broken] == [(5, "row"), (6, "row"), (7, "annotation")]
+    assert [(row.row, row.field) for row in found.broken] == [(5, "row"), (6, "row"), (7, "annotation")]
     assert found.tally.totals["rows"] == 8
     assert len(found.tally.videos) == 4, "0.mp4, 1.mp4, l.mp4, d.mp4"
 
@@ -120,12 +121,12 @@ def test_a_row_that_breaks_the_reader_itself_is_one_broken_row(tmp_path: Path, m
 
     monkeypatch.setattr("swimlab.data.doctor.row_checks.parse_row", broken)
     found = check(tmp_path, nl_refer(0), nl_refer(1))
-    assert [row["reason"] for row in found.broken] == ["ZeroDivisionError: by design"] * 2
-    assert "report" in found.broken[0]["hint"]
+    assert [row.reason for row in found.broken] == ["ZeroDivisionError: by design"] * 2
+    assert "report" in found.broken[0].hint
 
 
 def test_reasons_that_differ_in_numbers_and_names_are_one() -> None:
-    assert group("annotation[3]['12'].segmentation", "a mask of 3 × -4.5 in 'it\\'s'") == (
+    assert masked("annotation[3]['12'].segmentation: a mask of 3 × -4.5 in 'it\\'s'") == (
         "annotation[N]['…'].segmentation: a mask of N × N in '…'"
     )
 
@@ -171,7 +172,7 @@ def test_every_row_is_held_against_its_video(tmp_path: Path, videos: Path) -> No
     assert total.most("usable", 9)["nl-refer"] == 2
     assert total.most("broken", 9) == {"nl-refer": 5, "videorefer": 1}
     assert total.totals["rows"] == sum(sum(total.counts[state].values()) for state in findings.STATES)
-    fields = {row["row"]: row["field"] for row in seen.broken}
+    fields = {row.row: row.field for row in seen.broken}
     assert fields == {2: "annotation", 3: "annotation", 4: "video", 5: "video", 6: "video", 7: "video"}
     assert total.totals["tokens"] == 2 * 2 * (SIDE // 8) ** 2
     assert total.most("caution", 9) == {"masks of another size than the video (they are scaled)": 1}

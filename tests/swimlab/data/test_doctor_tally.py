@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swimlab.data.doctor import tally
-from swimlab.data.doctor.tally import EDGES, FIRST_EXAMPLES, Example, Pick, Places, Tally, place_of, shown
+from swimlab.data.doctor.tally import EDGES, FIRST_EXAMPLES, Pick, Places, Tally, place_of, shown
+from swimlab.data.rejected_rows import BrokenRow
 
 LABELS = [f"noun{i}" for i in range(30)] + ["tab\there", "half \ud800", "right \u202e left", "x" * 200]
 
@@ -30,7 +31,7 @@ def tally_of(rows: list[tuple[str, int]]) -> Tally:
             tally.bin("tags a row", row)
         elif kind == "broken":
             reason = f"reason {row % 7}"
-            example = Example(file=f"f{row % 2}", row=row, key=str(row), kind="k", field="x", reason=reason, hint="h")
+            example = BrokenRow(file=f"f{row % 2}", row=row, key=str(row), kind="k", field="x", reason=reason, hint="h")
             tally.broken(reason, example)
         elif kind == "video":
             tally.video(place_of(str(row % 9)))
@@ -85,7 +86,7 @@ def test_many_labels_take_no_more_room_than_few() -> None:
     for row in range(500):
         part = Tally()
         part.count("noun", f"hostile{row}")
-        example = Example(file="f", row=row, key="", kind="", field="", reason=f"r{row}", hint="")
+        example = BrokenRow(file="f", row=row, key="", kind="", field="", reason=f"r{row}", hint="")
         part.broken(f"reason {row}", example)
         total.merge(part)
     assert len(total.counts["noun"]) <= 10

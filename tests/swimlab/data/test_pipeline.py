@@ -263,8 +263,8 @@ def test_what_crashes_on_a_row_is_quarantined_by_name(
     monkeypatch.setattr(decode_part, "parse_row", crash)
     result = decode_part.run(job(data), store)
     (entry,) = result.left_out
-    assert entry["reason"] == "RuntimeError: parser \\udc80 crashed"
-    assert (entry["key"], result.table, result.usable) == ("a:00000000:r", None, ())
+    assert entry.reason == "RuntimeError: parser \\udc80 crashed"
+    assert (entry.key, result.table, result.usable) == ("a:00000000:r", None, ())
 
 
 def test_a_part_that_is_done_is_not_done_again(

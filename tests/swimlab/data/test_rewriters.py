@@ -11,8 +11,8 @@ from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from swim.data import shapes_world
 from swim.data.types import DataError
 from swim.recipe import ShapesWorld
+from swimlab.data.rejected_rows import Reject
 from swimlab.data.rewriting.rewriter import (
-    Reject,
     RewriteEstimate,
     RewriteOutcome,
     Rewriter,
@@ -212,7 +212,7 @@ def test_reasons_that_differ_in_names_and_numbers_count_as_one() -> None:
     assert summary("not taken from the answers: they say 5%") == summary("not taken from the answers: they say 9%")
     assert summary("the noun 'dog' is no word") == "the noun '…' is no word"
     broken = Reject.of(DataError("\ud800", field="\udfff", hint="h", file="a", row=1, key="k"))
-    assert json.dumps(vars(broken)).encode()
+    assert json.dumps(broken.model_dump()).encode()
 
 
 def test_a_tokenizer_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ def test_what_may_pass_is_tried_again(serve: Any, tmp_path: Path, fault: Reply) 
 @pytest.mark.parametrize(
     ("fault", "reason", "charged"),
     [
-        (Reply("slow down", status=429, headers=SOON), "status 429, however often it is asked: slow down", False),
-        (Reply("sorry", status=500, headers=SOON), "status 500, however often it is asked: sorry", False),
+        (Reply("slow down", status=429, headers=SOON), "every attempt with status 429: slow down", False),
+        (Reply("sorry", status=500, headers=SOON), "every attempt with status 500: sorry", False),
         (Reply(wait_s=1.0), r"no answer within 0\.3 s, 2 times", True),
         (Reply(drop="at once"), "no connection to the endpoint, 2 times", True),
         (Reply("too long", status=400), "refuses with status 400: too long", False),
@@ -158,7 +158,7 @@ def test_a_request_without_an_answer_costs_one_row(
         (Reply("no model m", status=404), "has no model 'm', or no such path: no model m"),
         (
             Reply(status=429, body=b'{"error": {"message": "pay", "code": "insufficient_quota"}}', headers=SOON),
-            "the account has nothing left",
+            "the account's quota is used up",
         ),
     ],
 )

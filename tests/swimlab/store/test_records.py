@@ -111,5 +111,5 @@ def test_an_older_version_is_brought_up_and_a_newer_one_refused(monkeypatch):
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"no json", b'{"schema_version": 1}'])
 def test_what_is_no_record_is_refused(data):
-    with pytest.raises(ValueError, match=r"schema_version None|is no trial record|is no JSON"):
+    with pytest.raises(ValueError, match=r"schema_version None|is not a trial record|is not JSON"):
         records.read_record(data)

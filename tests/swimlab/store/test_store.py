@@ -145,7 +145,7 @@ def test_an_altered_file_is_named(store, trial_record, tmp_path):
         store.download("t1", "checkpoint", tmp_path / "got")
     assert not (tmp_path / "got" / "model.bin").exists()
     store.backend.delete("attempts/t1/1/checkpoint/model.bin")
-    with pytest.raises(StoreError, match="is gone"):
+    with pytest.raises(StoreError, match="is missing"):
         store.open_file("t1", "checkpoint/model.bin")
 
 
@@ -154,7 +154,7 @@ def test_a_record_that_cannot_be_read_is_named(store):
     with pytest.raises(StoreError, match=r"records/t1\.json has schema_version None"):
         store.record("t1")
     store.backend.replace("records/t1.json", b'{"schema_version": 1}')
-    with pytest.raises(StoreError, match=r"records/t1\.json is no trial record"):
+    with pytest.raises(StoreError, match=r"records/t1\.json is not a trial record"):
         store.records()
 
 
@@ -221,9 +221,9 @@ def test_names_cannot_leave_the_store(store, tmp_path):
             store.claim(bad)
     attempt = store.claim("t1")
     for bad in ("../claim", "a//b", "/etc/passwd", "a/../b", ".tmp-1", "a\\b", "tab\t"):
-        with pytest.raises(StoreError, match="no path of the store"):
+        with pytest.raises(StoreError, match="not a valid path of a store"):
             attempt.put(bad, b"")
-        with pytest.raises(StoreError, match="no path of the store"):
+        with pytest.raises(StoreError, match="not a valid path of a store"):
             store.put_create_only(bad, b"")
 
 

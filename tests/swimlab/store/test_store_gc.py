@@ -95,7 +95,7 @@ def test_an_attempt_that_was_silent_is_fenced(uri, trial_record):
     assert waited == [store.dead_after_s]
     assert [(item.reason.split(";")[0], item.fence) for item in garbage.items] == [("silent", True)]
     garbage_collection.collect(store, garbage)
-    with pytest.raises(StoreError, match="files were collected"):
+    with pytest.raises(StoreError, match="files were garbage-collected"):
         SweepStore(uri).commit(zombie, record_of(zombie, trial_record))
     assert store.record("t1") is None
 
@@ -217,7 +217,7 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
     garbage_collection.collect(store, garbage)
     assert store.list_files("clips") == sorted(f"clips/{name}/manifest.json" for name in (used, ended_early))
     committed(store, trial_record, "t3", recipe={"data": {"kind": "unknown"}})
-    with pytest.raises(StoreError, match=r"records/t3\.json: its recipe is of other code"):
+    with pytest.raises(StoreError, match=r"records/t3\.json: this code cannot read its recipe"):
         garbage_collection.find(store, rules)
 
 

@@ -212,7 +212,7 @@ class _Watcher:
 def _packed(inspection: Inspection) -> dict[str, Any]:
     return {
         "tally": json.dumps(inspection.tally.to_json()),
-        "broken": _bytes(pa.Table.from_pylist(inspection.broken, schema=BROKEN_SCHEMA)),
+        "broken": _bytes(pa.Table.from_pylist([row.model_dump() for row in inspection.broken], schema=BROKEN_SCHEMA)),
         "claims": _bytes(pa.Table.from_pylist(inspection.claims, schema=CLAIM_SCHEMA)),
         "problem": inspection.problem,
     }

@@ -14,8 +14,9 @@ from scipy import stats
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.examination import Examination
 from swimlab.data.doctor.row_checks import ROWS_IN, STATES, InspectionConfig
-from swimlab.data.doctor.tally import EDGES, Example, Tally
+from swimlab.data.doctor.tally import EDGES, Tally
 from swimlab.data.doctor.video_checks import Trial
+from swimlab.data.rejected_rows import BrokenRow
 
 MOST_LABELS = 30
 MOST_REASONS = 200
@@ -47,7 +48,7 @@ class Reason(Frozen):
 
     reason: str
     rows: int
-    examples: tuple[Example, ...]
+    examples: tuple[BrokenRow, ...]
 
 
 class Range(Frozen):

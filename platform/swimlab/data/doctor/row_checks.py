@@ -3,7 +3,6 @@ readable row on its video (its claim)."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, cast
@@ -18,7 +17,8 @@ from swim.data.samples import FORMATS, parse_row, sample_key
 from swim.data.types import DataError, ReferSample
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.row_counts import add_clip, count_encodings, count_masks, count_texts
-from swimlab.data.doctor.tally import Example, Pick, Tally, place_of
+from swimlab.data.doctor.tally import Pick, Tally, place_of
+from swimlab.data.rejected_rows import BrokenRow, valid_text
 
 State = Literal["usable", "to rewrite", "for evaluation", "broken"]
 STATES: tuple[State, ...] = ("usable", "to rewrite", "for evaluation", "broken")
@@ -52,9 +52,6 @@ CLAIM_SCHEMA = pa.schema(
     ]
 )
 
-_ONE_OF_MANY = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-
 
 class InspectionConfig(Frozen):
     """What to examine: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
@@ -72,7 +69,7 @@ class Inspection:
     """The result of checking one part. `problem` says why reading stopped; empty when it did not."""
 
     tally: Tally = field(default_factory=Tally)
-    broken: list[dict[str, Any]] = field(default_factory=list)
+    broken: list[BrokenRow] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
 
@@ -166,34 +163,15 @@ def _formats() -> dict[str, RowFormat]:
 
 def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
     """Count a broken row by its reason, and add it to the table of broken rows."""
-    example = Example(
-        file=plain(file),
-        row=row,
-        key=plain(key),
-        kind=kind,
-        field=plain(error.field),
-        reason=plain(error.reason),
-        hint=plain(error.hint),
-    )
-    inspection.broken.append(example.model_dump())
-    inspection.tally.broken(group(example.field, example.reason), example)
+    entry = BrokenRow.of(error, file=file, row=row, key=key, max_chars=MAX_TEXT_CHARS, kind=kind)
+    inspection.broken.append(entry)
+    inspection.tally.broken(entry.group, entry)
 
 
 def stopped(error: DataError) -> str:
     """Why a file could not be read further, without its name."""
     prefix = f"row {error.row}: " if error.row >= 0 else ""
-    return plain(f"{prefix}{error.reason} ({error.hint})")
-
-
-def group(field_name: str, reason: str) -> str:
-    """The reason without numbers and quoted names, by which rows are grouped."""
-    return _NUMBER.sub("N", _ONE_OF_MANY.sub("'…'", f"{field_name}: {reason}"))
-
-
-def plain(text: str) -> str:
-    """Valid UTF-8 of bounded length, which Parquet requires."""
-    cut = text[:MAX_TEXT_CHARS] + "…" * (len(text) > MAX_TEXT_CHARS)
-    return cut.encode("utf-8", "backslashreplace").decode()
+    return valid_text(f"{prefix}{error.reason} ({error.hint})", MAX_TEXT_CHARS)
 
 
 def picked(claim: dict[str, Any]) -> Pick:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.recipe import Frozen
+from swimlab.data.rejected_rows import BrokenRow
 
 MAX_LABELS = 20_000  # of one count; the nouns of VideoRefer-700K fit
 MAX_LABEL_CHARS = 80
@@ -37,18 +38,6 @@ EDGES: dict[str, tuple[int, ...]] = {
     "seconds a video": (0, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600),
     "tokens a clip": (0, 256, 512, 1024, 2048, 4096, 6144, 8192, 10_240, 12_288, 16_384),
 }
-
-
-class Example(Frozen):
-    """A broken row with its reason."""
-
-    file: str
-    row: int
-    key: str
-    kind: str
-    field: str
-    reason: str
-    hint: str
 
 
 class Pick(Frozen):
@@ -115,7 +104,7 @@ class Tally:
         self.picks = picks
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.totals: Counter[str] = Counter()
-        self.examples: dict[str, list[Example]] = {}
+        self.examples: dict[str, list[BrokenRow]] = {}
         self.videos = Places()
         self.sample: list[Pick] = []
 
@@ -137,7 +126,7 @@ class Tally:
         """Add a video, by the hash of its name; duplicates count once."""
         self.videos.add(place)
 
-    def broken(self, reason: str, example: Example) -> None:
+    def broken(self, reason: str, example: BrokenRow) -> None:
         """Add a broken row to its reason."""
         reason = shown(reason, 2 * MAX_LABEL_CHARS)
         self.counts["reason"][reason] += 1
@@ -201,12 +190,12 @@ class Tally:
             tally.counts[subject] = Counter(labels)
         tally.totals = Counter(content["totals"])
         for reason, examples in content["examples"].items():
-            tally.examples[reason] = [Example.model_validate(e) for e in examples]
+            tally.examples[reason] = [BrokenRow.model_validate(e) for e in examples]
         tally.videos = Places(content["videos"])
         tally.sample = [Pick.model_validate(p) for p in content["sample"]]
         return tally
 
-    def _first(self, reason: str, examples: list[Example]) -> None:
+    def _first(self, reason: str, examples: list[BrokenRow]) -> None:
         merged = [*self.examples.get(reason, []), *examples]
         merged.sort(key=lambda e: (e.file, e.row, e.field, e.reason))
         self.examples[reason] = merged[:FIRST_EXAMPLES]

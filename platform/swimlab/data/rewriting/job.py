@@ -181,7 +181,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
             lines["rows"].append(json.dumps(done.done.row))
         if done.synonym is not None:
             lines["synonyms"].append(json.dumps(done.synonym))
-        lines["rejected"] += [json.dumps(asdict(reject)) for reject in done.rejects]
+        lines["rejected"] += [json.dumps(reject.model_dump()) for reject in done.rejects]
     tally.sent = rewriter.endpoint.sent - sent if rewriter.endpoint else 0
     return {name: "\n".join(text).encode() for name, text in lines.items()} | {"tally": json.dumps(asdict(tally))}
 

@@ -59,7 +59,7 @@ class RowFile:
         try:
             if kind is None:
                 if left := sorted(self._waiting.iterdir()):
-                    raise ValueError(f"part {self._next} never came, {len(left)} later ones did")
+                    raise ValueError(f"part {self._next} is missing, {len(left)} later parts were put")
                 self._file.write(b"\n]\n" if self.path.suffix == ".json" else b"")
                 self._file.flush()
                 os.fsync(self._file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from swim.data.nl_refer.checks import LEAST_SHARE, Checks, Rewritten, check_vide
 from swim.data.nl_refer.tasks import Kind, Task, read_task
 from swim.data.types import DataError
 from swim.recipe import Frozen
+from swimlab.data.rejected_rows import Reject
 from swimlab.llm.answer_cache import Answer, Answers
 from swimlab.llm.budget import Spending
 from swimlab.llm.client import ChatClient, EndpointConfig, RequestError
@@ -65,34 +65,6 @@ class TokenUsage:
             (f"{state}_completion_tokens", completion),
         ):
             setattr(self, name, getattr(self, name) + (amount or 0))
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A rejected row, or a row whose synonym variant is rejected, and the reason."""
-
-    file: str
-    row: int
-    key: str
-    field: str
-    reason: str
-    hint: str
-    output: Literal["rewritten", "synonym"] = "rewritten"
-
-    @classmethod
-    def of(cls, error: DataError, output: Literal["rewritten", "synonym"] = "rewritten") -> Reject:
-        # Text of a row may be invalid UTF-8; the record must be valid.
-        key, field_name, why, hint = (
-            text.encode("utf-8", "backslashreplace").decode()
-            for text in (error.key, error.field, error.reason, error.hint)
-        )
-        return cls(error.file, error.row, key, field_name, why, hint, output)
-
-    @property
-    def summary(self) -> str:
-        """The reason without the row's particulars, so that equal reasons are counted together."""
-        text = re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", re.split(r" [(]|: ", self.reason)[0]))
-        return f"synonym: {text}" if self.output == "synonym" else text
 
 
 @dataclass
@@ -161,7 +133,7 @@ class Rewriter:
             try:
                 outcome.synonym = self._synonym(outcome.done.row, file, row, outcome.usage)
             except DataError as error:
-                outcome.rejects.append(Reject.of(_at(error, task), "synonym"))
+                outcome.rejects.append(Reject.of(_at(error, task), output="synonym"))
         return outcome
 
     def estimate(self, raw: Any, file: str, row: int, into: RewriteEstimate) -> None:

@@ -101,7 +101,7 @@ def load(store: SweepStore, run_id: str | None) -> Built:
     try:
         return Built.model_validate_json(store.read(matching[-1]))
     except ValidationError as error:
-        raise StoreError(f"{store.uri}/{matching[-1]} is no run of schema {SCHEMA_VERSION}: {error}") from error
+        raise StoreError(f"{store.uri}/{matching[-1]} is not a run of schema {SCHEMA_VERSION}: {error}") from error
 
 
 def first_rejects(store: SweepStore, run_id: str, count: int) -> list[dict[str, Any]]:

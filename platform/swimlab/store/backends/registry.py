@@ -17,5 +17,5 @@ def backend_for(uri: str) -> Backend:
     if parts.scheme in ("", "file"):
         return LocalBackend(parts.path if parts.scheme else uri)
     raise StoreError(
-        f"{uri}: no create-only write is known for {parts.scheme}://; use a local folder or s3://bucket/prefix"
+        f"{uri}: {parts.scheme}:// has no create-only write here; use a local folder or s3://bucket/prefix"
     )
