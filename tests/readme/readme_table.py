@@ -69,9 +69,7 @@ COMMANDS: dict[str, Entry] = {
     "make test": (Run(env=ONE_MODULE, prints=(*CHECKED, "test_architecture")),),
     "make test-all": (Run(env=ONE_MODULE, slow=True, prints=(*CHECKED, "test_architecture")),),
     "make check": (Run(env=ONE_MODULE, slow=True, prints=CHECKED),),
-    '.venv/bin/python -m pytest -m "not ray and not slow"': (
-        Run(env=ONE_MODULE, slow=True, prints=("test_architecture",)),
-    ),
+    "make unit": (Run(env=ONE_MODULE, slow=True, prints=("test_architecture",)),),
     ".venv/bin/pre-commit install": NotRun("pre-commit is none of our dependencies: its one hook is `make check`"),
     "make setup": (Run(prints=("Nothing to be done",)),),
     "make smoke": (
