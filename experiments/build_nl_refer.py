@@ -92,7 +92,7 @@ class BuildSettings(BaseSettings):
         if self.max_cost and not (self.price_in and self.price_out):
             raise ValueError("--max-cost needs --price-in and --price-out")
         try:
-            endpoint = self.how.endpoint
+            endpoint = self.rewriting_config.endpoint
         except ValidationError as error:  # whose own text repeats what was given
             flags = (f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors())
             raise ValueError("; ".join(flags)) from None
@@ -103,7 +103,7 @@ class BuildSettings(BaseSettings):
         return self
 
     @property
-    def how(self) -> Rewriting:
+    def rewriting_config(self) -> Rewriting:
         """Everything that decides what a row becomes."""
         endpoint = None
         if self.rewriter == "endpoint":
@@ -125,50 +125,53 @@ def absolute(name: str | None) -> str | None:
     return str(Path(name).absolute()) if name and Path(name).exists() else name
 
 
-def minutes(chosen: BuildSettings, estimate: RewriteEstimate) -> float:
+def minutes(settings: BuildSettings, estimate: RewriteEstimate) -> float:
     """The least a run can take at its rate limit."""
-    tokens = estimate.prompt_tokens + reports.expected_cost(estimate, chosen.prices)[1]
-    by_requests = estimate.requests / chosen.requests_per_minute if chosen.requests_per_minute else 0.0
-    return max(by_requests, tokens / chosen.tokens_per_minute if chosen.tokens_per_minute else 0.0)
+    tokens = estimate.prompt_tokens + reports.expected_cost(estimate, settings.prices)[1]
+    by_requests = estimate.requests / settings.requests_per_minute if settings.requests_per_minute else 0.0
+    return max(by_requests, tokens / settings.tokens_per_minute if settings.tokens_per_minute else 0.0)
 
 
-def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) -> tuple[records.Built, Path]:
+def build(settings: BuildSettings, annotations: str, out: Path, console: Console) -> tuple[records.Built, Path]:
     """Rewrite a file; what is known about it afterwards, and where the rejects lie."""
     from swimlab.data.rewriting import job as rewriting
     from swimlab.execution import cluster  # Ray, and only now
     from swimlab.execution.progress import SweepProgress
 
     began_s, started = time.monotonic(), provenance.utc_now()
-    at_a_time = chosen.concurrency if chosen.rewriter == "endpoint" else None
+    at_a_time = settings.concurrency if settings.rewriter == "endpoint" else None
     with cluster.session(), SweepProgress(console) as progress:
-        parts = rewriting.parts_of(absolute(annotations) or "", chosen.rows_per_part)
-        workers = rewriting.workers_for(chosen.workers, at_a_time, len(parts))
+        parts = rewriting.parts_of(absolute(annotations) or "", settings.rows_per_part)
+        workers = rewriting.workers_for(settings.workers, at_a_time, len(parts))
         threads = max(1, (at_a_time or 1) // workers)
         job = rewriting.RewritingJob(
-            rewriting=chosen.how, store=SweepStore(chosen.store).uri, workers=workers, threads=threads
+            rewriting=settings.rewriting_config, store=SweepStore(settings.store).uri, workers=workers, threads=threads
         )
         estimate, expected = None, None
-        if chosen.rewriter == "endpoint" or chosen.command == "plan":
-            found = rewriting.estimate(job, parts, progress.stage)
-            expected, tokens = reports.expected_cost(found, chosen.prices)
-            estimate = asdict(found) | {"completion_tokens": tokens}
-            show([reports.estimate_grid(found, chosen.prices, minutes(chosen, found), chosen.tokenizer)], console)
+        if settings.rewriter == "endpoint" or settings.command == "plan":
+            estimated = rewriting.estimate(job, parts, progress.stage)
+            expected, tokens = reports.expected_cost(estimated, settings.prices)
+            estimate = asdict(estimated) | {"completion_tokens": tokens}
+            show(
+                [reports.estimate_grid(estimated, settings.prices, minutes(settings, estimated), settings.tokenizer)],
+                console,
+            )
         tally, spent = rewriting.Tally(), 0.0
-        if chosen.command != "plan":
-            tally, spent = rewriting.rewrite(job, parts, out, chosen.max_cost, progress.stage)
+        if settings.command != "plan":
+            tally, spent = rewriting.rewrite(job, parts, out, settings.max_cost, progress.stage)
     outputs = {"rows": str(out), "rejected": str(rewriting.rejected_of(out))}
-    if chosen.synonyms:
+    if settings.synonyms:
         outputs["synonyms"] = str(rewriting.synonyms_of(out))
-    came = provenance.gather(
+    origin = provenance.gather(
         numerics={"device": "cpu", "dtype": "-", "world_size": workers},
         started_at=started,
         finished_at=provenance.utc_now(),
     )
     built = records.Built(
         run_id=new_run_id(),
-        command=chosen.command,
-        settings=chosen.model_dump(mode="json"),
-        provenance=came,
+        command=settings.command,
+        settings=settings.model_dump(mode="json"),
+        provenance=origin,
         wall_s=time.monotonic() - began_s,
         outputs=outputs,
         tally=asdict(tally),
@@ -179,13 +182,13 @@ def build(chosen: BuildSettings, annotations: str, out: Path, console: Console) 
     return built, rewriting.rejected_of(out)
 
 
-def smoke(chosen: BuildSettings, store: SweepStore, console: Console) -> records.Built:
+def smoke(settings: BuildSettings, store: SweepStore, console: Console) -> records.Built:
     """The same way with rows whose expressions are known, and how often these were missed."""
     with tempfile.TemporaryDirectory(prefix="nl-refer-") as folder:
         rows = list(known.rows(SMOKE_CLIPS))
         annotations, out = Path(folder, "known.jsonl"), Path(folder, "out.jsonl")
         annotations.write_text("".join(json.dumps(row.raw) + "\n" for row in rows))
-        built, rejected = build(chosen, str(annotations), out, console)
+        built, rejected = build(settings, str(annotations), out, console)
         built = built.model_copy(update={"errors": records.errors_in(rows, out), "outputs": {}})
         records.commit(store, built, rejected)
     return built
@@ -216,29 +219,29 @@ def show(tables: list[Grid], console: Console) -> None:
         console.print(table)
 
 
-def command(chosen: BuildSettings, console: Console) -> int:
+def command(settings: BuildSettings, console: Console) -> int:
     """Do what the command line says."""
-    store = SweepStore(chosen.store)
-    if chosen.command == "report":
-        built = records.load(store, chosen.run_id)
+    store = SweepStore(settings.store)
+    if settings.command == "report":
+        built = records.load(store, settings.run_id)
     else:
         from swimlab.execution import cluster
 
         cluster.check_durable(store.uri)
-        if chosen.how.endpoint and chosen.command != "plan":
-            key_for(chosen.how.endpoint.base_url)
-        if chosen.tokenizer:
-            load_tokenizer(chosen.tokenizer)
-        if chosen.command == "plan":
-            build(chosen, chosen.annotations or "", Path("unused.jsonl"), console)
+        if settings.rewriting_config.endpoint and settings.command != "plan":
+            key_for(settings.rewriting_config.endpoint.base_url)
+        if settings.tokenizer:
+            load_tokenizer(settings.tokenizer)
+        if settings.command == "plan":
+            build(settings, settings.annotations or "", Path("unused.jsonl"), console)
             return 0
         store.check_writable()
-        if chosen.command == "smoke":
-            built = smoke(chosen, store, console)
+        if settings.command == "smoke":
+            built = smoke(settings, store, console)
         else:
-            assert chosen.annotations is not None
-            assert chosen.out is not None
-            built, rejected = build(chosen, chosen.annotations, chosen.out, console)
+            assert settings.annotations is not None
+            assert settings.out is not None
+            built, rejected = build(settings, settings.annotations, settings.out, console)
             records.commit(store, built, rejected)
     show(reports.grids(built), console)
     lines = [f"{name:8} {path}" for name, path in (built.outputs | {"store": store.uri}).items()]
@@ -251,13 +254,13 @@ def command(chosen: BuildSettings, console: Console) -> int:
     return 0
 
 
-def main(chosen: BuildSettings) -> int:
+def main(settings: BuildSettings) -> int:
     """The exit code: 1 when the endpoint, store or data cannot do what is asked, 130 on Ctrl-C."""
     console = screen(160)
     try:
-        return command(chosen, console)
+        return command(settings, console)
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on where this left off (store {chosen.store})")
+        console.print(f"stopped; the same command goes on where this left off (store {settings.store})")
         return 130
     except StoppedError as error:
         text = f"stopped: {error}\nall answers are kept; the same command goes on where this left off"

@@ -39,13 +39,13 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
     """What the command line changes in the recipe."""
     first = settings.annotations[0]
     beside = first.rpartition("/")[0] if "://" in first else str(Path(first).absolute().parent)
-    own: dict[str, Any] = {
+    overrides: dict[str, Any] = {
         "data.annotations": settings.annotations,
         "data.videos": settings.videos or beside,
         "data.held_out_annotations": settings.held_out,
         "data.fraction": settings.fraction,
     }
-    return own | ({"data.formats": settings.formats} if settings.formats else {})
+    return overrides | ({"data.formats": settings.formats} if settings.formats else {})
 
 
 if __name__ == "__main__":

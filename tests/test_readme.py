@@ -89,7 +89,7 @@ def test_every_file_that_is_named_exists() -> None:
     saved = {way.file for entry in readme_table.TABLE.values() if isinstance(entry, tuple) for way in entry}
     for name, content in readme_files.texts():
         for path in readme_files.paths(content) - saved:
-            assert (REPO / path).exists() or (REPO / name).with_name(path).exists(), f"{name} names {path}"
+            assert (REPO / path).exists() or ((REPO / name).parent / path).exists(), f"{name} names {path}"
 
 
 def test_from_experiment_to_loss_is_four_links() -> None:

@@ -35,14 +35,16 @@ def main() -> None:
         table.add_column(head, justify="left" if head == "run" else "right")
     records = store.records()
     for times in run_times.read(store):
-        seen = run_times.overhead(times, records)
+        overhead = run_times.overhead(times, records)
         name = f"{times.started_at} {', '.join(times.experiments)}"
         spread = (
-            [statistics.median(seen.per_trial_s), min(seen.per_trial_s), max(seen.per_trial_s)] if seen.trials else []
+            [statistics.median(overhead.per_trial_s), min(overhead.per_trial_s), max(overhead.per_trial_s)]
+            if overhead.trials
+            else []
         )
         cells = [f"{value:.2f}" for value in spread] or ["–"] * 3
-        ratio = "–" if seen.ratio is None else f"{seen.ratio:.3f}"
-        table.add_row(name, str(seen.trials), *cells, ratio, f"{times.prepare_s:.0f}")
+        ratio = "–" if overhead.ratio is None else f"{overhead.ratio:.3f}"
+        table.add_row(name, str(overhead.trials), *cells, ratio, f"{times.prepare_s:.0f}")
     screen().print(table)
 
 

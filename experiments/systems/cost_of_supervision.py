@@ -116,72 +116,72 @@ class CostSettings(MeasuringSettings):
         return self.tokens or ((128,) if self.command == "smoke" else LONG if self.device == "cuda" else SHORT)
 
 
-def work(chosen: CostSettings) -> dict[str, Any]:
+def work(settings: CostSettings) -> dict[str, Any]:
     """What a fresh process measured."""
     import torch
 
     from cost_worker import measure
 
-    torch.set_num_threads(chosen.threads)
-    (tokens,) = chosen.lengths
-    device, text = torch.device(chosen.device), min(chosen.text, tokens // 2)
-    return measure(chosen.scheme, chosen.model_size, tokens, text, device, chosen.steps)
+    torch.set_num_threads(settings.threads)
+    (tokens,) = settings.lengths
+    device, text = torch.device(settings.device), min(settings.text, tokens // 2)
+    return measure(settings.scheme, settings.model_size, tokens, text, device, settings.steps)
 
 
-def ask(chosen: CostSettings, scheme: str, size: str, tokens: int, steps: int, device: str) -> dict[str, Any]:
+def ask(settings: CostSettings, scheme: str, size: str, tokens: int, steps: int, device: str) -> dict[str, Any]:
     """A worker's answer; killed for its memory is one, too. Raises RuntimeError when it failed."""
-    asked = {"scheme": scheme, "size": size, "tokens": tokens}
-    flags = asked | {"text": chosen.text, "steps": steps, "device": device, "threads": chosen.threads}
+    request = {"scheme": scheme, "size": size, "tokens": tokens}
+    flags = request | {"text": settings.text, "steps": steps, "device": device, "threads": settings.threads}
     variables = {
-        "OMP_NUM_THREADS": str(chosen.threads),
+        "OMP_NUM_THREADS": str(settings.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         # Memory is measured first, with a glibc that gives back what is freed: left to itself it keeps a different 20
         # to 60 MB in every process, and the peak says little about what was allocated.
         "MALLOC_MMAP_THRESHOLD_": str(2**17),
     }
     answer: dict[str, Any] | None = measuring.fresh_process(__file__, flags, variables)
-    return answer or asked | {"text_tokens": min(chosen.text, tokens // 2), "outcome": "out of memory"}
+    return answer or request | {"text_tokens": min(settings.text, tokens // 2), "outcome": "out of memory"}
 
 
-def plan(chosen: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
+def plan(settings: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
     """(round, scheme, size, tokens, timed steps, device) of every process; the schemes take turns in going first."""
-    for number in range(1 if chosen.command == "smoke" else chosen.rounds):
-        for tokens in chosen.lengths:
-            for scheme in rotated(chosen.schemes, number):
-                yield number, scheme, chosen.model_size, tokens, chosen.steps, chosen.device
-    if chosen.count and chosen.command == "run" and chosen.device == "cpu":
+    for number in range(1 if settings.command == "smoke" else settings.rounds):
+        for tokens in settings.lengths:
+            for scheme in rotated(settings.schemes, number):
+                yield number, scheme, settings.model_size, tokens, settings.steps, settings.device
+    if settings.count and settings.command == "run" and settings.device == "cpu":
         for scheme in ("sft", "swim", "released"):
-            if scheme in chosen.schemes:
+            if scheme in settings.schemes:
                 yield 0, scheme, *COUNTED, 0, "cpu"
 
 
-def run(chosen: CostSettings, store: SweepStore, console: Console) -> CostRun:
+def run(settings: CostSettings, store: SweepStore, console: Console) -> CostRun:
     """Measure what is planned and commit it as a new run."""
-    if chosen.device == "cuda":
+    if settings.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
             raise ValueError("--device cuda: torch sees no GPU on this machine")
 
-    def answers(number: int, *asked: Any) -> list[dict[str, Any]]:
-        return [ask(chosen, *asked) | {"round": number}]
+    def answers(number: int, *request: Any) -> list[dict[str, Any]]:
+        return [ask(settings, *request) | {"round": number}]
 
     tasks = [
         Task(
             f"round {number + 1}: {scheme}, {size}, {tokens} tokens",
             partial(answers, number, scheme, size, tokens, *rest),
         )
-        for number, scheme, size, tokens, *rest in plan(chosen)
+        for number, scheme, size, tokens, *rest in plan(settings)
     ]
-    dtype = "bfloat16" if chosen.model_size.startswith("7b") else "float32"
+    dtype = "bfloat16" if settings.model_size.startswith("7b") else "float32"
     return measuring.measure(
         CostRun,
         StepCost,
         tasks,
         experiment=NAME,
         store=store,
-        settings=chosen.model_dump(mode="json") | {"size": chosen.model_size, "tokens": chosen.lengths},
-        numerics={"device": chosen.device, "dtype": dtype, "world_size": 1},
+        settings=settings.model_dump(mode="json") | {"size": settings.model_size, "tokens": settings.lengths},
+        numerics={"device": settings.device, "dtype": dtype, "world_size": 1},
         console=console,
     )
 
@@ -190,25 +190,29 @@ def counted_grid(done: CostRun) -> Grid:
     """Bytes, which have no spread: what the forward pass holds for supervision, and what the head returns."""
     rows = []
     for size, tokens in dict.fromkeys((row.size, row.tokens) for row in done.rows if row.outcome == "ok"):
-        mine = {row.scheme: row for row in done.rows if (row.size, row.tokens) == (size, tokens) and row.held_bytes}
-        plain = mine["sft"].held_bytes if "sft" in mine else None
-        held = {name: (row.held_bytes or 0) - plain for name, row in mine.items()} if plain else {}
-        where = f"({size}, {tokens} tokens)"
+        by_scheme = {
+            row.scheme: row for row in done.rows if (row.size, row.tokens) == (size, tokens) and row.held_bytes
+        }
+        plain = by_scheme["sft"].held_bytes if "sft" in by_scheme else None
+        held_bytes = {name: (row.held_bytes or 0) - plain for name, row in by_scheme.items()} if plain else {}
+        label = f"({size}, {tokens} tokens)"
         for scheme in ("released", "eager"):
-            if scheme in held and "swim" in held:
+            if scheme in held_bytes and "swim" in held_bytes:
                 judged = scheme == "released" and tokens == COUNTED[1]
-                rows.append(_times(f"held: {scheme} ÷ swim {where}", held[scheme], held["swim"], judged, HELD_TIMES))
-        if (row := mine.get("swim")) and row.logits_bytes and row.full_logits_bytes:
+                rows.append(
+                    _times(f"held: {scheme} ÷ swim {label}", held_bytes[scheme], held_bytes["swim"], judged, HELD_TIMES)
+                )
+        if (row := by_scheme.get("swim")) and row.logits_bytes and row.full_logits_bytes:
             judged = size in ("small", "7b") and tokens == 4096
             rows.append(
-                _times(f"logits: all ÷ labelled {where}", row.full_logits_bytes, row.logits_bytes, judged, LOGITS_TIMES)
+                _times(f"logits: all ÷ labelled {label}", row.full_logits_bytes, row.logits_bytes, judged, LOGITS_TIMES)
             )
     return "Counted", ["what", "theirs (bytes)", "ours (bytes)", "times", "verdict"], rows
 
 
-def _times(what: str, theirs: int, ours: int, judged: bool, limit: int) -> list[str]:
-    verdict = ("met" if theirs >= limit * ours else "not met") + f" (≥ {limit})" if judged else ""
-    return [what, f"{theirs:,}", f"{ours:,}", f"{theirs / ours:.1f}", verdict]
+def _times(quantity: str, reference: int, own_value: int, judged: bool, limit: int) -> list[str]:
+    verdict = ("met" if reference >= limit * own_value else "not met") + f" (≥ {limit})" if judged else ""
+    return [quantity, f"{reference:,}", f"{own_value:,}", f"{reference / own_value:.1f}", verdict]
 
 
 def show(done: CostRun, store: SweepStore, console: Console) -> None:
@@ -229,13 +233,13 @@ def show(done: CostRun, store: SweepStore, console: Console) -> None:
     drawn = {"time_s": "time of a step", "step_bytes": "memory of a step"}
     picture = measurement_plots.ratio_figure(done, "tokens", "sft", drawn, size=size)
     print_grids(grids, console)
-    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
+    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
 
 
-def main(chosen: CostSettings) -> int:
+def main(settings: CostSettings) -> int:
     """The exit code: see `measuring.main`."""
-    return measuring.main(chosen, NAME, CostRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
+    return measuring.main(settings, NAME, CostRun, work=partial(work, settings), run=partial(run, settings), show=show)
 
 
 if __name__ == "__main__":

@@ -198,25 +198,27 @@ def build(scheme: str, size: Size, tokens: int, text: int, device: torch.device)
     register_released()
     torch.manual_seed(0)
     model = language_model(size, implementations[scheme], device)
-    given = sample(model.config, tokens, text, device)
+    example = sample(model.config, tokens, text, device)
     if scheme in ("sft", "swim"):
         attach(model)
         objective = Objective(layers=size.supervised, mask_weight=0.0 if scheme == "sft" else 1.0)
         supervised = SupervisedModel(model, objective)
 
-        def own() -> Tensor:
-            losses = supervised(given.inputs, given.labels_BL, [given.nouns])
+        def supervised_loss() -> Tensor:
+            losses = supervised(example.inputs, example.labels_BL, [example.nouns])
             return TEXT_WEIGHT * losses.text + objective.mask_weight * losses.mask
 
-        return model, own
+        return model, supervised_loss
     reference = released_maps if scheme == "released" else eager_maps
-    mask_PHW = torch.stack([torch.from_numpy(masks.decode(given.nouns[n].masks[2 * p + 1])) for n, p in given.targets])
+    mask_PHW = torch.stack(
+        [torch.from_numpy(masks.decode(example.nouns[n].masks[2 * p + 1])) for n, p in example.targets]
+    )
     mask_PHW = mask_PHW.float().to(device)
 
     def other() -> Tensor:
-        hidden_BLC, map_PHW = reference(model, given, size)
+        hidden_BLC, map_PHW = reference(model, example, size)
         map_PHW = F.interpolate(map_PHW[:, None], size=MASK_PX, mode="bilinear", align_corners=False)[:, 0]
-        text_sum, count = text_loss(model.lm_head, hidden_BLC, given.labels_BL)
+        text_sum, count = text_loss(model.lm_head, hidden_BLC, example.labels_BL)
         return TEXT_WEIGHT * text_sum / count + mask_loss(map_PHW, mask_PHW).mean()
 
     return model, other
@@ -264,29 +266,29 @@ def register_released() -> None:
     AttentionMaskInterface.register(RELEASED, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
-def released_maps(model: Any, given: Sample, size: Size) -> tuple[Tensor, Tensor]:
+def released_maps(model: Any, example: Sample, size: Size) -> tuple[Tensor, Tensor]:
     """Hidden states and the maps [P, H', W']: the token before each noun, heads averaged, product over the supervised
     layers ÷ (its sum + 1e-6), min-max per patch. All layers are kept, as the release does."""
-    first_text = given.columns.stop + 1  # the token that closes the video is none of the text
-    recorder = Recorder(first_text, given.columns, size.checkpointing)
-    hidden_BLC = model.model(**given.inputs, use_cache=False, recorder=recorder).last_hidden_state
-    rows = [noun.tokens[0] - 1 - first_text for noun in given.nouns]
+    first_text = example.columns.stop + 1  # the token that closes the video is none of the text
+    recorder = Recorder(first_text, example.columns, size.checkpointing)
+    hidden_BLC = model.model(**example.inputs, use_cache=False, recorder=recorder).last_hidden_state
+    rows = [noun.tokens[0] - 1 - first_text for noun in example.nouns]
     a_SNK = torch.stack([recorder.maps[layer][0, :, rows].float().mean(0) for layer in size.supervised])
     product_NK = a_SNK.prod(0)
-    map_PHW = _cells(product_NK / (product_NK.sum(-1, keepdim=True) + 1e-6), given)
+    map_PHW = _cells(product_NK / (product_NK.sum(-1, keepdim=True) + 1e-6), example)
     low_P11, high_P11 = map_PHW.amin((1, 2), keepdim=True), map_PHW.amax((1, 2), keepdim=True)
     return hidden_BLC, (map_PHW - low_P11) / (high_P11 - low_P11 + 1e-6)
 
 
-def eager_maps(model: Any, given: Sample, size: Size) -> tuple[Tensor, Tensor]:
+def eager_maps(model: Any, example: Sample, size: Size) -> tuple[Tensor, Tensor]:
     """Hidden states and the paper's maps [P, H', W'] out of every map of every layer, [1, H, L, L] each: the noun's
     row, renormalised over the video, heads and supervised layers averaged."""
-    out = model.model(**given.inputs, use_cache=False, output_attentions=True)
-    rows = [noun.tokens[-1] for noun in given.nouns]
-    a_SHNK = torch.stack([out.attentions[layer][0, :, rows, given.columns].float() for layer in size.supervised])
-    return out.last_hidden_state, _cells((a_SHNK / a_SHNK.sum(-1, keepdim=True)).mean((0, 1)), given)
+    out = model.model(**example.inputs, use_cache=False, output_attentions=True)
+    rows = [noun.tokens[-1] for noun in example.nouns]
+    a_SHNK = torch.stack([out.attentions[layer][0, :, rows, example.columns].float() for layer in size.supervised])
+    return out.last_hidden_state, _cells((a_SHNK / a_SHNK.sum(-1, keepdim=True)).mean((0, 1)), example)
 
 
-def _cells(a_NK: Tensor, given: Sample) -> Tensor:
-    nouns, patches = zip(*given.targets, strict=True)
-    return a_NK.reshape(-1, *given.grid)[list(nouns), list(patches)]
+def _cells(a_NK: Tensor, example: Sample) -> Tensor:
+    nouns, patches = zip(*example.targets, strict=True)
+    return a_NK.reshape(-1, *example.grid)[list(nouns), list(patches)]

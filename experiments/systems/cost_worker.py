@@ -38,7 +38,7 @@ def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.d
     size = SIZES[size_name]
     row: dict[str, Any] = {"scheme": scheme, "tokens": tokens, "text_tokens": text, "size": size_name}
     row["machine"] = machine(device)
-    asked = dict(row)
+    request = dict(row)
     try:
         model, loss = build(scheme, size, tokens, text, device)
         if steps:
@@ -49,14 +49,14 @@ def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.d
         model.zero_grad(set_to_none=True)
         gc.collect()
         with head_bytes(model) as logits, LiveBytes() as live:
-            kept = loss()
+            loss_value = loss()
             row["held_bytes"] = live.total()
         row["logits_bytes"] = sum(logits)
         row["full_logits_bytes"] = tokens * size.vocabulary * size.dtype.itemsize
-        if not bool(torch.isfinite(kept)):
-            raise FloatingPointError(f"{scheme} at {tokens} tokens: the loss is {kept.item()}")
+        if not bool(torch.isfinite(loss_value)):
+            raise FloatingPointError(f"{scheme} at {tokens} tokens: the loss is {loss_value.item()}")
     except torch.OutOfMemoryError:
-        return asked | {"outcome": "out of memory"}
+        return request | {"outcome": "out of memory"}
     return row
 
 
@@ -125,12 +125,12 @@ class LiveBytes(TorchDispatchMode):
         self._foreign: Any = WeakIdKeyDictionary(ref_type=weakref.ref)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tree_map_only(Tensor, self._came, (args, kwargs))
+        tree_map_only(Tensor, self._record_input, (args, kwargs))
         result = function(*args, **(kwargs or {}))
         tree_map_only(Tensor, self._left, result)
         return result
 
-    def _came(self, tensor: Tensor) -> None:
+    def _record_input(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage not in self._made:
             self._foreign[storage] = None
@@ -148,9 +148,9 @@ class LiveBytes(TorchDispatchMode):
 @contextmanager
 def head_bytes(model: Any) -> Iterator[list[int]]:
     """Bytes of every tensor that the head returns meanwhile."""
-    seen: list[int] = []
-    hook = model.lm_head.register_forward_hook(lambda _m, _i, out: seen.append(out.numel() * out.element_size()))
+    sizes: list[int] = []
+    hook = model.lm_head.register_forward_hook(lambda _m, _i, out: sizes.append(out.numel() * out.element_size()))
     try:
-        yield seen
+        yield sizes
     finally:
         hook.remove()

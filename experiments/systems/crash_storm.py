@@ -88,41 +88,43 @@ class StormSettings(MeasuringSettings):
     scheme: Literal["local", "s3"] = Field("local", description="worker: where")
     peaceful: bool = Field(False, description="worker: nobody is killed")
 
-    def kills_at(self, where: str) -> int:
+    def kills_at(self, scheme: str) -> int:
         """How many."""
-        return self.kills or (5 if self.command == "smoke" else KILLS[where])
+        return self.kills or (5 if self.command == "smoke" else KILLS[scheme])
 
 
-def work(chosen: StormSettings) -> list[dict[str, Any]]:
+def work(settings: StormSettings) -> list[dict[str, Any]]:
     """One storm and what it left."""
     with (
         tempfile.TemporaryDirectory(prefix="swimlab-storm-") as scratch,
-        bucket() if chosen.scheme == "s3" else nullcontext(f"{scratch}/store") as uri,
+        bucket() if settings.scheme == "s3" else nullcontext(f"{scratch}/store") as uri,
     ):
         began_s = time.monotonic()
-        raised = storm.Storm(uri, Path(scratch), chosen.drivers, chosen.seed)
-        kills = 0 if chosen.peaceful else chosen.kills_at(chosen.scheme)
+        raised = storm.Storm(uri, Path(scratch), settings.drivers, settings.seed)
+        kills = 0 if settings.peaceful else settings.kills_at(settings.scheme)
         if kills:
-            raised.kill(kills, LIFE_S[chosen.scheme])
-        raised.share(raised.started() if kills else SHARED[chosen.scheme] if chosen.kills is None else chosen.kills)
-        found = {"drivers": chosen.drivers, "kills": kills, **storm.judge(raised)}
-        found |= {"killed_at": raised.killed_at.most_common(), "time_s": time.monotonic() - began_s}
-    return [found | {"machine": f"{provenance.processor()}, {os.cpu_count()} threads"}]
+            raised.kill(kills, LIFE_S[settings.scheme])
+        raised.share(
+            raised.started() if kills else SHARED[settings.scheme] if settings.kills is None else settings.kills
+        )
+        result = {"drivers": settings.drivers, "kills": kills, **storm.judge(raised)}
+        result |= {"killed_at": raised.killed_at.most_common(), "time_s": time.monotonic() - began_s}
+    return [result | {"machine": f"{provenance.processor()}, {os.cpu_count()} threads"}]
 
 
-def run(chosen: StormSettings, store: SweepStore, console: Console) -> StormRun:
+def run(settings: StormSettings, store: SweepStore, console: Console) -> StormRun:
     """Raise all storms, and commit what they left as a new run."""
 
-    def ask(where: str, peaceful: bool) -> list[dict[str, Any]]:
-        flags = {"scheme": where, "peaceful": peaceful, "drivers": chosen.drivers, "seed": chosen.seed}
-        flags |= {"kills": chosen.kills_at(where)} if chosen.kills or chosen.command == "smoke" else {}
+    def ask(scheme: str, peaceful: bool) -> list[dict[str, Any]]:
+        flags = {"scheme": scheme, "peaceful": peaceful, "drivers": settings.drivers, "seed": settings.seed}
+        flags |= {"kills": settings.kills_at(scheme)} if settings.kills or settings.command == "smoke" else {}
         size = "nobody is killed" if peaceful else "kill -9"
         answers = measuring.fresh_process(__file__, flags, {"OMP_WAIT_POLICY": "PASSIVE"})
-        return [answer | {"scheme": where, "size": size, "round": 1} for answer in answers]
+        return [answer | {"scheme": scheme, "size": size, "round": 1} for answer in answers]
 
     tasks = [
-        Task(f"{where}: {'nobody is killed' if peaceful else 'kill -9'}", partial(ask, where, peaceful))
-        for where in chosen.where
+        Task(f"{scheme}: {'nobody is killed' if peaceful else 'kill -9'}", partial(ask, scheme, peaceful))
+        for scheme in settings.where
         for peaceful in (True, False)
     ]
     return measuring.measure(
@@ -131,7 +133,7 @@ def run(chosen: StormSettings, store: SweepStore, console: Console) -> StormRun:
         tasks,
         experiment=NAME,
         store=store,
-        settings=chosen.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json"),
         numerics={"device": "cpu", "dtype": "float64", "world_size": 1},
         console=console,
     )
@@ -181,9 +183,9 @@ def show(done: StormRun, store: SweepStore, console: Console) -> None:
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 
 
-def main(chosen: StormSettings) -> int:
+def main(settings: StormSettings) -> int:
     """The exit code: see `measuring.main`."""
-    return measuring.main(chosen, NAME, StormRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
+    return measuring.main(settings, NAME, StormRun, work=partial(work, settings), run=partial(run, settings), show=show)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FrameRequest:
     """What is to be decoded of a video: these frames, resized to `size` = (H, W)."""
 
     path: str
@@ -85,15 +85,15 @@ class Data:
         rows = (str(self.folder / "rows.jsonl"),)
         return NLReferFiles(annotations=rows, videos=str(self.folder), frames=self.videos.policy)
 
-    def wanted(self) -> list[Wanted]:
+    def frame_requests(self) -> list[FrameRequest]:
         """What our pipeline will decode, for those that decode by hand."""
-        videos, found = self.videos, []
+        videos, requests = self.videos, []
         size = smart_resize(videos.height, videos.width, videos.policy)
         for line in (self.folder / "rows.jsonl").read_text().splitlines():
             row = json.loads(line)
             indices = choose_frames(row["frames"], (), videos.policy)
-            found.append(Wanted(str(self.folder / row["video"]), tuple(indices), size))
-        return found
+            requests.append(FrameRequest(str(self.folder / row["video"]), tuple(indices), size))
+        return requests
 
     def draw(self) -> None:
         """Write the videos, unless they are there. The rows come last: they say that all is."""
@@ -105,8 +105,8 @@ class Data:
             rng = np.random.default_rng([videos.height, number])
             n = int(rng.integers(videos.frames[0], videos.frames[1], endpoint=True))
             _encode(self.folder / f"{number}.mp4", videos, n, rng)
-            said = [{"from": "human", "value": "What moves?"}, {"from": "gpt", "value": "A square."}]
-            rows.append({"id": str(number), "video": f"{number}.mp4", "frames": n, "conversations": said})
+            conversation = [{"from": "human", "value": "What moves?"}, {"from": "gpt", "value": "A square."}]
+            rows.append({"id": str(number), "video": f"{number}.mp4", "frames": n, "conversations": conversation})
         partial = self.folder / "rows.partial"
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         partial.replace(self.folder / "rows.jsonl")
@@ -117,23 +117,23 @@ class Data:
 
 
 def prepared(
-    data: NLReferFiles | ShapesWorld, where: Path, cache: Path, stored: bool, start: Start | None = None
+    data: NLReferFiles | ShapesWorld, folder: Path, cache: Path, stored: bool, start: Start | None = None
 ) -> Prepared:
     """The store in `where` and the data set in it. When that is missing, `start` starts Ray to prepare it, and what
     other code has decoded is deleted; without a `start` it must be there (RuntimeError)."""
     name = naming.clips_fingerprint(data, naming.data_fingerprint(data, cache))
-    store = SweepStore(str(where))
-    if (found := load_prepared(store, name, stored=stored)) is None:
+    store = SweepStore(str(folder))
+    if (clips := load_prepared(store, name, stored=stored)) is None:
         if start is None:
-            raise RuntimeError(f"{where} lacks the clips {name}: worker --scheme setup makes them")
+            raise RuntimeError(f"{folder} lacks the clips {name}: worker --scheme setup makes them")
         from swimlab.data.preparation import prepare
 
-        for other in (where / "clips").glob("*"):
+        for other in (folder / "clips").glob("*"):
             if other.name != name:
                 shutil.rmtree(other)
         start()
-        found = prepare(data, name, store, cache, store_clips=stored)
-    return store, found
+        clips = prepare(data, name, store, cache, store_clips=stored)
+    return store, clips
 
 
 def tiny(steps: int) -> Recipe:

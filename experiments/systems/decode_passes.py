@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from decode_data import Data, Wanted
+from decode_data import Data, FrameRequest
 
 # What starts with every pass (0.3 s for Ray Data) is little in a trial, which reads thousands of clips.
 WARM_TIMES = 2
@@ -26,56 +26,58 @@ Pass = tuple[str, int, int, Callable[[], Iterable[int]]]
 
 
 def _decord(data: Data, processes: int) -> Iterator[Pass]:
-    yield "decord", 1, 1, lambda: (len(by_decord(wanted)) for wanted in data.wanted())
+    yield "decord", 1, 1, lambda: (len(by_decord(request)) for request in data.frame_requests())
 
 
 def _decord_scaled(data: Data, processes: int) -> Iterator[Pass]:
-    yield "decord-scaled", 1, 1, lambda: (len(by_decord(wanted, scaled=True)) for wanted in data.wanted())
+    yield "decord-scaled", 1, 1, lambda: (len(by_decord(request, scaled=True)) for request in data.frame_requests())
 
 
 def _decord_resized(data: Data, processes: int) -> Iterator[Pass]:
-    yield "decord+resize", 1, 1, lambda: (len(resized(wanted)) for wanted in data.wanted())
+    yield "decord+resize", 1, 1, lambda: (len(resized(request)) for request in data.frame_requests())
 
 
-def by_decord(wanted: Wanted, scaled: bool = False) -> NDArray[np.uint8]:
+def by_decord(request: FrameRequest, scaled: bool = False) -> NDArray[np.uint8]:
     """The frames (T, H, W, 3) as large as the video has them; `scaled`: as large as they are wanted, by decord itself,
     which then converts no whole frame to RGB."""
-    size = {"height": wanted.size[0], "width": wanted.size[1]} if scaled else {}
+    size = {"height": request.size[0], "width": request.size[1]} if scaled else {}
     frames_THWC: NDArray[np.uint8] = (
-        decord.VideoReader(wanted.path, num_threads=1, **size).get_batch(wanted.indices).asnumpy()
+        decord.VideoReader(request.path, num_threads=1, **size).get_batch(request.indices).asnumpy()
     )
     return frames_THWC
 
 
-def resized(wanted: Wanted) -> NDArray[np.uint8]:
+def resized(request: FrameRequest) -> NDArray[np.uint8]:
     """The frames (T, H, W, 3) as large as they are wanted, resized as most trainers do it."""
-    frames_THWC = by_decord(wanted)
-    if frames_THWC.shape[1:3] == wanted.size:
+    frames_THWC = by_decord(request)
+    if frames_THWC.shape[1:3] == request.size:
         return frames_THWC
-    size = wanted.size[::-1]
+    size = request.size[::-1]
     return np.stack([np.asarray(Image.fromarray(f).resize(size, Image.Resampling.BICUBIC)) for f in frames_THWC])
 
 
 class _Dataset:
     """For torch's DataLoader: clip i, decoded and resized, as a tensor (which travels through shared memory)."""
 
-    def __init__(self, wanted: list[Wanted]) -> None:
-        self._wanted = wanted
+    def __init__(self, requests: list[FrameRequest]) -> None:
+        self._requests = requests
 
     def __len__(self) -> int:
-        return len(self._wanted)
+        return len(self._requests)
 
     def __getitem__(self, i: int) -> Any:
         import torch
 
-        return torch.from_numpy(resized(self._wanted[i]))
+        return torch.from_numpy(resized(self._requests[i]))
 
 
 def _dataloader(data: Data, processes: int) -> Iterator[Pass]:
     """The warm pass finds its workers running, as ours does."""
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(_Dataset(data.wanted()), batch_size=None, num_workers=processes, persistent_workers=True)
+    loader = DataLoader(
+        _Dataset(data.frame_requests()), batch_size=None, num_workers=processes, persistent_workers=True
+    )
 
     def read(times: int) -> Iterator[int]:
         return (len(frames_THWC) for _ in range(times) for frames_THWC in loader)
@@ -84,7 +86,7 @@ def _dataloader(data: Data, processes: int) -> Iterator[Pass]:
     yield "dataloader", processes, WARM_TIMES, lambda: read(WARM_TIMES)
 
 
-def _ours(data: Data, processes: int) -> Iterator[Pass]:
+def _own_pipeline(data: Data, processes: int) -> Iterator[Pass]:
     """What a trial gets that decodes as it goes: first with all that has to start, then again."""
     from swimlab.data.streamed_clips import StreamedClips
 
@@ -110,7 +112,7 @@ def _prepare(data: Data, processes: int) -> Iterator[Pass]:
         def read() -> Iterator[int]:
             start_ray(processes)
             prepare(data.files, "measured", SweepStore(f"{scratch}/store"), Path(scratch))
-            return (len(wanted.indices) for wanted in data.wanted())
+            return (len(request.indices) for request in data.frame_requests())
 
         yield "prepare", processes, 1, read
 
@@ -133,7 +135,7 @@ PASSES: dict[str, Callable[[Data, int], Iterator[Pass]]] = {
     "decord-scaled": _decord_scaled,
     "decord+resize": _decord_resized,
     "dataloader": _dataloader,
-    "ours": _ours,
+    "ours": _own_pipeline,
     "prepare": _prepare,
     "cached": _cached,
 }

@@ -123,27 +123,27 @@ class DecodeSettings(MeasuringSettings):
     def flags(self, scheme: str, size: str, memory: bool = False) -> dict[str, Any]:
         """The command line of a worker."""
         smoke = self.command == "smoke"
-        found = {"scheme": scheme, "size": size, "memory": memory, "processes": self.processes, "cache": self.cache}
-        found |= {"steps": 3 if smoke else self.steps, "arms": 2 if smoke else self.arms}
-        found |= {"schemes": ",".join(self.schemes)} if scheme == "setup" else {}
+        arguments = {"scheme": scheme, "size": size, "memory": memory, "processes": self.processes, "cache": self.cache}
+        arguments |= {"steps": 3 if smoke else self.steps, "arms": 2 if smoke else self.arms}
+        arguments |= {"schemes": ",".join(self.schemes)} if scheme == "setup" else {}
         clips = self.clips or (8 if smoke else None)
-        return found | ({"clips": clips} if clips else {})
+        return arguments | ({"clips": clips} if clips else {})
 
 
-def work(chosen: DecodeSettings) -> list[dict[str, Any]]:
+def work(settings: DecodeSettings) -> list[dict[str, Any]]:
     """What a fresh process measured."""
     import decode_worker
 
-    data = Data(chosen.cache.absolute(), chosen.size, chosen.clips)
-    if chosen.scheme == "setup":
-        return decode_worker.set_up(data, chosen.processes, chosen.steps, chosen.schemes)
-    if chosen.scheme == "training":
-        stored = StoredClips(*tiny_clips(chosen.steps, data.cache), "train")
-        answers = [decode_worker.training(tiny(chosen.steps), stored)]
-    elif chosen.scheme == "sweep":
-        answers = [decode_worker.sweep(data.cache, chosen.processes, chosen.arms)]
+    data = Data(settings.cache.absolute(), settings.size, settings.clips)
+    if settings.scheme == "setup":
+        return decode_worker.set_up(data, settings.processes, settings.steps, settings.schemes)
+    if settings.scheme == "training":
+        stored = StoredClips(*tiny_clips(settings.steps, data.cache), "train")
+        answers = [decode_worker.training(tiny(settings.steps), stored)]
+    elif settings.scheme == "sweep":
+        answers = [decode_worker.sweep(data.cache, settings.processes, settings.arms)]
     else:
-        answers = decode_worker.measure(chosen.scheme, data, chosen.processes, chosen.memory)
+        answers = decode_worker.measure(settings.scheme, data, settings.processes, settings.memory)
     return [answer | {"machine": f"{provenance.processor()}, {os.cpu_count()} threads"} for answer in answers]
 
 
@@ -151,54 +151,54 @@ def ask(flags: dict[str, Any]) -> list[dict[str, Any]]:
     """A worker's answers; killed for its memory is one, too. Raises RuntimeError when it failed."""
     answers: list[dict[str, Any]] | None = measuring.fresh_process(__file__, flags, {"OMP_WAIT_POLICY": "PASSIVE"})
     if answers is None:
-        asked = {name: flags[name] for name in ("scheme", "size", "processes")}
-        return [asked | {"clips": 0, "outcome": "out of memory"}]
+        request = {name: flags[name] for name in ("scheme", "size", "processes")}
+        return [request | {"clips": 0, "outcome": "out of memory"}]
     return answers
 
 
-def plan(chosen: DecodeSettings) -> Iterator[tuple[int, str, str, bool]]:
+def plan(settings: DecodeSettings) -> Iterator[tuple[int, str, str, bool]]:
     """(round, scheme, size, whether memory is sampled) of every process. Round 0 samples memory and brings the videos
     into the page cache; what is timed takes turns in going first, and what no bound judges ends after `REPORTED_ROUNDS`
     of them. A smoke has one round for both, and times nothing worth reading."""
-    smoke = chosen.command == "smoke"
+    smoke = settings.command == "smoke"
     judged = {(JOB_OF.get(s, s), b.where["size"]) for b in BOUNDS for s in (b.scheme, b.over)}
-    for number in range(1 if smoke else chosen.rounds + 1):
-        for size in chosen.measured_sizes:
-            for scheme in rotated(chosen.schemes, number):
+    for number in range(1 if smoke else settings.rounds + 1):
+        for size in settings.measured_sizes:
+            for scheme in rotated(settings.schemes, number):
                 if ONLY.get(scheme, size) != size or scheme == "sweep":
                     continue
                 if scheme == "training" and number == 0 and not smoke:
                     continue
                 if number <= REPORTED_ROUNDS or (scheme, size) in judged:
                     yield number, scheme, size, number == 0
-    if "sweep" in chosen.schemes:
+    if "sweep" in settings.schemes:
         yield 0, "sweep", "64px", False
 
 
-def run(chosen: DecodeSettings, store: SweepStore, console: Console) -> DecodeRun:
+def run(settings: DecodeSettings, store: SweepStore, console: Console) -> DecodeRun:
     """Make what is measured, measure what is planned, and commit it as a new run."""
 
     def answers(number: int, scheme: str, size: str, memory: bool) -> list[dict[str, Any]]:
-        found = [answer | {"round": number} for answer in ask(chosen.flags(scheme, size, memory))]
-        if memory and chosen.command == "run":
-            return [answer | dict.fromkeys(TIMED) for answer in found]
-        return found
+        results = [answer | {"round": number} for answer in ask(settings.flags(scheme, size, memory))]
+        if memory and settings.command == "run":
+            return [answer | dict.fromkeys(TIMED) for answer in results]
+        return results
 
     tasks = [
         Task(f"{size}: make the videos and their clips", partial(answers, 0, "setup", size, False))
-        for size in chosen.measured_sizes
+        for size in settings.measured_sizes
     ]
-    for number, scheme, size, memory in plan(chosen):
-        what = "memory" if memory else f"round {number}" if number else "count"
-        tasks.append(Task(f"{what}: {scheme}, {size}", partial(answers, number, scheme, size, memory)))
+    for number, scheme, size, memory in plan(settings):
+        label = "memory" if memory else f"round {number}" if number else "count"
+        tasks.append(Task(f"{label}: {scheme}, {size}", partial(answers, number, scheme, size, memory)))
     return measuring.measure(
         DecodeRun,
         DecodeCost,
         tasks,
         experiment=NAME,
         store=store,
-        settings=chosen.model_dump(mode="json") | {"sizes": chosen.measured_sizes},
-        numerics={"device": "cpu", "dtype": "uint8", "world_size": chosen.processes},
+        settings=settings.model_dump(mode="json") | {"sizes": settings.measured_sizes},
+        numerics={"device": "cpu", "dtype": "uint8", "world_size": settings.processes},
         console=console,
     )
 
@@ -247,13 +247,15 @@ def show(done: DecodeRun, store: SweepStore, console: Console) -> None:
     drawn = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in done.rows)]
     picture = measurement_plots.value_figure(done, "frames_per_core_s", "frames/s a core", drawn or ["–"], sizes)
     print_grids(grids, console)
-    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
+    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
 
 
-def main(chosen: DecodeSettings) -> int:
+def main(settings: DecodeSettings) -> int:
     """The exit code: see `measuring.main`."""
-    return measuring.main(chosen, NAME, DecodeRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
+    return measuring.main(
+        settings, NAME, DecodeRun, work=partial(work, settings), run=partial(run, settings), show=show
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def measure(job: str, data: Data, processes: int, memory: bool) -> list[Answer]:
     gave other frames than it was asked for."""
     answers = []
     for scheme, cores, times, read in PASSES[job](data, processes):
-        expected = times * sum(len(wanted.indices) for wanted in data.wanted())
+        expected = times * sum(len(request.indices) for request in data.frame_requests())
         with _peak(memory) as peak:
             began_s = time.perf_counter()
             counts = list(read())
@@ -100,7 +100,7 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
 
     shape = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1)
     recipe = tiny(1).override({"model": shape, "data": ShapesWorld(clips=48, held_out=16), "optim.batch": 4})
-    made = [Arm(f"arm {i}", {"optim.lr": 1e-3 * (i + 1)}) for i in range(arms)]
+    first_arms = [Arm(f"arm {i}", {"optim.lr": 1e-3 * (i + 1)}) for i in range(arms)]
     metrics = [Metric("attention.ap", primary=True)]
     with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
         counts = Path(scratch) / "counts"
@@ -109,8 +109,8 @@ def sweep(cache: Path, processes: int, arms: int) -> Answer:
         settings = Settings(store=f"{scratch}/store", cache=Path(scratch))
         console = Console(file=(Path(scratch) / "log").open("w"))
         decoded = []
-        for name, chosen in (("counted", made), ("counted-again", [Arm("late", {"optim.lr": 0.5})])):
-            ablation = Ablation(name=name, arms=chosen, seeds=(0,), metrics=metrics, recipe="tiny")
+        for name, arm_list in (("counted", first_arms), ("counted-again", [Arm("late", {"optim.lr": 0.5})])):
+            ablation = Ablation(name=name, arms=arm_list, seeds=(0,), metrics=metrics, recipe="tiny")
             (results,) = run_ablations.execute([make_plan(ablation, recipe, settings)], settings, console)
             if any(trial.record is None for trial in results.trials):
                 raise RuntimeError(f"a trial failed: {[trial.failure for trial in results.trials]}")
@@ -164,11 +164,11 @@ def set_up(data: Data, processes: int, steps: int, jobs: Collection[str]) -> lis
 
 
 @contextmanager
-def _peak(wanted: bool) -> Iterator[list[int]]:
+def _peak(sampled: bool) -> Iterator[list[int]]:
     """Memory of this process and all that it started, Ray and its object store included, sampled while inside: pages
     that several processes share count once. Sampling walks page tables, so a pass is timed or sampled."""
     samples: list[int] = []
-    if not wanted:
+    if not sampled:
         yield samples
         return
     stop, me = threading.Event(), psutil.Process()
@@ -189,7 +189,7 @@ def _peak(wanted: bool) -> Iterator[list[int]]:
 
 def _bytes(process: psutil.Process) -> int:
     try:
-        seen = process.memory_full_info()
+        memory = process.memory_full_info()
     except psutil.Error:  # gone meanwhile
         return 0
-    return int(getattr(seen, "pss", seen.uss))  # only Linux knows the proportional set size
+    return int(getattr(memory, "pss", memory.uss))  # only Linux knows the proportional set size

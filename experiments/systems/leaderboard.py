@@ -130,9 +130,9 @@ def fill(uri: str, first: int, last: int, compacted: bool) -> list[dict[str, Any
         raise StoreError(f"{uri} has records; measure at an empty prefix")
     about = record_of(0).provenance
     for start in range(first, last, 500):
-        made = [record_of(n).model_copy(update={"provenance": about}) for n in range(start, min(start + 500, last))]
-        marks = {commit_marks.mark_path(record.trial_id, record.nonce): b"" for record in made}
-        records = {f"records/{r.trial_id}.json": r.model_dump_json(indent=1).encode() for r in made}
+        batch = [record_of(n).model_copy(update={"provenance": about}) for n in range(start, min(start + 500, last))]
+        marks = {commit_marks.mark_path(record.trial_id, record.nonce): b"" for record in batch}
+        records = {f"records/{r.trial_id}.json": r.model_dump_json(indent=1).encode() for r in batch}
         for files in (marks, records):
             backend.fs.pipe({f"{backend.root}/{path}": data for path, data in files.items()})
     if compacted:
@@ -140,31 +140,31 @@ def fill(uri: str, first: int, last: int, compacted: bool) -> list[dict[str, Any
     return []
 
 
-def work(chosen: LeaderboardSettings) -> list[dict[str, Any]]:
+def work(settings: LeaderboardSettings) -> list[dict[str, Any]]:
     """What a fresh process measured."""
-    store = SweepStore(chosen.at or "")
+    store = SweepStore(settings.at or "")
     with backend_of(store).counted() as sent:
         store.exists("nothing")  # the connection
         sent.clear()
         began_s = time.monotonic()
-        table = snapshot.leaderboard(store) if chosen.scheme == "snapshot" else as_table(store.records().values())
+        table = snapshot.leaderboard(store) if settings.scheme == "snapshot" else as_table(store.records().values())
         time_s = time.monotonic() - began_s
     digest = hashlib.sha256(snapshot.to_bytes(table.combine_chunks())).hexdigest()
-    found = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
+    counts = {"requests": sum(sent.values()), "listings": sent["ListObjectsV2"], "rows": table.num_rows}
     machine = f"{provenance.processor()}, {os.cpu_count()} threads"
-    return [found | {"time_s": time_s, "digest": digest, "machine": machine}]
+    return [counts | {"time_s": time_s, "digest": digest, "machine": machine}]
 
 
-def tasks(chosen: LeaderboardSettings, uri: str) -> Iterator[Task]:
+def tasks(settings: LeaderboardSettings, uri: str) -> Iterator[Task]:
     """Fill, measure, commit what is newer, and measure again."""
-    trials, newer = chosen.counts
+    trials, newer = settings.counts
 
     def ask(number: int, scheme: str, size: str) -> list[dict[str, Any]]:
         answers = measuring.fresh_process(__file__, {"scheme": scheme, "at": uri}, {})
         return [answer | {"scheme": scheme, "size": size, "round": number} for answer in answers]
 
     yield Task(f"commit and compact {trials} trials", partial(fill, uri, 0, trials, True))
-    rounds = 1 if chosen.command == "smoke" else chosen.rounds
+    rounds = 1 if settings.command == "smoke" else settings.rounds
     for number in range(1, rounds + 1):
         for scheme in rotated(SCHEMES, number):
             yield Task(f"round {number}: {scheme}", partial(ask, number, scheme, f"{trials}"))
@@ -176,16 +176,16 @@ def tasks(chosen: LeaderboardSettings, uri: str) -> Iterator[Task]:
             yield Task(f"round {number}: snapshot, {size}", partial(ask, number, "snapshot", size))
 
 
-def run(chosen: LeaderboardSettings, store: SweepStore, console: Console) -> ReadRun:
+def run(settings: LeaderboardSettings, store: SweepStore, console: Console) -> ReadRun:
     """Measure, and commit it as a new run. Raises RuntimeError when the two ways do not find the same."""
-    with nullcontext(chosen.at) if chosen.at else bucket() as uri:
+    with nullcontext(settings.at) if settings.at else bucket() as uri:
         done = measuring.measure(
             ReadRun,
             ReadCost,
-            list(tasks(chosen, uri)),
+            list(tasks(settings, uri)),
             experiment=NAME,
             store=store,
-            settings=chosen.model_dump(mode="json"),
+            settings=settings.model_dump(mode="json"),
             numerics={"device": "cpu", "dtype": "none", "world_size": 1},
             console=console,
         )
@@ -203,9 +203,9 @@ def show(done: ReadRun, store: SweepStore, console: Console) -> None:
         measurement_report.verdict_grid(done, BOUNDS),
         measurement_report.values_grid(done, "Reading all trials", ("size",), COLUMNS, SCHEMES),
     ]
-    where = done.settings["at"] or "a loopback server in Python (moto) on the same machine, which answers slowly"
+    server = done.settings["at"] or "a loopback server in Python (moto) on the same machine, which answers slowly"
     notes = [
-        f"Store: {where}. records: one listing per 1,000 and every record, many at a time over 32 connections. "
+        f"Store: {server}. records: one listing per 1,000 and every record, many at a time over 32 connections. "
         "snapshot: one listing of what is newer, one read; in 10000+1000 also the 1,000 newer records.",
     ]
     sizes = list(dict.fromkeys(row.size for row in done.rows))
@@ -215,9 +215,9 @@ def show(done: ReadRun, store: SweepStore, console: Console) -> None:
     console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 
 
-def main(chosen: LeaderboardSettings) -> int:
+def main(settings: LeaderboardSettings) -> int:
     """The exit code: see `measuring.main`."""
-    return measuring.main(chosen, NAME, ReadRun, work=partial(work, chosen), run=partial(run, chosen), show=show)
+    return measuring.main(settings, NAME, ReadRun, work=partial(work, settings), run=partial(run, settings), show=show)
 
 
 if __name__ == "__main__":

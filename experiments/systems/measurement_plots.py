@@ -15,10 +15,12 @@ from swimlab.report.figure_style import STYLE, arm_colours
 from swimlab.stats.intervals import Interval
 
 
-def ratio_figure(run: MeasurementRun, along: str, reference: str, quantities: Mapping[str, str], **where: Any) -> bytes:
+def ratio_figure(
+    run: MeasurementRun, along: str, reference: str, quantities: Mapping[str, str], **filters: Any
+) -> bytes:
     """A line a scheme with its 95 % band, against the field `along`. One panel a quantity (field → title), both axes
     logarithmic, `reference` the line at 1."""
-    rows = [row for row in run.rows if all(getattr(row, name) == value for name, value in where.items())]
+    rows = [row for row in run.rows if all(getattr(row, name) == value for name, value in filters.items())]
     schemes = list(dict.fromkeys(row.scheme for row in rows))
     lengths = sorted({getattr(row, along) for row in rows})
     colours = arm_colours(schemes, reference)
@@ -31,8 +33,8 @@ def ratio_figure(run: MeasurementRun, along: str, reference: str, quantities: Ma
             panel.axhline(1, color=colours.get(reference, "grey"), linestyle="--", linewidth=1, label=reference)
             for scheme in schemes:
                 if scheme != reference:
-                    seen = [(n, run.ratio(quantity, scheme, reference, **where, **{along: n})) for n in lengths]
-                    if drawn := [(n, found) for n, found in seen if found]:
+                    ratios = [(n, run.ratio(quantity, scheme, reference, **filters, **{along: n})) for n in lengths]
+                    if drawn := [(n, ratio) for n, ratio in ratios if ratio]:
                         _line(panel, scheme, drawn, colours[scheme])
             panel.set_xscale("log", base=2)
             panel.set_yscale("log", base=2)
@@ -71,9 +73,9 @@ def _png(figure: Figure) -> bytes:
     return picture.getvalue()
 
 
-def _line(panel: object, scheme: str, seen: Sequence[tuple[int, Interval]], colour: str) -> None:
-    x = [n for n, _ in seen]
-    low = [found.mean if found.low is None else found.low for _, found in seen]
-    high = [found.mean if found.high is None else found.high for _, found in seen]
+def _line(panel: object, scheme: str, points: Sequence[tuple[int, Interval]], colour: str) -> None:
+    x = [n for n, _ in points]
+    low = [ratio.mean if ratio.low is None else ratio.low for _, ratio in points]
+    high = [ratio.mean if ratio.high is None else ratio.high for _, ratio in points]
     panel.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)  # type: ignore[attr-defined]
-    panel.plot(x, [found.mean for _, found in seen], color=colour, marker="o", markersize=3.5, label=scheme)  # type: ignore[attr-defined]
+    panel.plot(x, [ratio.mean for _, ratio in points], color=colour, marker="o", markersize=3.5, label=scheme)  # type: ignore[attr-defined]

@@ -26,28 +26,28 @@ class Column:
     scale: float = 1
     over: str | None = None
 
-    def cell(self, run: MeasurementRun, scheme: str, **where: str | int) -> str:
+    def cell(self, run: MeasurementRun, scheme: str, **filters: str | int) -> str:
         """Median and spread over the rounds, or the ratio with its interval."""
         if self.over == scheme:
             return "1"
         if self.over is not None:
-            return ratio_text(run.ratio(self.quantity, scheme, self.over, **where))
-        return _spread(list(run.values(self.quantity, scheme, **where).values()), self.form, self.scale)
+            return ratio_text(run.ratio(self.quantity, scheme, self.over, **filters))
+        return _spread(list(run.values(self.quantity, scheme, **filters).values()), self.form, self.scale)
 
 
-def ratio_text(seen: Interval | None) -> str:
+def ratio_text(interval: Interval | None) -> str:
     """`1.012 [0.998, 1.027]`; one round has no interval."""
-    if seen is None:
+    if interval is None:
         return "–"
-    return f"{seen.mean:.3f}" + ("" if seen.low is None else f" [{seen.low:.3f}, {seen.high:.3f}]")
+    return f"{interval.mean:.3f}" + ("" if interval.low is None else f" [{interval.low:.3f}, {interval.high:.3f}]")
 
 
 def verdict_grid(run: MeasurementRun, bounds: Sequence[Bound]) -> Grid:
     """A line a promise, whatever it says."""
     rows = []
     for bound in bounds:
-        verdict, seen = bound.judge(run)
-        rows.append([bound.text, ratio_text(seen), str(seen.n) if seen else "0", verdict])
+        verdict, interval = bound.judge(run)
+        rows.append([bound.text, ratio_text(interval), str(interval.n) if interval else "0", verdict])
     return "Bounds", ["bound", "measured [95 % CI]", "rounds", "verdict"], rows
 
 
@@ -59,13 +59,13 @@ def values_grid(
     for *place, scheme in dict.fromkeys((*(getattr(row, name) for name in by), row.scheme) for row in run.rows):
         if scheme not in schemes:
             continue
-        where = dict(zip(by, place, strict=True))
-        mine = run.of(scheme, **where)
+        filters = dict(zip(by, place, strict=True))
+        matching = run.of(scheme, **filters)
         head = [*map(str, place), scheme]
-        if lost := [row.outcome for row in mine if row.outcome != "ok"]:
-            rows.append([*head, f"{lost[0]} ({len(lost)} of {len(mine)})", *["–"] * (len(columns) - 1)])
+        if failures := [row.outcome for row in matching if row.outcome != "ok"]:
+            rows.append([*head, f"{failures[0]} ({len(failures)} of {len(matching)})", *["–"] * (len(columns) - 1)])
         else:
-            rows.append([*head, *(column.cell(run, scheme, **where) for column in columns)])
+            rows.append([*head, *(column.cell(run, scheme, **filters) for column in columns)])
     return heading, [*by, "scheme", *(column.heading for column in columns)], rows
 
 
@@ -98,9 +98,14 @@ def write_report(
 ) -> str:
     """reports/<experiment>/<run_id>/{measured.png, report.md, index.html}; the page's address."""
     folder = f"reports/{run.experiment}/{run.run_id}"
-    came = run.provenance
-    facts = {"run": run.run_id, "machine": run.machine, "git": (came.git_sha or "?")[:9], "finished": came.finished_at}
-    facts |= {name: came.versions[name] for name in ("torch", "transformers", "ray") if name in came.versions}
+    origin = run.provenance
+    facts = {
+        "run": run.run_id,
+        "machine": run.machine,
+        "git": (origin.git_sha or "?")[:9],
+        "finished": origin.finished_at,
+    }
+    facts |= {name: origin.versions[name] for name in ("torch", "transformers", "ray") if name in origin.versions}
     page = html.render(
         "cost.html.j2",
         title=title,

@@ -56,19 +56,21 @@ class MeasurementRun(Frozen):
     provenance: Provenance
     rows: tuple[SerializeAsAny[Measurement], ...]
 
-    def of(self, scheme: str, **where: Any) -> list[Measurement]:
+    def of(self, scheme: str, **filters: Any) -> list[Measurement]:
         """The rows of a scheme whose fields have these values."""
         rows = (row for row in self.rows if row.scheme == scheme)
-        return [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
+        return [row for row in rows if all(getattr(row, name) == value for name, value in filters.items())]
 
-    def values(self, quantity: str, scheme: str, **where: Any) -> dict[int, float]:
+    def values(self, quantity: str, scheme: str, **filters: Any) -> dict[int, float]:
         """Round → value, of those rows that have one."""
-        return {row.round: float(v) for row in self.of(scheme, **where) if (v := getattr(row, quantity)) is not None}
+        return {row.round: float(v) for row in self.of(scheme, **filters) if (v := getattr(row, quantity)) is not None}
 
-    def ratio(self, quantity: str, scheme: str, over: str | None, **where: Any) -> Interval | None:
+    def ratio(self, quantity: str, scheme: str, over: str | None, **filters: Any) -> Interval | None:
         """`ratio` of two schemes' values; `over` None: the scheme's own values, over 1."""
-        mine = self.values(quantity, scheme, **where)
-        return ratio(mine, dict.fromkeys(mine, 1.0) if over is None else self.values(quantity, over, **where))
+        numerators = self.values(quantity, scheme, **filters)
+        return ratio(
+            numerators, dict.fromkeys(numerators, 1.0) if over is None else self.values(quantity, over, **filters)
+        )
 
 
 RunT = TypeVar("RunT", bound=MeasurementRun)
@@ -84,17 +86,17 @@ def commit(store: SweepStore, run: MeasurementRun) -> None:
 
 def runs(store: SweepStore, experiment: str, kind: type[RunT]) -> list[RunT]:
     """Every run of an experiment, oldest first. Raises StoreError naming a file that cannot be read."""
-    found = []
+    results = []
     paths = store.list_files(f"measurements/{experiment}")
     for path, data in sorted(store.backend.read_many(paths).items()):
         try:
-            found.append(kind.model_validate_json(data))
+            results.append(kind.model_validate_json(data))
         except ValidationError as error:
             raise StoreError(
                 f"{store.uri}/{path} is no run of schema {SCHEMA_VERSION}: {error}; read it with the code that wrote "
                 "it, or move it away"
             ) from error
-    return found
+    return results
 
 
 def write_table(store: SweepStore, experiment: str, kind: type[MeasurementRun]) -> str:
@@ -102,11 +104,11 @@ def write_table(store: SweepStore, experiment: str, kind: type[MeasurementRun]) 
     path = checked_path(f"tables/measurements/{experiment}.parquet")
     rows = []
     for run in runs(store, experiment, kind):
-        came = run.provenance
-        about: dict[str, Any] = {"run_id": run.run_id, "machine": run.machine, "host": came.host}
-        about |= {"finished_at": came.finished_at, "git_sha": came.git_sha, "git_dirty": came.git_dirty}
-        about |= _dotted("numerics", came.numerics)
-        about |= _dotted("versions", came.versions)
+        origin = run.provenance
+        about: dict[str, Any] = {"run_id": run.run_id, "machine": run.machine, "host": origin.host}
+        about |= {"finished_at": origin.finished_at, "git_sha": origin.git_sha, "git_dirty": origin.git_dirty}
+        about |= _dotted("numerics", origin.numerics)
+        about |= _dotted("versions", origin.versions)
         rows += [{"experiment": experiment, **_flat(row), **about} for row in run.rows]
     store.backend.replace(path, to_parquet(rows_table(rows)))
     return path
@@ -156,14 +158,14 @@ class Bound:
     def judge(self, run: MeasurementRun) -> tuple[str, Interval | None]:
         """("met" | "not met" | "undecided" | "not measured", what was measured). Undecided: the interval holds the
         limit, or there is one round only."""
-        seen = run.ratio(self.quantity, self.scheme, self.over, **self.where)
-        if seen is None:
+        measured = run.ratio(self.quantity, self.scheme, self.over, **self.where)
+        if measured is None:
             return "not measured", None
-        if seen.low is None or seen.high is None:
-            return "undecided", seen
-        inside, outside = (seen.high, seen.low) if self.at_most else (seen.low, seen.high)
+        if measured.low is None or measured.high is None:
+            return "undecided", measured
+        inside, outside = (measured.high, measured.low) if self.at_most else (measured.low, measured.high)
         holds: Callable[[float], bool] = (lambda v: v <= self.limit) if self.at_most else (lambda v: v >= self.limit)
-        return ("met" if holds(inside) else "undecided" if holds(outside) else "not met"), seen
+        return ("met" if holds(inside) else "undecided" if holds(outside) else "not met"), measured
 
 
 def rotated(items: Sequence[str], by: int) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ def fresh_process(script: str, flags: Mapping[str, Any], variables: Mapping[str,
     if done.returncode == -9:
         return None
     if done.returncode:
-        asked = ", ".join(f"{name} {value}" for name, value in flags.items())
-        raise RuntimeError(f"{asked}: failed ({done.returncode}): …{done.stderr[-2000:]}")
+        request = ", ".join(f"{name} {value}" for name, value in flags.items())
+        raise RuntimeError(f"{request}: failed ({done.returncode}): …{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -85,17 +85,17 @@ def measure(
         try:
             for task in tasks:
                 bars.update(bar, description=task.label)
-                came = []
+                answers = []
                 for fields in map(dict, task.ask()):
                     machine = fields.pop("machine", machine)
-                    came.append(row(**fields))
-                rows += came
+                    answers.append(row(**fields))
+                rows += answers
                 done += 1
                 bars.advance(bar)
                 if not console.is_terminal:
-                    timed = [one for one in came if one.time_s or one.outcome != "ok"]
-                    said = ", ".join(f"{one.time_s:.3f} s" if one.time_s else one.outcome for one in timed)
-                    console.print(f"{done} of {len(tasks)}: {task.label}: {said or 'done'}")
+                    timed = [answer for answer in answers if answer.time_s or answer.outcome != "ok"]
+                    times = ", ".join(f"{answer.time_s:.3f} s" if answer.time_s else answer.outcome for answer in timed)
+                    console.print(f"{done} of {len(tasks)}: {task.label}: {times or 'done'}")
         except (KeyboardInterrupt, Exception) as error:  # hours of measurements must not go with it
             stopped = error
     run = kind(
@@ -109,14 +109,14 @@ def measure(
     if rows:
         commit(store, run)
     if stopped:
-        kept = f"; they are in {store.uri}, run {run.run_id}" if rows else ""
-        console.print(f"stopped after {done} of {len(tasks)} measurements{kept}", soft_wrap=True)
+        note = f"; they are in {store.uri}, run {run.run_id}" if rows else ""
+        console.print(f"stopped after {done} of {len(tasks)} measurements{note}", soft_wrap=True)
         raise stopped
     return run
 
 
 def main(
-    chosen: MeasuringSettings,
+    settings: MeasuringSettings,
     experiment: str,
     kind: type[RunT],
     *,
@@ -128,14 +128,14 @@ def main(
     returns what a fresh process answers."""
     console = screen(160)
     try:
-        if chosen.command == "worker":
+        if settings.command == "worker":
             print(json.dumps(work()))
             return 0
-        store = SweepStore(chosen.store)
-        if chosen.command == "report":
-            if not (known := [r for r in runs(store, experiment, kind) if chosen.run_id in (None, r.run_id)]):
-                raise StoreError(f"store {store.uri} has no run {chosen.run_id or ''} of {experiment}; run it first")
-            show(known[-1], store, console)
+        store = SweepStore(settings.store)
+        if settings.command == "report":
+            if not (stored_runs := [r for r in runs(store, experiment, kind) if settings.run_id in (None, r.run_id)]):
+                raise StoreError(f"store {store.uri} has no run {settings.run_id or ''} of {experiment}; run it first")
+            show(stored_runs[-1], store, console)
         else:
             show(run(store, console), store, console)
     except KeyboardInterrupt:

@@ -90,7 +90,7 @@ class Rate:
         return float(stats.beta.ppf(0.975, self.count + 1, self.of - self.count)) if self.count < self.of else 1.0
 
 
-def tables_with(found: NDArray[np.int8], finding: Finding, claims: NDArray[np.bool_] | None = None) -> Rate:
+def tables_with(results: NDArray[np.int8], finding: Finding, claims: NDArray[np.bool_] | None = None) -> Rate:
     """Tables in which any claim (any of those marked) has this finding."""
-    chosen = found if claims is None else found[:, claims]
-    return Rate(int((chosen == finding).any(1).sum()), len(found))
+    selected = results if claims is None else results[:, claims]
+    return Rate(int((selected == finding).any(1).sum()), len(results))

@@ -85,8 +85,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def note(self, what: str, attempt: Attempt, step: int = 0) -> None:
-        line = f"{os.getpid()} {what} {attempt.trial_id} {attempt.number} {step} {attempt.nonce}\n"
+    def note(self, event: str, attempt: Attempt, step: int = 0) -> None:
+        line = f"{os.getpid()} {event} {attempt.trial_id} {attempt.number} {step} {attempt.nonce}\n"
         os.write(self._file, line.encode())
 
 
@@ -133,14 +133,14 @@ def drive(uri: str, journal_path: Path, last: int, ready: Connection, variables:
     store, journal = SweepStore(uri), Journal(journal_path)
     left = sorted({f"t{n}" for n in range(last)} - store.trial_ids(), key=seed_of)
 
-    def held() -> None:
+    def raise_held() -> None:
         raise HeldError
 
     ready.send(True)
     while left:
         for trial_id in list(left):
             try:
-                record = run_once(store, trial_id, lambda attempt, _: work(store, attempt, journal), held)
+                record = run_once(store, trial_id, lambda attempt, _: work(store, attempt, journal), raise_held)
             except HeldError:
                 continue
             journal.note("committed", Attempt(store.backend, trial_id, record.attempt, record.nonce))
@@ -182,7 +182,7 @@ class Storm:
             if victim.exitcode != -9:
                 raise RuntimeError(f"a driver ended by itself ({victim.exitcode}); see its error above")
             self.killed_at[self._last_words(victim.pid)] += 1
-            self.look(store)
+            self.remember_records(store)
             running.append(self.start(len(self.seen) + ahead))
         for process in running:
             process.kill()
@@ -196,7 +196,7 @@ class Storm:
             if process.exitcode:
                 raise RuntimeError(f"a driver ended with {process.exitcode}; see its error above")
 
-    def look(self, store: SweepStore) -> None:
+    def remember_records(self, store: SweepStore) -> None:
         """Remember every record as it was first seen."""
         new = [
             f"records/{trial_id}.json" for trial_id in store.trial_ids() if f"records/{trial_id}.json" not in self.seen
@@ -206,10 +206,10 @@ class Storm:
     def lines(self) -> list[tuple[int, str, str, int, int, str]]:
         """The journal: pid, what, trial_id, attempt, step, nonce."""
         split = (line.split() for line in self.journal.read_text().splitlines())
-        return [(int(pid), what, trial, int(n), int(step), nonce) for pid, what, trial, n, step, nonce in split]
+        return [(int(pid), event, trial, int(n), int(step), nonce) for pid, event, trial, n, step, nonce in split]
 
     def _last_words(self, pid: int | None) -> str:
-        return next((what for by, what, *_ in reversed(self.lines()) if by == pid), "starting")
+        return next((event for by, event, *_ in reversed(self.lines()) if by == pid), "starting")
 
     def started(self) -> int:
         """How many trials were begun, at most."""
@@ -223,16 +223,16 @@ def judge(storm: Storm) -> Mapping[str, int]:
     final = store.backend.read_many([f"records/{trial_id}.json" for trial_id in records])
     claims: dict[str, list[int]] = defaultdict(list)
     resumed, reached, commits = {}, defaultdict(int), defaultdict(set)
-    again = 0
-    for _, what, trial_id, number, step, nonce in lines:
-        if what == "claimed":
+    reclaimed = 0
+    for _, event, trial_id, number, step, nonce in lines:
+        if event == "claimed":
             claims[trial_id].append(number)
-            again += bool(commits[trial_id])
-        elif what == "resumed":
+            reclaimed += bool(commits[trial_id])
+        elif event == "resumed":
             resumed[trial_id, number] = step
-        elif what == "step":
+        elif event == "step":
             reached[trial_id, number] = step
-        elif what == "committed":
+        elif event == "committed":
             commits[trial_id].add(nonce)
     recomputed = [
         max((reached[trial_id, n] for n in numbers if n < number), default=0) - resumed[trial_id, number]
@@ -240,7 +240,7 @@ def judge(storm: Storm) -> Mapping[str, int]:
         for number in numbers
         if (trial_id, number) in resumed
     ]
-    told = {trial_id: nonces for trial_id, nonces in commits.items() if nonces}
+    committed = {trial_id: nonces for trial_id, nonces in commits.items() if nonces}
     before = leaderboard(store)
     write_tables(store)
     garbage_collection.collect(store, garbage_collection.find(store, garbage_collection.Rules(unfinished=True)))
@@ -249,14 +249,14 @@ def judge(storm: Storm) -> Mapping[str, int]:
     return {
         "trials": len(records),
         "attempts": sum(len(numbers) for numbers in claims.values()),
-        "lost": sum(t not in records or {records[t].nonce} != nonces for t, nonces in told.items())
+        "lost": sum(t not in records or {records[t].nonce} != nonces for t, nonces in committed.items())
         + sum(path not in final for path in storm.seen),
         "altered": sum(final.get(path, data) != data for path, data in storm.seen.items()),
-        "repeated": again + sum(len(set(numbers)) != len(numbers) for numbers in claims.values()),
+        "repeated": reclaimed + sum(len(set(numbers)) != len(numbers) for numbers in claims.values()),
         "unfinished": len({f"t{n}" for n in range(storm.started())} - set(records)),
         "wrong": sum(store.open_file(trial_id, "metrics.parquet") != curve for trial_id, curve in curves.items()),
-        "unlisted": sum(not found.equals(table) for found in (before, leaderboard(store))),
+        "unlisted": sum(not listing.equals(table) for listing in (before, leaderboard(store))),
         "garbage": len(garbage_collection.find(store, garbage_collection.Rules(unfinished=True)).items),
         "most_recomputed": max(recomputed, default=0),
-        "drivers_that_ran": len({pid for pid, what, *_ in lines if what == "committed"}),
+        "drivers_that_ran": len({pid for pid, event, *_ in lines if event == "committed"}),
     }

@@ -59,10 +59,10 @@ class Calibration(Measurement):
 class CalibrationRun(MeasurementRun):
     rows: tuple[Calibration, ...]
 
-    def rate(self, scheme: str, asked: str = "ABOVE", **where: Any) -> Rate | None:
+    def rate(self, scheme: str, finding: str = "ABOVE", **filters: Any) -> Rate | None:
         """Of the one row with these values."""
-        rows = [row for row in self.rows if row.scheme == scheme and row.asked == asked]
-        rows = [row for row in rows if all(getattr(row, name) == value for name, value in where.items())]
+        rows = [row for row in self.rows if row.scheme == scheme and row.asked == finding]
+        rows = [row for row in rows if all(getattr(row, name) == value for name, value in filters.items())]
         return rows[0].rate if rows else None
 
 
@@ -100,21 +100,21 @@ def cases(seeds: int, claims: int) -> Iterator[tuple[str, Case, np.ndarray, tupl
 def simulate(seeds: int, claims: int, noise: str, tables: int) -> list[dict[str, Any]]:
     """The fields of measurements."""
     answers = []
-    for number, (scheme, case, about, asked) in enumerate(cases(seeds, claims)):
+    for number, (scheme, case, about, judged) in enumerate(cases(seeds, claims)):
         case = Case(case.seeds, case.effects, case.margin, case.non_inferiority, noise)
-        found = findings(case, tables, seed=SAMPLE + number)
+        results = findings(case, tables, seed=SAMPLE + number)
         fields = {"scheme": scheme, "size": noise, "round": 0, "seeds": seeds, "claims": claims, "tables": tables}
         fields |= {"effect_sds": case.effects[0], "margin_sds": case.margin, "machine": provenance.processor()}
         answers += [
-            fields | {"asked": finding.name, "count": tables_with(found, finding, about).count} for finding in asked
+            fields | {"asked": finding.name, "count": tables_with(results, finding, about).count} for finding in judged
         ]
     return answers
 
 
-def run(chosen: CalibrationSettings, store: SweepStore, console: Console) -> CalibrationRun:
+def run(settings: CalibrationSettings, store: SweepStore, console: Console) -> CalibrationRun:
     """Simulate every case and commit the rates as a new run."""
     tasks = [
-        Task(f"{noise}, {claims} claims, {seeds} seeds", partial(simulate, seeds, claims, noise, chosen.simulated))
+        Task(f"{noise}, {claims} claims, {seeds} seeds", partial(simulate, seeds, claims, noise, settings.simulated))
         for noise in NOISES
         for claims in CLAIMS
         for seeds in SEEDS
@@ -125,7 +125,7 @@ def run(chosen: CalibrationSettings, store: SweepStore, console: Console) -> Cal
         tasks,
         experiment=NAME,
         store=store,
-        settings=chosen.model_dump(mode="json") | {"alpha": ALPHA, "sample": SAMPLE},
+        settings=settings.model_dump(mode="json") | {"alpha": ALPHA, "sample": SAMPLE},
         numerics={"device": "cpu", "dtype": "float64", "world_size": 1},
         console=console,
     )
@@ -154,8 +154,8 @@ def errors_grid(done: CalibrationRun, noise: str) -> Grid:
                 ask("non-inferiority at the margin"),
             ]
             worst = max((rate.low for rate in wrong if rate), default=0.0)
-            held = "within" if worst <= ALPHA else "ABOVE"
-            rows.append([str(claims), str(seeds), *map(percent, wrong), f"{held} {100 * ALPHA:g} %"])
+            outcome = "within" if worst <= ALPHA else "ABOVE"
+            rows.append([str(claims), str(seeds), *map(percent, wrong), f"{outcome} {100 * ALPHA:g} %"])
     heads = ["claims", "seeds", "REPRODUCED, no effect", "REPRODUCED of the false half", "CONTRADICTED, no effect"]
     heads += ["CONTRADICTED at −δ", "EQUIVALENT at −δ", "not worse, at −δ", "each"]
     return f"Tables with a wrong verdict, % [95 % CI], {noise} noise", heads, rows
@@ -218,13 +218,13 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
     }
     picture = power_curves.power_figure(curves)
     print_grids(grids, console)
-    where = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {where}", soft_wrap=True, highlight=False)
+    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
+    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
 
 
-def main(chosen: CalibrationSettings) -> int:
+def main(settings: CalibrationSettings) -> int:
     """The exit code: see `measuring.main`."""
-    return measuring.main(chosen, NAME, CalibrationRun, work=list, run=partial(run, chosen), show=show)
+    return measuring.main(settings, NAME, CalibrationRun, work=list, run=partial(run, settings), show=show)
 
 
 if __name__ == "__main__":

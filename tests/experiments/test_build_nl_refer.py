@@ -91,7 +91,7 @@ def test_a_mistake_exits_with_2_and_says_which(argv: list[str], named: str, caps
 
 def test_an_unlimited_answer_has_no_price(capsys: pytest.CaptureFixture[str]) -> None:
     priced = ("--max-cost", "5", "--price-in", "1", "--price-out", "2", "--rewriter", "endpoint", "--model", "m")
-    assert settings("smoke", *priced).how.endpoint.prices.completion == 2
+    assert settings("smoke", *priced).rewriting_config.endpoint.prices.completion == 2
     with pytest.raises(SystemExit):
         settings("smoke", *priced, "--params", '{"temperature": 0}')
     assert "max_tokens" in capsys.readouterr().err

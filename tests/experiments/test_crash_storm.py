@@ -55,7 +55,7 @@ def test_the_judge_sees_what_is_broken(tmp_path: Path) -> None:
     raised = storm.Storm(str(tmp_path / "store"), tmp_path, drivers=1, seed=0)
     raised.share(4)
     store = SweepStore(raised.uri)
-    raised.look(store)
+    raised.remember_records(store)
     store.backend.delete("records/t0.json")
     record = store.record("t1").model_copy(update={"recipe_name": "other"})
     store.backend.replace("records/t1.json", record.model_dump_json(indent=1).encode())

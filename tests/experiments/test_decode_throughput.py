@@ -51,7 +51,7 @@ def settings(*arguments: str) -> decode_throughput.DecodeSettings:
 
 def test_videos_are_what_people_have(data: decode_data.Data) -> None:
     seen = []
-    for wanted in data.wanted():
+    for wanted in data.frame_requests():
         with av.open(wanted.path) as container:
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
@@ -64,9 +64,9 @@ def test_videos_are_what_people_have(data: decode_data.Data) -> None:
         assert np.abs(first - last).mean() > 5
         seen.append(first)
     assert not (seen[0] == seen[1]).all()
-    before = Path(data.wanted()[0].path).stat().st_mtime_ns
+    before = Path(data.frame_requests()[0].path).stat().st_mtime_ns
     data.draw()
-    assert Path(data.wanted()[0].path).stat().st_mtime_ns == before
+    assert Path(data.frame_requests()[0].path).stat().st_mtime_ns == before
 
 
 def test_those_who_decode_by_hand_get_the_frames_that_ours_does(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_those_who_decode_by_hand_get_the_frames_that_ours_does(tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(decode_data.SIZES, "small", small)
         data.draw()
-        (wanted,) = data.wanted()
+        (wanted,) = data.frame_requests()
     assert wanted.size == (48, 80)
     expected = decode_frames(Path(wanted.path), wanted.indices, wanted.size)[0].astype(int)
     assert decode_passes.by_decord(wanted).shape == (8, 96, 160, 3)

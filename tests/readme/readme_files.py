@@ -11,7 +11,16 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 # A fence may move from one of these files to another; a new file is one more name.
-FILES = ("README.md", "infra/README.md")
+FILES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "experiments/README.md",
+    "infra/README.md",
+    "platform/swimlab/README.md",
+    *(f"platform/swimlab/{package}/README.md" for package in ("experiment", "llm", "report", "store")),
+    "swim/README.md",
+    "tests/README.md",
+)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")

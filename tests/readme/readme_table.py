@@ -12,6 +12,13 @@ PLAN = NANO | {"SWIMLAB_COMMAND": "plan"}
 RAY_JOB = "tests/infra/test_ray_job.py"
 OWN_TRAINER = "tests/swim/test_own_trainer.py"
 
+# The suite that runs this has checked the same files: its mypy answers from there. Of the tests, one small module.
+ONE_MODULE = {
+    "MYPY_CACHE_DIR": "{repo}/.mypy_cache",
+    "PYTEST_ADDOPTS": "tests/test_architecture.py -p no:cacheprovider",
+}
+CHECKED = ("All checks passed", "already formatted", "no issues found")
+
 SWEEP = "make sweep"
 SWEPT = ((SWEEP, 0),)
 BUILD = "python experiments/build_nl_refer.py --annotations my/videorefer.json --out my/nl_refer.jsonl"
@@ -34,7 +41,7 @@ print("trials", len(JournalStorage(journal.JournalFileBackend(sys.argv[1])).get_
 HUBER = 'Arm("huber", {"objective.mask_loss": "huber"})'
 
 
-def with_arm(name: str, arm: str, imports: str = "Ablation, Arm, Metric") -> str:
+def with_arm(name: str, arm: str, imports: str = "Ablation, Arm, Metric, main") -> str:
     """An experiment file with one more arm than its control."""
     return f"""\
 from swimlab import {imports}
@@ -49,7 +56,7 @@ NAMED = Ablation(
 )
 
 if __name__ == "__main__":
-    NAMED.main()
+    main(NAMED)
 """
 
 
@@ -59,16 +66,11 @@ COMMANDS: dict[str, Entry] = {
         Run(env=NANO, prints=("Table 4", "mean > product", "reports/index.html")),
         Run(env=NANO, after=SWEPT, slow=True, prints=("together 0 to run", "Table 4")),
     ),
-    "make test": (
-        Run(
-            # The suite that runs this has checked the same files: its mypy answers from there.
-            env={
-                "MYPY_CACHE_DIR": "{repo}/.mypy_cache",
-                "PYTEST_ADDOPTS": "tests/test_architecture.py -p no:cacheprovider",
-            },
-            prints=("All checks passed", "already formatted", "no issues found", "test_architecture"),
-        ),
-    ),
+    "make test": (Run(env=ONE_MODULE, prints=(*CHECKED, "test_architecture")),),
+    "make test-all": (Run(env=ONE_MODULE, slow=True, prints=(*CHECKED, "test_architecture")),),
+    "make check": (Run(env=ONE_MODULE, slow=True, prints=CHECKED),),
+    "make unit": (Run(env=ONE_MODULE, slow=True, prints=("test_architecture",)),),
+    ".venv/bin/pre-commit install": NotRun("pre-commit is none of our dependencies: its one hook is `make check`"),
     "make setup": (Run(prints=("Nothing to be done",)),),
     "make smoke": (
         Run(env=NANO, prints=("Smoke of Control", "reports/index.html")),
@@ -169,6 +171,7 @@ COMMANDS: dict[str, Entry] = {
     "ray get-auth-token": NotRun("it prints the token; with --generate it is run above"),
     "RAY_AUTH_MODE=token": RunBy(RAY_JOB, "submitted"),
     "RAY_API_SERVER_ADDRESS=http://host:port": RunBy(RAY_JOB, "submitted"),
+    "swimlab --version": (Run(prints=("swimlab 0.1.0",)),),
     "swimlab replay": NotRun("a mention: it is run with an id above"),
     "kill -9": RunBy("tests/swimlab/execution/test_sweep.py", "test_a_stopped_sweep_goes_on"),
 }
@@ -207,12 +210,13 @@ SNIPPETS: dict[str, Entry] = {
     'Axis("objective.fusion", {"mean": "mean", "pool": "max"})': (
         Run(
             file="experiments/with_axis.py",
-            body=with_arm("with-axis", f"*{PRINTED}", "Ablation, Arm, Axis, Metric"),
+            body=with_arm("with-axis", f"*{PRINTED}", "Ablation, Arm, Axis, Metric, main"),
             line="python experiments/with_axis.py plan",
             env=NANO,
             prints=("mean", "pool"),
         ),
     ),
+    "main(TABLE)": NotRun("a mention: with a second page it is run below"),
     "main(TABLE, PAGE_2)": (
         Run(
             file="experiments/with_page.py",
@@ -237,9 +241,9 @@ from dataclasses import replace
 
 from sweep_fusion import TABLE_4
 
-from swimlab import Float, Tuned
+from swimlab import Float, Tuned, main
 
-replace(TABLE_4, {PRINTED}).main()
+main(replace(TABLE_4, {PRINTED}))
 """,
             line="python experiments/with_tuning.py plan",
             env=NANO,
