@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from swimlab.store.backends.base import Backend
 from swimlab.store.paths import checked_path
-
-if TYPE_CHECKING:
-    pass
 
 
 def mark(backend: Backend, trial_id: str, nonce: str) -> str:

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swimlab.store.backends.base import Backend
+from swimlab.store.commit_marks import RecentListing, mark_path
 from swimlab.store.errors import StoreError
 from swimlab.store.flat_rows import ROWS_VERSION, as_table, joined
 from swimlab.store.records import TrialRecord
 
 if TYPE_CHECKING:
     from swimlab.store.sweep_store import SweepStore
-from swimlab.store.commit_marks import RecentListing, mark_path
 
 _VERSION = {b"swimlab.store.flat_rows": ROWS_VERSION.encode()}
 _TRIES = 5
