@@ -49,9 +49,9 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
         for trial_id, why in list(self._unwritten.items()):
             if attempt := self._store.claim(trial_id):
                 attempt.fail(why, "lost")
-            elif self._store.is_claimed(trial_id):
-                continue
-            del self._unwritten[trial_id]  # written; or another driver has brought it to its end
+            elif self._store.record(trial_id) is None:
+                continue  # the claim of the process that is gone still counts
+            del self._unwritten[trial_id]  # written, or another driver has brought it to its end
 
 
 def reason(trial: Any) -> str:
