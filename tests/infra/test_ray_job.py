@@ -148,7 +148,7 @@ def test_driver_and_workers_import_the_uploaded_code(elsewhere: Elsewhere) -> No
     for swim_file, plan_file in json.loads(line.removeprefix("WHERE ")):
         root = Path(swim_file).parents[1]
         assert "working_dir_files" in root.parts
-        assert Path(plan_file) == root / "platform" / "swimlab" / "plan.py"
+        assert Path(plan_file) == root / "platform" / "swimlab" / "experiment" / "plan.py"
 
 
 def test_an_uploaded_job_trains(elsewhere: Elsewhere) -> None:

@@ -116,7 +116,7 @@ def environment(folder: Path) -> Path:
     packages = next((folder / ".venv").glob("lib/python3*/site-packages"))
     (packages / "editable.pth").write_text(f"{folder}\n{folder / 'platform'}\n")
     script(bin_dir / "swimlab", f"#!{bin_dir}/python\nfrom swimlab.__main__ import main\nmain()\n")
-    for tool in ("ruff", "mypy"):
+    for tool in ("ruff", "mypy", "lint-imports"):
         shutil.copy(Path(sys.executable).parent / tool, bin_dir / tool)
     (folder / ".venv" / ".ready").touch()  # make's stamp: set-up is done
     return bin_dir

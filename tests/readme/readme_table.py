@@ -223,7 +223,6 @@ SNIPPETS: dict[str, Entry] = {
             body=f"""\
 from sweep_fusion import INTERACTION as PAGE_2
 from sweep_fusion import TABLE_4 as TABLE
-
 from swimlab import main
 
 {PRINTED}
@@ -240,7 +239,6 @@ from swimlab import main
 from dataclasses import replace
 
 from sweep_fusion import TABLE_4
-
 from swimlab import Float, Tuned, main
 
 main(replace(TABLE_4, {PRINTED}))
