@@ -113,6 +113,7 @@ def test_a_plan_too_large_for_the_cluster_fails_the_job(submitted: Submitted) ->
     assert not SweepStore(f"{submitted.store.uri}-2").records()
 
 
+@pytest.mark.slow
 def test_a_driver_with_another_token_is_told_so(submitted: Submitted) -> None:
     wrong = f"RAY_ADDRESS={submitted.head.gcs} RAY_AUTH_TOKEN={'0' * 64}"
     code, output = submitted.head.attempt(f"{wrong} python experiments/sweep_fusion.py --store {submitted.store.uri}-3")

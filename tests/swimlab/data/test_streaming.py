@@ -55,6 +55,7 @@ def data(tmp_path: Path) -> NLReferFiles:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_streamed_trial_is_the_stored_trial(four_cpus: None, data: NLReferFiles, tmp_path: Path) -> None:
     recipe = nano.recipe(steps=11, base=False, data=data)

@@ -65,6 +65,7 @@ def run(declared: Search, store: Path, recipe: Recipe, cache: Path, **settings: 
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_sixteen_identical_proposals_cost_one_trial(
     two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_p
     assert "2 complete, 0 pruned" in (tmp_path / "store/reports/nano/nano/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_pruned_worker_group_leaves_nothing_held(two_cpus: None, tmp_path: Path) -> None:
     recipe, store = nano.recipe(base=False, steps=8), SweepStore(str(tmp_path / "store"))
     assert run(pruned_by(ALWAYS, 1), tmp_path / "store", recipe, tmp_path, workers=2) == 0

@@ -216,6 +216,7 @@ def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_same_sweep_on_s3(
     two_cpus: None,
     s3_store_uri: str,
@@ -250,6 +251,7 @@ def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
     assert "FloatingPointError" in json.loads(failure.read_text())["kind"]
 
 
+@pytest.mark.slow
 def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> None:
     from swim import models
     from swim.evaluate import evaluate

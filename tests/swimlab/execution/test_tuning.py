@@ -161,7 +161,7 @@ def test_nothing_is_planned_reported_or_guessed_before_it_is_tuned(
     text = said(lab, half)
     assert "9 of 12 answered" in text
     assert "Control: 3 of 6 points answered: not planned yet" in text
-    assert "without the tuning itself" in text
+    assert "not the tuning itself" in text
     table = table_of(lab, half)
     assert table.claims[0].outcome.verdict == Verdict.NOT_RUN
     assert "Control: 3 of 6 points answered: not planned yet" in table.caveat
