@@ -16,7 +16,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
-from rich.table import Table
 
 from swim.data.nl_refer import known
 from swim.data.nl_refer.checks import LEAST_SHARE
@@ -27,7 +26,7 @@ from swimlab.data.rewriting.rewriter import RewriteEstimate, Rewriting, StoppedE
 from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig, EndpointError, key_for
 from swimlab.report import rewriting_page as reports
-from swimlab.report.grids import Grid
+from swimlab.report.grids import print_grids
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.provenance import new_run_id
@@ -152,7 +151,7 @@ def build(settings: BuildSettings, annotations: str, out: Path, console: Console
             estimated = rewriting.estimate(job, parts, progress.stage)
             expected, tokens = reports.expected_cost(estimated, settings.prices)
             estimate = asdict(estimated) | {"completion_tokens": tokens}
-            show(
+            print_grids(
                 [reports.estimate_grid(estimated, settings.prices, minutes(settings, estimated), settings.tokenizer)],
                 console,
             )
@@ -208,17 +207,6 @@ def smoke_verdict(built: records.Built, console: Console) -> int:
     return code
 
 
-def show(tables: list[Grid], console: Console) -> None:
-    """Print the grids."""
-    for heading, heads, rows in tables:
-        table = Table(title=heading, title_justify="left")
-        for head in heads:
-            table.add_column(head, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-
-
 def command(settings: BuildSettings, console: Console) -> int:
     """Do what the command line says."""
     store = SweepStore(settings.store)
@@ -243,7 +231,7 @@ def command(settings: BuildSettings, console: Console) -> int:
             assert settings.out is not None
             built, rejected = build(settings, settings.annotations, settings.out, console)
             records.commit(store, built, rejected)
-    show(reports.grids(built), console)
+    print_grids(reports.grids(built), console)
     lines = [f"{name:8} {path}" for name, path in (built.outputs | {"store": store.uri}).items()]
     say(console, "\n".join([*lines, f"report   {reports.write_report(store, built)}"]))
     if built.command == "smoke":

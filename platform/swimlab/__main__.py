@@ -6,9 +6,10 @@ import importlib
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import metadata
 from typing import NoReturn
+
+from swimlab.base.nearest import nearest
 
 # Name → the module and class of its flags, and what it says. A module is imported when its command is named: all of
 # them together take 2.2 CPU seconds (Ray Data, SciPy, Arrow), which no --help should.
@@ -51,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif name.startswith("-"):
         _refuse(f"swimlab: no flag {name}: a command comes first, its flags after it ({', '.join(COMMANDS)})")
     else:
-        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
-        _refuse(f"swimlab: no command {name!r}; the nearest is {near!r} (there are {', '.join(COMMANDS)})")
+        _refuse(f"swimlab: no command {name!r}{nearest(name, COMMANDS)} (there are {', '.join(COMMANDS)})")
 
 
 def version() -> str:

@@ -36,6 +36,7 @@ def ago(moment: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) ->
 
 # Replacements for encodings that lack a character: a "?" in place of a minus sign would change a result.
 PLAIN = {"−": "-", "–": "-", "─": "-", "━": "=", "·": "-", "±": "+-", "×": "x", "÷": "/", "≈": "~", "…": "..."}
+PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
 
 
 def print_any_text() -> None:

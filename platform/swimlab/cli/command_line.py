@@ -12,11 +12,10 @@ from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, CliSetting
 from rich.console import Console
 
 from swimlab.base.nearest import nearest
-from swimlab.base.screen import LOG_WIDTH, PLAIN, print_any_text, say, screen
+from swimlab.base.screen import LOG_WIDTH, print_any_text, say, screen
 from swimlab.store.errors import StoreError
 
 Flags = TypeVar("Flags", bound=BaseSettings)
-PLAIN |= {"≥": ">=", "≤": "<=", "→": "->", "Δ": "D"}
 _POSITIONAL = CliPositionalArg[str].__metadata__  # type: ignore[attr-defined]
 
 

@@ -2,24 +2,15 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from swim import recipes
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
-from swimlab.identity import naming, source_closure
+from swimlab.identity import naming
 from swimlab.identity.data_hash import FileHashes
 from swimlab.identity.naming import IdentityError
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A copy of the package that a test may edit."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(source_closure.SOURCE_ROOT / "swim", tmp_path / "root" / "swim", ignore=ignore)
-    return tmp_path / "root"
 
 
 def test_the_embedded_data_set_is_its_config_and_its_generator(root, tmp_path):

@@ -2,7 +2,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import tarfile
 from inspect import signature
 from pathlib import Path
@@ -18,14 +17,6 @@ from swimlab.identity.naming import IdentityError
 from swimlab.identity.source_hash import source_hash
 
 SMOKE = recipes.tiny_smoke()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A copy of the package that a test may edit."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(source_closure.SOURCE_ROOT / "swim", tmp_path / "root" / "swim", ignore=ignore)
-    return tmp_path / "root"
 
 
 # The canonical recipe
