@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from swimlab.experiment.arms import Arm
+from swimlab.experiment.arms import Arm
 
 
 class Claim(ABC):
@@ -70,10 +69,21 @@ def check_margin(margin: float) -> None:
         raise ValueError(f"margin must be a finite number ≥ 0, in units of the primary metric; got {margin!r}")
 
 
-def check_pair(arm: str, than: str) -> None:
-    """Raises ValueError for an arm that is compared with itself."""
-    if arm == than:
-        raise ValueError(f"a claim compares two arms; {arm!r} stands on both sides")
+@dataclass(frozen=True)
+class Comparison(Claim):
+    """A claim about `arm` against `than`. Raises ValueError for a negative margin or an arm against itself."""
+
+    arm: str
+    than: str
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_margin(self.margin)
+        if self.arm == self.than:
+            raise ValueError(f"a claim compares two arms; {self.arm!r} stands on both sides")
+
+    def weights(self, arms: Sequence[Arm]) -> dict[str, float]:
+        return {self.arm: 1.0, self.than: -1.0}
 
 
 def cancels(weights: Mapping[str, float], shared: Mapping[str, str]) -> bool:
