@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# Two processes, in the order of the tests: the two groups that start Ray are the longest (tests/side_by_side.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 .PHONY: sweep smoke control paper-quick paper test unit test-all check setup clean
 
@@ -24,13 +26,13 @@ paper: $(STAMP)  ## the same with 8 seeds, which find 1.5 SDs over three claims 
 	$(BIN)/python experiments/search_joint.py
 
 test: check  ## checks, then the tests that need no Ray and those that do, less the slow ones
-	$(BIN)/python -m pytest -m "not slow" --durations=20
+	$(PYTEST) -m "not slow" --durations=20
 
 unit: $(STAMP)  ## the tests that start no Ray
-	$(BIN)/python -m pytest -m "not ray and not slow" --durations=20
+	$(PYTEST) -m "not ray and not slow" --durations=20
 
 test-all: check  ## checks, then every test
-	$(BIN)/python -m pytest --durations=40
+	$(PYTEST) --durations=40
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 
-from swim.data.nl_refer import known
+from swim.data.nl_refer import reference_rows
 from swim.data.nl_refer.checks import LEAST_SHARE
 from swimlab.base.screen import say, screen
 from swimlab.cli import experiment_file
@@ -139,7 +139,7 @@ def build(settings: BuildSettings, annotations: str, out: Path, console: Console
 
     began_s, started = time.monotonic(), provenance.utc_now()
     at_a_time = settings.concurrency if settings.rewriter == "endpoint" else None
-    with cluster.session(), SweepProgress(console) as progress:
+    with cluster.ray_session(), SweepProgress(console) as progress:
         parts = rewriting.parts_of(absolute(annotations) or "", settings.rows_per_part)
         workers = rewriting.workers_for(settings.workers, at_a_time, len(parts))
         threads = max(1, (at_a_time or 1) // workers)
@@ -155,7 +155,7 @@ def build(settings: BuildSettings, annotations: str, out: Path, console: Console
                 [reports.estimate_grid(estimated, settings.prices, minutes(settings, estimated), settings.tokenizer)],
                 console,
             )
-        tally, spent = rewriting.Tally(), 0.0
+        tally, spent = rewriting.RewriteTally(), 0.0
         if settings.command != "plan":
             tally, spent = rewriting.rewrite(job, parts, out, settings.max_cost, progress.stage)
     outputs = {"rows": str(out), "rejected": str(rewriting.rejected_of(out))}
@@ -184,8 +184,8 @@ def build(settings: BuildSettings, annotations: str, out: Path, console: Console
 def smoke(settings: BuildSettings, store: SweepStore, console: Console) -> records.Built:
     """The same way with rows whose expressions are known, and how often these were missed."""
     with tempfile.TemporaryDirectory(prefix="nl-refer-") as folder:
-        rows = list(known.rows(SMOKE_CLIPS))
-        annotations, out = Path(folder, "known.jsonl"), Path(folder, "out.jsonl")
+        rows = list(reference_rows.rows(SMOKE_CLIPS))
+        annotations, out = Path(folder, "reference_rows.jsonl"), Path(folder, "out.jsonl")
         annotations.write_text("".join(json.dumps(row.raw) + "\n" for row in rows))
         built, rejected = build(settings, str(annotations), out, console)
         built = built.model_copy(update={"errors": records.errors_in(rows, out), "outputs": {}})

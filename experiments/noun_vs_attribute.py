@@ -2,7 +2,7 @@
 
 from swimlab import Ablation, Above, Arm, Better, Metric, Paper, main
 
-READ = {"evaluation.attributes": True}
+READ = {"evaluation.attention.attributes": True}
 
 NOUN_VS_ATTRIBUTE = Ablation(
     name="noun-vs-attribute",

@@ -1,6 +1,6 @@
-"""A run between two steps: what the steps to come depend on, as tensors and a curve; never pickled.
+"""The state of a run between two steps, as tensors and a curve: all that the remaining steps depend on. Not pickled.
 
-A run that goes on from here ends with the bytes of one that nobody stopped (one process, one machine).
+A run resumed from it ends with the same bytes as an uninterrupted run (one process, one machine).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from swim.evaluation.types import MetricPoint
+from swim.outputs import MetricPoint
 
 _TENSORS, _FACTS = "run.safetensors", "run.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After `step` steps: what is trained, its AdamW state and torch's generator, by name, and the curve so far."""
+    """The state after `step` steps: trained weights, AdamW state and torch's generator, by name, and the curve."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -42,8 +42,8 @@ class Checkpoint:
         return cls(facts["step"], load_file(folder / _TENSORS), curve)
 
 
-def take(step: int, module: nn.Module, optimizer: torch.optim.Optimizer, curve: list[MetricPoint]) -> Checkpoint:
-    """Copies, on the CPU: training may go on."""
+def capture(step: int, module: nn.Module, optimizer: torch.optim.Optimizer, curve: list[MetricPoint]) -> Checkpoint:
+    """Copies of everything on the CPU, so that training can continue."""
     tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
@@ -54,9 +54,11 @@ def take(step: int, module: nn.Module, optimizer: torch.optim.Optimizer, curve: 
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put model, optimiser and generator back. Raises ValueError for a checkpoint of another model."""
     parameters: dict[str, Tensor] = {f"model.{name}": p for name, p in module.named_parameters() if p.requires_grad}
-    held = {name for name in checkpoint.tensors if name.startswith("model.")}
-    if held != parameters.keys():
-        raise ValueError(f"the checkpoint is of another model: {sorted(held ^ parameters.keys())[:3]} stand alone")
+    stored = {name for name in checkpoint.tensors if name.startswith("model.")}
+    if stored != parameters.keys():
+        raise ValueError(
+            f"the checkpoint is of another model: {sorted(stored ^ parameters.keys())[:3]} are in one of the two only"
+        )
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in checkpoint.tensors.items():
         if name in parameters:

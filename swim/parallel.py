@@ -1,6 +1,6 @@
-"""One training step over several processes: a copy of the model on each (DDP) or a share of it (FSDP2).
+"""A training step over several processes: a copy of the model on each (DDP) or a share of it (FSDP2).
 
-Where there is no process group nothing is wrapped. Both average gradients over the ranks.
+Without a process group nothing is wrapped. Both average gradients over the ranks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from swim.supervision.objective import SupervisedModel, stock
 
 
 def ranks() -> tuple[int, int]:
-    """This process's rank and how many there are; (0, 1) without a process group."""
+    """This process's rank and the number of ranks; (0, 1) without a process group."""
     return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
 
 
@@ -30,18 +30,18 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def spread(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Module:
-    """The module on its device, wrapped for the process group. To be called before an optimiser is made.
+def wrap_model(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Module:
+    """The module on its device, wrapped for the process group. Call it before creating the optimiser.
 
-    With `shard` each rank holds 1/world of every weight, gradient and optimiser state, and of the layers only the one
-    at work (and the next) whole. Every rank must come with equal weights. Raises ValueError without a process group.
+    With `shard` each rank has 1/world of every weight, gradient and optimiser state, and only the current layer (and
+    the next) in full. Every rank must have equal weights. Raises ValueError without a process group.
     """
     if shard:
         if not _grouped():
             raise ValueError(
                 "a model is sharded over a process group, and there is none: train on workers, or unset it"
             )
-        # Not moved to the device as a whole: fully_shard moves one layer at a time and keeps a share.
+        # Not moved to the device in full: fully_shard moves one layer at a time and keeps a share.
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         model = stock(module.model)
         for part in (model.model.visual, *model.get_decoder().layers):
@@ -54,25 +54,27 @@ def spread(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Mod
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 
-def copy_of(module: nn.Module) -> SupervisedModel:
-    """This rank's whole model inside its wrapper. Raises ValueError for a sharded one."""
+def unwrap_model(module: nn.Module) -> SupervisedModel:
+    """This rank's whole model without its wrapper. Raises ValueError for a sharded one."""
     if isinstance(module, FSDPModule):
-        raise ValueError("a sharded model is nowhere whole while it trains: leave --shard out to look at it")
+        raise ValueError(
+            "no rank has the whole of a sharded model while it trains: leave --shard out to evaluate it then"
+        )
     inner = module.module if isinstance(module, DistributedDataParallel) else module
     assert isinstance(inner, SupervisedModel)
     return inner
 
 
-def hold(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Around a micro-batch: copies exchange gradients with the last one only. Shares do with each: a gradient held back
-    is a whole one (30 GB in fp32 for 7B), and to have no whole one is what they are for."""
+def gradient_sync(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """The context of a micro-batch: copies (DDP) exchange gradients after the last one only. Shares (FSDP2) do after
+    each, because an unexchanged gradient needs the memory of the whole model (30 GB in fp32 for 7B)."""
     if isinstance(module, DistributedDataParallel) and not last:
         return module.no_sync()
     return nullcontext()
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale gradients to at most `max_norm` together; their norm before that, the same on every rank."""
+    """Scales all gradients to a norm of at most `max_norm`; returns the norm before that, the same on every rank."""
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 

@@ -1,11 +1,26 @@
-"""Recipe: everything that decides a result. Frozen, typed, hashable; where it runs is not in here (that is Runtime)."""
+"""Recipe: everything that decides a result. Frozen and typed; where it runs is not in here (that is Runtime).
+
+Values only: what is done with them is elsewhere. This module is therefore in no code fingerprint; a trial's id holds
+the values (`swimlab.identity.canonical`). A new field changes no id where it has its default, so the default must mean
+what was done before the field existed, for good.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from swim import registry
 from swim.supervision.layers import resolve
@@ -35,6 +50,7 @@ MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
 Format = Annotated[str, _entry_of("formats", "swim.data")]
 PatchMasks = Literal["both", "second"]
+SUITES = "swim.evaluation.suites"
 
 
 class FramePolicy(Frozen):
@@ -160,6 +176,20 @@ class Readout(Frozen):
             raise ValueError(f"chosen_heads {heads}: numbers from 0, each once")
         return tuple(sorted(heads))
 
+    def choices(self) -> set[tuple[str, str]]:
+        """(package, name) of the entries of `swim.supervision` it loads. Not `layers`: their numbers are values."""
+        return {(package, getattr(self, package)) for package in ("query", "domain", "heads", "fusion")}
+
+    def check(self, where: str, model: ModelConfig) -> None:
+        """Raises ValueError, naming the place `where`, for layers or heads that the model lacks."""
+        try:
+            resolve(self.layers, model.layers)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        heads = model.heads if isinstance(model, TinyModel) else None
+        if heads and max(self.chosen_heads, default=0) >= heads:
+            raise ValueError(f"{where}.chosen_heads {self.chosen_heads}: the model has {heads} heads")
+
 
 class Objective(Readout):
     """text_weight · cross-entropy + mask_weight · mask loss (paper, eqs. 5-7). Defaults: preset `paper`.
@@ -193,14 +223,37 @@ class Optim(Frozen):
     clip_norm: float = Field(1.0, gt=0)
 
 
-class Evaluation(Frozen):
-    """Maps are read by one fixed `readout`, so that arms are compared by one ruler, and by the arm's own. With
-    `attributes` also those of the word in front of a noun, beside the noun's."""
+class SuiteConfig(Frozen):
+    """The configuration of a suite of measurements (`swim.evaluation.suites`)."""
 
-    readout: Readout = Readout(layers="all")
-    precision_threshold: float = Field(0.5, ge=0, lt=1)
-    overlays: int = Field(4, ge=0)
-    attributes: bool = False
+    def check(self, model: ModelConfig) -> None:
+        """Raises ValueError where this configuration does not fit the model."""
+
+    def resolved(self, model: ModelConfig) -> SuiteConfig:
+        """A copy in which choices that depend on the model are written out ("even:6" as numbers of layers)."""
+        return self
+
+    def choices(self) -> set[tuple[str, str]]:
+        """(package, name) of the entries of `swim.supervision` that the suite loads by name."""
+        return set()
+
+
+def _default_suites() -> Any:
+    return {"attention": {}}
+
+
+def _suite_config(suite: str, values: Any) -> SuiteConfig:
+    try:
+        declared: type[SuiteConfig] = registry.module(SUITES, suite).Config
+    except ValueError as error:
+        raise ValueError(
+            f'{error}; evaluation maps suites to their configurations, as in {{"attention": {{}}}}'
+        ) from error
+    try:
+        return declared.model_validate(values.model_dump() if isinstance(values, BaseModel) else values)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, (suite, *problem['loc'])))}: {problem['msg']}" for problem in error.errors())
+        raise ValueError("; ".join(problems)) from error
 
 
 def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
@@ -208,16 +261,27 @@ def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
 
 
 class Recipe(Frozen):
-    """One trained and evaluated model. `init` is the recipe whose final weights this one starts from."""
+    """One trained and evaluated model. `init` is the recipe whose final weights this one starts from.
+
+    `evaluation`: suite → its configuration (entries of `swim.evaluation.suites`). It is no part of what is trained:
+    recipes that differ in it alone are one trial, evaluated in two ways.
+    """
 
     name: str
     model: ModelConfig
     data: DataConfig
     objective: Objective = Objective()
     optim: Optim = Optim()
-    evaluation: Evaluation = Evaluation()
+    evaluation: dict[str, SerializeAsAny[SuiteConfig]] = Field(default_factory=_default_suites, validate_default=True)
     init: Recipe | None = None
     seed: int = 0
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _configured(cls, suites: Any) -> Any:
+        if not isinstance(suites, Mapping):
+            raise ValueError('evaluation maps suites to their configurations, as in {"attention": {}}')
+        return {name: _suite_config(name, config) for name, config in suites.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -226,20 +290,26 @@ class Recipe(Frozen):
                 f"data.frames.cell_px is {self.data.frames.cell_px}, but the model's visual tokens are "
                 f"{self.model.cell_px} px wide"
             )
-        for where, readout in (("objective", self.objective), ("evaluation.readout", self.evaluation.readout)):
+        self.objective.check("objective", self.model)
+        for suite, config in self.evaluation.items():
             try:
-                resolve(readout.layers, self.model.layers)
+                config.check(self.model)
             except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
-            heads = self.model.heads if isinstance(self.model, TinyModel) else None
-            if heads and max(readout.chosen_heads, default=0) >= heads:
-                raise ValueError(f"{where}.chosen_heads {readout.chosen_heads}: the model has {heads} heads")
+                raise ValueError(f"evaluation.{suite}.{error}") from error
         if self.init is not None and _weights(self.init.model) != _weights(self.model):
             raise ValueError(
                 f"model is not the model of init {self.init.name!r}, whose weights this recipe starts from: change "
                 "both, or set init to None"
             )
         return self
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def training(self) -> dict[str, Any]:
+        """Plain JSON values of what is trained: all but `evaluation`, here and in `init`."""
+        fields = self.model_dump(mode="json", exclude={"evaluation", "init"})
+        return fields | {"init": self.init.training() if self.init else None}
 
     def override(self, changes: dict[str, Any]) -> Recipe:
         """A copy with dotted paths replaced, validated again. Raises ValueError naming the nearest path for a typo."""
@@ -258,11 +328,17 @@ class Recipe(Frozen):
 
 
 def paths(config: BaseModel, prefix: str = "") -> list[str]:
-    """Every dotted path of a config, branches and leaves (`init` is a recipe of its own and is not descended into)."""
-    found = []
+    """Every dotted path of a config, branches and leaves (`init` is a recipe of its own and is not descended into);
+    of `evaluation` also the suites that it could have."""
+    dotted = []
     for name in type(config).model_fields:
-        found.append(prefix + name)
+        dotted.append(prefix + name)
         child = getattr(config, name)
         if isinstance(child, BaseModel) and not isinstance(child, Recipe):
-            found += paths(child, f"{prefix}{name}.")
-    return found
+            dotted += paths(child, f"{prefix}{name}.")
+    if isinstance(config, Recipe):
+        for suite in registry.names(SUITES):
+            dotted.append(f"evaluation.{suite}")
+            if suite in config.evaluation:
+                dotted += paths(config.evaluation[suite], f"evaluation.{suite}.")
+    return dotted

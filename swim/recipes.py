@@ -1,11 +1,11 @@
-"""Named recipes: what `--recipe NAME` chooses. A run is a function that returns a complete, typed config."""
+"""Named recipes, for `--recipe NAME`: functions that return a complete, typed config."""
 
 import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from swim.evaluation.attention_config import AttentionConfig
 from swim.recipe import (
-    Evaluation,
     FramePolicy,
     HubModel,
     NLReferFiles,
@@ -20,11 +20,11 @@ from swim.recipe import (
 # Four layers: the paper's evenly spaced six of 28 become the two in the middle (shared choice of every tiny recipe).
 TINY_LAYERS = (1, 2)
 TEXT_ONLY = Objective(layers=TINY_LAYERS, text_weight=1.0, mask_weight=0.0)
-TINY_RULER = Evaluation(readout=Readout(layers=TINY_LAYERS))
+TINY_RULER = {"attention": AttentionConfig(readout=Readout(layers=TINY_LAYERS))}
 
 
 def tiny_captions() -> Recipe:
-    """Pretraining, first half: one object, one caption. Nothing refers to anything yet."""
+    """Pretraining, first half: one object, one caption, no referring expressions."""
     return Recipe(
         name="tiny-captions",
         model=TinyModel(),
@@ -69,7 +69,8 @@ def tiny_hard_look() -> Recipe:
 
 
 def tiny_hard_twins() -> Recipe:
-    """Two objects share a noun; only the attribute tells them apart. Its base saw such prompts on another split."""
+    """Two objects share a noun; only the attribute distinguishes them. Its base was trained on such prompts with
+    another seed."""
     twins = ShapesWorld(prompts="attribute", difficulty="hard-twins", seed=5)
     base = tiny_base().override(
         {
@@ -83,11 +84,11 @@ def tiny_hard_twins() -> Recipe:
 
 
 DEEP = TinyModel(hidden=64, layers=12, intermediate=128)
-DEEP_RULER = Evaluation(readout=Readout(layers="all"))
+DEEP_RULER = {"attention": AttentionConfig(readout=Readout(layers="all"))}
 
 
 def tiny_deep() -> Recipe:
-    """Twelve thin layers, so that the twelve rows of Table 3 stay apart; a base of its own shape."""
+    """Twelve thin layers, so that the twelve rows of Table 3 differ; it has a base of the same shape."""
     shape = {"model": DEEP, "evaluation": DEEP_RULER, "objective.layers": "all"}
     captions = tiny_captions().override({**shape, "name": "tiny-deep-captions", "optim.steps": 150})
     base = tiny_base().override({**shape, "name": "tiny-deep-base", "optim.steps": 300, "init": captions})
@@ -109,8 +110,8 @@ def tiny_smoke() -> Recipe:
 
 
 def tiny_files(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = ".") -> Recipe:
-    """A user's own clips on a laptop: the tiny model from scratch. It shows the pipeline and the mechanism; what it
-    learns to say is not worth reading."""
+    """A user's own clips on a laptop: the tiny model from scratch. It shows the pipeline and the mechanism; its
+    answers are not meaningful."""
     frames = FramePolicy(max_frames=8, min_pixels=64 * 64, max_pixels=128 * 128, cell_px=TinyModel().cell_px)
     return Recipe(
         name="tiny-files",
@@ -118,7 +119,7 @@ def tiny_files(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = 
         data=NLReferFiles(annotations=annotations, videos=videos, frames=frames),
         objective=Objective(layers=TINY_LAYERS),
         optim=Optim(steps=60, batch=4),
-        evaluation=TINY_RULER.model_copy(update={"overlays": 12}),
+        evaluation={"attention": AttentionConfig(readout=Readout(layers=TINY_LAYERS), overlays=12)},
     )
 
 
@@ -129,7 +130,7 @@ def qwen2_5_vl_7b(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str
         model=HubModel(),
         data=NLReferFiles(annotations=annotations, videos=videos),
         optim=Optim(steps=7344, batch=32, lr=2e-5, betas=(0.9, 0.999), warmup_steps=0, final_lr_fraction=0.0),
-        evaluation=Evaluation(readout=Readout()),
+        evaluation={"attention": AttentionConfig(readout=Readout())},
     )
 
 

@@ -1,7 +1,7 @@
-"""Choices that live one to a file: a package is the registry, its modules are the entries.
+"""Registries of choices: a package is a registry, its modules are the entries.
 
-Adding `swim/supervision/losses/huber.py` adds the loss "huber" (underscores in the file name read as dashes). A choice
-nobody selects is never imported and never part of a trial's identity.
+Adding `swim/supervision/losses/huber.py` adds the loss "huber" (underscores in the file name read as dashes). An
+entry that is not selected is not imported and no part of a trial's identity.
 """
 
 import difflib
@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 
@@ -28,8 +29,13 @@ def module_name(package: str, name: str) -> str:
     return f"{package}.{name.replace('-', '_')}"
 
 
+def module(package: str, name: str) -> ModuleType:
+    """The imported module of an entry. Raises ValueError like `module_name`."""
+    return importlib.import_module(module_name(package, name))
+
+
 def load(package: str, name: str) -> Callable[..., Any]:
     """The function an entry's module exports under the name its package states in `EXPORT`."""
     export: str = importlib.import_module(package).EXPORT
-    function: Callable[..., Any] = getattr(importlib.import_module(module_name(package, name)), export)
+    function: Callable[..., Any] = getattr(module(package, name), export)
     return function

@@ -27,8 +27,8 @@ from swim.checkpoint import Checkpoint
 from swim.data.clips import Clips, as_clips, subset
 from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
-from swim.evaluation.types import MetricPoint
-from swim.hermetic import hermetic
+from swim.deterministic import deterministic
+from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
 from swim.supervision.maps import count_maps
 from swim.supervision.objective import SupervisedModel, mask_weight
@@ -84,13 +84,13 @@ class Moment:
         """What the steps to come depend on. Raises ValueError in a process group, whose ranks hold parts of it."""
         if parallel.ranks()[1] > 1:
             raise ValueError("a run on several workers has no step checkpoint: train in one process, or without")
-        return checkpoint.take(self.step, self.module, self.optimizer, self.curve)
+        return checkpoint.capture(self.step, self.module, self.optimizer, self.curve)
 
     @contextmanager
     def trained(self) -> Iterator[Trained]:
         """The model as if the run ended here, to score; afterwards it trains on as if nobody had looked. Raises
         ValueError for a sharded model, of which each rank holds a share."""
-        model = parallel.copy_of(self.module).model
+        model = parallel.unwrap_model(self.module).model
         generator = torch.get_rng_state()
         model.eval()
         try:
@@ -150,10 +150,10 @@ def train(
         raise ValueError(f"a run on {world} workers cannot resume from a step checkpoint: start it again")
     plan = reading_plan(source.keys, recipe, rank, world)
     done = host.resume.step if host.resume else 0
-    with hermetic(recipe.seed):
+    with deterministic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
-        module = parallel.spread(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
+        module = parallel.wrap_model(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
         feed = _Feed(source.read(plan[done:].ravel().tolist()))
         curve = _fit(recipe, feed, plan.shape[1], module, tokenizer, encoder, host)
         if (state := parallel.whole_state(module)) is not None:
@@ -234,7 +234,7 @@ def optimiser_step(
     optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, device=device)
     for i, batch in enumerate(batches):
-        with parallel.hold(module, last=i == len(batches) - 1):
+        with parallel.gradient_sync(module, last=i == len(batches) - 1):
             with autocast(recipe, device):
                 losses = module(batch.inputs, batch.labels_BL, batch.nouns)
             loss = objective.text_weight * losses.text_sum / text_count + mask_weight * losses.mask_sum / mask_count

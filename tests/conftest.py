@@ -1,15 +1,62 @@
-"""Fixtures that several floors share."""
+"""Fixtures that several folders share, and the hooks of `side_by_side`."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import llm_server
+import one_process
 import pytest
+import side_by_side
 from hypothesis import settings
+from side_by_side import uses_shared_ray
+
+# Before torch is imported: two processes of tests, and what they start, have two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A deadline for each example would assert wall-clock: on a busy machine it fails for no fault of the code.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=side_by_side.order)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> side_by_side.Groups:
+    return side_by_side.Groups(config, log)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Ends the shared Ray after the last test that uses it: others count on none, or start their own."""
+    if uses_shared_ray(item) and not uses_shared_ray(nextitem):
+        import ray  # as in the fixture
+
+        ray.shutdown()
+
+
+@pytest.fixture
+def two_cpus(_s3_environment: None) -> None:
+    """A Ray of two CPUs, shared by all tests that name it: starting one costs 6 s, and its workers 5 s for importing
+    torch. They know the S3 server and a key for a language model."""
+    import ray  # most tests do without
+
+    if not ray.is_initialized():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OPENAI_API_KEY", llm_server.KEY)
+            ray.init(
+                address="local",
+                num_cpus=2,
+                include_dashboard=False,
+                object_store_memory=200 * 2**20,
+                log_to_driver=False,
+            )
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +64,17 @@ def swept() -> list[Path]:
     """Stores in which `experiments/sweep_fusion.py` on `nano.json` has ended: a minute on two cores, so a module that
     needs one takes a copy of what another has left here."""
     return []
+
+
+@pytest.fixture(scope="session")
+def checked_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that remembers the code of our experiments as checked, as after a user's first plan. A process without
+    such a cache imports torch and transformers, 5 s; here that is done already."""
+    cache = tmp_path_factory.mktemp("checked")
+    for file in ("paper.py", "search_joint.py"):
+        code, printed = one_process.run(EXPERIMENTS / file, "plan", "--cache", str(cache), cwd=cache)
+        assert code == 0, printed
+    return cache
 
 
 @pytest.fixture(scope="session")

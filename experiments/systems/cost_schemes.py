@@ -28,12 +28,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from swim.data import masks
+from swim.data.documents import Noun
 from swim.data.encode import IGNORE
+from swim.data.masks import encodings
 from swim.recipe import Objective
 from swim.supervision import layers
 from swim.supervision.attention import attach
-from swim.supervision.documents import Noun
 from swim.supervision.losses.bce import mask_loss
 from swim.supervision.objective import SupervisedModel, text_loss
 
@@ -148,7 +148,7 @@ def _tracks(noun: int, patches: int) -> dict[int, Any]:
     height, width = MASK_PX
     top, left = 40 + 60 * noun, 80 + 100 * noun
     box = [[left, top, left + 160, top, left + 160, top + 100, left, top + 100]]
-    return {slot: masks.to_rle(box, height, width) for slot in (1, 2 * patches - 1)}
+    return {slot: encodings.to_rle(box, height, width) for slot in (1, 2 * patches - 1)}
 
 
 def language_model(size: Size, implementation: str, device: torch.device) -> Any:
@@ -211,7 +211,7 @@ def build(scheme: str, size: Size, tokens: int, text: int, device: torch.device)
         return model, supervised_loss
     reference = released_maps if scheme == "released" else eager_maps
     mask_PHW = torch.stack(
-        [torch.from_numpy(masks.decode(example.nouns[n].masks[2 * p + 1])) for n, p in example.targets]
+        [torch.from_numpy(encodings.decode(example.nouns[n].masks[2 * p + 1])) for n, p in example.targets]
     )
     mask_PHW = mask_PHW.float().to(device)
 

@@ -45,6 +45,7 @@ PROMISES = {
     "repeated": "trials begun again after their commit, or one attempt begun twice",
     "wrong": "curves that are not, byte for byte, those of a run that nobody stopped",
     "unfinished": "trials that were begun and have no record in the end",
+    "unevaluated": "trials whose evaluation is not in the store as it was made, byte for byte",
     "unlisted": "leaderboards (before and after compaction) that are not the table of all records",
     "garbage": "things left after gc",
 }
@@ -68,6 +69,7 @@ class StormResult(Measurement):
     unlisted: int
     garbage: int
     most_recomputed: int
+    unevaluated: int = 0  # runs of earlier versions made no evaluations
     interval: int = storm.INTERVAL
     killed_at: tuple[tuple[str, int], ...] = ()
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim import recipes
-from swim.data.frames import choose_frames, smart_resize
+from swim.data.video.frame_choice import choose_frames, smart_resize
 from swim.recipe import FramePolicy, NLReferFiles, Recipe, ShapesWorld
 from swimlab.data.prepared_clips import PreparedData, load_prepared
 from swimlab.identity import naming

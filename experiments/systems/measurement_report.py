@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from measurements import Bound, MeasurementRun
 from swimlab.report import html
 from swimlab.report.grids import Grid
+from swimlab.report.markdown import md, md_grid
 from swimlab.stats.intervals import Interval
 from swimlab.store.sweep_store import SweepStore
 
@@ -79,11 +80,10 @@ def _spread(values: Sequence[float], form: str, scale: float) -> str:
 
 def markdown(title: str, run: MeasurementRun, grids: Sequence[Grid], notes: Sequence[str]) -> str:
     """The same for a README or a pull request."""
-    lines = [f"# {title}", "", f"Run {run.run_id} on {run.machine}, {run.provenance.finished_at}.", ""]
-    lines += [f"_{note}_\n" for note in notes] + ["![measured](measured.png)", ""]
+    lines = [f"# {md(title)}", "", md(f"Run {run.run_id} on {run.machine}, {run.provenance.finished_at}."), ""]
+    lines += [f"_{md(note)}_\n" for note in notes] + ["![measured](measured.png)", ""]
     for heading, heads, rows in grids:
-        lines += [f"## {heading}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
+        lines += [f"## {md(heading)}", "", *md_grid(heads, rows), ""]
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from measurements import Measurement, RunT, commit, runs
+from swimlab.base.printable import complain
 from swimlab.base.screen import screen
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
@@ -141,6 +142,6 @@ def main(
     except KeyboardInterrupt:
         return 130
     except (StoreError, RuntimeError, ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        complain(f"{type(error).__name__}: {error}")
         return 1
     return 0

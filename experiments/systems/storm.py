@@ -1,7 +1,8 @@
 """Drivers of a sweep without Ray and with a trainer of milliseconds, on the real store; what a storm of kills left.
 
-A driver does what a trial does: claim, go on from the last step saved, save at every report, put files, commit. What it
-is about to do goes into a journal, which outlives it, and by which the store is judged afterwards.
+A driver does what a trial does: claim, go on from the last step saved, save at every report, put files and an
+evaluation, commit, publish the evaluation. What it is about to do goes into a journal, which outlives it, and by which
+the store is judged afterwards.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from swim.checkpoint import Checkpoint
-from swim.evaluation.types import MetricPoint
+from swim.outputs import MetricPoint
 from swimlab.execution import step_checkpoints
-from swimlab.execution.exactly_once import run_once
+from swimlab.execution.exactly_once import run_trial_once
 from swimlab.store import garbage_collection
 from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.attempts import Attempt
-from swimlab.store.flat_rows import as_table
+from swimlab.store.evaluation_columns import with_evaluations
+from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
 from swimlab.store.published_tables import write_tables
+from swimlab.store.record_kinds import EVALUATIONS, TRIALS
 from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
@@ -107,6 +111,7 @@ def work(store: SweepStore, attempt: Attempt, journal: Journal) -> TrialRecord:
     journal.note("putting", attempt)
     attempt.put("metrics.parquet", to_parquet(metrics_table(run.curve)))
     attempt.put("checkpoint/w", run.weight.numpy().tobytes())
+    attempt.put(f"evaluations/{evaluation_id(attempt.trial_id)}.json", evaluate(attempt, run))
     journal.note("committing", attempt)
     return TrialRecord(
         trial_id=attempt.trial_id,
@@ -118,11 +123,36 @@ def work(store: SweepStore, attempt: Attempt, journal: Journal) -> TrialRecord:
         init_trial_id=None,
         code_fingerprint="storm",
         data_fingerprint="none",
-        metrics={"weight": run.weight.item()},
+        metrics={"train.loss": run.curve[-1].value},
         files=attempt.files,
         cost=Cost(wall_s=0, cpu_s=0, train_s=0, eval_s=0, peak_rss_bytes=0),
         provenance=ABOUT,
     )
+
+
+def evaluation_id(trial_id: str) -> str:
+    return f"e{seed_of(trial_id)}"
+
+
+def evaluate(attempt: Attempt, run: Now) -> bytes:
+    """The finished record of an evaluation made with the training."""
+    evaluation = EvaluationRecord(
+        evaluation_id=evaluation_id(attempt.trial_id),
+        suite="storm",
+        config={},
+        target=TrialTarget(trial_id=attempt.trial_id, attempt=attempt.number, nonce=attempt.nonce),
+        suite_fingerprint="storm",
+        code_fingerprint="storm",
+        data_fingerprint="none",
+        metrics={"weight": run.weight.item()},
+        folder=f"{attempt.folder}/evaluations/{evaluation_id(attempt.trial_id)}",
+        files={},
+        attempt=attempt.number,
+        nonce=attempt.nonce,
+        eval_s=0,
+        provenance=ABOUT,
+    )
+    return evaluation.to_json()
 
 
 def drive(uri: str, journal_path: Path, last: int, ready: Connection, variables: Mapping[str, str]) -> None:
@@ -140,10 +170,13 @@ def drive(uri: str, journal_path: Path, last: int, ready: Connection, variables:
     while left:
         for trial_id in list(left):
             try:
-                record = run_once(store, trial_id, lambda attempt, _: work(store, attempt, journal), raise_held)
+                record = run_trial_once(store, trial_id, lambda attempt, _: work(store, attempt, journal), raise_held)
             except HeldError:
                 continue
-            journal.note("committed", Attempt(store.backend, trial_id, record.attempt, record.nonce))
+            attempt = Attempt(store.backend, trial_id, record.attempt, record.nonce)
+            journal.note("committed", attempt)
+            store.publish(record, evaluation_id(trial_id))
+            journal.note("published", attempt)
             left.remove(trial_id)
         time.sleep(0.01)
 
@@ -216,6 +249,12 @@ class Storm:
         return max((seed_of(trial) + 1 for _, _, trial, *_ in self.lines()), default=0)
 
 
+def from_records(store: SweepStore) -> pa.Table:
+    """The leaderboard without any snapshot."""
+    trials = TRIALS.table(store.records().values())
+    return with_evaluations(trials, EVALUATIONS.table(store.evaluations().values()))
+
+
 def judge(storm: Storm) -> Mapping[str, int]:
     """What a finished storm left: how often each promise was broken, and how much there was to break."""
     store, lines = SweepStore(storm.uri), storm.lines()
@@ -241,10 +280,14 @@ def judge(storm: Storm) -> Mapping[str, int]:
         if (trial_id, number) in resumed
     ]
     committed = {trial_id: nonces for trial_id, nonces in commits.items() if nonces}
-    before = leaderboard(store)
+    listed, expected_tables = [leaderboard(store)], [from_records(store)]
     write_tables(store)
+    listed.append(leaderboard(store))
+    expected_tables.append(from_records(store))
+    evaluations = {t: f"evaluations/{evaluation_id(t)}.json" for t in records}
+    made = {t: store.open_file(t, path) for t, path in evaluations.items()}
+    published = store.backend.read_many(list(evaluations.values()))
     garbage_collection.collect(store, garbage_collection.find(store, garbage_collection.Rules(unfinished=True)))
-    table = as_table(records.values())
     curves = {t: to_parquet(metrics_table(expected(t))) for t in records}
     return {
         "trials": len(records),
@@ -255,7 +298,8 @@ def judge(storm: Storm) -> Mapping[str, int]:
         "repeated": reclaimed + sum(len(set(numbers)) != len(numbers) for numbers in claims.values()),
         "unfinished": len({f"t{n}" for n in range(storm.started())} - set(records)),
         "wrong": sum(store.open_file(trial_id, "metrics.parquet") != curve for trial_id, curve in curves.items()),
-        "unlisted": sum(not listing.equals(table) for listing in (before, leaderboard(store))),
+        "unevaluated": sum(published.get(path) != made[t] for t, path in evaluations.items()),
+        "unlisted": sum(not listing.equals(table) for listing, table in zip(listed, expected_tables, strict=True)),
         "garbage": len(garbage_collection.find(store, garbage_collection.Rules(unfinished=True)).items),
         "most_recomputed": max(recomputed, default=0),
         "drivers_that_ran": len({pid for pid, event, *_ in lines if event == "committed"}),

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from swimlab.base.nearest import nearest
+from swimlab.base.printable import complain
 
 # Name → the module and class of its flags, and what it says. A module is imported when its command is named: all of
 # them together take 2.2 CPU seconds (Ray Data, SciPy, Arrow), which no --help should.
@@ -72,7 +73,7 @@ def _run(name: str, flags: list[str]) -> None:
 
 
 def _refuse(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
+    complain(text)
     raise SystemExit(2)
 
 

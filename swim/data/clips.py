@@ -1,7 +1,7 @@
-"""Clips to train on or to score, wherever they lie: their keys in order, and reading them in the order of a plan.
+"""Clips to train on or to score, in memory or in files: their keys, and reading them in a given order.
 
-A fraction of the data is a set of keys, decided by a hash of each key alone: 25 % of a data set lies inside its 50 %,
-on every machine, whatever else the data set holds.
+A fraction of a data set is a set of keys, chosen by a hash of each key alone. So 25 % of a data set is a subset of its
+50 %, on every machine and whatever other keys the data set has.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Clips(Protocol):
     def keys(self) -> Sequence[str]: ...
 
     def read(self, order: Iterable[int]) -> Iterator[Clip]:
-        """The clips of these numbers, one after another; a number may come again."""
+        """The clips with these numbers, one after another; numbers may repeat."""
 
 
-class HeldClips:
+class InMemoryClips:
     """Clips in memory."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
@@ -39,16 +39,16 @@ class HeldClips:
 
 
 def as_clips(clips: Clips | Sequence[Clip]) -> Clips:
-    """Plain sequences are clips held in memory."""
-    return HeldClips(clips) if isinstance(clips, Sequence) else clips
+    """A plain sequence as clips in memory; anything else unchanged."""
+    return InMemoryClips(clips) if isinstance(clips, Sequence) else clips
 
 
-def is_kept(key: str, fraction: float) -> bool:
-    """Whether a fraction (0 < fraction ≤ 1) of the data holds this key; what one holds, every larger one holds."""
+def in_fraction(key: str, fraction: float) -> bool:
+    """Whether this key belongs to a fraction (0 < fraction ≤ 1) of the data. Larger fractions contain smaller ones."""
     place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()[:8], "big")
     return place < fraction * 2**64
 
 
 def subset(keys: Sequence[str], fraction: float) -> NDArray[np.int64]:
-    """Numbers of the kept keys, ascending. About `fraction` of them, not exactly: each key is decided alone."""
-    return np.asarray([i for i, key in enumerate(keys) if is_kept(key, fraction)], dtype=np.int64)
+    """Numbers of the keys in the fraction, ascending. About `fraction` of them: each key is decided by its own hash."""
+    return np.asarray([i for i, key in enumerate(keys) if in_fraction(key, fraction)], dtype=np.int64)

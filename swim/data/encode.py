@@ -1,4 +1,5 @@
-"""Clip → model inputs: the chat in tokens, labels on answers only, patches, and where each tagged noun stands.
+"""Clip → model inputs: the chat in tokens, labels on answers only, patches, and the token positions of each tagged
+noun.
 
 Dimensions: T frames, T' = T/2 temporal patches, H × W pixels, H' × W' visual tokens, K = T'·H'·W', L tokens,
 B samples.
@@ -15,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from swim.data import markup
-from swim.data.types import Clip, DataError, Slot
-from swim.supervision.documents import Noun
+from swim.data.annotations import markup
+from swim.data.documents import Noun
+from swim.data.types import AnswerSlot, Clip, DataError
 
 # CLIP's statistics, which Qwen's processor uses.
 PIXEL_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
@@ -38,15 +39,15 @@ def patchify(frames_THWC: NDArray[np.uint8], patch: int, merge: int) -> tuple[Te
 
 
 def seconds_per_patch(clip: Clip) -> float:
-    """Seconds between temporal patches, which M-RoPE counts in: two of the frames kept, not two of the file's."""
+    """Seconds between temporal patches, the unit of M-RoPE: two of the kept frames, not two frames of the file."""
     stride = (clip.frame_indices[-1] - clip.frame_indices[0]) / (len(clip.frame_indices) - 1)
     return 2 * stride / clip.fps
 
 
 @dataclass(frozen=True)
 class NounRow(Noun):
-    """One `<ins>` tag located in the tokens, and what it says. A question and its answer name one object: tags with
-    equal masks hold the same ones."""
+    """One `<ins>` tag located in the tokens, with its noun and question. Question and answer name one object: tags with
+    equal masks share one mask object."""
 
     tag: int
     turn: int
@@ -57,8 +58,8 @@ class NounRow(Noun):
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample. `grid` counts vision patches, `slots` are (turn, slot, token positions) of the words an accuracy is
-    counted over."""
+    """One sample. `grid` counts vision patches, `slots` are (turn, slot, token positions) of the words that
+    answer accuracy counts."""
 
     clip: Clip
     input_ids_L: Tensor
@@ -68,12 +69,12 @@ class Encoded:
     grid: tuple[int, int, int]
     seconds_per_patch: float
     nouns: tuple[NounRow, ...]
-    slots: tuple[tuple[int, Slot, tuple[int, ...]], ...]
+    slots: tuple[tuple[int, AnswerSlot, tuple[int, ...]], ...]
 
 
 class Encoder:
     """Turns clips into `Encoded` samples for one tokenizer and patch geometry. `system` is Qwen's system prompt; the
-    tiny recipes leave it out because tokens are their cost."""
+    tiny recipes leave it out to save tokens."""
 
     def __init__(self, tokenizer: Any, *, patch_px: int, merge: int, system: str | None) -> None:
         self.tokenizer = tokenizer
@@ -83,35 +84,35 @@ class Encoder:
             tokenizer.convert_tokens_to_ids(name) for name in names
         )
 
-    def _text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        # Data may spell a special token (`<|im_end|>`): it stays text.
+    def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        # The text of special tokens (`<|im_end|>`) in the data stays text.
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True)
         return encoded["input_ids"], encoded["offset_mapping"]
 
     def __call__(self, clip: Clip) -> Encoded:
-        """Raises DataError when a tag or slot cannot be found again after tokenisation."""
+        """The encoded clip. Raises DataError when a tag or slot has no tokens."""
         patches, grid = patchify(clip.frames_THWC, self.patch_px, self.merge)
         n_visual = grid[0] * grid[1] * grid[2] // self.merge**2
         ids: list[int] = []
         labels: list[int] = []
         nouns: list[NounRow] = []
-        slots: list[tuple[int, Slot, tuple[int, ...]]] = []
+        slots: list[tuple[int, AnswerSlot, tuple[int, ...]]] = []
 
-        def special(*tokens: int) -> None:
+        def add_special(*tokens: int) -> None:
             ids.extend(tokens)
             labels.extend([IGNORE] * len(tokens))
 
-        def speak(role: str, text: str, turn: int, supervised: bool, question: str, video: bool = False) -> None:
-            special(self.start)
+        def add_message(role: str, text: str, turn: int, supervised: bool, question: str, video: bool = False) -> None:
+            add_special(self.start)
             plain, tags = markup.strip_tags(text)
             header = f"{role}\n"
             if video:
-                special(*self._text(header)[0], self.vision_start, *[self.video] * n_visual, self.vision_end)
+                add_special(*self._tokenize(header)[0], self.vision_start, *[self.video] * n_visual, self.vision_end)
                 header = ""
             if supervised:  # an answer: its header is not a label, its closing token is
-                special(*self._text(header)[0])
+                add_special(*self._tokenize(header)[0])
                 header = ""
-            tokens, offsets = self._text(header + plain)
+            tokens, offsets = self._tokenize(header + plain)
             begin = len(ids)
             ids.extend(tokens)
             labels.extend(tokens if supervised else [IGNORE] * len(tokens))
@@ -119,24 +120,24 @@ class Encoder:
             for span in tags if clip.masks else ():  # without masks a tag is only text
                 if len(nouns) == len(clip.masks):
                     raise ValueError(f"the <ins> tag of {span.text!r} has no masks, {len(clip.masks)} earlier ones do")
-                found = tuple(begin + i for i in markup.token_positions(offsets, span))
+                noun_tokens = tuple(begin + i for i in markup.token_positions(offsets, span))
                 track = clip.masks[clip.masks.index(clip.masks[len(nouns)])]
-                nouns.append(NounRow(found, track, len(nouns), turn, supervised, span.text, question))
+                nouns.append(NounRow(noun_tokens, track, len(nouns), turn, supervised, span.text, question))
             if supervised:
                 for slot in clip.turns[turn].slots:
-                    where = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
-                    slots.append((turn, slot, tuple(begin + i for i in where)))
+                    slot_tokens = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
+                    slots.append((turn, slot, tuple(begin + i for i in slot_tokens)))
             ids.append(self.end)
             labels.append(self.end if supervised else IGNORE)
-            special(*self._text("\n")[0])
+            add_special(*self._tokenize("\n")[0])
 
         if self.system is not None:
-            speak("system", self.system, -1, False, "")
+            add_message("system", self.system, -1, False, "")
         try:
             for number, turn in enumerate(clip.turns):
                 question = markup.strip_tags(turn.human)[0]
-                speak("user", turn.human, number, False, question, video=number == 0)
-                speak("assistant", turn.gpt, number, True, question)
+                add_message("user", turn.human, number, False, question, video=number == 0)
+                add_message("assistant", turn.gpt, number, True, question)
         except ValueError as error:
             raise DataError(str(error), field="conversations", hint="check the tags and slots", key=clip.key) from error
         if clip.masks and len(clip.masks) != len(nouns):
@@ -160,7 +161,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples side by side: `inputs` go to `model(...)` as they are; `nouns`, one list a sample, hold positions in the
+    """A batch: `inputs` are the keywords of `model(...)`; `nouns` has one tuple per sample, with positions in the
     padded rows."""
 
     samples: tuple[Encoded, ...]
@@ -175,7 +176,7 @@ class Batch:
 
 
 def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
-    """Pad to the longest sample, on the right as training likes it or on the left as generation does."""
+    """Pads to the longest sample: on the right for training, on the left for generation."""
     longest = max(len(s.input_ids_L) for s in samples)
 
     def pad(rows: list[Tensor], value: int) -> Tensor:
@@ -185,16 +186,16 @@ def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] 
         "input_ids": pad([s.input_ids_L for s in samples], pad_id),
         "attention_mask": pad([torch.ones_like(s.input_ids_L) for s in samples], 0),
         "mm_token_type_ids": pad([s.is_video_L.int() * VIDEO_TYPE for s in samples], 0),
-        **_videos(samples),
+        **_video_inputs(samples),
     }
     shifts = [longest - len(s.input_ids_L) if side == "left" else 0 for s in samples]
-    return Batch(tuple(samples), inputs, pad([s.labels_L for s in samples], IGNORE), _shifted(samples, shifts))
+    return Batch(tuple(samples), inputs, pad([s.labels_L for s in samples], IGNORE), _shift_nouns(samples, shifts))
 
 
 def pack(samples: list[Encoded], rope_index: Callable[..., tuple[Tensor, Tensor]]) -> Batch:
-    """All samples in one row, no padding. `rope_index` is the model's own (`model.model.get_rope_index`).
+    """All samples in one row without padding. `rope_index` is the model's own (`model.model.get_rope_index`).
 
-    M-RoPE and the text positions restart with each sample; from the latter transformers keeps samples apart."""
+    M-RoPE and the text positions restart with each sample; transformers separates samples by the text positions."""
     lengths = [len(s.input_ids_L) for s in samples]
     types = [s.is_video_L.int() * VIDEO_TYPE for s in samples]
     positions = []
@@ -214,13 +215,13 @@ def pack(samples: list[Encoded], rope_index: Callable[..., tuple[Tensor, Tensor]
         "input_ids": torch.cat([s.input_ids_L for s in samples])[None],
         "mm_token_type_ids": torch.cat(types)[None],
         "position_ids": torch.cat(positions, dim=-1),
-        **_videos(samples),
+        **_video_inputs(samples),
     }
     shifts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return Batch(tuple(samples), inputs, torch.cat(labels)[None], _shifted(samples, shifts))
+    return Batch(tuple(samples), inputs, torch.cat(labels)[None], _shift_nouns(samples, shifts))
 
 
-def _videos(samples: list[Encoded]) -> dict[str, Tensor]:
+def _video_inputs(samples: list[Encoded]) -> dict[str, Tensor]:
     return {
         "pixel_values_videos": torch.cat([s.patches for s in samples]),
         "video_grid_thw": torch.tensor([s.grid for s in samples]),
@@ -228,7 +229,7 @@ def _videos(samples: list[Encoded]) -> dict[str, Tensor]:
     }
 
 
-def _shifted(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
+def _shift_nouns(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
     return tuple(
         tuple(replace(noun, tokens=tuple(token + shift for token in noun.tokens)) for noun in sample.nouns)
         for sample, shift in zip(samples, shifts, strict=True)

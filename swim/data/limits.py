@@ -1,29 +1,28 @@
-"""What one row may hold. Files come from strangers: each limit lies far above real data and far below what hurts."""
+"""Limits of one row. Files may be hostile: each limit is far above real data and far below what exhausts memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Text.
 MAX_TEXT_CHARS = 2**20  # of a turn: several times the longest context a model has
-MAX_PATH_CHARS = 4096  # Linux opens no longer one
+MAX_PATH_CHARS = 4096  # Linux opens no longer path
 MAX_LABEL_CHARS = 200  # ids, question types, names of slots: they are repeated in keys and reports
 
 # One mask.
 MAX_SIDE_PX = 16_384
 MAX_MASK_PX = 2**26  # twice a frame of 8K video; decoded, a byte each
 MAX_COUNTS = 2**20  # characters of a compressed RLE, or run lengths of a list; an outlined object at 4K has some 10,000
-MAX_POLYGONS = 512  # an object in more pieces is drawn with a brush, and stored as RLE
+MAX_POLYGONS = 512  # an object of more pieces was drawn with a brush, and is stored as RLE
 # Rasterising walks along every edge, at 1.4 µs a pixel: 0.4 s. The border of a 4K frame is 12,000 px long.
 MAX_OUTLINE_PX = 2**18
 
 # All masks of a row, since a polygon of 80 characters can become an RLE of 250,000 and cost 0.4 s.
-MAX_ROW_COUNTS = 2**26  # characters: as much as a row of a file may hold
+MAX_ROW_COUNTS = 2**26  # characters: as many as a row of a file may have
 MAX_ROW_OUTLINE_PX = 2**25  # ten objects outlined in a thousand frames need 2e7
 
 
-def shown(value: Any) -> str:
-    """A JSON value for an error message: short, whatever it is, and never walked into."""
+def abbreviate(value: Any) -> str:
+    """A JSON value for an error message: always short, and nested values are not read."""
     if isinstance(value, list | dict):
         return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
     if isinstance(value, str):

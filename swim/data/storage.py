@@ -1,7 +1,7 @@
-"""Local files and s3:// objects, opened to be read: all of one, or a range of its bytes.
+"""Local files and s3:// objects, opened for reading, whole or a range of bytes.
 
-Whatever goes wrong on the way (no such object, no credentials, a network that breaks off) is a DataError that names
-the file and says what to do. Credentials, region and endpoint come from where every AWS tool takes them.
+All failures (no such object, no credentials, a broken connection) are DataErrors that name the file and say what to do.
+Credentials, region and endpoint are configured as for every AWS tool.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 
 from swim.data.types import DataError
 
-# One request of S3 fetches so much: its latency (some 50 ms) is then small against the transfer.
+# The size of one S3 request: its latency (some 50 ms) is then small against the transfer.
 BLOCK_BYTES = 8 * 2**20
 _LOCAL_BUFFER_BYTES = 2**17
 _SCHEME = "s3://"
 
 
-def open_range(name: str, start: int = 0, end: int | None = None, *, ahead: bool = False) -> io.BufferedReader:
-    """The bytes [start, end) of a local file or an s3://bucket/key, as a file that stands at `start`.
+def open_range(name: str, start: int = 0, end: int | None = None, *, read_ahead: bool = False) -> io.BufferedReader:
+    """The bytes [start, end) of a local file or an s3://bucket/key, as a file positioned at `start`.
 
-    Positions count from the beginning of the whole file; reading ends at `end`. S3 is asked for blocks of
-    `BLOCK_BYTES` or for the range, whichever is smaller; with `ahead` the next block is fetched while one is read,
-    which suits a file read from front to back. Raises DataError, here or while reading.
+    Positions count from the beginning of the whole file; reading ends at `end`. Requests to S3 are for blocks of
+    `BLOCK_BYTES` or for the range, whichever is smaller. With `read_ahead` the next block is fetched while one is read,
+    for a file read from front to back. Raises DataError, here or while reading.
     """
     remote = name.startswith(_SCHEME)
     try:
-        file: Any = _s3_file(name, ahead) if remote else io.FileIO(name)
+        file: Any = _s3_file(name, read_ahead) if remote else io.FileIO(name)
         size = file.seek(0, io.SEEK_END)
     except (DataError, MemoryError):
         raise
@@ -36,11 +36,11 @@ def open_range(name: str, start: int = 0, end: int | None = None, *, ahead: bool
         raise unreadable(name, error) from error
     end = size if end is None else min(end, size)
     buffer = min(BLOCK_BYTES, max(end - start, 1)) if remote else _LOCAL_BUFFER_BYTES
-    return io.BufferedReader(_Range(file, name, start, end), buffer)
+    return io.BufferedReader(_ByteRange(file, name, start, end), buffer)
 
 
-class _Range(io.RawIOBase):
-    """A window on a file. Its errors are DataErrors."""
+class _ByteRange(io.RawIOBase):
+    """The bytes up to `end` of a file, from `start` on. Raises DataError where the file cannot be read."""
 
     def __init__(self, file: Any, name: str, start: int, end: int) -> None:
         self._file, self._name, self._at, self._end = file, name, start, end
@@ -59,12 +59,12 @@ class _Range(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), self._end - self._at)
-        if wanted <= 0:
+        size = min(len(buffer), self._end - self._at)
+        if size <= 0:
             return 0
         try:
             self._file.seek(self._at)
-            block = self._file.read(wanted)
+            block = self._file.read(size)
         except MemoryError:
             raise
         except Exception as error:
@@ -80,34 +80,34 @@ class _Range(io.RawIOBase):
 
 
 def s3_filesystem() -> Any:
-    """fsspec's S3 as the AWS_ variables say it now: one for a process, because to make one takes 0.2 s."""
+    """fsspec's S3 for the current AWS_ variables. Cached in the process, since creating one takes 0.2 s."""
     variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
     return _s3_filesystem(os.getpid(), tuple(variables))
 
 
 @functools.lru_cache(maxsize=1)
 def _s3_filesystem(pid: int, variables: tuple[tuple[str, str], ...]) -> Any:
-    # Imported here: botocore takes half a second, and local files do without.
+    # Imported here: botocore takes half a second, and local files do not need it.
     import fsspec
 
-    # Neither fsspec's instances, which outlive a change of endpoint or credentials, nor listings, which grow stale.
+    # No cache of fsspec: its instances ignore a change of endpoint or credentials, and its listings become outdated.
     return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
 
 
-def _s3_file(name: str, ahead: bool) -> Any:
+def _s3_file(name: str, read_ahead: bool) -> Any:
     bucket, _, key = name.removeprefix(_SCHEME).partition("/")
     if not bucket or not key:
-        what = "no key" if bucket else "no bucket"
-        raise DataError(what, field="file", hint="write s3://bucket/path/of/the/file", file=name)
-    cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {"cache_type": "none"}
+        missing = "no key" if bucket else "no bucket"
+        raise DataError(missing, field="file", hint="write s3://bucket/path/of/the/file", file=name)
+    cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if read_ahead else {"cache_type": "none"}
     return s3_filesystem().open(f"{bucket}/{key}", "rb", block_size=BLOCK_BYTES, **cache)
 
 
 def unreadable(name: str, error: Exception) -> DataError:
-    """Why a file or object could not be read, and what to do."""
-    what = (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
+    """The error for a file or object that could not be read, with what to do."""
+    cause = (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
     hint = s3_advice(error) if name.startswith(_SCHEME) else "check the path and its permissions"
-    return DataError(f"cannot be read: {what}", field="file", hint=hint, file=name)
+    return DataError(f"cannot be read: {cause}", field="file", hint=hint, file=name)
 
 
 def s3_advice(error: Exception) -> str:

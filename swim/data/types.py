@@ -1,4 +1,4 @@
-"""What flows from annotation files to the model: ReferSample (as written) and Clip (decoded, ready for a model).
+"""The samples between annotation files and the model: ReferSample (as written) and Clip (decoded).
 
 Dimensions: T frames, H × W pixels of the resized frame.
 """
@@ -12,24 +12,29 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from swim.data.markup import strip_tags
+from swim.data.annotations.markup import strip_tags
 from swim.recipe import Frozen
 
 
 class DataError(Exception):
-    """A row that cannot be used. Names where it is and what to do; becomes a quarantine record, never a guess."""
+    """A row that cannot be used. Says where it is and what to do; the row is recorded as rejected, never guessed at."""
 
     def __init__(self, reason: str, *, field: str, hint: str, file: str = "", row: int = -1, key: str = "") -> None:
-        where = f"{file or '?'} row {row}" if row >= 0 else file or "?"
-        super().__init__(f"{where} field {field!r}: {reason} ({hint})")
+        location = f"{file or '?'} row {row}" if row >= 0 else file or "?"
+        super().__init__(f"{location} field {field!r}: {reason} ({hint})")
         self.reason, self.field, self.hint, self.file, self.row, self.key = reason, field, hint, file, row, key
 
 
-class Slot(Frozen):
-    """A word of an answer that the question does not give away: characters [start, end) of the plain answer.
+class MachineError(DataError):
+    """A row that this machine could not decode for want of memory or time. It may be usable: it is to be tried again
+    when nothing else runs."""
 
-    `commonest` is the value that most objects of the clip share, where the annotations know them all, the objects that
-    no turn asks about included; None leaves only the turns to count.
+
+class AnswerSlot(Frozen):
+    """A word of an answer that the question does not contain: characters [start, end) of the answer without its tags.
+
+    `commonest` is the value that most objects of the clip share, objects that no turn asks about included. None where
+    the annotations do not list all objects: then only the turns are counted.
     """
 
     name: str
@@ -39,14 +44,14 @@ class Slot(Frozen):
 
 
 class Turn(Frozen):
-    """One question and its answer, `<ins>` tags still in both; `slots` index the tag-stripped answer."""
+    """One question and its answer, both with their `<ins>` tags; `slots` index the answer without tags."""
 
     human: str
     gpt: str
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[AnswerSlot, ...] = ()
 
-    def said(self, slot: Slot) -> str:
-        """The answer's word at a slot."""
+    def word_at(self, slot: AnswerSlot) -> str:
+        """The word of the answer at a slot."""
         return strip_tags(self.gpt)[0][slot.start : slot.end]
 
 

@@ -4,9 +4,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoTokenizer
 
+from swim.models.weights import load_weights
 from swim.recipe import HubModel, ModelConfig
 from swim.supervision.attention import PREFIX, attach
 
@@ -19,9 +19,7 @@ def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
     if init_dir is None:
         model, tokenizer = importlib.import_module(f"swim.models.{spec.kind}").build(spec)
     else:
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            init_dir, dtype=getattr(torch, getattr(spec, "dtype", "float32")), attn_implementation="sdpa"
-        )
+        model = load_weights(init_dir, getattr(spec, "dtype", "float32"))
         tokenizer = AutoTokenizer.from_pretrained(init_dir)
     if isinstance(spec, HubModel) and spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -39,8 +37,8 @@ def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
                 r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules=rf".*language_model.*\.({targets})"
             ),
         )
-    # AdamW in bf16 loses its steps: 2e-5 is below half a unit in the last place of a weight of 0.02 (6e-5). What is
-    # trained stays in fp32, and `swim.train.autocast` computes in bf16.
+    # AdamW in bf16 loses its steps: 2e-5 is below half a unit in the last place of a weight of 0.02 (6e-5). Trained
+    # weights stay in fp32, and `swim.train.autocast` computes in bf16.
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import torch
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoTokenizer
 
+from swim.models.weights import load_weights
 from swim.recipe import HubModel
 
 
 def build(spec: HubModel) -> tuple[Any, Any]:
     """Load weights and tokenizer. Raises OSError (from transformers) when the path or hub id cannot be read."""
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        spec.path, revision=spec.revision, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa"
-    )
+    model = load_weights(spec.path, spec.dtype, spec.revision)
     tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision)
     if model.config.text_config.num_hidden_layers != spec.layers:
         raise ValueError(

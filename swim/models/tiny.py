@@ -1,4 +1,5 @@
-"""A tiny Qwen2.5-VL built offline from the real transformers classes, with a tokenizer trained on our own sentences.
+"""A tiny Qwen2.5-VL built offline from the real transformers classes, with a tokenizer trained on the embedded
+sentences.
 
 The vision tower is random and frozen, as the paper freezes its pretrained one. Its outputs are standardised per channel
 by rescaling the merger's last linear layer, so the checkpoint stays a plain Qwen2.5-VL.
@@ -12,13 +13,13 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from swim.data.encode import patchify
-from swim.data.shapes_draw import calibration_frames
-from swim.data.tiny_tokenizer import SPECIAL, build_tokenizer
+from swim.data.synthetic.drawing import calibration_frames
+from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
 from swim.recipe import TinyModel
 
 
 def config(shape: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
-    """The real config class, small."""
+    """The config of transformers for a model of this shape."""
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     half = shape.hidden // shape.heads // 2
     # Qwen2.5-VL splits the rotary half-width 16:24:24 over time, height and width.
@@ -59,7 +60,7 @@ def config(shape: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLCo
 
 
 def build(shape: TinyModel) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Fresh weights drawn from `shape.seed`; the global generator is left as it was found."""
+    """Fresh weights drawn from `shape.seed`; the global generator is not changed."""
     tokenizer = build_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape.seed)
@@ -70,7 +71,7 @@ def build(shape: TinyModel) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrai
 
 
 def _spread(visual: nn.Module) -> None:
-    """Fan-in scaled weights: at the default 0.02 a tower this narrow is almost linear in the pixels."""
+    """Fan-in scaled weights: with the default 0.02 such a narrow tower is almost linear in the pixels."""
     for module in visual.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):
             nn.init.normal_(module.weight, std=1 / math.sqrt(module.weight[0].numel()))

@@ -1,9 +1,9 @@
-"""AttentionProbe: what noun tokens attend to among visual tokens, read during an ordinary forward pass.
+"""AttentionProbe: the attention of noun tokens to visual tokens, read during an ordinary forward pass.
 
 Stock transformers: an attention function registered beside `sdpa` and `eager` calls the original for the output and, in
-the probed layers only, recomputes the few rows we need from the same (post-RoPE) queries and keys. Nothing is patched,
-no L × L matrix is kept. The probe travels as a keyword of `model(...)`, so gradient checkpointing (non-reentrant), DDP
-and concurrent models cannot mix it up.
+the probed layers only, recomputes the needed rows from the same (post-RoPE) queries and keys. No model code is patched
+and no L × L matrix is kept. The probe is a keyword of `model(...)`, so that gradient checkpointing (non-reentrant), DDP
+and concurrent models cannot mix up probes.
 
 Dimensions: B batch rows, N documents with nouns, R noun rows per document (padded), K visual tokens per document
 (padded), S probed layers, H query heads, G key/value heads, L sequence length, D head width.
@@ -35,7 +35,7 @@ BASES = ("sdpa", "eager")
 class Scores:
     """q·kᵀ·scaling of the noun rows, fp32. `visual_NHRK`: against the visual tokens, padding -inf; `frame_NK`: the
     temporal patch of each; `row_NR`: the rows, counted from the document's start; `every_NHRL()`: against all tokens of
-    the document, computed only where a domain asks for it, padding -inf."""
+    the document, computed only for the domains that call it, padding -inf."""
 
     visual_NHRK: Tensor
     frame_NK: Tensor
@@ -44,15 +44,15 @@ class Scores:
 
 
 class AttentionProbe:
-    """Which rows and columns to read at which layers, and what was read.
+    """The rows and columns to read at some layers, and the maps read.
 
     `row_N` is the batch row of a document, `start_N` and `end_N` its tokens there; `rows_NR` are positions of the query
     tokens (padding repeats one), `columns_NK` of the visual tokens, of which `valid_NK` marks the real ones. `domain`
-    names where the softmax runs, `heads` how heads become one, `chosen_heads` restricts them (empty: all).
+    names the tokens of the softmax, `heads` the reduction over heads, `chosen_heads` restricts them (empty: all).
     """
 
-    # No dataclass: FSDP2 looks into those among a layer's arguments, finds the maps of the layers before, and hands the
-    # layer a copy of the probe, so that what it reads is lost to the caller.
+    # No dataclass: FSDP2 traverses dataclasses among a layer's arguments, finds the maps of earlier layers, and passes
+    # the layer a copy of the probe, so that the caller does not get the map.
     def __init__(
         self,
         layers: tuple[int, ...],
@@ -74,15 +74,16 @@ class AttentionProbe:
         self.maps: dict[int, Tensor] = {}
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
-        """Keep this layer's map. The first call of a layer wins: gradient checkpointing runs the layer a second time,
-        and only the first result is part of the loss. The second run still computes it, because checkpointing refuses a
-        recomputation that saves fewer tensors than the forward did."""
+        """Stores this layer's map. The first call of a layer counts: gradient checkpointing runs the layer a second
+        time, and only the first result is part of the loss. The second run still computes the map, because
+        checkpointing raises when a recomputation saves fewer tensors than the forward pass."""
         if layer in self.layers:
             query_NRHD = query_BHLD.transpose(1, 2)[self.row_N[:, None], self.rows_NR]
-            # A map's graph must not hold the map: such a cycle waits for the garbage collector, for two passes of it.
+            # A map's graph must not refer to the map: such a cycle is only freed after two passes of the garbage
+            # collector.
             empty = copy.copy(self)
             empty.maps = {}
-            a_NRK = _Read.apply(query_NRHD, key_BGLD, empty, scaling)  # type: ignore[no-untyped-call]
+            a_NRK = _ProbedAttention.apply(query_NRHD, key_BGLD, empty, scaling)  # type: ignore[no-untyped-call]
             self.maps.setdefault(layer, a_NRK)
 
     def attention(self, query_NRHD: Tensor, key_BGLD: Tensor, scaling: float) -> Tensor:
@@ -90,7 +91,7 @@ class AttentionProbe:
         key_BLGD = key_BGLD.transpose(1, 2)
         N, R, H, D = query_NRHD.shape
         G = key_BGLD.shape[1]
-        # fp32 whatever the model runs in: bf16 scores move the map by percents (8 bits of mantissa before the exp).
+        # fp32 for any dtype of the model: bf16 scores change the map by percents (8 bits of mantissa before the exp).
         query_NGQD = query_NRHD.float().permute(0, 2, 1, 3).reshape(N, G, H // G * R, D)
 
         def score_NHRC(position_NC: Tensor, valid_NC: Tensor) -> Tensor:
@@ -118,15 +119,15 @@ class AttentionProbe:
         """The maps in the order of `layers`. Raises RuntimeError when a layer was never reached."""
         if missing := [layer for layer in self.layers if layer not in self.maps]:
             raise RuntimeError(
-                f"no attention was read at layers {missing}: call `attach(model)` before the forward pass and hand "
-                f"the probe over as `model(..., probe=probe)`"
+                f"no attention was read at layers {missing}: call `attach(model)` before the forward pass and pass "
+                f"the probe as `model(..., probe=probe)`"
             )
         return torch.stack([self.maps[layer] for layer in self.layers])
 
 
-class _Read(torch.autograd.Function):
-    """`AttentionProbe.attention` that holds no scores for the backward pass: it saves a few query rows and the key
-    tensor, which the layer's own attention saves anyway, and computes the rows again (R of L rows: next to nothing)."""
+class _ProbedAttention(torch.autograd.Function):
+    """`AttentionProbe.attention` without scores in memory for the backward pass: it saves a few query rows and the key
+    tensor, which the layer's own attention saves anyway, and computes the rows again (R of L rows, so at low cost)."""
 
     @staticmethod
     def forward(ctx: Any, query_NRHD: Tensor, key_BGLD: Tensor, probe: AttentionProbe, scaling: float) -> Tensor:
@@ -143,19 +144,19 @@ class _Read(torch.autograd.Function):
         ]
         with torch.enable_grad():
             a_NRK = ctx.probe.attention(*saved, ctx.scaling)
-        wanted = [tensor for tensor in saved if tensor.requires_grad]
-        grads = iter(torch.autograd.grad(a_NRK, wanted, grad_NRK))
+        inputs = [tensor for tensor in saved if tensor.requires_grad]
+        grads = iter(torch.autograd.grad(a_NRK, inputs, grad_NRK))
         query, key = (next(grads) if tensor.requires_grad else None for tensor in saved)
         return query, key, None, None
 
 
-def _probed(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
     def attention(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         probe: AttentionProbe | None = kwargs.pop("probe", None)
         if base == "eager":
-            # Each model family brings its own eager function; it lives in the module that defines the layer.
+            # Each model family has its own eager function, in the module that defines the layer.
             forward = sys.modules[type(module).__module__].eager_attention_forward
         else:
             forward = ALL_ATTENTION_FUNCTIONS[base]
@@ -168,13 +169,13 @@ def _probed(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
 
 
 def attach(model: Any) -> None:
-    """Switch a model's language layers to the probed twin of their attention function; output is unchanged.
+    """Switches a model's language layers to the probed version of their attention function; output is unchanged.
 
-    Raises ValueError for an implementation without a twin, and for reentrant gradient checkpointing, which drops the
-    attention gradient without an error.
+    Raises ValueError for an implementation without such a version, and for reentrant gradient checkpointing, which
+    drops the attention gradient without an error.
     """
     for name in BASES:
-        AttentionInterface.register(PREFIX + name, _probed(name))
+        AttentionInterface.register(PREFIX + name, _probed_attention(name))
         # Without its own mask function a custom implementation gets no padding mask, silently.
         AttentionMaskInterface.register(PREFIX + name, ALL_MASK_ATTENTION_FUNCTIONS[name])
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
@@ -183,12 +184,14 @@ def attach(model: Any) -> None:
     if current.startswith(PREFIX):
         return
     if current not in BASES:
-        raise ValueError(f"attention implementation {current!r} has no probed twin; load the model with one of {BASES}")
+        raise ValueError(
+            f"attention implementation {current!r} has no probed version; load the model with one of {BASES}"
+        )
     decoder.config._attn_implementation = PREFIX + current
 
 
 def refuse_reentrant(model: nn.Module) -> None:
-    """Raise ValueError when gradient checkpointing is on and reentrant: the probe's gradient would vanish silently."""
+    """Raises ValueError for reentrant gradient checkpointing, which would silently drop the probe's gradient."""
     for module in model.modules():
         if not getattr(module, "gradient_checkpointing", False):
             continue

@@ -1,7 +1,7 @@
 """From the attention of noun rows to maps on temporal patches, and from those to the mask loss.
 
 Dimensions: S layers, N documents with nouns, R noun rows (padded), K visual tokens (padded), M readings (a noun, or a
-sub-token where the query says so), P supervised maps (reading × annotated temporal patch), T' × H' × W' token grid.
+sub-token for some queries), P supervised maps (reading × annotated temporal patch), T' × H' × W' token grid.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swim import registry
+from swim.data.documents import Document, Noun, Visual
 from swim.data.types import Rle
 from swim.recipe import Objective, PatchMasks, Readout
 from swim.supervision.attention import AttentionProbe
-from swim.supervision.documents import Document, Noun, Visual
 from swim.supervision.layers import resolve
 from swim.supervision.per_map import per_map
 from swim.supervision.targets import area_share, patch_frames, render
@@ -34,8 +34,9 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Read:
-    """One map of one noun: `rows` are its rows among document `n`'s, `document` counts all documents of the batch."""
+class NounRead:
+    """One map of one noun: `rows` are its rows among those of the `n`-th document with nouns; `document` is the
+    number of that document in the batch."""
 
     document: int
     n: int
@@ -46,35 +47,35 @@ class Read:
 
 @dataclass(frozen=True)
 class Reading:
-    """A probe to hand to the model, and whose rows it will hold."""
+    """A probe to pass to the model, and the nouns whose rows it reads."""
 
     probe: AttentionProbe
-    reads: tuple[Read, ...]
+    reads: tuple[NounRead, ...]
 
 
 @dataclass(frozen=True)
 class NounMap:
-    """A read's fused map on the temporal patches where its noun is annotated, and the masks that speak for each."""
+    """The fused map of a noun on the temporal patches where it is annotated. `frames` has the masks of each patch."""
 
-    read: Read
+    read: NounRead
     frames: dict[int, tuple[Rle, ...]]
     map_PHW: Tensor
 
 
 def query_rows(query: str, noun: Noun) -> tuple[tuple[int, ...], ...]:
-    """The positions whose attention is read for a noun, a group for each of its maps."""
+    """The positions whose attention is read for a noun, one group for each of its maps."""
     groups: tuple[tuple[int, ...], ...] = registry.load("swim.supervision.query", query)(noun.tokens)
     return groups
 
 
 def count_maps(noun: Noun, objective: Objective, frames_per_patch: int) -> int:
-    """How many maps of a noun are supervised: what a mask loss is divided by."""
+    """The number of supervised maps of a noun; a mask loss is divided by the sum of these."""
     patches = patch_frames(noun.masks, frames_per_patch, objective.patch_masks)
     return len(query_rows(objective.query, noun)) * len(patches)
 
 
 def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
-    """The layers it reads, ascending. Raises ValueError for layers or heads that a model of this config lacks."""
+    """The layers of a readout, ascending. Raises ValueError for layers or heads that a model of this config lacks."""
     text = config.get_text_config()
     if bad := [head for head in readout.chosen_heads if not 0 <= head < text.num_attention_heads]:
         raise ValueError(f"chosen_heads {bad} are outside the model's {text.num_attention_heads} query heads")
@@ -82,44 +83,44 @@ def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
 
 
 def plan_reading(
-    found: Sequence[Document], nouns: Sequence[Sequence[Noun]], readout: Readout, model: Any, device: torch.device
+    documents: Sequence[Document], nouns: Sequence[Sequence[Noun]], readout: Readout, model: Any, device: torch.device
 ) -> Reading | None:
-    """What to read of a batch; None when it has no noun.
+    """The probe and the nouns of a batch; None when it has no noun.
 
     Raises ValueError when nouns do not fit the documents: too many or too few lists, a noun cut off by truncation, one
-    in front of the video's last token (it cannot have seen the video), a document with nouns and no video, heads or
-    layers that the model lacks.
+    before the video's last token (which cannot attend to the whole video), a document with nouns and no video, heads or
+    layers that the model does not have.
     """
-    if len(found) != len(nouns):
-        raise ValueError(f"{len(nouns)} lists of nouns for {len(found)} documents: give one each, empty where none")
+    if len(documents) != len(nouns):
+        raise ValueError(f"{len(nouns)} lists of nouns for {len(documents)} documents: give one each, empty where none")
     layers = check_readout(readout, model.config)
-    chosen = [(i, document) for i, document in enumerate(found) if nouns[i]]
-    if not chosen:
+    with_nouns = [(i, document) for i, document in enumerate(documents) if nouns[i]]
+    if not with_nouns:
         return None
     rows: list[list[int]] = []
-    reads: list[Read] = []
-    for n, (i, document) in enumerate(chosen):
-        here: list[int] = []
+    reads: list[NounRead] = []
+    for n, (i, document) in enumerate(with_nouns):
+        noun_rows: list[int] = []
         for noun in nouns[i]:
-            visual = _checked(i, document, noun)
+            visual = _check_noun(i, document, noun)
             for group in query_rows(readout.query, noun):
-                reads.append(Read(i, n, noun, visual, slice(len(here), len(here) + len(group))))
-                here += group
-        rows.append(here)
-    visuals = [document.visual for _, document in chosen if document.visual is not None]
-    # Padded with a row that is read anyway: one in front of the video would see none of it, and under "all-causal" the
-    # exponential of what it is not shown overflows, and 0 · ∞ is its gradient.
-    most = max(len(here) for here in rows)
-    rows_NR = torch.tensor([here + here[-1:] * (most - len(here)) for here in rows])
+                reads.append(NounRead(i, n, noun, visual, slice(len(noun_rows), len(noun_rows) + len(group))))
+                noun_rows += group
+        rows.append(noun_rows)
+    visuals = [document.visual for _, document in with_nouns if document.visual is not None]
+    # Padded with a row that is read anyway: a row before the video attends to none of it, and under "all-causal" the
+    # exponential of its masked scores overflows, which makes its gradient 0 · ∞.
+    most = max(len(noun_rows) for noun_rows in rows)
+    rows_NR = torch.tensor([noun_rows + noun_rows[-1:] * (most - len(noun_rows)) for noun_rows in rows])
 
     def pad(items: list[Tensor]) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
 
     probe = AttentionProbe(
         layers=layers,
-        row_N=torch.tensor([document.row for _, document in chosen]).to(device),
-        start_N=torch.tensor([document.start for _, document in chosen]).to(device),
-        end_N=torch.tensor([document.end for _, document in chosen]).to(device),
+        row_N=torch.tensor([document.row for _, document in with_nouns]).to(device),
+        start_N=torch.tensor([document.start for _, document in with_nouns]).to(device),
+        end_N=torch.tensor([document.end for _, document in with_nouns]).to(device),
         rows_NR=rows_NR.to(device),
         columns_NK=pad([v.columns_K for v in visuals]),
         valid_NK=pad([torch.ones_like(v.columns_K, dtype=torch.bool) for v in visuals]),
@@ -131,29 +132,30 @@ def plan_reading(
     return Reading(probe, tuple(reads))
 
 
-def _checked(number: int, document: Document, noun: Noun) -> Visual:
-    where, visual = f"document {number}, noun at tokens {list(noun.tokens)}", document.visual
+def _check_noun(number: int, document: Document, noun: Noun) -> Visual:
+    place, visual = f"document {number}, noun at tokens {list(noun.tokens)}", document.visual
     if visual is None:
-        raise ValueError(f"{where}: the document has no visual token, so there is nothing to look at")
+        raise ValueError(f"{place}: the document has no visual token to attend to")
     if not all(isinstance(slot, int) and isinstance(rle, Rle) for slot, rle in noun.masks.items()):
-        raise ValueError(f"{where}: masks map whole frame slots to Rle; read segmentations with swim.data.masks.to_rle")
+        raise ValueError(f"{place}: masks map whole frame slots to Rle; read segmentations with swim.data.masks.to_rle")
     if not noun.tokens or not document.start <= min(noun.tokens) <= max(noun.tokens) < document.end:
         raise ValueError(
-            f"{where}: outside the document's tokens [{document.start}, {document.end}); was the text truncated? "
+            f"{place}: outside the document's tokens [{document.start}, {document.end}); was the text truncated? "
             "Drop the noun, or keep the whole text"
         )
-    # One before the noun is a row as well (query "before").
+    # The token before the noun may be a row as well (query "before").
     if min(noun.tokens) <= int(visual.columns_K[-1]):
-        raise ValueError(f"{where}: it stands in front of the video's last token; put the video first")
+        raise ValueError(f"{place}: it comes before the video's last token; put the video first")
     if late := [slot for slot in noun.masks if not 0 <= slot // visual.frames_per_patch < visual.grid[0]]:
-        raise ValueError(f"{where}: masks at frame slots {late}, the video has {visual.grid[0]} temporal patches")
+        raise ValueError(f"{place}: masks at frame slots {late}, the video has {visual.grid[0]} temporal patches")
     return visual
 
 
 def noun_maps(
     reading: Reading, a_SNRK: Tensor, fusion: str, normalise: str, patch_masks: PatchMasks = "both"
 ) -> list[NounMap]:
-    """Fuse over layers, cut into temporal patches, normalise each; only annotated patches, nouns without one left out.
+    """Fuses over layers, cuts into temporal patches and normalises each. Only annotated patches, and nouns that have
+    one.
 
     `a_SNRK` is the probe's `stacked_SNRK()`.
     """
@@ -164,18 +166,18 @@ def noun_maps(
     a_SMK = a_SXK.new_zeros(len(a_SXK), len(reading.reads), a_SXK.shape[-1])
     a_SMK = a_SMK.index_add(1, torch.tensor(read_X, device=a_SXK.device), a_SXK)
     a_MK = registry.load("swim.supervision.fusion", fusion)(a_SMK)
-    # 1e-26 counts as nothing: the gradient of a logarithm is 1 / a, which overflows on its way back from smaller ones
-    # (six layers of 1e-7 multiplied are 1e-42). Written so that NaN stays NaN.
+    # Below 1e-26 counts as 0: the gradient of a logarithm is 1 / a, which overflows in the backward pass of smaller
+    # ones (six layers of 1e-7 multiplied are 1e-42). Written so that NaN stays NaN.
     a_MK = torch.where(a_MK < 1e-26, 0.0, a_MK)
     normal = registry.load("swim.supervision.normalise", normalise)
-    found = []
+    maps = []
     for read, a_K in zip(reading.reads, a_MK, strict=True):
         if frames := patch_frames(read.noun.masks, read.visual.frames_per_patch, patch_masks):
             T, H, W = read.visual.grid
             map_PHW = a_K[: T * H * W].reshape(T, H, W)[list(frames)]
             area_P = a_K.new_tensor([area_share(frames[patch]) for patch in frames]) * (H * W)
-            found.append(NounMap(read, frames, normal(map_PHW, area_P)))
-    return found
+            maps.append(NounMap(read, frames, normal(map_PHW, area_P)))
+    return maps
 
 
 def _range(rows: slice) -> range:
@@ -208,10 +210,10 @@ def mask_loss(reading: Reading, a_SNRK: Tensor, objective: Objective) -> tuple[T
 
 
 def _score(objective: Objective, size: Size, frames: list[tuple[Rle, ...]], map_PHW: Tensor, first: int) -> Tensor:
-    chosen = frames[first : first + len(map_PHW)]
+    chunk = frames[first : first + len(map_PHW)]
     # Question and answer name one object with the same masks: each is rendered once.
-    mask_of = {key: torch.from_numpy(render(key, size)) for key in dict.fromkeys(chosen)}
-    mask_PHW = torch.stack([mask_of[key] for key in chosen]).to(map_PHW)
+    mask_of = {key: torch.from_numpy(render(key, size)) for key in dict.fromkeys(chunk)}
+    mask_PHW = torch.stack([mask_of[key] for key in chunk]).to(map_PHW)
     if objective.resize == "map-to-mask":
         map_PHW = upsample(map_PHW, size)
     loss_P: Tensor = registry.load("swim.supervision.losses", objective.mask_loss)(map_PHW.clamp(0, 1), mask_PHW)

@@ -1,7 +1,7 @@
 """SWIM's objective: text_weight · cross-entropy + mask_weight · mask loss on the nouns' attention (paper, eqs. 5-7).
 
-Every loss here is a sum beside its count, so that the caller divides by the global count of the optimiser batch: a
-batch is then the count-weighted mean of its samples, whatever the micro-batches and ranks.
+Every loss here is a sum and its count, so that the caller divides by the global count of the optimiser batch: the loss
+of a batch is then the count-weighted mean over its samples, for any micro-batches and ranks.
 
 Dimensions: B batch rows, L row length, N labelled positions, D hidden size, V vocabulary.
 """
@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swim import registry
+from swim.data.documents import Noun, documents
 from swim.data.encode import IGNORE
 from swim.recipe import Objective
 from swim.supervision.attention import attach
-from swim.supervision.documents import Noun, documents
 from swim.supervision.maps import check_readout, mask_loss, plan_reading
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums and what they are counted over: label tokens, supervised maps."""
+    """Sums over label tokens and over supervised maps, with their counts."""
 
     text_sum: Tensor
     text_count: int
@@ -51,7 +51,7 @@ def stock(model: Any) -> Any:
 
 def mask_weight(objective: Objective, progress: float) -> float:
     """λ_mask at `progress` through the steps: the objective's weight times its schedule."""
-    if objective.mask_weight == 0:  # a control runs no schedule, and its code fingerprint names none
+    if objective.mask_weight == 0:  # a control has no schedule, neither here nor in its code fingerprint
         return 0.0
     factor = registry.load("swim.supervision.schedule", objective.mask_schedule)
     return objective.mask_weight * float(factor(progress))
@@ -60,8 +60,8 @@ def mask_weight(objective: Objective, progress: float) -> float:
 class SupervisedModel(nn.Module):
     """A stock transformers model and its objective as one module, so that DDP and FSDP see a single forward.
 
-    Attaches the probe. Raises ValueError for what cannot be probed (see `attach`), and for layers or heads that the
-    model lacks.
+    Attaches the probe. Raises ValueError for a model that cannot be probed (see `attach`), and for layers or heads
+    that the model does not have.
     """
 
     def __init__(self, model: Any, objective: Objective) -> None:
@@ -80,8 +80,8 @@ class SupervisedModel(nn.Module):
         return self.objective.text_weight * losses.text + weight * losses.mask
 
     def forward(self, inputs: Mapping[str, Tensor], labels_BL: Tensor, nouns: Sequence[Sequence[Noun]]) -> Losses:
-        """`inputs` as `model(...)` takes them; `labels_BL` are token ids, or -100 where nothing is learnt; `nouns` are
-        one list a document (a sample; packing puts several into a row), empty where only the text counts."""
+        """`inputs` as `model(...)` takes them; `labels_BL` are token ids, or -100 for tokens that are no labels;
+        `nouns` has one list per document (a sample; packing puts several into a row), empty without supervision."""
         model, reading = stock(self.model), None
         if self.objective.mask_weight > 0 and any(nouns):
             reading = plan_reading(documents(model.config, inputs), nouns, self.objective, model, labels_BL.device)

@@ -1,7 +1,8 @@
-"""Losses at mask resolution that leave nothing at mask resolution behind.
+"""Losses at mask resolution whose memory does not grow with that resolution.
 
-A 1080p map costs 8 MB in fp32 and a loss keeps several of them for its backward pass, times nouns × frames. Here the
-loss and its gradient with respect to the small map are computed together, chunk by chunk, and only the latter is kept.
+A 1080p map takes 8 MB in fp32 and a loss keeps several of them for its backward pass, times nouns × frames. Here the
+loss and its gradient with respect to the small map are computed together, chunk by chunk, and only the gradient is
+kept.
 
 Dimensions: P maps, H × W token cells.
 """
@@ -15,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Score = Callable[[Tensor, int], Tensor]
+ChunkLoss = Callable[[Tensor, int], Tensor]
 
 
-def per_map(map_PHW: Tensor, score: Score, chunk: int) -> Tensor:
+def per_map(map_PHW: Tensor, score: ChunkLoss, chunk: int) -> Tensor:
     """`score(map_CHW, first) -> loss_C` over chunks of at most `chunk` maps, `first` being the first one's number;
     the result is loss_P."""
     if torch.is_grad_enabled() and map_PHW.requires_grad:
@@ -29,7 +30,7 @@ def per_map(map_PHW: Tensor, score: Score, chunk: int) -> Tensor:
 
 class _PerMap(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, map_PHW: Tensor, score: Score, chunk: int) -> Tensor:
+    def forward(ctx: Any, map_PHW: Tensor, score: ChunkLoss, chunk: int) -> Tensor:
         losses: list[Tensor] = []
         grads: list[Tensor] = []
         for i, map_CHW in enumerate(torch.split(map_PHW, chunk)):

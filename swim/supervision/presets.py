@@ -1,7 +1,7 @@
-"""Named objectives: what the paper says, what its released code runs, and the variants between them.
+"""Named objectives: the paper's, its released code's, and the variants between them.
 
-One name, several overrides; each is complete, so that a preset means the same whatever recipe it is applied to. Layers
-are the recipe's: six evenly spaced of 28 are other numbers on other depths.
+A preset sets all fields of the objective except the layers, so that it means the same for every recipe. Layers are the
+recipe's: six evenly spaced layers of 28 have other numbers in models of another depth.
 """
 
 from typing import Any
@@ -29,12 +29,12 @@ RELEASED_FORMULA = {"objective.fusion": "released-product", "objective.normalise
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": PAPER,
-    # One passage of the paper speaks of a single frame's tokens.
+    # One passage of the paper mentions a single frame's tokens.
     "paper-frame": PAPER | {"objective.domain": "frame"},
     "paper-minmax": PAPER | {"objective.normalise": "minmax", "objective.text_weight": 1.0},
-    # Only the released fusion and normalisation; the rest as the paper says.
+    # Only the released fusion and normalisation; the rest as in the paper.
     "released-fusion": PAPER | RELEASED_FORMULA,
-    # What the released code runs, apart from its fault with frame 0.
+    # The released code, without its error with frame 0.
     "official-code": PAPER
     | RELEASED_FORMULA
     | {"objective.query": "each-before", "objective.domain": "all", "objective.patch_masks": "second"},

@@ -1,4 +1,4 @@
-"""What a map is compared with: the masks of a temporal patch's frames, rendered where and when they are needed.
+"""The targets of maps: the masks of a temporal patch's frames, rendered when they are needed.
 
 Dimensions: T' temporal patches, h × w pixels or cells of the requested size.
 """
@@ -11,30 +11,30 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from swim.data import masks
+from swim.data.masks import encodings
 from swim.data.types import Rle
 from swim.recipe import PatchMasks
 
 
 def patch_frames(
-    track: Mapping[int, Rle], frames_per_patch: int, which: PatchMasks = "both"
+    track: Mapping[int, Rle], frames_per_patch: int, patch_masks: PatchMasks = "both"
 ) -> dict[int, tuple[Rle, ...]]:
-    """Temporal patch → the masks that speak for it: of all its annotated frames, or ("second", as the released code has
-    it) of its last frame alone. Patches without any are absent: neither supervised nor scored."""
-    found: dict[int, tuple[Rle, ...]] = {}
+    """Temporal patch → its masks: those of all its annotated frames, or ("second", as in the released code) that of its
+    last frame alone. Patches without masks are absent: neither supervised nor scored."""
+    frames: dict[int, tuple[Rle, ...]] = {}
     for slot in sorted(track):
         patch, frame = divmod(slot, frames_per_patch)
-        if which == "both" or frame == frames_per_patch - 1:
-            found[patch] = (*found.get(patch, ()), track[slot])
-    return found
+        if patch_masks == "both" or frame == frames_per_patch - 1:
+            frames[patch] = (*frames.get(patch, ()), track[slot])
+    return frames
 
 
 def render(frames: Sequence[Rle], size: tuple[int, int], *, union: bool = False) -> NDArray[np.float32]:
-    """Masks as one [h, w] in [0, 1] by exact area: their mean (a loss's target) or their union (what a score calls
-    inside)."""
+    """Masks as one [h, w] in [0, 1] by exact area: their mean (the target of a loss) or their union (the inside
+    of a score)."""
     total_hw = np.zeros(size, dtype=np.float32)
     for rle in frames:
-        mask_hw = masks.decode(rle) if (rle.height, rle.width) == size else masks.to_grid(rle, *size)
+        mask_hw = encodings.decode(rle) if (rle.height, rle.width) == size else encodings.to_grid(rle, *size)
         total_hw = np.maximum(total_hw, mask_hw) if union else total_hw + mask_hw
     return total_hw if union else total_hw / np.float32(len(frames))
 
@@ -42,4 +42,4 @@ def render(frames: Sequence[Rle], size: tuple[int, int], *, union: bool = False)
 @lru_cache(maxsize=4096)
 def area_share(frames: tuple[Rle, ...]) -> float:
     """The share of the picture that the masks cover, mean over the frames."""
-    return sum(masks.area(rle) / (rle.height * rle.width) for rle in frames) / len(frames)
+    return sum(encodings.area(rle) / (rle.height * rle.width) for rle in frames) / len(frames)

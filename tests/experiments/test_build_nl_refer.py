@@ -6,15 +6,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Model, Reply, oracle
+from llm_server import KEY, Model, Reply, oracle
 
-from swim.data.nl_refer import known
-from swim.data.rows import read_rows
+from swim.data.nl_refer import reference_rows
+from swim.data.rows.read import read_rows
 from swimlab.cli import experiment_file
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -22,8 +21,7 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 import build_nl_refer  # noqa: E402
 
-KEY = "sk-nobody-sees-this"
-ROWS = [one.raw for one in known.rows(10, seed=5)]
+ROWS = [one.raw for one in reference_rows.rows(10, seed=5)]
 # Scripts and job specs name these: adding one is fine, renaming or removing one breaks somebody.
 FLAGS = {
     "command", "annotations", "out", "videos", "kind", "rewriter", "synonyms", "least_share", "tokenizer", "model",
@@ -32,17 +30,10 @@ FLAGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def ray_2_cpus() -> Iterator[None]:
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_API_KEY", KEY)
-        ray.init(
-            address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False
-        )
-        yield
-        ray.shutdown()
+@pytest.fixture
+def key(two_cpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver knows it too."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 @pytest.fixture
@@ -113,7 +104,7 @@ def test_a_missing_key_is_refused_before_any_work(
 
 @pytest.mark.ray
 def test_the_smoke_counts_errors_and_its_report_can_be_read_again(
-    ray_2_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    key: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(build_nl_refer, "SMOKE_CLIPS", 6)
     assert build_nl_refer.main(settings("smoke", "--store", tmp_path, "--workers", 1, "--rows-per-part", 12)) == 0
@@ -161,7 +152,7 @@ def test_rules_that_miss_fail_the_smoke(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.ray
 def test_a_plan_asks_nothing_and_a_run_counts_what_it_asked(
-    ray_2_cpus: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    key: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Model() as model:
         argv = asking(model, annotations, tmp_path)
@@ -212,7 +203,7 @@ def at_rest(model: Model) -> None:
 
 @pytest.mark.ray
 def test_a_killed_run_goes_on_and_asks_nothing_twice(
-    ray_2_cpus: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    key: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Model(lambda body, n: Reply(oracle(body), wait_s=0.1)) as model:
         argv = asking(model, annotations, tmp_path)

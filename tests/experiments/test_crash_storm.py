@@ -58,12 +58,16 @@ def test_the_judge_sees_what_is_broken(tmp_path: Path) -> None:
     raised.remember_records(store)
     store.backend.delete("records/t0.json")
     record = store.record("t1").model_copy(update={"recipe_name": "other"})
-    store.backend.replace("records/t1.json", record.model_dump_json(indent=1).encode())
+    store.backend.replace("records/t1.json", record.to_json())
+    (evaluation,) = store.evaluations(["e3"]).values()
+    other = evaluation.model_copy(update={"metrics": {"weight": 0.0}})
+    store.backend.replace(evaluation.path, other.to_json())
     journal = raised.journal.read_text()
     line = next(line for line in journal.splitlines() if " claimed t2 " in line)
     raised.journal.write_text(f"{journal}{line}\n")
     found = storm.judge(raised)
     assert (found["lost"], found["altered"], found["repeated"], found["unfinished"]) == (2, 1, 2, 1)
+    assert found["unevaluated"] == 1
 
 
 def test_a_step_that_is_repeated_or_left_out_shows(tmp_path: Path) -> None:
@@ -88,5 +92,5 @@ def test_a_run_lands_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[
     (run,) = measurements.runs(SweepStore(str(tmp_path)), crash_storm.NAME, crash_storm.StormRun)
     assert run.rows[0].killed_at == (("saving", 1),)
     verdicts = [line[-1] for line in crash_storm.promises(run)[2]]
-    assert verdicts == ["met"] * 8 + ["not met"]  # 4 attempts at 3 trials, though nobody was killed
+    assert verdicts == ["met"] * 9 + ["not met"]  # 4 attempts at 3 trials, though nobody was killed
     assert "4 of 3" in capsys.readouterr().out

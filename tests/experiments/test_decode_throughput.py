@@ -16,13 +16,13 @@ import torch
 
 import measurements
 import measuring
-from swim.data import shapes_world
-from swim.data.clips import HeldClips
-from swim.data.frames import build_clip
-from swim.data.rows import split
-from swim.data.samples import parse_row
+from swim.data.annotations.samples import parse_row
+from swim.data.clips import InMemoryClips
+from swim.data.rows.read import split
+from swim.data.synthetic import shapes_world
 from swim.data.types import Clip
-from swim.data.video import decode_frames
+from swim.data.video.decode import decode_frames
+from swim.data.video.frame_choice import build_clip
 from swimlab.cli import experiment_file
 from swimlab.data import decode_part
 from swimlab.store.sweep_store import SweepStore
@@ -144,7 +144,7 @@ def test_training_says_what_it_waited_for() -> None:
     assert recipe.data.clips == 2 * recipe.optim.batch
     asked: list[list[int]] = []
 
-    class Late(HeldClips):
+    class Late(InMemoryClips):
         def read(self, order: Iterable[int]) -> Iterator[Clip]:
             asked.append(list(order))
             return super().read(asked[-1])
@@ -228,7 +228,7 @@ def test_a_run_is_reported_whatever_it_says(
     assert [bound.judge(run)[0] for bound in decode_throughput.BOUNDS] == ["met", "met", "met"]
     (report,) = (tmp_path / "reports" / "decode_throughput").iterdir()
     text = (report / "report.md").read_text()
-    assert "| 2.000 [2.000, 2.000] | 3 | met |" in text
+    assert r"| 2.000 \[2.000, 2.000\] | 3 | met |" in text
     assert "| a sweep of 16 arms, then one more trial | 4 | 4 | 5 | 0 | not met (each once) |" in text
     monkeypatch.setitem(SPEEDS, "ours-warm", 60.0)
     assert decode_throughput.main(settings(*flags)) == 0

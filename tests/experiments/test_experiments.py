@@ -94,15 +94,9 @@ def test_a_variable_sets_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert experiment_file.settings(Settings, ["--store", "here"]).store == "here"
 
 
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all: the first plan imports torch, to see that what it names can be imported; the others remember."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(autouse=True)
-def _shared_cache(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWIMLAB_CACHE", str(_cache))
+def _shared_cache(checked_code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWIMLAB_CACHE", str(checked_code))
 
 
 def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:

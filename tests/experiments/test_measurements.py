@@ -14,6 +14,7 @@ import measurement_report
 import measurements
 from measurement_report import Column
 from measurements import Bound, Measurement, MeasurementRun
+from swimlab.report import markdown
 from swimlab.store import provenance
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
@@ -148,7 +149,8 @@ def test_the_report_shows_ratios_losses_and_nothing_from_outside(tmp_path: Path)
     lines = (Path(address).parent / "report.md").read_text().splitlines()
     (swim,) = (line for line in lines if line.startswith("| small | 64 | swim |"))
     assert "2.100 (2.000–2.200)" in swim
-    assert measurement_report.ratio_text(done.ratio("time_s", "swim", "sft", size="small", tokens=64)) in swim
+    ratio = done.ratio("time_s", "swim", "sft", size="small", tokens=64)
+    assert markdown.md(measurement_report.ratio_text(ratio)) in swim
     assert any("out of memory (1 of 1)" in line for line in lines)
     assert picture.startswith(b"\x89PNG")
     assert (Path(address).parent / "measured.png").read_bytes() == picture

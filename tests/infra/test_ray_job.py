@@ -100,7 +100,7 @@ def test_the_log_in_the_dashboard_is_plain_lines(submitted: Submitted) -> None:
 def test_the_job_leaves_nothing_running(submitted: Submitted) -> None:
     assert "still held" not in submitted.output
     assert submitted.head.left_over() == []
-    code = "from swimlab.execution import cluster\nwith cluster.session(): print('WHOLE', cluster.whole(60))"
+    code = "from swimlab.execution import cluster\nwith cluster.ray_session(): print('WHOLE', cluster.whole(60))"
     assert "WHOLE True" in submitted.head.shell(f'RAY_ADDRESS={submitted.head.gcs} python -c "{code}"')
 
 

@@ -19,8 +19,8 @@ from readme_entries import PRINTED, Run
 from readme_table import TABLE
 
 import nano
-from swim.data import shapes_world
-from swim.data.nl_refer import known
+from swim.data.nl_refer import reference_rows
+from swim.data.synthetic import shapes_world
 from swim.recipe import Recipe, ShapesWorld
 from swim.recipes import tiny_files
 
@@ -134,7 +134,7 @@ def own_files(folder: Path) -> None:
     (folder / "nano-files.json").write_text(files.model_dump_json())
     rows = shapes_world.write(ShapesWorld(clips=CLIPS, held_out=1), "train", range(CLIPS), folder / "my" / "clips")
     (folder / "my" / "rows.json").write_text(json.dumps(rows))
-    placeholders = [one.raw for one in known.rows(CLIPS) if one.group == "distinct"]
+    placeholders = [one.raw for one in reference_rows.rows(CLIPS) if one.group == "distinct"]
     (folder / "my" / "videorefer.json").write_text(json.dumps(placeholders))
 
 

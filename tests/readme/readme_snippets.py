@@ -58,12 +58,12 @@ TRAINER = """\
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-from swim.data.masks import to_rle
+from swim.data.masks.encodings import to_rle
 from swim.recipe import Objective
-from swim.supervision.documents import tagged_nouns
+from swim.data.documents import tagged_nouns
 from swim.supervision.objective import SupervisedModel
 
-model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
 tokenizer = AutoTokenizer.from_pretrained(checkpoint)
 supervised = SupervisedModel(model, Objective(layers="even:6"))
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)

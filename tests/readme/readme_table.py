@@ -128,11 +128,15 @@ COMMANDS: dict[str, Entry] = {
         Run(
             put={"211a": "{trial_mean}", "bad7": "{trial_pool}"},
             after=SWEPT,
-            prints=("They differ in objective.fusion and in module swim.supervision.fusion.max.",),
+            prints=("They differ in objective.fusion and in modules swim.supervision.fusion.max and",),
         ),
     ),
     "swimlab watch": (Run(line=f"{PRINTED} --once", after=SWEPT, prints=("fusion",)),),
-    "swimlab replay 211a": (Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("EQUAL",)),),
+    "swimlab replay 211a": (
+        # As printed it asks first, and here is no terminal.
+        Run(put={"211a": "{trial_mean}"}, after=SWEPT, code=1, prints=("add --trust if you trust",)),
+        Run(put={"211a": "{trial_mean}"}, line=f"{PRINTED} --trust", after=SWEPT, prints=("EQUAL",)),
+    ),
     "swimlab export --experiment fusion --out fusion.csv": (Run(after=SWEPT, prints=("6 trials in fusion.csv",)),),
     "swimlab export --experiment fusion --to tensorboard --out DIR": (
         Run(put={"DIR": "tb"}, after=SWEPT, prints=("6 trials copied to tensorboard at tb",)),
@@ -141,7 +145,7 @@ COMMANDS: dict[str, Entry] = {
         # MLflow is none of our dependencies: the line reaches it, and says what to install.
         Run(put={"URI": "runs"}, after=SWEPT, code=1, prints=("--to mlflow needs MLflow, which is not installed",)),
     ),
-    "swimlab gc": (Run(after=SWEPT, prints=("collect",)),),
+    "swimlab gc": (Run(after=SWEPT, prints=("swimlab-store",)),),
     JOURNAL: (
         # The dashboard is none of our dependencies: Optuna opens the file that it would show.
         Run(put={"optuna-dashboard": OPEN_JOURNAL}, after=(("make paper-quick", 1),), slow=True, prints=("trials 20",)),
@@ -173,7 +177,7 @@ COMMANDS: dict[str, Entry] = {
     "RAY_API_SERVER_ADDRESS=http://host:port": RunBy(RAY_JOB, "submitted"),
     "swimlab --version": (Run(prints=("swimlab 0.1.0",)),),
     "swimlab replay": NotRun("a mention: it is run with an id above"),
-    "kill -9": RunBy("tests/swimlab/execution/test_sweep.py", "test_a_stopped_sweep_goes_on"),
+    "kill -9": RunBy("tests/swimlab/execution/test_stopped_sweep.py", "test_a_stopped_sweep_goes_on"),
 }
 
 SNIPPETS: dict[str, Entry] = {

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import ranks
 import torch
 
 from swim import models
+from swim.data.annotations.samples import parse_row
 from swim.data.encode import Batch, Encoder, collate
-from swim.data.samples import parse_row
-from swim.data.shapes_world import row
+from swim.data.synthetic.shapes_world import row
 from swim.data.types import Clip
 from swim.models import tiny
-from swim.recipe import Evaluation, Optim, Readout, Recipe, ShapesWorld, TinyModel
+from swim.recipe import Optim, Recipe, ShapesWorld, TinyModel
 
 SHAPE = TinyModel(hidden=32, layers=3, heads=4, kv_heads=2, intermediate=32, vision_hidden=16, vision_depth=1)
 DATA = ShapesWorld(objects=3, clips=6, held_out=2, seed=2)
@@ -26,6 +27,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
+    """See `ranks.two_ranks`."""
+    with ranks.two_ranks(tmp_path_factory) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
@@ -84,5 +92,5 @@ def nano() -> Recipe:
         data=DATA,
         optim=Optim(steps=3, batch=4, warmup_steps=1),
         objective={"layers": (0, 2)},
-        evaluation=Evaluation(readout=Readout(layers=(0, 2))),
+        evaluation={"attention": {"readout": {"layers": (0, 2)}}},
     )

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from swim.data import masks
+from swim.data.documents import Document, Noun, Visual
+from swim.data.masks import encodings
 from swim.data.types import Rle
-from swim.supervision.documents import Document, Noun, Visual
 from swim.supervision.maps import Reading, mask_loss, plan_reading
 
 HEADS, GROUPS, WIDTH, DEPTH = 4, 2, 8, 4
@@ -35,7 +35,7 @@ def rle(mask_hw) -> Rle:
     flat = np.asarray(mask_hw).astype(np.uint8).flatten(order="F")
     changes = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
     counts = np.diff([0, *changes, flat.size]).tolist()
-    return masks.to_rle({"size": list(np.shape(mask_hw)), "counts": counts})
+    return encodings.to_rle({"size": list(np.shape(mask_hw)), "counts": counts})
 
 
 def samples(seed=0) -> list[Sample]:

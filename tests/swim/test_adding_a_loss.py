@@ -3,7 +3,7 @@
 import pytest
 
 from swim import registry
-from swim.entry import entry_modules
+from swim.code_roots import code_roots
 from swim.supervision import losses
 from swim.train import train
 
@@ -34,8 +34,8 @@ def _new_losses(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_new_losses")
 def test_one_new_file_is_a_new_loss(nano, clips):
     recipe = nano.override({"objective.mask_loss": "soft-huber", "optim.steps": 1})
-    assert "swim.supervision.losses.soft_huber" in entry_modules(recipe)
-    assert "swim.supervision.losses.soft_huber" not in entry_modules(nano)
+    assert "swim.supervision.losses.soft_huber" in code_roots(recipe)
+    assert "swim.supervision.losses.soft_huber" not in code_roots(nano)
     trained = train(recipe, clips)
     values = {point.name: point.value for point in trained.curve}
     assert 0 < values["mask_loss"] < 0.1

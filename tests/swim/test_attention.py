@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from swim import registry
+from swim.data.documents import documents
 from swim.recipe import Objective, Readout
 from swim.supervision.attention import AttentionProbe, attach
-from swim.supervision.documents import documents
 from swim.supervision.maps import plan_reading
 from swim.supervision.objective import SupervisedModel
 

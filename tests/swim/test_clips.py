@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swim.data.clips import HeldClips, as_clips, is_kept, subset
+from swim.data.clips import InMemoryClips, as_clips, in_fraction, subset
 from swim.recipe import Optim
 from swim.train import batch_plan, reading_plan, train
 
@@ -25,7 +25,7 @@ def test_a_fraction_is_about_that_share_and_depends_on_the_key_alone() -> None:
         shuffled = list(reversed(KEYS))
         assert {shuffled[i] for i in subset(shuffled, fraction)} == {KEYS[i] for i in kept}
     assert subset(KEYS, 1.0).tolist() == list(range(len(KEYS)))
-    assert [is_kept(key, 0.5) for key in ("a", "b", "c", "d")] == [False, True, True, True]  # frozen: names trials
+    assert [in_fraction(key, 0.5) for key in ("a", "b", "c", "d")] == [False, True, True, True]  # frozen: names trials
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -39,7 +39,7 @@ def test_ranks_share_the_batches_of_the_fraction(nano, world: int) -> None:
 
 
 def test_training_reads_what_the_plan_says_and_only_that(nano, clips) -> None:
-    class Watched(HeldClips):
+    class Watched(InMemoryClips):
         def read(self, order):
             self.asked = list(order)
             return super().read(self.asked)
@@ -59,10 +59,10 @@ def test_training_reads_what_the_plan_says_and_only_that(nano, clips) -> None:
 
 
 def test_clips_that_end_early_are_an_error(nano, clips) -> None:
-    class Short(HeldClips):
+    class Short(InMemoryClips):
         def read(self, order):
             return super().read(list(order)[:-1])
 
     with pytest.raises(RuntimeError, match="ended 1 short of the plan"):
         train(nano, Short(clips))
-    assert as_clips(watched := HeldClips(clips)) is watched
+    assert as_clips(watched := InMemoryClips(clips)) is watched

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,10 @@ import pytest
 from muxed import Make, write
 from PIL import Image
 
-from swim.data import decoder as decoder_module
-from swim.data.decoder import Decoder, shared_decoder
-from swim.data.types import DataError, ReferSample, Rle, Turn
-from swim.data.video import decode_sample
+from swim.data.types import DataError, MachineError, ReferSample, Rle, Turn
+from swim.data.video import decoder as decoder_module
+from swim.data.video.decode import decode_sample
+from swim.data.video.decoder import Decoder, patiently, shared_decoder
 from swim.recipe import FramePolicy
 
 POLICY = FramePolicy(max_frames=8, min_pixels=32 * 32, max_pixels=64 * 128, cell_px=8)
@@ -38,7 +39,7 @@ def hear():
 info = {"frames": 40, "height": 64, "width": 128, "fps": 10.0, "seekable": True}
 say({"ready": True})
 """
-REAL = "os.execv(sys.executable, [sys.executable, '-P', '-m', 'swim.data.decoder_child', str(2**31)])"
+REAL = "os.execv(sys.executable, [sys.executable, '-P', '-m', 'swim.data.video.decoder_child', str(2**31)])"
 
 
 def child(does: str) -> tuple[str, ...]:
@@ -144,15 +145,15 @@ def test_a_child_that_dies_in_the_middle_costs_nothing(does: str, root: Path, tm
         ("hear(); os.kill(os.getpid(), signal.SIGSEGV)", "signal SIGSEGV"),
         ("hear(); os._exit(3)", "exit code 3"),
         ("hear(); os.close(0); os.close(1); time.sleep(60)", "closed its pipe"),
-        ("hear(); say(b'\\x80\\xff')", "something unreadable"),
-        ("hear(); say(b'[' * 60000)", "something unreadable"),
+        ("hear(); say(b'\\x80\\xff')", "not readable"),
+        ("hear(); say(b'[' * 60000)", "not readable"),
         ("hear(); os.write(1, b'\\xff' * 100000); time.sleep(60)", "4294967295 bytes"),
-        ("hear(); say([1, 2])", "something unreadable"),
-        ("hear(); say({'info': info | {'frames': 10**12}}); time.sleep(60)", "something unreadable"),
-        ("hear(); say({'info': info | {'height': 10**6, 'width': 10**6}}); time.sleep(60)", "something unreadable"),
-        ("hear(); say({'info': info | {'height': '64'}}); time.sleep(60)", "something unreadable"),
-        ("hear(); say({'info': info | {'fps': float('nan')}}); time.sleep(60)", "something unreadable"),
-        ("hear(); say({'info': info | {'more': 1}}); time.sleep(60)", "something unreadable"),
+        ("hear(); say([1, 2])", "not readable"),
+        ("hear(); say({'info': info | {'frames': 10**12}}); time.sleep(60)", "not readable"),
+        ("hear(); say({'info': info | {'height': 10**6, 'width': 10**6}}); time.sleep(60)", "not readable"),
+        ("hear(); say({'info': info | {'height': '64'}}); time.sleep(60)", "not readable"),
+        ("hear(); say({'info': info | {'fps': float('nan')}}); time.sleep(60)", "not readable"),
+        ("hear(); say({'info': info | {'more': 1}}); time.sleep(60)", "not readable"),
     ],
 )
 def test_a_child_that_always_dies_or_lies_costs_its_row(does: str, reason: str, root: Path) -> None:
@@ -160,6 +161,59 @@ def test_a_child_that_always_dies_or_lies_costs_its_row(does: str, reason: str, 
         with pytest.raises(DataError, match=f"died twice .*{reason}") as caught:
             found.clip(sample("a.mp4"))
         assert (caught.value.field, caught.value.row, found.deaths, found.pid) == ("video", 2, 2, None)
+        assert not isinstance(caught.value, MachineError)
+
+
+def test_a_child_that_is_killed_each_time_is_the_machines_fault(root: Path) -> None:
+    killed = child("hear(); os.kill(os.getpid(), signal.SIGKILL)")
+    with Decoder(str(root), POLICY, command=killed) as found:
+        with pytest.raises(MachineError, match="was killed twice") as caught:
+            found.clip(sample("a.mp4"))
+        assert (caught.value.field, caught.value.row, caught.value.key, found.deaths) == ("video", 2, "f:2:x", 2)
+
+
+def test_a_child_that_is_killed_slowly_is_known_by_its_signal(root: Path) -> None:
+    """The kernel closes the pipes of a large process some time before the process has ended."""
+    slow = "hear(); os.close(0); os.close(1); time.sleep(0.6); os.kill(os.getpid(), signal.SIGKILL)"
+    with Decoder(str(root), POLICY, command=child(slow)) as found, pytest.raises(MachineError, match="killed twice"):
+        found.clip(sample("a.mp4"))
+
+
+@pytest.mark.parametrize(("does", "kept_waiting"), [("time.sleep(60)", True), ("\nwhile True: pass", False)])
+def test_a_late_child_is_the_machines_fault_unless_it_computed(does: str, kept_waiting: bool, root: Path) -> None:
+    with Decoder(str(root), POLICY, deadline_s=1.0, command=child("hear();" + does)) as found:
+        found._running_child()  # its start is no part of the deadline
+        if not kept_waiting:  # other processes may take this machine's time from it
+            found._child.cpu_s = lambda: 0.9  # type: ignore[method-assign, union-attr]
+        with pytest.raises(DataError, match=r"longer than 1 s") as caught:
+            found.clip(sample("a.mp4"))
+    assert isinstance(caught.value, MachineError) is kept_waiting
+
+
+def test_who_cannot_leave_a_row_for_later_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_module, "PATIENCE_S", (0.0, 0.0))
+    tries = Counter[str]()
+
+    def killed(times: int) -> int:
+        tries["all"] += 1
+        if tries["all"] <= times:
+            raise MachineError("killed", field="video", hint="wait")
+        return tries["all"]
+
+    assert patiently(lambda: killed(2)) == 3
+    with pytest.raises(OSError, match="killed") as caught:
+        patiently(lambda: killed(100))
+    assert not isinstance(caught.value, DataError)
+    assert tries["all"] == 6
+
+
+def test_cpu_time_is_that_of_the_child(root: Path) -> None:
+    busy = "hear()\nwhile time.process_time() < 0.5: pass\nsay(b'{}'); hear()"
+    with Decoder(str(root), POLICY, command=child(busy)) as found:
+        running = found._running_child()
+        running.write(b"\0\0\0\1x", time.monotonic() + 60)
+        running.read(6, time.monotonic() + 60)
+        assert 0.45 < running.cpu_s() < 5
 
 
 def test_what_a_child_reports_is_kept_short(root: Path) -> None:
@@ -233,14 +287,14 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_row(root: Path) -> None:
 def test_what_libraries_print_does_not_reach_the_pipe(root: Path) -> None:
     noisy = """
 import os, sys
-from swim.data import decoder_child, video
-quiet = video.probe
+from swim.data.video import decode, decoder_child
+quiet = decode.probe
 def probe(path):
     os.write(1, b"noise " * 1000)
     print("more noise", flush=True)
     os.write(2, b"noise " * 100000)
     return quiet(path)
-video.probe = probe
+decode.probe = probe
 decoder_child.main()
 """
     command = (sys.executable, "-P", "-c", noisy, str(2**31))
@@ -251,7 +305,7 @@ decoder_child.main()
 def test_no_child_outlives_its_parent(root: Path) -> None:
     script = f"""
 import os, signal
-from swim.data.decoder import Decoder
+from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
 decoder = Decoder({str(root)!r}, FramePolicy())
 decoder.probe("a.mp4")

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from swim.data.annotations.markup import strip_tags
 from swim.data.encode import Encoder, collate, patchify, seconds_per_patch
-from swim.data.markup import strip_tags
-from swim.data.tiny_tokenizer import SPECIAL
-from swim.data.types import DataError, Slot, Turn
+from swim.data.synthetic.tokenizer import SPECIAL
+from swim.data.types import AnswerSlot, DataError, Turn
 
 SYSTEM = "You are a helpful assistant."
 
@@ -113,7 +113,7 @@ def deaf(tokenizer):
     ("human", "gpt", "slots", "tags", "message"),
     [
         ("The <ins>zz</ins>?", "Yes.", (), 1, "no token covers 'zz'"),
-        ("The <ins>dog</ins>?", "Yes.", (Slot(name="size", start=2, end=40),), 1, "no token covers 'size'"),
+        ("The <ins>dog</ins>?", "Yes.", (AnswerSlot(name="size", start=2, end=40),), 1, "no token covers 'size'"),
         ("The <ins>dog?", "Yes.", (), 1, "never closed"),
         ("The <ins>dog</ins>?", "Yes.", (), 2, "1 <ins> tags, 2 masks"),
         ("The <ins>dog</ins>?", "A <ins>cat</ins>.", (), 1, "tag of 'cat' has no masks, 1 earlier"),

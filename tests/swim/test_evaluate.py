@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from swim import models
-from swim.data.masks import decode
-from swim.data.non_selective import ceiling
-from swim.data.samples import parse_row
-from swim.data.shapes_words import plain
-from swim.data.shapes_world import row
+from swim.data.annotations.samples import parse_row
+from swim.data.documents import documents
+from swim.data.masks.encodings import decode
+from swim.data.synthetic.shapes_world import row
+from swim.data.synthetic.vocabulary import plain
 from swim.data.types import Clip
-from swim.evaluate import evaluate, film, summarise
 from swim.evaluation import metrics
-from swim.evaluation.types import SampleScore
-from swim.recipe import ShapesWorld
-from swim.supervision.documents import documents
+from swim.evaluation.answer_ceiling import ceiling
+from swim.evaluation.attention import summarise
+from swim.evaluation.evaluate import evaluate, restore, run_suite
+from swim.evaluation.film import film, filmed_clips
+from swim.outputs import SampleScore
+from swim.recipe import HubModel, ShapesWorld
 from swim.supervision.maps import noun_maps, plan_reading, upsample
 from swim.train import Trained, encoder_for
 
@@ -84,7 +86,8 @@ def test_attention_scores_are_the_metrics_of_the_questions_nouns(nano, trained, 
     assert found.metrics["attention.nouns"] == 6
     batch = batch_of(*clips[:2])
     found_documents = documents(trained.model.config, batch.inputs)
-    reading = plan_reading(found_documents, batch.nouns, nano.evaluation.readout, trained.model, torch.device("cpu"))
+    readout = nano.evaluation["attention"].readout
+    reading = plan_reading(found_documents, batch.nouns, readout, trained.model, torch.device("cpu"))
     with torch.no_grad():
         trained.model(**batch.inputs, probe=reading.probe)
     maps = noun_maps(reading, reading.probe.stacked_SNRK(), "mean", "none")
@@ -183,7 +186,7 @@ def test_attributes_are_read_beside_the_nouns_that_have_one(nano, trained, clips
         entry, frames_THWC = row(data, "train", index)
         sample = parse_row(json.loads(json.dumps(entry)), file="twins.json", row=index)
         twins.append(Clip(sample.key, sample.turns, frames_THWC, (0, 1, 2, 3), 4.0, sample.tracks))
-    asked = nano.override({"evaluation.attributes": True})
+    asked = nano.override({"evaluation.attention.attributes": True})
     found = evaluate(asked, trained, twins)
     told = [turn for clip in twins for turn in clip.turns if turn.human.split("<ins>")[0].split()[-1] != "the"]
     rows = [row for row in found.scores if row.metric == "attention_attribute.entropy"]
@@ -192,7 +195,7 @@ def test_attributes_are_read_beside_the_nouns_that_have_one(nano, trained, clips
         values = {f: [r.value for r in found.scores if r.metric == f"attention_{f}.{name}"] for f in FAMILIES}
         assert values["gap"] == pytest.approx(np.subtract(values["its_noun"], values["attribute"]))
         assert values["its_noun"] != values["attribute"]
-    before = evaluate(asked.override({"evaluation.readout.query": "before"}), trained, twins)
+    before = evaluate(asked.override({"evaluation.attention.readout.query": "before"}), trained, twins)
     by_tag = {(r.key, r.tag): r.value for r in before.scores if r.metric == "attention.ap"}
     assert all(by_tag[r.key, r.tag] == r.value for r in found.scores if r.metric == "attention_attribute.ap")
     assert not any(name.startswith("attention_gap") for name in evaluate(asked, trained, clips).metrics)
@@ -205,3 +208,36 @@ def test_a_film_frame_is_the_map_of_the_overlay(nano, trained, clips):
     for frame, overlay in zip(frames, overlays, strict=True):
         ours, theirs = np.frombuffer(frame.map, np.float32), np.frombuffer(overlay.map, np.float32)
         assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_saved_model_is_evaluated_like_the_one_in_memory(nano, trained, clips, tmp_path):
+    models.save(trained.model, trained.tokenizer, tmp_path)
+    assert evaluate(nano, restore(nano, tmp_path), clips) == evaluate(nano, trained, clips)
+
+
+def test_what_was_trained_in_fp32_is_restored_in_fp32(nano, trained, clips, tmp_path):
+    """A bf16 model's trained weights are fp32, its frozen tower is bf16: loading all of it in bf16 would round."""
+    models.save(trained.model, trained.tokenizer, tmp_path / "stock")
+    hub = HubModel(path=str(tmp_path / "stock"), layers=nano.model.layers, cell_px=nano.model.cell_px)
+    recipe = nano.model_copy(update={"model": hub})
+    model, tokenizer = models.build(hub)
+    with torch.no_grad():
+        model.lm_head.weight += 1e-4 * torch.rand_like(model.lm_head.weight)
+    in_memory = Trained(model.eval(), tokenizer, encoder_for(recipe, model, tokenizer), [])
+    models.save(model, tokenizer, tmp_path / "tuned")
+    restored = restore(recipe, tmp_path / "tuned")
+    for name, weight in restored.model.state_dict().items():
+        assert weight.dtype == model.state_dict()[name].dtype, name
+        assert torch.equal(weight, model.state_dict()[name]), name
+    assert evaluate(recipe, restored, clips) == evaluate(recipe, in_memory, clips)
+
+
+def test_suites_are_run_by_name_and_a_recipe_without_them_measures_nothing(nano, trained, clips):
+    assert run_suite("attention", nano, trained, clips) == evaluate(nano, trained, clips)
+    none = nano.override({"evaluation": {}})
+    assert evaluate(none, trained, clips).metrics == {}
+    assert filmed_clips(none) == 0
+    with pytest.raises(ValueError, match=r"has no 'readout' \(choices: attention\); evaluation maps suites"):
+        nano.override({"evaluation": {"readout": {"layers": "all"}}})
+    with pytest.raises(ValueError, match=r"the nearest is 'evaluation.attention.attributes'"):
+        nano.override({"evaluation.attributes": True})

@@ -11,9 +11,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from swim import registry
+from swim.data.documents import Noun, documents
 from swim.recipe import Objective, Readout
 from swim.supervision.attention import attach
-from swim.supervision.documents import Noun, documents
 from swim.supervision.maps import plan_reading
 from swim.supervision.objective import SupervisedModel
 
@@ -227,10 +227,10 @@ def test_two_videos_in_one_sample_are_refused(name):
 def test_qwen_grids_must_come_with_the_videos():
     family, model = FAMILIES["qwen3_vl"], build("qwen3_vl")
     inputs = collate(family, samples(family)[:1])[0]
-    with pytest.raises(ValueError, match="1 rows: hand over the processor's"):
+    with pytest.raises(ValueError, match="1 rows: pass the processor's"):
         locate("qwen3_vl", model, inputs, nth=1)
     del inputs["video_grid_thw"]
-    with pytest.raises(ValueError, match="0 rows: hand over the processor's"):
+    with pytest.raises(ValueError, match="0 rows: pass the processor's"):
         locate("qwen3_vl", model, inputs)
 
 

@@ -11,10 +11,11 @@ import pytest
 from row_kinds import BENCH_D, BENCH_Q, DETAILED, DOG, KINDS, LLAVA, NL_BENCH_D, NL_BENCH_Q, NL_REFER, QA, SHORT, talk
 
 from swim import registry
-from swim.data import formats, masks
+from swim.data import formats
+from swim.data.annotations.samples import FORMATS, parse_row, require_marked
 from swim.data.formats.bench_d import QUESTION
-from swim.data.rows import read_rows
-from swim.data.samples import FORMATS, parse_row, require_marked
+from swim.data.masks import encodings
+from swim.data.rows.read import read_rows
 from swim.data.types import DataError, ReferSample
 
 
@@ -34,9 +35,9 @@ def test_each_kind_of_row_is_read_by_its_format_alone(kind: str, raw: dict[str, 
 def test_all_encodings_of_a_track_are_one_mask() -> None:
     read = parse(DETAILED).tracks[0]
     assert list(read) == [0, 3, 9]
-    assert masks.decode(read[0]).tolist() == masks.decode(read[3]).tolist()
-    assert masks.decode(read[0]).T.reshape(-1).nonzero()[0].tolist() == [6, 7]
-    assert masks.decode(read[9]).nonzero()[0].tolist() == [1, 1, 2, 2]
+    assert encodings.decode(read[0]).tolist() == encodings.decode(read[3]).tolist()
+    assert encodings.decode(read[0]).T.reshape(-1).nonzero()[0].tolist() == [6, 7]
+    assert encodings.decode(read[9]).nonzero()[0].tolist() == [1, 1, 2, 2]
 
 
 def test_placeholders_stay_and_count_over_turns() -> None:
@@ -104,7 +105,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (BENCH_D | {"conversations": talk("<region>?", "A cat.")}, "conversations[1].value", "not the caption"),
     (BENCH_D | {"conversations": talk("<region>?", "A", "B?", "C")}, "conversations", "2 turns and one caption"),
     (BENCH_D | {"conversations": []}, "conversations", "not a list of human-gpt pairs"),
-    (BENCH_D | {"conversations": [7]}, "conversations[0].from", "not said by 'human'"),
+    (BENCH_D | {"conversations": [7]}, "conversations[0].from", "not from 'human'"),
     (Q | {"conversations": talk("Who?", "A")}, "conversations", "beside a Question"),
     (Q | {"Question": ["Who?"]}, "Question", "missing or no text"),
     (Q | {"Question": "Who? <video> And <region>?"}, "Question", "<video> inside"),
@@ -158,14 +159,14 @@ def test_a_row_nobody_claims_is_told_what_decides(raw: dict[str, Any], closest: 
 
 
 NEW = """
-from swim.data.parse import Content, RowFormat, read_video
+from swim.data.annotations.fields import RowContent, RowFormat, read_video
 from swim.data.types import Turn
 
 FORMAT = RowFormat(
     decides="`prompt`",
     fields=("prompt",),
     matches=lambda raw: "prompt" in raw,
-    parse=lambda raw: Content(read_video(raw), (Turn(human=raw["prompt"], gpt="?"),)),
+    parse=lambda raw: RowContent(read_video(raw), (Turn(human=raw["prompt"], gpt="?"),)),
 )
 """
 
@@ -185,7 +186,7 @@ def test_a_new_format_is_one_file() -> None:
     assert parse(raw) == parse(raw, ("my-bench",))
     assert (parse(raw).kind, parse(raw).turns[0].human) == ("my-bench", "Who?")
     both = copy.deepcopy(BENCH_D) | raw
-    with pytest.raises(DataError, match="claimed by bench-d and my-bench"):
+    with pytest.raises(DataError, match="matched by several formats: bench-d and my-bench"):
         parse(both)
     # Whoever does not accept the new format does not notice it.
     assert (

@@ -17,8 +17,9 @@ from av.video.reformatter import Interpolation
 from muxed import Make, number, remux, write
 from pycocotools.mask import encode
 
-from swim.data import masks, video, video_index
+from swim.data.masks import encodings
 from swim.data.types import DataError, ReferSample, Rle, Turn
+from swim.data.video import decode, packet_index
 from swim.recipe import FramePolicy
 
 CLIPS = int(os.environ.get("SWIMLAB_CLIPS", "19"))
@@ -132,11 +133,11 @@ def in_turn(path: Path, rotation: int = 0, shrink: int = 1) -> list[np.ndarray]:
 
 def check_frames(path: Path, expected: list[np.ndarray], rng: np.random.Generator) -> None:
     """All frames in random order, and what a few frames asked alone become (they are reached by other ways)."""
-    assert video.probe(path).frames == len(expected)
+    assert decode.probe(path).frames == len(expected)
     queries: list[Any] = [rng.permutation(len(expected)), [len(expected) - 1], [0]]
     queries += [rng.choice(len(expected), size) for size in (1, 1, 1, 1, 1, 1, 2, 3, 5)]
     for indices in queries:
-        found_THWC, _ = video.decode_frames(path, [int(i) for i in indices], expected[0].shape[:2])
+        found_THWC, _ = decode.decode_frames(path, [int(i) for i in indices], expected[0].shape[:2])
         wrong = [int(i) for i, frame in zip(indices, found_THWC, strict=True) if not np.array_equal(frame, expected[i])]
         assert wrong == []
 
@@ -155,12 +156,12 @@ def check_masks(path: Path, expected: list[np.ndarray], rng: np.random.Generator
     sample = ReferSample(key="k", file="f", row=0, video=path.name, turns=turns, tracks=(track,))
     frames = len(expected) + len(expected) % 2
     policy = FramePolicy(max_frames=max(4, min(8, frames)), min_pixels=1, max_pixels=height * width, cell_px=2)
-    clip = video.decode_sample(sample, path.parent, policy)
+    clip = decode.decode_sample(sample, path.parent, policy)
     assert {clip.frame_indices[slot] for slot in clip.masks[0]} == set(annotated)
     for slot, i in enumerate(clip.frame_indices):
         assert np.array_equal(clip.frames_THWC[slot], expected[i])
         if i in annotated:
-            assert np.array_equal(masks.decode(clip.masks[0][slot]), clip.frames_THWC[slot][..., 0] > 127)
+            assert np.array_equal(encodings.decode(clip.masks[0][slot]), clip.frames_THWC[slot][..., 0] > 127)
 
 
 @pytest.mark.parametrize("seed", range(CLIPS))
@@ -172,13 +173,13 @@ def test_every_frame_is_the_one_a_player_shows(seed: int, tmp_path: Path) -> Non
     print(case_, case_.make, f"shows {len(shown)}: {shown[:3]}…{shown[-3:]}")
     if not expected:
         with pytest.raises(DataError, match="no frame can be decoded"):
-            video.probe(path)
+            decode.probe(path)
         return
     assert shown == sorted(set(shown))  # what is decoded in turn is in order, so numbers tell frames apart
     if not case_.how:
         assert shown == list(range(case_.make.frames))
     rng = np.random.default_rng(seed)
-    info = video.probe(path)
+    info = decode.probe(path)
     assert (info.height, info.width) == expected[0].shape[:2]
     check_frames(path, expected, rng)
     check_masks(path, expected, rng)
@@ -193,7 +194,7 @@ def test_clips_of_your_own() -> None:
         with av.open(str(path)) as container:
             rotation = next(container.decode(container.streams.best("video"))).rotation
         expected = in_turn(path, rotation, shrink=4)
-        print(path.name, video.probe(path))
+        print(path.name, decode.probe(path))
         check_frames(path, expected, np.random.default_rng(0))
 
 
@@ -202,11 +203,11 @@ def test_an_index_is_made_once_a_file_and_decodes_next_to_nothing(
 ) -> None:
     path = write(tmp_path / "a.mp4", Make(frames=100, options={"g": "25"}))
     passes: list[Path] = []
-    read = video_index.read_index
-    monkeypatch.setattr(video_index, "read_index", lambda path: passes.append(path) or read(path))
+    read = packet_index.read_index
+    monkeypatch.setattr(packet_index, "read_index", lambda path: passes.append(path) or read(path))
     for i in range(20):
-        video.decode_frames(path, [i, 99], (64, 128))
-        assert video.probe(path).frames == 100
+        decode.decode_frames(path, [i, 99], (64, 128))
+        assert decode.probe(path).frames == 100
     assert passes == [path]
     # With all but the first pictures overwritten, and its place in the file kept, the index is what it was.
     content = bytearray(path.read_bytes())
@@ -217,15 +218,15 @@ def test_an_index_is_made_once_a_file_and_decodes_next_to_nothing(
     for position, size in sizes:
         content[position + 16 : position + size] = bytes(max(size - 16, 0))
     path.write_bytes(content)
-    assert video.probe(path).frames == 100
+    assert decode.probe(path).frames == 100
     assert len(passes) == 2  # another file now
     with pytest.raises(DataError):
-        video.decode_frames(path, [99], (64, 128))
+        decode.decode_frames(path, [99], (64, 128))
 
 
 def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_index, "_REMEMBERED_FRAMES", 25)
-    index_of = video_index._Remembered().of
+    monkeypatch.setattr(packet_index, "_REMEMBERED_FRAMES", 25)
+    index_of = packet_index._IndexCache().load
     paths = [write(tmp_path / f"{i}.mp4", Make(frames=10)) for i in range(4)]
     found = [index_of(path) for path in paths]
     assert index_of(paths[3]) is found[3]

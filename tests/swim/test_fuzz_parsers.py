@@ -21,9 +21,9 @@ from pycocotools import mask as coco
 from row_kinds import BENCH_D, BENCH_Q, KINDS, LLAVA, NL_BENCH_D, NL_REFER, QA
 
 from swim import registry
-from swim.data import masks
-from swim.data.markup import MarkupError, strip_tags
-from swim.data.samples import FORMATS, parse_row, require_marked
+from swim.data.annotations.markup import MarkupError, strip_tags
+from swim.data.annotations.samples import FORMATS, parse_row, require_marked
+from swim.data.masks import encodings
 from swim.data.types import DataError, ReferSample
 
 INPUTS = max(1000, int(os.environ.get("SWIMLAB_FUZZ", "1500")))
@@ -71,9 +71,9 @@ def check_sample(sample: ReferSample, raw: dict[str, Any]) -> None:
             assert turn.human in raw["conversations"][2 * i]["value"]
             assert turn.gpt == raw["conversations"][2 * i + 1]["value"]
     for track in sample.tracks:
-        assert any(masks.area(rle) for rle in track.values())
+        assert any(encodings.area(rle) for rle in track.values())
         for rle in track.values():
-            grid_hw = masks.to_grid(rle, 3, 2)
+            grid_hw = encodings.to_grid(rle, 3, 2)
             assert 0 <= grid_hw.min() <= grid_hw.max() <= 1
 
 
@@ -201,7 +201,7 @@ def segmentation(rng: random.Random) -> tuple[Any, np.ndarray | None]:
 def run_lengths(rng: random.Random) -> str:
     raw, expected_HW = segmentation(rng)
     try:
-        rle = masks.to_rle(raw)
+        rle = encodings.to_rle(raw)
     except DataError as error:
         return check_short(error, expected_HW is None and error.field == "segmentation")
     if rle.height * rle.width > 2**20:  # 16,384 squared can be valid; its pixels are nobody's business here
@@ -209,10 +209,10 @@ def run_lengths(rng: random.Random) -> str:
     theirs = {"size": raw["size"], "counts": raw["counts"]}
     if isinstance(raw["counts"], list):
         theirs = coco.frPyObjects(theirs, *raw["size"])
-    mask_HW = masks.decode(rle)
+    mask_HW = encodings.decode(rle)
     np.testing.assert_array_equal(mask_HW, coco.decode(theirs))
-    assert masks.area(rle) == mask_HW.sum()
-    np.testing.assert_array_equal(masks.to_grid(rle, 5, 3), resize_to(mask_HW, 5, 3))
+    assert encodings.area(rle) == mask_HW.sum()
+    np.testing.assert_array_equal(encodings.to_grid(rle, 5, 3), resize_to(mask_HW, 5, 3))
     if expected_HW is not None:
         np.testing.assert_array_equal(mask_HW, expected_HW)
         return "as drawn"
@@ -236,12 +236,12 @@ def polygons(rng: random.Random) -> str:
     if points and rng.random() < 0.1:
         points[0][0] = rng.choice(HOSTILE)
     try:
-        rle = masks.to_rle(points, height, width)
+        rle = encodings.to_rle(points, height, width)
     except DataError as error:
         return check_short(error, error.field == "segmentation")
     assert (rle.height, rle.width) == (height, width)
     assert rle.counts == coco.merge(coco.frPyObjects(points, height, width))["counts"].decode()
-    assert 0 <= masks.area(rle) <= height * width
+    assert 0 <= encodings.area(rle) <= height * width
     return "accepted"
 
 

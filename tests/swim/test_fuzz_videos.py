@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 from muxed import Make, remux, write
 
-from swim.data.decoder import Decoder
 from swim.data.types import DataError, ReferSample, Rle, Turn
+from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
 
 FILES = int(os.environ.get("SWIMLAB_FUZZ_VIDEOS", "40"))

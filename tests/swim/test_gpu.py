@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swim.data.types import Clip
-from swim.evaluate import evaluate
+from swim.evaluation.evaluate import evaluate
 from swim.recipes import tiny_smoke
 from swim.train import Host, train
 

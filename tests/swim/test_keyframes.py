@@ -7,7 +7,7 @@ import av
 import pytest
 from muxed import Make, write
 
-from swim.data.keyframes import decodes_alone, one_picture_each
+from swim.data.video.keyframes import decodes_alone, one_picture_per_packet
 
 
 def alone(path: Path) -> tuple[list[int], list[int]]:
@@ -64,10 +64,10 @@ def test_any_bytes_have_an_answer(codec: str) -> None:
 
 def test_unknown_codecs_are_never_trusted() -> None:
     assert not decodes_alone("vp8", b"", bytes(50))
-    assert not one_picture_each("vp8", 50)
-    assert not one_picture_each("mpeg4", 7)
-    assert one_picture_each("mpeg4", 50)
-    assert one_picture_each("h264", 7)
+    assert not one_picture_per_packet("vp8", 50)
+    assert not one_picture_per_packet("mpeg4", 7)
+    assert one_picture_per_packet("mpeg4", 50)
+    assert one_picture_per_packet("h264", 7)
 
 
 def test_encoding_leaves_this_process_an_ordinary_one(tmp_path: Path) -> None:

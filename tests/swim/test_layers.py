@@ -98,5 +98,5 @@ def test_a_recipe_refuses_layers_that_its_model_lacks(nano):
     assert nano.override({"objective.layers": "single:0.5"}).objective.layers == "single:0.5"
     with pytest.raises(ValueError, match=r"objective: layers 'even:6' of 3: asks for 6 layers; the model has 3"):
         nano.override({"objective": {"layers": "even:6"}})
-    with pytest.raises(ValueError, match=r"evaluation.readout: layers \[3\] are outside"):
-        nano.override({"evaluation.readout": Readout(layers=(3,))})
+    with pytest.raises(ValueError, match=r"evaluation.attention.readout: layers \[3\] are outside"):
+        nano.override({"evaluation.attention.readout": Readout(layers=(3,))})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swim.data.markup import MarkupError, Span, strip_tags, token_positions
+from swim.data.annotations.markup import MarkupError, Span, strip_tags, token_positions
 
 TEXT = st.text(alphabet=st.characters(exclude_characters="<>", exclude_categories=["Cs"]), max_size=12)
 NOUN = TEXT.filter(lambda noun: noun.strip() != "")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch.nn import functional as F
 
-from swim.data import masks, runs
 from swim.data.limits import MAX_SIDE_PX
+from swim.data.masks import encodings, run_lengths
 from swim.data.types import DataError, Rle
 
 
@@ -61,7 +61,7 @@ def test_the_grid_is_that_of_the_decoded_mask_number_for_number(seed: int) -> No
     for _ in range(750):
         (H, W), (h, w) = rng.choice(SIDES, 2), rng.choice(SIDES, 2)
         mask_HW = draw(rng, int(H), int(W))
-        grid_hw = masks.to_grid(encode(mask_HW), int(h), int(w))
+        grid_hw = encodings.to_grid(encode(mask_HW), int(h), int(w))
         assert grid_hw.dtype == np.float32
         np.testing.assert_array_equal(grid_hw, resize_to(mask_HW, int(h), int(w)), err_msg=f"{H}×{W}→{h}×{w}")
 
@@ -73,7 +73,7 @@ def test_aligned_grids_are_torch_s_area_pooling(seed: int) -> None:
         h, w = (int(n) for n in rng.integers(1, 12, 2))
         mask_HW = draw(rng, h * int(rng.integers(1, 9)), w * int(rng.integers(1, 9)))
         mask_11HW = torch.from_numpy(mask_HW)[None, None].double()
-        grid_hw = masks.to_grid(encode(mask_HW), h, w)
+        grid_hw = encodings.to_grid(encode(mask_HW), h, w)
         for pooled_11hw in (F.adaptive_avg_pool2d(mask_11HW, (h, w)), F.interpolate(mask_11HW, (h, w), mode="area")):
             np.testing.assert_allclose(grid_hw, pooled_11hw[0, 0].numpy(), rtol=0, atol=1e-6)
 
@@ -85,15 +85,15 @@ def test_frames_of_1080p(grid: tuple[int, int]) -> None:
     y, x = np.mgrid[:1080, :1920]
     angle = np.arctan2(y - 500, x - 950)
     mask_HW = (np.hypot(y - 500, x - 950) < 300 + 40 * np.sin(5 * angle)).astype(np.uint8)
-    np.testing.assert_array_equal(masks.to_grid(encode(mask_HW), *grid), resize_to(mask_HW, *grid))
+    np.testing.assert_array_equal(encodings.to_grid(encode(mask_HW), *grid), resize_to(mask_HW, *grid))
 
 
 def test_more_runs_than_are_added_up_at_once() -> None:
     mask_HW = np.random.default_rng(0).integers(0, 2, (601, 499), dtype=np.uint8)
     rle = encode(mask_HW)
-    assert runs.unpack(rle.counts).size > 4 * runs._CHUNK
+    assert run_lengths.unpack(rle.counts).size > 4 * run_lengths._CHUNK
     for grid in ((9, 13), (200, 90), (601, 499), (620, 777)):
-        np.testing.assert_array_equal(masks.to_grid(rle, *grid), resize_to(mask_HW, *grid))
+        np.testing.assert_array_equal(encodings.to_grid(rle, *grid), resize_to(mask_HW, *grid))
 
 
 def overlap(pixels: int, cells: int, first: int, last: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_rectangles_of_the_largest_masks(data: st.DataObject) -> None:
     right = data.draw(st.integers(left + 1, min(size[1], left + 300)))
     grid = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
     expected_hw = np.outer(overlap(size[0], grid[0], top, bottom), overlap(size[1], grid[1], left, right))
-    grid_hw = masks.to_grid(rectangle(size, (top, bottom), (left, right)), *grid)
+    grid_hw = encodings.to_grid(rectangle(size, (top, bottom), (left, right)), *grid)
     np.testing.assert_allclose(grid_hw, expected_hw, rtol=0, atol=1e-6)
 
 
@@ -119,10 +119,10 @@ def test_the_pixels_are_never_in_memory(monkeypatch: pytest.MonkeyPatch) -> None
     side = MAX_SIDE_PX
     rle = rectangle((side, side), (3000, 9001), (5000, 9000))
     # pycocotools allocates in C, where tracemalloc does not look.
-    monkeypatch.setattr(masks, "decode", lambda _: pytest.fail("the mask was decoded"))
+    monkeypatch.setattr(encodings, "decode", lambda _: pytest.fail("the mask was decoded"))
     tracemalloc.start()
     try:
-        grid_hw = masks.to_grid(rle, 38, 68)
+        grid_hw = encodings.to_grid(rle, 38, 68)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -133,7 +133,7 @@ def test_the_pixels_are_never_in_memory(monkeypatch: pytest.MonkeyPatch) -> None
 @given(st.lists(st.integers(0, 2**24), min_size=1, max_size=40))
 def test_numbers_of_any_length_are_unpacked(lengths: list[int]) -> None:
     packed = coco.frPyObjects({"size": [1, sum(lengths)], "counts": lengths}, 1, sum(lengths))
-    assert runs.unpack(packed["counts"].decode("ascii")).tolist() == lengths
+    assert run_lengths.unpack(packed["counts"].decode("ascii")).tolist() == lengths
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_numbers_of_any_length_are_unpacked(lengths: list[int]) -> None:
 )
 def test_runs_that_do_not_fill_the_mask_are_refused(size: Any, counts: list[int], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        runs.checked(np.array(counts, dtype=np.int64), *size)
+        run_lengths.check_runs(np.array(counts, dtype=np.int64), *size)
 
 
 @pytest.mark.parametrize("grid", [(5, 4), (2, 2), (7, 9)])
 def test_a_damaged_rle_has_no_grid(grid: tuple[int, int]) -> None:
     counts = encode(np.eye(4, dtype=np.uint8)).counts
     with pytest.raises(DataError, match="add up to 16, a 5 × 4 mask"):
-        masks.to_grid(Rle(height=5, width=4, counts=counts), *grid)
+        encodings.to_grid(Rle(height=5, width=4, counts=counts), *grid)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
-from swim.data import masks
+from swim.data.masks import encodings
 from swim.data.types import DataError, Rle
 
 MASKS = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(
@@ -37,23 +37,23 @@ def uncompressed(mask_HW: np.ndarray) -> dict[str, Any]:
 @given(MASKS)
 def test_both_run_length_encodings_come_back(mask_HW: np.ndarray) -> None:
     for segmentation in (compressed(mask_HW), uncompressed(mask_HW)):
-        rle = masks.to_rle(json.loads(json.dumps(segmentation)))
-        np.testing.assert_array_equal(masks.decode(rle), mask_HW)
-        assert masks.area(rle) == mask_HW.sum()
+        rle = encodings.to_rle(json.loads(json.dumps(segmentation)))
+        np.testing.assert_array_equal(encodings.decode(rle), mask_HW)
+        assert encodings.area(rle) == mask_HW.sum()
 
 
 def test_large_masks_exercise_long_and_negative_differences() -> None:
     mask_HW = np.zeros((1080, 1920), np.uint8)
     mask_HW[3, 5] = mask_HW[1000:, 1900:] = 1
     mask_HW[:, 700:1300] = 1
-    np.testing.assert_array_equal(masks.decode(masks.to_rle(compressed(mask_HW))), mask_HW)
+    np.testing.assert_array_equal(encodings.decode(encodings.to_rle(compressed(mask_HW))), mask_HW)
 
 
 def test_polygons_are_merged_at_the_size_of_the_row() -> None:
     squares = [[1, 1, 4, 1, 4, 5, 1, 5], [6.0, 0.0, 8.0, 0.0, 8.0, 3.0, 6.0, 3.0]]
     expected_HW = np.zeros((6, 9), np.uint8)
     expected_HW[1:5, 1:4] = expected_HW[0:3, 6:8] = 1
-    np.testing.assert_array_equal(masks.decode(masks.to_rle(squares, 6, 9)), expected_HW)
+    np.testing.assert_array_equal(encodings.decode(encodings.to_rle(squares, 6, 9)), expected_HW)
 
 
 GOOD = compressed(np.eye(4, dtype=np.uint8))
@@ -95,7 +95,7 @@ GOOD = compressed(np.eye(4, dtype=np.uint8))
 )
 def test_what_is_no_mask_is_refused_with_a_reason(segmentation: Any, reason: str) -> None:
     with pytest.raises(DataError, match=reason) as caught:
-        masks.to_rle(segmentation, 4, 6)
+        encodings.to_rle(segmentation, 4, 6)
     assert caught.value.field == "segmentation"
 
 
@@ -119,33 +119,33 @@ def test_what_would_cost_too_much_is_refused_before_it_is_drawn(segmentation: An
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=reason):
-            masks.to_rle(segmentation, 8000, 8000)
+            encodings.to_rle(segmentation, 8000, 8000)
         assert tracemalloc.get_traced_memory()[1] < 64e6
     finally:
         tracemalloc.stop()
 
 
 def test_masks_at_the_limits_are_read() -> None:
-    full = masks.to_rle({"size": [8192, 8192], "counts": [0, 2**26]})
-    assert masks.area(full) == 2**26
-    comb = masks.to_rle({"size": [1024, 1024], "counts": [1] * 2**20})
-    assert masks.area(comb) == 2**19
-    assert masks.area(masks.to_rle([ZIGZAG[:32]], 8000, 8000)) > 0
+    full = encodings.to_rle({"size": [8192, 8192], "counts": [0, 2**26]})
+    assert encodings.area(full) == 2**26
+    comb = encodings.to_rle({"size": [1024, 1024], "counts": [1] * 2**20})
+    assert encodings.area(comb) == 2**19
+    assert encodings.area(encodings.to_rle([ZIGZAG[:32]], 8000, 8000)) > 0
 
 
 def test_polygons_need_the_size_of_the_picture() -> None:
     for size in ((None, 6), (4, None), (0, 6), (True, 6), ("4", 6)):
         with pytest.raises(DataError):
-            masks.to_rle([[1, 1, 3, 1, 3, 3]], *size)
+            encodings.to_rle([[1, 1, 3, 1, 3, 3]], *size)
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_any_string_is_refused_or_fills_the_mask(counts: str) -> None:
     try:
-        rle = masks.to_rle({"size": [5, 7], "counts": counts})
+        rle = encodings.to_rle({"size": [5, 7], "counts": counts})
     except DataError:
         return
-    assert masks.decode(rle).shape == (5, 7)
+    assert encodings.decode(rle).shape == (5, 7)
 
 
 def brute_force(mask_HW: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -157,7 +157,7 @@ def brute_force(mask_HW: np.ndarray, height: int, width: int) -> np.ndarray:
 @settings(deadline=None)
 @given(MASKS, st.integers(1, 12), st.integers(1, 12))
 def test_cells_hold_the_exact_fraction_covered(mask_HW: np.ndarray, height: int, width: int) -> None:
-    grid_hw = masks.to_grid(masks.to_rle(compressed(mask_HW)), height, width)
+    grid_hw = encodings.to_grid(encodings.to_rle(compressed(mask_HW)), height, width)
     assert grid_hw.dtype == np.float32
     np.testing.assert_allclose(grid_hw, brute_force(mask_HW, height, width), rtol=0, atol=1e-6)
     assert grid_hw.min() >= 0
@@ -166,13 +166,13 @@ def test_cells_hold_the_exact_fraction_covered(mask_HW: np.ndarray, height: int,
 
 
 def test_full_and_same_size_masks_are_exact() -> None:
-    full = masks.to_rle({"size": [13, 29], "counts": [0, 13 * 29]})
-    assert (masks.to_grid(full, 4, 9) == 1).all()
+    full = encodings.to_rle({"size": [13, 29], "counts": [0, 13 * 29]})
+    assert (encodings.to_grid(full, 4, 9) == 1).all()
     mask_HW = np.random.default_rng(0).integers(0, 2, (13, 29), dtype=np.uint8)
-    assert (masks.to_grid(masks.to_rle(compressed(mask_HW)), 13, 29) == mask_HW).all()
+    assert (encodings.to_grid(encodings.to_rle(compressed(mask_HW)), 13, 29) == mask_HW).all()
 
 
 @pytest.mark.parametrize("height", [3, 5])
 def test_a_damaged_rle_does_not_decode(height: int) -> None:
     with pytest.raises(DataError, match=f"add up to 16, a {height} × 4 mask"):
-        masks.decode(Rle(height=height, width=4, counts=GOOD["counts"]))
+        encodings.decode(Rle(height=height, width=4, counts=GOOD["counts"]))

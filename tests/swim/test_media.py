@@ -11,10 +11,10 @@ import pytest
 from muxed import Make, picture, write
 from PIL import Image
 
-from swim.data import media
-from swim.data.decoder import Decoder
 from swim.data.types import DataError, ReferSample, Turn
-from swim.data.video import decode_sample
+from swim.data.video import media
+from swim.data.video.decode import decode_sample
+from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
 
 POLICY = FramePolicy(max_frames=8, min_pixels=32 * 32, max_pixels=64 * 128, cell_px=8)
@@ -81,7 +81,7 @@ def test_playlists_are_named_as_such(tmp_path: Path) -> None:
 
 
 def test_local_files_are_identified_by_reading_them(tmp_path: Path) -> None:
-    assert media.version(str(tmp_path), "a.mp4") is None
+    assert media.s3_version(str(tmp_path), "a.mp4") is None
 
 
 def test_errors_of_a_file_that_cannot_be_read_are_the_rows(tmp_path: Path) -> None:
@@ -158,14 +158,14 @@ def test_versions_follow_the_content(bucket: tuple[str, Put]) -> None:
     root, put = bucket
     for name in ("a.mp4", "clip/0.jpg", "clip/1.jpg"):
         put(f"videos/{name}", b"1")
-    before = {name: media.version(root, name) for name in ("a.mp4", "clip")}
-    assert {name: media.version(root, name) for name in before} == before
+    before = {name: media.s3_version(root, name) for name in ("a.mp4", "clip")}
+    assert {name: media.s3_version(root, name) for name in before} == before
     assert len({*before.values(), None}) == 3
     put("videos/a.mp4", b"2")
     put("videos/clip/1.jpg", b"2")
-    assert all(media.version(root, name) != known for name, known in before.items())
+    assert all(media.s3_version(root, name) != known for name, known in before.items())
     with pytest.raises(DataError, match="no such object"):
-        media.version(root, "none.mp4")
+        media.s3_version(root, "none.mp4")
 
 
 def test_s3_that_cannot_be_reached_is_no_fault_of_the_row(
@@ -177,6 +177,6 @@ def test_s3_that_cannot_be_reached_is_no_fault_of_the_row(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         with pytest.raises(OSError, match="AWS_ENDPOINT_URL"):
-            media.version(root, "a.mp4")
+            media.s3_version(root, "a.mp4")
         with Decoder(root, POLICY, scratch=tmp_path) as decoder, pytest.raises(OSError, match="AWS_ENDPOINT_URL"):
             decoder.clip(sample("a.mp4"))

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from videorefer_rows import row, values
 
-from swim.data.frames import VideoInfo
-from swim.data.nl_refer.checks import Checks, check_video, said_share
+from swim.data.annotations.samples import parse_row
+from swim.data.nl_refer.checks import Checks, answer_overlap, check_video
 from swim.data.nl_refer.tasks import Referent, Task, read_task
-from swim.data.samples import parse_row
-from swim.data.tiny_tokenizer import build_tokenizer
+from swim.data.synthetic.tokenizer import build_tokenizer
 from swim.data.types import DataError
+from swim.data.video.frame_choice import VideoInfo
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_special_tokens_in_a_row_do_not_move_the_tag(checks: Checks) -> None:
     ],
 )
 def test_inflected_words_count_as_said(expression: str, answers: str, share: float) -> None:
-    assert said_share(expression, answers) == share
+    assert answer_overlap(expression, answers) == share
 
 
 def test_masks_are_held_against_their_video() -> None:

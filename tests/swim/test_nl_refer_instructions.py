@@ -81,7 +81,7 @@ def test_a_model_that_cannot_is_believed() -> None:
 
 def test_asking_again_shows_the_reply_and_its_fault() -> None:
     first = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    more = instructions.again(first, "", "it is empty")
+    more = instructions.retry_messages(first, "", "it is empty")
     assert more[:2] == first
     assert [message["role"] for message in more[2:]] == ["assistant", "user"]
     assert more[2]["content"]

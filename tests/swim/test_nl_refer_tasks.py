@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from videorefer_rows import row, values
 
+from swim.data.annotations.samples import parse_row
 from swim.data.nl_refer.tasks import Referent, kind_of, read_task, substitute
-from swim.data.samples import parse_row
 from swim.data.types import DataError
 
 DOG, MAN = Referent(expression="the brown dog", noun="dog"), Referent(expression="The old man", noun="man")

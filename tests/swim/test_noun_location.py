@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from swim.data.markup import strip_tags, token_positions
-from swim.data.tiny_tokenizer import SPECIAL, build_tokenizer
+from swim.data.annotations.markup import strip_tags, token_positions
+from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
 
 WORDS = [
     *("dog", "dogs", "hotdog", "do", "o", "cat", "ice cream", "ice  cream", "a\nb", "red dog", "dog dog"),

@@ -9,11 +9,11 @@ import torch
 from pycocotools.mask import encode
 
 from swim import registry
-from swim.data import masks
+from swim.data.documents import documents
 from swim.data.encode import Encoder, collate, pack
+from swim.data.masks import encodings
 from swim.data.types import Turn
 from swim.recipe import Objective, Readout
-from swim.supervision.documents import documents
 from swim.supervision.maps import mask_loss, noun_maps, plan_reading
 from swim.supervision.objective import SupervisedModel
 from swim.supervision.presets import PRESETS
@@ -109,7 +109,7 @@ def test_text_only_batches_and_weight_zero_have_no_maps(model, clips, batch_of):
 
 def test_both_frames_of_a_patch_count(clips):
     track = next(track for track in clips[0].masks if track[0] != track[1] != track[2] != track[3])
-    frame_THW = np.stack([masks.decode(track[t]) for t in range(4)]).astype(np.float32)
+    frame_THW = np.stack([encodings.decode(track[t]) for t in range(4)]).astype(np.float32)
 
     def rendered(frames, which="both", **how):
         patches = patch_frames({t: track[t] for t in frames}, 2, which)
@@ -145,7 +145,7 @@ def test_supervised_maps_are_the_annotated_patches_with_their_masks(model, clips
 
 def test_a_mask_is_met_at_its_own_size(model, clips, batch_of):
     """A mask of twice the video's size, each pixel fourfold: BCE of a bilinear map is what that map gives there."""
-    track = {0: masks.to_rle(coco(np.kron(masks.decode(clips[0].masks[0][0]), np.ones((2, 2), np.uint8))))}
+    track = {0: encodings.to_rle(coco(np.kron(encodings.decode(clips[0].masks[0][0]), np.ones((2, 2), np.uint8))))}
     clip = replace(clips[0], masks=(track, *clips[0].masks[1:]))
     batch = batch_of(clip)
     reading = planned(model, batch)
@@ -154,7 +154,7 @@ def test_a_mask_is_met_at_its_own_size(model, clips, batch_of):
     others, rest = mask_loss(planned(model, batch_of(replace(clips[0], masks=({}, *clip.masks[1:])))), a_SNRK, PAPER)
     map_HW = a_SNRK.mean(0)[0, 0, :64].reshape(1, 1, 8, 8)
     up_HW = torch.nn.functional.interpolate(map_HW, (128, 128), mode="bilinear", align_corners=False)[0, 0]
-    wanted = torch.nn.functional.binary_cross_entropy(up_HW, torch.from_numpy(masks.decode(track[0])).float())
+    wanted = torch.nn.functional.binary_cross_entropy(up_HW, torch.from_numpy(encodings.decode(track[0])).float())
     assert count == rest + 1
     torch.testing.assert_close(total - others, wanted, rtol=1e-4, atol=0)
 

@@ -16,7 +16,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import registry
-from swim.data import masks
+from swim.data.masks import encodings
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
 from swim.supervision.presets import PRESETS
@@ -161,7 +161,7 @@ def test_what_training_reports_is_005_text_plus_mask(recorded, clips, batch_of, 
                 end=int(batch.inputs["attention_mask"][b].sum()),
                 columns=(batch.inputs["input_ids"][b] == model.config.video_token_id).nonzero()[:, 0].tolist(),
                 grid=grid,
-                nouns=[(n.tokens, {t: masks.decode(m) for t, m in n.masks.items()}) for n in batch.nouns[b]],
+                nouns=[(n.tokens, {t: encodings.decode(m) for t, m in n.masks.items()}) for n in batch.nouns[b]],
             )
             for b in range(4)
         ]

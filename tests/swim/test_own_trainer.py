@@ -8,11 +8,11 @@ from readme_snippets import TRAINER
 from readme_table import run_as_printed
 
 from swim import models
+from swim.data.documents import documents, tagged_nouns
 from swim.data.encode import collate, pack
-from swim.data.masks import decode
+from swim.data.masks.encodings import decode
 from swim.models import tiny
 from swim.recipe import TinyModel
-from swim.supervision.documents import documents, tagged_nouns
 from swim.supervision.objective import SupervisedModel
 from swim.supervision.presets import objective
 

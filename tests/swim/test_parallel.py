@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from swim import models, parallel
+from swim.data.documents import documents
 from swim.data.encode import collate
 from swim.recipe import HubModel, Lora, Objective, Optim, Recipe, ShapesWorld, TinyModel
 from swim.supervision.attention import AttentionProbe
-from swim.supervision.documents import documents
 from swim.supervision.maps import plan_reading
 from swim.supervision.objective import SupervisedModel
 from swim.train import encoder_for, global_counts, optimiser_step
@@ -141,7 +139,7 @@ def step(recipe, way, clips, merge=False):
             part(layer, mp_policy=bf16)
         part(module)
     else:
-        module = parallel.spread(module, CPU, way.shard)
+        module = parallel.wrap_model(module, CPU, way.shard)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.0)
     values = optimiser_step(module, optimizer, batches, recipe, recipe.objective.mask_weight)
     if way.shard:
@@ -196,18 +194,15 @@ def test_one_process_however_it_computes(recipe, uneven, plain, name):
 
 
 def worker(rank, folder, recipe, clips):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for name, way in TOGETHER.items():
         found = step(recipe, way, clips)
         if rank == 0:
             torch.save(found, Path(folder) / f"{name}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def together(folder, recipe, uneven):
-    mp.spawn(worker, args=(folder, recipe, uneven), nprocs=2)
+def together(folder, recipe, uneven, two_ranks):
+    two_ranks(worker, folder, recipe, uneven)
     return folder
 
 
@@ -277,4 +272,4 @@ def test_reentrant_checkpointing_is_refused_before_and_after_the_probe_is_attach
 
 def test_a_model_cannot_be_sharded_over_no_process_group(nano, model):
     with pytest.raises(ValueError, match="sharded over a process group, and there is none"):
-        parallel.spread(SupervisedModel(model, nano.objective), CPU, shard=True)
+        parallel.wrap_model(SupervisedModel(model, nano.objective), CPU, shard=True)

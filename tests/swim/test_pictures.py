@@ -11,8 +11,8 @@ import pytest
 from muxed import number, picture
 from PIL import Image
 
-from swim.data import pictures, video
 from swim.data.types import DataError
+from swim.data.video import decode, pictures
 
 SIZE = (64, 128)
 
@@ -39,9 +39,9 @@ def refused(folder: Path, content: bytes) -> str:
 
 
 def test_pictures_are_in_the_order_of_their_numbers(folder: Path) -> None:
-    info = video.probe(folder)
+    info = decode.probe(folder)
     assert (info.frames, info.height, info.width, info.fps, info.seekable) == (12, 64, 128, 1.0, False)
-    frames_THWC, fps = video.decode_frames(folder, [0, 2, 11, 2], (32, 128))
+    frames_THWC, fps = decode.decode_frames(folder, [0, 2, 11, 2], (32, 128))
     assert frames_THWC.shape == (4, 32, 128, 3)
     assert [number(frame) for frame in frames_THWC] == [0, 2, 11, 2]
     assert fps == 1.0
@@ -52,13 +52,13 @@ def test_all_kinds_of_pixels_become_rgb(tmp_path: Path) -> None:
     for i, mode in enumerate(("RGB", "L", "P", "RGBA", "CMYK")):
         suffix = "jpg" if mode == "CMYK" else "png"
         original.convert(mode).save(tmp_path / f"{i}.{suffix}")
-    frames_THWC, _ = video.decode_frames(tmp_path, range(5), SIZE)
+    frames_THWC, _ = decode.decode_frames(tmp_path, range(5), SIZE)
     assert [number(frame) for frame in frames_THWC] == [5] * 5
 
 
 def test_folders_that_are_no_video(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without pictures"):
-        video.probe(tmp_path)
+        decode.probe(tmp_path)
 
 
 def test_broken_pictures_are_refused(folder: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from swim import recipes
-from swim.entry import entry_modules
+from swim.code_roots import code_roots, suite_roots
 from swim.recipe import HubModel, Lora, Recipe, TinyModel, paths
 
 
@@ -19,8 +19,8 @@ from swim.recipe import HubModel, Lora, Recipe, TinyModel, paths
         ("objective.fusion", "released_product", "did you mean 'released-product'"),
         ("objective.mask_loss", "focall", "did you mean 'focal'"),
         ("objective.normalise", "min-max", "did you mean 'minmax'"),
-        ("evaluation.readout.fusion", "meen", "did you mean 'mean'"),
-        ("evaluation.precision_threshold", 1.0, "less than 1"),
+        ("evaluation.attention.readout.fusion", "meen", "did you mean 'mean'"),
+        ("evaluation.attention.precision_threshold", 1.0, "less than 1"),
         ("objective.layers", (1, 4), r"objective: layers \[4\] are outside the model's 4 layers"),
         ("objective.chosen_heads", (1, 1), "numbers from 0, each once"),
         ("objective.layers", (-1,), r"\[-1\] are outside"),
@@ -88,15 +88,20 @@ def test_a_hub_recipe_may_add_adapters_to_the_weights_it_starts_from():
 
 def test_entry_modules_hold_what_is_selected_and_nothing_else():
     tiny = recipes.tiny().override({"objective.fusion": "released-product"})
-    chosen = entry_modules(tiny)
+    chosen = code_roots(tiny)
     assert "swim.supervision.fusion.released_product" in chosen
-    assert "swim.supervision.fusion.mean" in chosen  # the fixed read-out
     assert "swim.supervision.losses.bce" in chosen
     assert "swim.supervision.losses.dice" not in chosen
-    control = entry_modules(tiny.override({"objective.mask_weight": 0}))
+    control = code_roots(tiny.override({"objective.mask_weight": 0}))
     assert set(chosen) - set(control) == {
         "swim.supervision.fusion.released_product",
         "swim.supervision.losses.bce",
         "swim.supervision.schedule.constant",
+        *(f"swim.supervision.{entry}" for entry in ("query.noun", "domain.video", "heads.mean", "normalise.none")),
     }
-    assert "swim.data.shapes_world" not in entry_modules(recipes.tiny_files())
+    # The fixed read-out of the evaluation is not the arm's own.
+    suite = suite_roots(tiny, "attention")
+    assert "swim.supervision.fusion.mean" in suite
+    assert suite == suite_roots(tiny.override({"objective.mask_weight": 0}), "attention")
+    assert not any("evaluation" in root for root in chosen)
+    assert "swim.data.synthetic.shapes_world" not in code_roots(recipes.tiny_files())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swim.data.rows import Part, read_part, read_rows, split
+from swim.data.rows.read import Part, read_part, read_rows, split
 from swim.data.types import DataError
 
 ROWS = [

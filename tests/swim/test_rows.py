@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swim.data.rows import read_rows, split
+from swim.data.rows.read import read_rows, split
 from swim.data.types import DataError
 
 SCALARS = st.sampled_from(

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swim.data import rows_parquet
-from swim.data.rows import read_part, read_rows, split
+from swim.data.rows import parquet_rows
+from swim.data.rows.read import read_part, read_rows, split
 from swim.data.types import DataError
 
 MASK = {"size": [2, 3], "counts": "06"}
@@ -174,7 +174,7 @@ def test_parts_are_the_rows(file: Callable[..., Path], count: int, group: int, s
     table = pa.table({"id": [f"r{n}" for n in range(count)], "n": pa.array(range(count), type=pa.int64())})
     path = file(table, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_parquet, "_BATCH_ROWS", batch)
+        patch.setattr(parquet_rows, "_BATCH_ROWS", batch)
         rows = [(n, {"id": f"r{n}", "n": n}) for n in range(count)]
         assert list(read_rows(path)) == rows
         parts = list(split(path, size))
@@ -217,10 +217,10 @@ def test_too_large_a_row_is_refused_behind_the_rows_before_it(file: Callable[...
 
 def test_large_rows_come_in_small_batches(file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The columns of a group are on disk one after another: what is held of them is a batch."""
-    monkeypatch.setattr(rows_parquet, "_BATCH_BYTES", 10_000)
+    monkeypatch.setattr(parquet_rows, "_BATCH_BYTES", 10_000)
     path = file(pa.table({"text": [f"{n}" * 3000 for n in range(9)]}), use_dictionary=False)
     parquet = pq.ParquetFile(path)
-    assert [batch.num_rows for batch in rows_parquet._batches(parquet, "a", 0, 9)] == [2, 2, 2, 2, 1]
+    assert [batch.num_rows for batch in parquet_rows._batches(parquet, "a", 0, 9)] == [2, 2, 2, 2, 1]
     assert len(values(path)) == 9
 
 

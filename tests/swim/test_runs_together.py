@@ -1,4 +1,4 @@
-"""Masks that are checked together are checked as strictly as one by one."""
+"""Masks that are check_runs together are check_runs as strictly as one by one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from swim.data import runs
-from swim.data.masks import proven_together, to_rle
-from swim.data.runs import all_fill, checked, unpack
+from swim.data.masks import run_lengths
+from swim.data.masks.encodings import all_runs_valid, to_rle
+from swim.data.masks.run_lengths import all_runs_fill, check_runs, unpack
 from swim.data.types import DataError
 
 DIGITS = "".join(map(chr, range(48, 48 + 64)))
@@ -32,7 +32,7 @@ def masks(draw: st.DrawFn) -> tuple[str, int, int]:
 
 def alone(counts: str, height: int, width: int) -> bool:
     try:
-        checked(unpack(counts), height, width)
+        check_runs(unpack(counts), height, width)
     except DataError:
         return False
     return True
@@ -43,20 +43,20 @@ def alone(counts: str, height: int, width: int) -> bool:
 @example([("54", 3, 3), ("54", 3, 3)])
 @example([("1P", 1, 1), ("0", 1, 1)])  # the first ends in the middle of a number, and the second would end it
 def test_together_is_as_strict_as_one_by_one(found: list[tuple[str, int, int]]) -> None:
-    assert all_fill(found) is all(alone(*mask) for mask in found)
+    assert all_runs_fill(found) is all(alone(*mask) for mask in found)
 
 
 def test_more_than_one_mask_may_have_is_left_to_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all_fill([("54", 3, 3)] * 3)
-    monkeypatch.setattr(runs, "MAX_COUNTS", 5)
-    assert not all_fill([("54", 3, 3)] * 3)
-    assert not all_fill([])
+    assert all_runs_fill([("54", 3, 3)] * 3)
+    monkeypatch.setattr(run_lengths, "MAX_COUNTS", 5)
+    assert not all_runs_fill([("54", 3, 3)] * 3)
+    assert not all_runs_fill([])
 
 
 @pytest.mark.parametrize("size", [None, [3], [3, "3"], [True, 9], [0, 9], [10**30, 1], {"3": 3}])
 def test_a_size_that_is_none_proves_nothing(size: object) -> None:
     good = {"size": [3, 3], "counts": "54"}
-    assert proven_together([good, None, [[1, 2]], {"counts": [9]}])
-    assert not proven_together([good, {"size": size, "counts": "54"}])
+    assert all_runs_valid([good, None, [[1, 2]], {"counts": [9]}])
+    assert not all_runs_valid([good, {"size": size, "counts": "54"}])
     with pytest.raises(DataError):
         to_rle({"size": size, "counts": "54"})

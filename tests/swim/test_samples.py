@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from swim.data import annotation, masks
-from swim.data.rows import read_rows
-from swim.data.samples import parse_row, require_marked, sample_key
+from swim.data.annotations import tracks
+from swim.data.annotations.samples import parse_row, require_marked, sample_key
+from swim.data.masks import encodings
+from swim.data.rows.read import read_rows
 from swim.data.types import DataError
 
 MASK = {"size": [2, 3], "counts": [1, 2, 3]}
@@ -44,7 +45,7 @@ def test_a_row_becomes_a_sample() -> None:
     assert sample.turns[0].gpt == "The <ins>dog</ins> runs."
     assert sample.turns[0].slots[0].model_dump(exclude_none=True) == {"name": "motion", "start": 8, "end": 12}
     assert [list(track) for track in sample.tracks] == [[3], [3], [0]]
-    assert masks.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert encodings.decode(sample.tracks[2][0]).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert (sample.kind, sample.marks, sample.question_type, sample.options) == ("nl-refer", "ins", "", ())
     assert require_marked(sample) is sample
 
@@ -99,7 +100,7 @@ def test_null_frames_are_not_annotated_and_empty_masks_are() -> None:
 def test_polygons_take_the_size_of_the_row() -> None:
     polygons = changed("annotation", 0, to={"1": {"segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}})
     sample = parse_row(polygons | {"height": 4, "width": 5}, file="f.json", row=0)
-    assert masks.decode(sample.tracks[0][1]).shape == (4, 5)
+    assert encodings.decode(sample.tracks[0][1]).shape == (4, 5)
     with pytest.raises(DataError, match=r"polygons without a picture size.*'height' and 'width'"):
         parse_row(polygons, file="f.json", row=0)
 
@@ -140,7 +141,7 @@ BAD: list[tuple[Any, str, str]] = [
     (changed("video", to=None), "video", "missing or no text"),
     (changed("conversations", to=[]), "conversations", "human-gpt pairs"),
     (changed("conversations", to=ROW["conversations"][:3]), "conversations", "human-gpt pairs"),
-    (changed("conversations", 0, "from", to="gpt"), "conversations[0].from", "not said by 'human'"),
+    (changed("conversations", 0, "from", to="gpt"), "conversations[0].from", "not from 'human'"),
     (turn("  "), "conversations[0].value", "empty"),
     (turn("<video>\n"), "conversations[0].value", "empty"),
     (turn("The <ins>dog"), "conversations[0].value", "never closed at character 4"),
@@ -240,13 +241,13 @@ def test_a_row_of_too_many_masks_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     rle, polygon = {"segmentation": MASK}, {"segmentation": [[0, 0, 2, 0, 2, 2]]}
     row = changed("annotation", 0, to={str(i): frame for i, frame in enumerate([rle, rle, polygon, polygon])})
     row |= {"height": 4, "width": 5}
-    monkeypatch.setattr(annotation, "MAX_ROW_OUTLINE_PX", 11)
+    monkeypatch.setattr(tracks, "MAX_ROW_OUTLINE_PX", 11)
     with pytest.raises(DataError, match="too many masks") as caught:
         parse_row(row, file="f.json", row=0)
     assert caught.value.field == "annotation[0]['3'].segmentation"
-    monkeypatch.setattr(annotation, "MAX_ROW_OUTLINE_PX", 12)
+    monkeypatch.setattr(tracks, "MAX_ROW_OUTLINE_PX", 12)
     parse_row(row, file="f.json", row=0)
-    monkeypatch.setattr(annotation, "MAX_ROW_COUNTS", 6)
+    monkeypatch.setattr(tracks, "MAX_ROW_COUNTS", 6)
     with pytest.raises(DataError, match="too many masks") as caught:
         parse_row(row, file="f.json", row=0)
     assert caught.value.field == "annotation[0]['2'].segmentation"

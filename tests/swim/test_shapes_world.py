@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from swim.data import shapes_words as words
-from swim.data.markup import strip_tags
-from swim.data.non_selective import ceiling
-from swim.data.samples import parse_row
-from swim.data.shapes_world import calibration_frames, draw, row, write
+from swim.data.annotations.markup import strip_tags
+from swim.data.annotations.samples import parse_row
+from swim.data.synthetic import vocabulary as words
+from swim.data.synthetic.shapes_world import calibration_frames, draw, row, write
+from swim.evaluation.answer_ceiling import ceiling
 from swim.recipe import ShapesWorld
 
 EASY = ShapesWorld(seed=2)
@@ -54,7 +54,7 @@ def test_a_clip_depends_on_seed_split_and_index_only(config):
 def test_drawing_never_changes_and_needs_no_torch():
     """Frozen: published numbers belong to these words. In a process of its own, as workers draw it."""
     code = (
-        "import sys; from swim.recipe import ShapesWorld; from swim.data.shapes_world import row\n"
+        "import sys; from swim.recipe import ShapesWorld; from swim.data.synthetic.shapes_world import row\n"
         "print(' '.join(e['value'] for e in row(ShapesWorld(seed=2), 'train', 0)[0]['conversations'][1::2]))\n"
         "print('torch' in sys.modules)"
     )
@@ -119,11 +119,11 @@ def test_nouns_are_distinct_but_for_twins_that_one_attribute_tells_apart():
     for index in range(50):
         assert len({thing.noun for thing in draw(LOOK, "train", index).objects}) == 6
         things = draw(TWINS, "train", index).objects
-        first, second = (thing for thing in things if thing.told)
+        first, second = (thing for thing in things if thing.revealed)
         assert len({thing.noun for thing in things}) == 2
         assert first.noun == second.noun
-        assert first.told == second.told
-        assert getattr(first, first.told) != getattr(second, second.told)
+        assert first.revealed == second.revealed
+        assert getattr(first, first.revealed) != getattr(second, second.revealed)
 
 
 @EVERY
@@ -139,7 +139,7 @@ def test_rows_parse_and_slots_index_the_words(config):
             (name, getattr(thing, name))
             for thing in spoken
             for name in ("size", "pattern", "motion")
-            if name != thing.told
+            if name != thing.revealed
         ]
         nouns = [span.text for turn in sample.turns for text in (turn.human, turn.gpt) for span in strip_tags(text)[1]]
         if config.prompts in ("caption", "list"):
@@ -169,7 +169,7 @@ def test_sentences():
     assert (
         words.answer("lemon", "small", "striped", "left")[0] == "The <ins>lemon</ins> is small, striped and moves left."
     )
-    text, slots = words.answer("lemon", "small", "striped", "left", told="size")
+    text, slots = words.answer("lemon", "small", "striped", "left", revealed="size")
     assert text == "The small <ins>lemon</ins> is striped and moves left."
     assert [slot.name for slot in slots] == ["pattern", "motion"]
     assert words.question("lemon", "small") == "Describe the small <ins>lemon</ins>."

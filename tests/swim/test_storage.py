@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from swim.data import storage
-from swim.data.rows import read_part, read_rows, split
+from swim.data.rows.read import read_part, read_rows, split
 from swim.data.storage import open_range, s3_advice
 from swim.data.types import DataError
 

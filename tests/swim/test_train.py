@@ -1,5 +1,7 @@
 """Training gives the same bits twice, leaves no trace, moves what it should, and stops when a number is none."""
 
+import json
+import pickle
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -11,8 +13,8 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from swim import models
 from swim.checkpoint import Checkpoint
-from swim.evaluate import evaluate
-from swim.hermetic import hermetic
+from swim.deterministic import deterministic
+from swim.evaluation.evaluate import evaluate
 from swim.recipe import HubModel, Lora, Objective, Optim
 from swim.supervision.objective import SupervisedModel
 from swim.train import Host, batch_plan, learning_rate, train
@@ -118,7 +120,7 @@ def state():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_hermetic_fixes_everything_and_restores_it(fails):
+def test_deterministic_fixes_everything_and_restores_it(fails):
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -128,7 +130,7 @@ def test_hermetic_fixes_everything_and_restores_it(fails):
             draws = []
             for _ in range(2):
                 try:
-                    with hermetic(7):
+                    with deterministic(7):
                         assert state()[3:] == (torch.float32, 1, True, torch.cuda.is_available(), True)
                         draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
                         torch.set_default_dtype(torch.float16)
@@ -171,8 +173,32 @@ def hub(nano, tmp_path):
     return nano.override({"model": spec, "objective": Objective(layers=(0, 2)), "optim.steps": 2})
 
 
+class Opened:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00001.bin"])
+def test_pickled_weights_are_refused_with_advice(name, hub, tmp_path):
+    folder = tmp_path / "base"
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps({"lm_head.weight": Opened(tmp_path / "ran")}))
+    if name != "pytorch_model.bin":
+        index = {"metadata": {}, "weight_map": {"lm_head.weight": name}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    for build in (lambda: models.build(hub.model), lambda: models.build(hub.model, folder)):
+        with pytest.raises(OSError, match=r"base holds no weights as safetensors .*convert them where you trust"):
+            build()
+    assert not (tmp_path / "ran").exists()
+
+
 def stock_logits(folder, batch):
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval()
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, use_safetensors=True).eval()
     with torch.no_grad():
         return model(**batch.inputs, use_cache=False).logits
 
@@ -281,7 +307,7 @@ def test_a_stopped_run_that_goes_on_ends_with_the_same_bytes(nano, clips, tmp_pa
 def test_a_checkpoint_of_another_model_is_refused(nano, clips, tmp_path):
     kept = []
     train(nano, clips, host=Host(on_step=lambda step, values, now: kept.append(now.checkpoint())))
-    other = nano.override({"model.layers": 2, "objective.layers": (1,), "evaluation.readout.layers": (1,)})
+    other = nano.override({"model.layers": 2, "objective.layers": (1,), "evaluation.attention.readout.layers": (1,)})
     with pytest.raises(ValueError, match="checkpoint is of another model"):
         train(other, clips, host=Host(resume=kept[0]))
 

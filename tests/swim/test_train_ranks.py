@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from swim import models
-from swim.evaluate import evaluate
+from swim.evaluation.evaluate import evaluate
 from swim.recipe import HubModel, Lora, Optim
 from swim.train import Host, Trained, encoder_for, train
 
@@ -40,8 +38,6 @@ def adapted(nano, tmp_path):
 
 def run(rank, folder, recipes, clips):
     """One of two processes; rank 0 writes curves, and what a sharded run ends with."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for name, recipe in recipes.items():
         told = []
         host = Host(
@@ -55,12 +51,11 @@ def run(rank, folder, recipes, clips):
             models.save(trained.model, trained.tokenizer, folder / name)
         else:
             assert (trained.model is None) == host.shard
-    dist.destroy_process_group()
 
 
-def test_two_ranks_of_unequal_clips_train_as_one(full, adapted, uneven, tmp_path):
+def test_two_ranks_of_unequal_clips_train_as_one(full, adapted, uneven, tmp_path, two_ranks):
     recipes = {"copies": full, "shares": full, "adapted": adapted}
-    mp.spawn(run, args=(tmp_path, recipes, uneven), nprocs=2)
+    two_ranks(run, tmp_path, recipes, uneven)
     for name, recipe in recipes.items():
         alone = []
         trained = train(recipe, uneven, host=Host(on_step=lambda step, values, now, alone=alone: alone.append(values)))

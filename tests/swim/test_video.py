@@ -10,8 +10,8 @@ import pytest
 from muxed import Make, number, picture, remux, write
 from PIL import Image
 
-from swim.data import video, video_index
 from swim.data.types import DataError, ReferSample, Rle, Turn
+from swim.data.video import decode, packet_index
 from swim.recipe import FramePolicy
 
 SIZE = (64, 128)
@@ -20,13 +20,13 @@ GROUPS = Make(frames=50, options={"g": "12", "bf": "2"})
 
 
 def numbers(path: Path, indices: range | list[int]) -> list[int]:
-    return [number(frame) for frame in video.decode_frames(path, list(indices), SIZE)[0]]
+    return [number(frame) for frame in decode.decode_frames(path, list(indices), SIZE)[0]]
 
 
 @pytest.mark.parametrize("b_frames", ["0", "2"])
 def test_plain_clips_are_sought(tmp_path: Path, b_frames: str) -> None:
     path = write(tmp_path / "a.mp4", Make(frames=50, options={"g": "12", "bf": b_frames}))
-    info = video.probe(path)
+    info = decode.probe(path)
     assert (info.frames, info.height, info.width, info.seekable) == (50, 64, 128, True)
     assert info.fps == pytest.approx(10)
     assert numbers(path, [40, 3, 3, 17]) == [40, 3, 3, 17]
@@ -35,7 +35,7 @@ def test_plain_clips_are_sought(tmp_path: Path, b_frames: str) -> None:
 @pytest.mark.parametrize("start", [17, 24])
 def test_clips_cut_without_encoding_count_what_is_shown(tmp_path: Path, start: int) -> None:
     path = remux(write(tmp_path / "a.mp4", GROUPS), tmp_path / "b.mp4", start=start, how="hide")
-    info = video.probe(path)
+    info = decode.probe(path)
     assert (info.frames, info.seekable) == (50 - start, True)
     assert numbers(path, [20, 0, 7]) == [20 + start, start, 7 + start]
     if start == 17:
@@ -45,8 +45,8 @@ def test_clips_cut_without_encoding_count_what_is_shown(tmp_path: Path, start: i
 def test_only_the_groups_that_are_needed_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.mp4", GROUPS)
     spans: list[list[tuple[int, int]]] = []
-    frames = video._frames
-    monkeypatch.setattr(video, "_frames", lambda path, runs, times: spans.append(runs) or frames(path, runs, times))
+    frames = decode._frames
+    monkeypatch.setattr(decode, "_frames", lambda path, runs, times: spans.append(runs) or frames(path, runs, times))
     assert numbers(path, [0, 13, 14, 48]) == [0, 13, 14, 48]
     assert [first for first, _ in spans[0]] == [0, 12, 48]
     assert sum(last - first + 1 for first, last in spans[0]) < 12
@@ -54,16 +54,16 @@ def test_only_the_groups_that_are_needed_are_decoded(tmp_path: Path, monkeypatch
 
 def test_files_that_do_not_say_what_they_show_are_decoded_in_turn(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", Make(codec="wmv2", frames=30, options={"b": "2000000"}))
-    assert (video.probe(path).frames, video.probe(path).seekable) == (30, False)
+    assert (decode.probe(path).frames, decode.probe(path).seekable) == (30, False)
     assert numbers(path, [29, 0, 11]) == [29, 0, 11]
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_rotated_clips_stand_upright(tmp_path: Path, turn: int) -> None:
     path = remux(write(tmp_path / "a.mp4", Make(frames=4)), tmp_path / "b.mp4", turn=turn)
-    info = video.probe(path)
+    info = decode.probe(path)
     assert (info.height, info.width) == (SIZE if turn == 180 else SIZE[::-1])
-    frames_THWC, _ = video.decode_frames(path, [1, 3], (info.height, info.width))
+    frames_THWC, _ = decode.decode_frames(path, [1, 3], (info.height, info.width))
     assert [number(np.rot90(frame, -turn // 90)) for frame in frames_THWC] == [1, 3]
 
 
@@ -71,7 +71,7 @@ def test_rotated_clips_stand_upright(tmp_path: Path, turn: int) -> None:
 def test_pixels_are_those_of_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
     """Nearly lossless video, so that only colour conversion and scaling may differ from Pillow's."""
     path = write(tmp_path / "a.mp4", Make(frames=3, options={"crf": "1"}, pix_fmt="yuv444p"))
-    found_HWC = video.decode_frames(path, [2], size)[0][0]
+    found_HWC = decode.decode_frames(path, [2], size)[0][0]
     expected = Image.fromarray(picture(2)).resize(size[::-1], Image.Resampling.BICUBIC)
     difference = found_HWC.astype(int) - np.asarray(expected)
     assert np.abs(difference).mean() < 1.5
@@ -89,7 +89,7 @@ def test_cover_art_is_no_frame(tmp_path: Path) -> None:
         for i in range(12):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24")))
         container.mux(stream.encode(None))
-    assert (video.probe(tmp_path / "a.mkv").frames, video.probe(tmp_path / "a.mkv").width) == (12, 128)
+    assert (decode.probe(tmp_path / "a.mkv").frames, decode.probe(tmp_path / "a.mkv").width) == (12, 128)
     assert numbers(tmp_path / "a.mkv", [11, 5]) == [11, 5]
 
 
@@ -103,12 +103,12 @@ def test_damaged_files_are_refused_not_patched(tmp_path: Path) -> None:
     (tmp_path / "d.mp4").write_bytes(b"no video at all")
     (tmp_path / "e.mp4").write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        video.decode_frames(tmp_path / "b.mp4", range(50), SIZE)
+        decode.decode_frames(tmp_path / "b.mp4", range(50), SIZE)
     assert caught.value.field == "video"
     assert numbers(tmp_path / "b.mp4", [0, 5, 49]) == [0, 5, 49]  # groups that are whole
     for name in "cde":
         with pytest.raises(DataError, match="not a readable video"):
-            video.probe(tmp_path / f"{name}.mp4")
+            decode.probe(tmp_path / f"{name}.mp4")
 
 
 def test_frames_built_from_a_damaged_one_are_refused(tmp_path: Path) -> None:
@@ -122,17 +122,17 @@ def test_frames_built_from_a_damaged_one_are_refused(tmp_path: Path) -> None:
     assert numbers(path, [0, 9]) == [0, 9]
     for i in (10, 11, 29):
         with pytest.raises(DataError):
-            video.decode_frames(path, [i], SIZE)
+            decode.decode_frames(path, [i], SIZE)
 
 
 def test_a_picture_that_changes_its_size_is_refused(tmp_path: Path) -> None:
     parts = [write(tmp_path / f"{h}.ts", Make(suffix="ts", frames=10, height=h)) for h in (64, 96)]
     (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
-    info = video.probe(tmp_path / "a.ts")
+    info = decode.probe(tmp_path / "a.ts")
     assert (info.frames, info.height) == (20, 64)
     assert numbers(tmp_path / "a.ts", [3, 9]) == [3, 9]
     with pytest.raises(DataError, match=r"changes its size.*96 × 128"):
-        video.decode_frames(tmp_path / "a.ts", [3, 12], SIZE)
+        decode.decode_frames(tmp_path / "a.ts", [3, 12], SIZE)
 
 
 def test_absurd_headers_are_refused_before_decoding(tmp_path: Path) -> None:
@@ -147,24 +147,24 @@ def test_absurd_headers_are_refused_before_decoding(tmp_path: Path) -> None:
         mp4[start + 5 : start + 9] = struct.pack(">HH", 65_500, 65_500)
     (tmp_path / "b.mp4").write_bytes(mp4)
     with pytest.raises(DataError, match="an absurd one"):
-        video.probe(tmp_path / "b.mp4")
+        decode.probe(tmp_path / "b.mp4")
     with pytest.raises(DataError, match="not a readable video"):
-        video.probe(tmp_path / "b.mkv")
+        decode.probe(tmp_path / "b.mkv")
     many = bytearray(write(tmp_path / "c.mp4", Make(codec="mjpeg", frames=3, pix_fmt="yuvj420p")).read_bytes())
     at = many.index(b"stsz") + 8
     many[at : at + 8] = struct.pack(">II", 1, 2**31 - 1)  # so many frames, of one byte each
     (tmp_path / "c.mp4").write_bytes(many)
     with pytest.raises(DataError, match="no frame can be decoded"):
-        video.probe(tmp_path / "c.mp4")
+        decode.probe(tmp_path / "c.mp4")
 
 
 def test_more_frames_than_a_video_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swim.data.frames.MAX_FRAMES", 20)
+    monkeypatch.setattr("swim.data.video.frame_choice.MAX_FRAMES", 20)
     write(tmp_path / "a.mp4", Make(frames=21))
     write(tmp_path / "b.mkv", Make(frames=21))  # says no number: they are counted
     for name in ("a.mp4", "b.mkv"):
         with pytest.raises(DataError, match="more than 20 frames"):
-            video.probe(tmp_path / name)
+            decode.probe(tmp_path / name)
 
 
 def test_playlists_open_nothing_else(tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_playlists_open_nothing_else(tmp_path: Path) -> None:
         for name in ("a.mp4", "a.ts", "a.m3u8", "a.ffconcat", "a.sdp"):
             (root / name).write_text(text)
             with pytest.raises(DataError, match="a playlist"):
-                video.decode_sample(sample(name), root, POLICY)
+                decode.decode_sample(sample(name), root, POLICY)
             with pytest.raises(DataError, match="not a readable video"):
-                video_index.read_index(root / name)
+                packet_index.read_index(root / name)
     with av.open(str(root / ".." / "secret.ts")) as container:
         assert len(list(container.decode(video=0))) == 40
 
@@ -191,7 +191,7 @@ def test_frames_outside_the_clip_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", Make(frames=5))
     for indices in ([5], [-1], []):
         with pytest.raises(DataError, match="outside of 5"):
-            video.decode_frames(path, indices, SIZE)
+            decode.decode_frames(path, indices, SIZE)
 
 
 def sample(name: str, *tracks: dict[int, Rle]) -> ReferSample:
@@ -203,12 +203,12 @@ def test_masks_follow_their_frames_into_slots(tmp_path: Path) -> None:
     write(tmp_path / "long.mp4")
     write(tmp_path / "short.mp4", Make(frames=3))
     rle = Rle(height=4, width=8, counts="0P1")
-    clip = video.decode_sample(sample("long.mp4", {13: rle, 30: rle}, {14: rle}), tmp_path, POLICY)
+    clip = decode.decode_sample(sample("long.mp4", {13: rle, 30: rle}, {14: rle}), tmp_path, POLICY)
     assert clip.frames_THWC.shape == (8, *SIZE, 3)
     assert [number(frame) for frame in clip.frames_THWC] == list(clip.frame_indices)
     shown = [sorted(clip.frame_indices[slot] for slot in track) for track in clip.masks]
     assert shown == [[13, 30], [14]]
-    twice = video.decode_sample(sample("short.mp4", {2: rle}), tmp_path, POLICY)
+    twice = decode.decode_sample(sample("short.mp4", {2: rle}), tmp_path, POLICY)
     assert (twice.frame_indices, list(twice.masks[0])) == ((0, 1, 2, 2), [2, 3])
     again = type(clip).from_row(clip.to_row())
     assert (again.masks, again.turns, again.frame_indices) == (clip.masks, clip.turns, clip.frame_indices)
@@ -219,5 +219,5 @@ def test_errors_of_a_sample_say_which_row(tmp_path: Path) -> None:
     tall = Rle(height=90, width=30, counts="0")
     for bad, field in ((sample("b.mp4"), "video"), (sample("a.mp4", {0: tall}), "annotation")):
         with pytest.raises(DataError, match=r"f\.json row 2") as caught:
-            video.decode_sample(bad, tmp_path, POLICY)
+            decode.decode_sample(bad, tmp_path, POLICY)
         assert (caught.value.field, caught.value.key) == (field, "f:2:x")

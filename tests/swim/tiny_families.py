@@ -31,8 +31,8 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
+from swim.data.documents import Noun
 from swim.data.types import Rle
-from swim.supervision.documents import Noun
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<image>", "<video>", "<fake>", "<global>")
 PAD, START, END, IMAGE, VIDEO, FAKE, GLOBAL = range(len(SPECIAL))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from swim.data import shapes_world
+from swim.data.synthetic import shapes_world
 from swim.recipe import FramePolicy
 
 SIDE = 64

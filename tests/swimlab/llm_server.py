@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 20
+KEY = "sk-never-to-be-seen-anywhere"  # workers of the tests' shared Ray have it as OPENAI_API_KEY
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Trials without training, for tests of the store."""
+"""Trials and evaluations without training, for tests of the store."""
+
+from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
+
+CONFIG = {"attributes": ["colour"]}
 
 
 def record_of(attempt, trial_record, **changes):
@@ -13,3 +17,60 @@ def committed(store, trial_record, trial_id="t1", files=(), **changes):
         attempt.put(name, data)
     assert store.commit(attempt, record_of(attempt, trial_record, **changes))
     return attempt
+
+
+def evaluation_of(made_in, target, provenance, evaluation_id="e1", **changes):
+    """An evaluation record with one metric, made in this attempt; keywords replace fields."""
+    fields = {
+        "evaluation_id": evaluation_id,
+        "suite": "attention",
+        "config": CONFIG,
+        "target": target,
+        "suite_fingerprint": "suite-1",
+        "code_fingerprint": "suite-code",
+        "data_fingerprint": "d",
+        "metrics": {"attention.ap": 0.5},
+        "folder": made_in.folder,
+        "files": {},
+        "attempt": made_in.number,
+        "nonce": made_in.nonce,
+        "eval_s": 1.5,
+        "provenance": provenance,
+    }
+    return EvaluationRecord(**fields | changes)
+
+
+def trained(store, trial_record, trial_id="t1", evaluation_id="e1", files=(), **changes):
+    """A committed trial that was evaluated right after training, in the files of its attempt; not published yet."""
+    attempt = store.claim(trial_id)
+    provenance = trial_record().provenance
+    entries = {}
+    for name, data in dict(files).items():
+        entries[name] = attempt.put(f"evaluations/{evaluation_id}/{name}", data)
+    target = TrialTarget(trial_id=trial_id, attempt=attempt.number, nonce=attempt.nonce)
+    folder = f"{attempt.folder}/evaluations/{evaluation_id}"
+    evaluation = evaluation_of(attempt, target, provenance, evaluation_id, folder=folder, files=entries, **changes)
+    attempt.put(f"evaluations/{evaluation_id}.json", evaluation.to_json())
+    record = record_of(attempt, trial_record, metrics={"train.loss": 1.0})
+    assert store.commit(attempt, record)
+    return record
+
+
+def evaluated(store, record, evaluation_id="e1", files=(), about=None, **changes):
+    """An evaluation of a trial's stored weights in an attempt of its own, committed."""
+    target = TrialTarget.of(record)
+    attempt = store.claim(evaluation_id, target)
+    for name, data in dict(files).items():
+        attempt.put(name, data)
+    evaluation = evaluation_of(
+        attempt, target, about or record.provenance, evaluation_id, files=attempt.files, **changes
+    )
+    assert store.commit_evaluation(attempt, evaluation)
+    return evaluation
+
+
+def trained_again(store, trial_record, record, **changes):
+    """The trial after somebody deleted its record and ran it again."""
+    store.backend.delete(record.path)
+    store.backend.create(f"{record.folder}/failure.json", b'{"error": "its process ended", "kind": "Killed"}')
+    return trained(store, trial_record, record.trial_id, **changes)

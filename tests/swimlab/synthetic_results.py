@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from swim import recipes
-from swim.evaluation.types import FilmFrame, MetricPoint, Overlay
+from swim.outputs import FilmFrame, MetricPoint, Overlay
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.store.arrow_tables import film_table, metrics_table, overlays_table, to_parquet
+from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -142,5 +143,6 @@ def committed(
                 ),
             )
             assert store.commit(attempt, record)
-        trials.append(ArmResult(arm, seed, trial_id, record, failures.get((arm, seed))))
+        result = TrialResult.of(record, ()) if record else None
+        trials.append(ArmResult(arm, seed, trial_id, result, failures.get((arm, seed))))
     return Results(ablation, recipe, tuple(trials), store, dict(quarantine), wall_s=431.0)

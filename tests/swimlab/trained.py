@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 import nano
-from swim.data import shapes_world
+from swim.data.synthetic import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.data import decode_part, preparation
-from swimlab.execution import run_ablations, trial
+from swimlab.execution import evaluations, run_ablations, trial
 from swimlab.execution.cluster import Slots
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
@@ -36,7 +36,7 @@ class InProcess:
 
 
 def drawn(config: ShapesWorld, folder: Path, progress: Any) -> NLReferFiles:
-    """`swimlab.data.draw_embedded.drawn` in this process."""
+    """`swimlab.data.draw_embedded.draw_embedded` in this process."""
     for split, clips in (("train", config.clips), ("held_out", config.held_out)):
         rows = shapes_world.write(config, split, range(clips), folder)
         (folder / f"{split}.json").write_text(json.dumps(rows))
@@ -58,8 +58,12 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
         patch.setattr(preparation, "draw_embedded", drawn)
         patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
         patch.setattr(trial, "TorchTrainer", InProcess)
+        patch.setattr(evaluations, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
+            for suite in spec.evaluations:
+                archive = naming.suite_archive(spec.recipe, suite.suite)
+                store.put_create_only(f"code/{suite.code_fingerprint}.tar.gz", archive)
             preparation.prepare(spec.recipe.data, spec.clips_fingerprint, store, cache)
             trial.run_trial(spec, store.uri, SLOTS, None, lambda values: None)
     write_tables(store, run_ablations._arms_table(run_ablations.gather(plan, store, 0.0)))

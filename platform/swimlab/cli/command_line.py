@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +15,7 @@ from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, CliSetting
 from rich.console import Console
 
 from swimlab.base.nearest import nearest
+from swimlab.base.printable import complain
 from swimlab.base.screen import LOG_WIDTH, print_any_text, say, screen
 from swimlab.store.errors import StoreError
 
@@ -39,7 +43,7 @@ def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | N
         lines = [_mistake(kind, e) for e in error.errors()]
     except SettingsError as error:
         lines = [_misread(kind, str(error))]
-    print("\n".join(lines), file=sys.stderr)
+    complain("\n".join(lines))
     raise SystemExit(2)
 
 
@@ -56,24 +60,44 @@ def exit_with(
         command: prints on the console and returns the exit code.
         log_width: columns where stdout is no terminal.
         errors: what the user can mend, beside StoreError, ValueError and OSError; each is printed as one line.
-        stopped: printed on Ctrl-C.
+        stopped: printed on Ctrl-C, and on SIGTERM, as a batch system or a spot machine sends it before it kills.
 
     Raises:
-        SystemExit: always. With the command's code, 1 after such an error, 130 on Ctrl-C.
+        SystemExit: always. With the command's code, 1 after such an error, 130 on Ctrl-C, 143 on SIGTERM.
     """
+    terminations: list[int] = []
     console = screen(log_width)
     expected: tuple[type[Exception], ...] = (StoreError, ValueError, OSError, *errors)
     try:
-        code = command(console)
+        with _terminable(terminations):
+            code = command(console)
     except KeyboardInterrupt:
         if stopped:
             say(console, stopped)
-        code = 130
+        code = 143 if terminations else 130
     except expected as error:
         cause = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
         say(console, f"{type(cause).__name__}: {cause}", "red")
         code = 1
     raise SystemExit(code)
+
+
+@contextmanager
+def _terminable(terminations: list[int]) -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt inside the block, and is noted: what ends well on Ctrl-C ends well on it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+
+    def terminate(number: int, _: object) -> None:
+        terminations.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _mistake(kind: type[BaseSettings], error: Any) -> str:

@@ -22,6 +22,8 @@ from swimlab.experiment.results import Results
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity.naming import Identifier, IdentityError
 from swimlab.report import terminal
+from swimlab.store.backends.patience import SHORT_S
+from swimlab.store.presence import StoreContent
 from swimlab.store.sweep_store import SweepStore
 
 QUARANTINE_LINES = 20
@@ -48,7 +50,7 @@ def run(ablations: Sequence[Ablation], run_settings: Settings, recipe: Callable[
 
     Raises:
         SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the plan needs; 130
-            on Ctrl-C.
+            on Ctrl-C, 143 on SIGTERM.
     """
     exit_with(run_settings.store, lambda console: _command(ablations, run_settings, recipe, console))
 
@@ -77,13 +79,16 @@ def _command(
         planned.append(plans.make_plan(table, recipe, settings, seeds=seeds, identifier=identifier, tuning=tuned))
     if settings.command != "report":
         code_check.check((r for plan in planned for r in _recipes(plan)), identifier.sources, settings.cache)
-    store = SweepStore(settings.store)
+    store = SweepStore(settings.store, patience_s=SHORT_S)
     if settings.command == "plan":
-        previews = [plan_view.preview(plan, store, settings) for plan in planned]
+        content = StoreContent(store)
+        previews = [plan_view.preview(plan, store, settings, content) for plan in planned]
         for preview in previews:
             console.print(plan_view.render(preview))
         if len(previews) > 1:
-            console.print("\n".join(plan_view.together(previews, store, settings)), highlight=False, markup=False)
+            console.print(
+                "\n".join(plan_view.together(previews, store, settings, content)), highlight=False, markup=False
+            )
         return 0
     # Plots and pages take two seconds to import, and `plan` needs neither.
     from swimlab.execution import run_ablations

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from swim.recipe import Recipe
+from swimlab.cli.plan_table import TrialRow, trials_table
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import plan as plans
 from swimlab.experiment import protocol
-from swimlab.experiment.cost_forecast import FIRST, CostEstimate, Totals, estimate, totals
+from swimlab.experiment.cost_forecast import FIRST, CostEstimate, Forecast, Totals, of_evaluation, totals
 from swimlab.experiment.detectable_effects import Sensitivity, sensitivity
 from swimlab.experiment.first_estimate import first_estimate, reach
 from swimlab.experiment.invalidation import Invalidation, Invalidations
@@ -26,7 +27,7 @@ from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report.number_format import duration, number
-from swimlab.store.records import TrialRecord
+from swimlab.store.presence import StoreContent
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -35,6 +36,7 @@ class PlanPreview:
     """What `plan` shows of one table.
 
     Attributes:
+        done: finished trials, with their wall-clock in seconds.
         estimates, invalidations: of the trials to run, by trial id.
         at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
         unprepared: data sets whose clips are not in the store.
@@ -44,7 +46,7 @@ class PlanPreview:
 
     plan: plans.Plan
     waves: tuple[tuple[TrialSpec, ...], ...]
-    done: Mapping[str, TrialRecord]
+    done: Mapping[str, float]
     estimates: Mapping[str, CostEstimate | None]
     invalidations: Mapping[str, Invalidation]
     totals: Totals
@@ -56,33 +58,48 @@ class PlanPreview:
     unread: int
 
 
-def preview(plan: plans.Plan, store: SweepStore, settings: Settings) -> PlanPreview:
-    """The preview of a plan. Reads every record of the store once."""
-    everything = store.records()
-    waves = plans.missing([plan], store)
+def preview(
+    plan: plans.Plan, store: SweepStore, settings: Settings, content: StoreContent | None = None
+) -> PlanPreview:
+    """The preview of a plan. `content`: of the store, for several plans. Records are read only where trials are to
+    run, whose time is estimated from them; of what is committed, the leaderboard has the numbers."""
+    content = content or StoreContent(store)
+    present = content.present
+    waves = plans.missing([plan], store, present)
     new = [spec for wave in waves for spec in wave]
+    everything = content.results if new else {}
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
     invalidations = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
+    forecast = Forecast(everything.values())
     estimates = {
-        spec.trial_id: estimate(spec, everything.values()) or first_estimate(spec.recipe, settings.cache)
+        spec.trial_id: of_evaluation(everything[spec.trial_id])
+        if spec.trial_id in everything
+        else forecast.estimate(spec) or first_estimate(spec.recipe, settings.cache)
         for spec in new
     }
     at_a_time = slots(settings)
     measured = plan.ablation.primary.measured(plan.recipe.name)
     scores: dict[str, dict[int, float]] = {}
+    known = present.column(measured)
     for planned, spec in plan.arms:
-        # A result of older code still estimates the spread over seeds.
-        record = everything.get(spec.trial_id) or invalidations.earlier(spec.recipe)
-        if record and measured in record.metrics:
-            scores.setdefault(planned.arm, {})[planned.seed] = record.metrics[measured]
+        value = known.get(spec.trial_id)
+        if spec.trial_id not in present.trials and (record := invalidations.earlier(spec.recipe)):
+            value = record.metrics.get(measured)  # a result of older code still estimates the spread over seeds
+        if value is not None:
+            scores.setdefault(planned.arm, {})[planned.seed] = value
     stored = settings.clips == "store"
     clips = {spec.clips_fingerprint for spec in new}
+    walls_s = present.column("cost.wall_s")
     return PlanPreview(
         plan=plan,
         waves=waves,
-        done={trial_id: everything[trial_id] for trial_id in plan.trial_ids if trial_id in everything},
+        done={trial_id: walls_s[trial_id] for trial_id in plan.trial_ids if trial_id in walls_s},
         estimates=estimates,
-        invalidations={spec.trial_id: invalidation for spec in new if (invalidation := invalidations.of(spec))},
+        invalidations={
+            spec.trial_id: invalidation
+            for spec in new
+            if spec.trial_id not in everything and (invalidation := invalidations.of(spec))
+        },
         totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
         at_a_time=at_a_time,
         unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
@@ -124,23 +141,25 @@ def lines(view: PlanPreview) -> list[str]:
 def _trials(view: PlanPreview) -> Table:
     new = {spec.trial_id for wave in view.waves for spec in wave}
     plan = view.plan
-    table = Table(title=f"{plan.ablation.name} on {plan.recipe.name}: {len(new)} to run")
-    for column in ("trial", "arm", "seed", "recipe", "steps", "state", "time"):
-        table.add_column(column, justify="right" if column in ("seed", "steps", "time") else "left")
+    return trials_table(f"{plan.ablation.name} on {plan.recipe.name}: {len(new)} to run", list(_rows(view, new)))
+
+
+def _rows(view: PlanPreview, new: Collection[str]) -> Iterator[TrialRow]:
+    plan = view.plan
     arm_ids = {spec.trial_id for _, spec in plan.arms}
     bases = [("(starts arms)", s) for wave in plan.waves for s in wave if s.trial_id not in arm_ids]
     for arm, spec in bases + [(planned.arm, spec) for planned, spec in plan.arms]:
-        record, guess = view.done.get(spec.trial_id), view.estimates.get(spec.trial_id)
-        state = "cached" if record else "not needed"
-        time = duration(record.cost.wall_s) if record else ""
+        wall_s, guess = view.done.get(spec.trial_id), view.estimates.get(spec.trial_id)
+        state = "not needed" if wall_s is None else "cached"
+        time = "" if wall_s is None else duration(wall_s)
         if spec.trial_id in new:
-            state = "new (moved)" if spec.trial_id in view.invalidations else "new"
+            state = (
+                "new (moved)" if spec.trial_id in view.invalidations else "new" if wall_s is None else "evaluate again"
+            )
             time = f"≈ {duration(guess.wall_s)}" if guess else "unknown"
         if (first := plan.shared.get(arm, arm)) != arm:
             arm = f"{arm} = {first}"
-        row = (spec.trial_id, arm, str(spec.seed), spec.recipe.name, str(spec.recipe.optim.steps), state, time)
-        table.add_row(*map(Text, row))
-    return table
+        yield TrialRow(spec.trial_id, arm, str(spec.seed), spec.recipe.name, spec.recipe.optim.steps, state, time)
 
 
 def _tuning(plan: plans.Plan) -> list[str]:
@@ -156,8 +175,11 @@ def _tuning(plan: plans.Plan) -> list[str]:
 
 def _price(view: PlanPreview) -> list[str]:
     arm_ids = {spec.trial_id for _, spec in view.plan.arms}
-    cached = len(arm_ids & set(view.done))
-    text = f"trials     {view.totals.trials} to run; {cached} of the table's {len(arm_ids)} cached"
+    todo = {spec.trial_id for wave in view.waves for spec in wave}
+    cached, reevaluated = len((arm_ids & set(view.done)) - todo), len(todo & set(view.done))
+    text = f"trials     {view.totals.trials - reevaluated} to run; {cached} of the table's {len(arm_ids)} cached"
+    if reevaluated:
+        text += f"; {reevaluated} to evaluate again, and not to train"
     if (repeats := len(view.plan.arms) - len(arm_ids)) > 0:
         text += f"; {repeats} more cells show trials that arms share"
     out, total = [text], view.totals
@@ -193,9 +215,11 @@ def _bytes(total: Totals, unprepared: int) -> str:
     return f"bytes      ≈ {total.size_bytes / 1e6:.3g} MB to write{more}"
 
 
-def together(views: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
+def together(
+    views: Sequence[PlanPreview], store: SweepStore, settings: Settings, content: StoreContent | None = None
+) -> list[str]:
     """The lines about several tables together: the trials that they need, shared ones counted once, and their cost."""
-    waves = plans.missing([view.plan for view in views], store)
+    waves = plans.missing([view.plan for view in views], store, content.present if content else None)
     alone = sum(view.totals.trials for view in views)
     count = sum(map(len, waves))
     shared = f"; {alone - count} of the {alone} above are shared by tables, and run once" if alone > count else ""

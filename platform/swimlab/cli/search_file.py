@@ -9,6 +9,7 @@ from contextlib import suppress
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from swim import recipes
 from swim.recipe import Recipe
@@ -21,6 +22,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
 from swimlab.identity.source_closure import Sources
 from swimlab.report import search_page
+from swimlab.store.backends.patience import SHORT_S
 from swimlab.store.sweep_store import SweepStore
 
 SMOKE_POINTS = 3
@@ -41,7 +43,7 @@ def run(search: Search, settings: Settings, recipe: Callable[[], Recipe] | None 
 
     Raises:
         SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the search needs; 130
-            on Ctrl-C.
+            on Ctrl-C, 143 on SIGTERM.
     """
     experiment_file.exit_with(settings.store, lambda console: _command(search, settings, recipe, console))
 
@@ -90,7 +92,7 @@ def _variants(search: Search, recipe: Recipe) -> list[Recipe]:
 
 
 def _plan(search: Search, recipe: Recipe, settings: Settings) -> Table:
-    store = SweepStore(settings.store)
+    store = SweepStore(settings.store, patience_s=SHORT_S)
     course = SearchLoop(search, recipe, store, settings.cache, retry=True)
     todo = {point.number for point in course.todo()}
     answered = [answer for answer in course.answers.values() if answer.record]
@@ -101,18 +103,20 @@ def _plan(search: Search, recipe: Recipe, settings: Settings) -> Table:
     )
     if per_point_s and left:
         title += f", about {left * per_point_s:.0f} CPU s"
-    table = Table(title=title, caption=_protocol(search, recipe), title_justify="left", caption_justify="left")
+    table = Table(
+        title=Text(title), caption=Text(_protocol(search, recipe)), title_justify="left", caption_justify="left"
+    )
     for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
-        table.add_column(column, no_wrap=column in ("point", "trial"))
+        table.add_column(Text(column), no_wrap=column in ("point", "trial"))
     done = store.records(spec.trial_id for spec in run_search.bases(recipe, settings))
     for spec in run_search.bases(recipe, settings):
         state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
-        table.add_row("base", *["" for _ in search.space], spec.trial_id, f"{state}: {spec.recipe.name}")
+        table.add_row("base", *["" for _ in search.space], spec.trial_id, Text(f"{state}: {spec.recipe.name}"))
     for point in course.points:
         answer = course.answers.get(point.number)
         state = answer.state.name if answer else "new" if point.number in todo else "same as another"
         params = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
-        table.add_row(str(point.number), *params, point.spec.trial_id if point.spec else "–", state)
+        table.add_row(str(point.number), *map(Text, params), point.spec.trial_id if point.spec else "–", state)
     if (later := search.budget - len(course.points)) > 0:
         table.add_row("…", *["" for _ in search.space], f"{later} more", "depend on these")
     return table

@@ -13,13 +13,13 @@ import numpy as np
 
 from swim.recipe import NLReferFiles, ShapesWorld
 
-Progress = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 """Called with the stage, the amount done and the total (0 while unknown)."""
 
 _DRAWN_PER_TASK = 64
 
 
-def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLReferFiles:
+def draw_embedded(config: ShapesWorld, folder: Path, progress: ReportProgress) -> NLReferFiles:
     """Draw clips and annotations into `folder`, which every worker must be able to reach."""
     import ray.data
 
@@ -47,7 +47,7 @@ def draw_embedded(config: ShapesWorld, folder: Path, progress: Progress) -> NLRe
 
 def _draw(batch: dict[str, Any], config: ShapesWorld, folder: str) -> dict[str, Any]:
     """Task: clips numbered from 0, the held-out ones after those for training."""
-    from swim.data import shapes_world
+    from swim.data.synthetic import shapes_world
 
     numbers = batch["id"].tolist()
     train = [n for n in numbers if n < config.clips]

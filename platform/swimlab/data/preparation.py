@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,17 +17,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from swim.data.rows import Part, split
+from swim.data.rows.read import Part, split
 from swim.data.types import DataError
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab.data import decode_part, prepared_clips
 from swimlab.data.decode_part import DecodeJob, DecodeResult
-from swimlab.data.draw_embedded import Progress, draw_embedded, quiet
+from swimlab.data.draw_embedded import ReportProgress, draw_embedded, quiet
 from swimlab.data.prepared_clips import (
+    ClipStore,
     PipelineError,
     PreparedData,
     Split,
-    Store,
     StoredClips,
     StoredTable,
     load_prepared,
@@ -36,10 +37,10 @@ from swimlab.data.rejected_rows import QuarantinedRow
 from swimlab.data.size_estimate import check_room, estimate
 
 __all__ = [
+    "ClipStore",
     "PipelineError",
     "PreparedData",
     "Split",
-    "Store",
     "StoredClips",
     "load_prepared",
     "load_quarantine",
@@ -49,14 +50,16 @@ __all__ = [
 PART_BYTES = 256 * 2**20
 MAX_ROWS_PER_PART = 256
 _TOP_REASONS = 5
+# Before each try of what the machine had too little memory or time for; nothing else is decoded then.
+ALONE_AFTER_S = (0.0, 60.0)
 
 
 def prepare(
     data: ShapesWorld | NLReferFiles,
     fingerprint: str,
-    store: Store,
+    store: ClipStore,
     scratch: Path,
-    progress: Progress = lambda stage, done, total: None,
+    progress: ReportProgress = lambda stage, done, total: None,
     *,
     max_quarantined_share: float = 0.5,
     store_clips: bool = True,
@@ -69,8 +72,9 @@ def prepare(
     and no clip is stored.
 
     Raises PipelineError before decoding when the clips would need more than `max_clips_bytes` or the free disk space;
-    after decoding when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left. Then
-    the quarantine is in the store, but no manifest.
+    after decoding when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left, or
+    rows could not be decoded for want of memory or time on the machine, also alone (a trial without them would have
+    the name of one with them). Then the quarantine is in the store, but no manifest, and the next call tries again.
     """
     if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
         return done
@@ -97,16 +101,18 @@ def prepare(
             raise PipelineError("the annotation files hold no row")
         if store_clips:
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
-        results = sorted(_decoded(jobs, store, progress), key=lambda result: (result.split, result.number))
+        results = sorted(_tried_alone(jobs, list(_decoded(jobs, store, progress)), store, progress), key=_position)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     parts = {(job.split, job.number): job.part for job in jobs}
     total = sum(part.rows for part in parts.values())
-    prepared = _described(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
+    prepared = _prepared_manifest(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
+    _none_set_aside(results, prepared, store)
     _enough(prepared, total, max_quarantined_share, store)
     manifest = f"{folder}/manifest.json"
-    if not store.put_create_only(manifest, prepared.model_dump_json(indent=1).encode()):
-        return PreparedData.model_validate_json(store.read(manifest))  # another driver was first
+    if not store.put_create_only(manifest, prepared.to_json()):
+        # Another driver was first, unless somebody has deleted its data set again.
+        return load_prepared(store, fingerprint, stored=store_clips) or prepared
     return prepared
 
 
@@ -123,7 +129,7 @@ def absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).absolute())
 
 
-def _parts(annotations: Sequence[str], rows: int, progress: Progress) -> Iterator[Part]:
+def _parts(annotations: Sequence[str], rows: int, progress: ReportProgress) -> Iterator[Part]:
     rows_found = 0
     try:
         for file in in_order(annotations):
@@ -140,7 +146,7 @@ def _rows_per_part(frames: FramePolicy) -> int:
     return min(max(PART_BYTES // clip_bytes, 1), MAX_ROWS_PER_PART)
 
 
-def _decoded(jobs: Sequence[DecodeJob], store: Store, progress: Progress) -> Iterator[DecodeResult]:
+def _decoded(jobs: Sequence[DecodeJob], store: ClipStore, progress: ReportProgress) -> Iterator[DecodeResult]:
     """One result per part, in any order."""
     import ray.data
 
@@ -155,15 +161,36 @@ def _decoded(jobs: Sequence[DecodeJob], store: Store, progress: Progress) -> Ite
             yield result
 
 
-def _run(row: dict[str, Any], store: Store) -> dict[str, Any]:
+def _tried_alone(
+    jobs: Sequence[DecodeJob], results: list[DecodeResult], store: ClipStore, progress: ReportProgress
+) -> list[DecodeResult]:
+    """Parts that the machine had too little memory or time for are decoded again, one at a time."""
+    by_position = {_position(job): job for job in jobs}
+    by_result = {_position(result): result for result in results}
+    for number, wait_s in enumerate(ALONE_AFTER_S, start=1):
+        incomplete = [position for position, result in by_result.items() if not result.complete]
+        if incomplete:
+            time.sleep(wait_s)
+        for done, position in enumerate(incomplete):
+            progress("decode again, one part at a time", done, len(incomplete))
+            again = by_position[position].model_copy(update={"last_try": number == len(ALONE_AFTER_S)})
+            (by_result[position],) = _decoded([again], store, lambda *_: None)
+    return list(by_result.values())
+
+
+def _position(part: DecodeJob | DecodeResult) -> tuple[str, int]:
+    return part.split, part.number
+
+
+def _run(row: dict[str, Any], store: ClipStore) -> dict[str, Any]:
     return {"done": decode_part.run(DecodeJob.model_validate_json(row["job"]), store).model_dump_json()}
 
 
-def _described(
+def _prepared_manifest(
     results: list[DecodeResult],
     parts: dict[tuple[Split, int], Part],
     fingerprint: str,
-    store: Store,
+    store: ClipStore,
     held_out: bool,
     stored: bool,
 ) -> PreparedData:
@@ -199,7 +226,7 @@ def _by_reason(left_out: list[QuarantinedRow]) -> dict[str, int]:
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _enough(prepared: PreparedData, total: int, max_share: float, store: Store) -> None:
+def _enough(prepared: PreparedData, total: int, max_share: float, store: ClipStore) -> None:
     out = prepared.quarantine.rows
     empty = [split for split in prepared.index if not prepared.rows(split)]
     if not empty and out <= max_share * total:
@@ -208,3 +235,16 @@ def _enough(prepared: PreparedData, total: int, max_share: float, store: Store) 
     why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
     location = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
     raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {location}")
+
+
+def _none_set_aside(results: Sequence[DecodeResult], prepared: PreparedData, store: ClipStore) -> None:
+    rows = [row for result in results for row in result.left_out if row.machine]
+    if not rows:
+        return
+    first = "; ".join(f"{row.file} row {row.row}: {row.reason}" for row in rows[:_TOP_REASONS])
+    raise PipelineError(
+        f"{len(rows)} rows could not be decoded on this machine, also alone; no trial may run without them: {first}. "
+        "When it has more memory and time, run the same command again: finished parts are kept, these rows are tried "
+        f"again, and what fails {decode_part.SETTLED_AFTER_S / 60:.0f} minutes from now too is left out as unusable. "
+        f"Each such row has machine = true in {store.uri}/{prepared.folder}/{prepared.quarantine.name}"
+    )

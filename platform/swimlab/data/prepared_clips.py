@@ -4,7 +4,8 @@
     clips/<fingerprint>/<split>/part-<n>-<sha>.parquet decoded clips
     clips/<fingerprint>/<split>/done-<n>-<sha>.json    receipt of a finished part, which a later run skips
     clips/<fingerprint>/<split>-index-<sha>.parquet    key, file and position of every usable row, sorted by key
-    clips/<fingerprint>/quarantine-<sha>.parquet       the rejected rows: file, row, key, field, reason, hint
+    clips/<fingerprint>/<split>/set-aside-<row>-<sha>  a row that the machine could not decode, and when
+    clips/<fingerprint>/quarantine-<sha>.parquet       the rejected rows: file, row, key, field, reason, hint, machine
 
 `checked/` holds the same without clips: which rows can be used, for trials that decode while they train. File names
 contain a hash of the content, so that two drivers that prepare the same data never mix their files.
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 from swim.data.types import Clip
 from swim.recipe import Frozen
+from swimlab.store.sealed_json import SealedModel
 
 Split = Literal["train", "held_out"]
 
@@ -61,6 +63,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("field", pa.string()),
         ("reason", pa.string()),
         ("hint", pa.string()),
+        ("machine", pa.bool_()),
     ]
 )
 
@@ -69,7 +72,7 @@ class PipelineError(Exception):
     """The data set as a whole cannot be prepared or read. The message says why and what to do."""
 
 
-class Store(Protocol):
+class ClipStore(Protocol):
     """The part of a sweep store that this module uses. Tasks get a pickled copy."""
 
     @property
@@ -91,7 +94,7 @@ class StoredTable(Frozen):
     sha256: str
 
 
-class PreparedData(Frozen):
+class PreparedData(SealedModel):
     """The manifest of a committed data set. `held_out` names the split that evaluation scores: "train" when the
     user gave no held-out annotations. `quarantined` counts rows by reason, numbers and quoted names left out. Where
     the clips were only checked, not `stored`, `splits` is empty."""
@@ -124,10 +127,21 @@ def folder(fingerprint: str, *, stored: bool = True) -> str:
     return f"clips/{fingerprint}" if stored else f"clips/{fingerprint}/checked"
 
 
-def load_prepared(store: Store, fingerprint: str, *, stored: bool = True) -> PreparedData | None:
-    """The committed data set, or None when it is not prepared yet."""
-    path = f"{folder(fingerprint, stored=stored)}/manifest.json"
-    return PreparedData.model_validate_json(store.read(path)) if store.exists(path) else None
+def load_prepared(store: ClipStore, fingerprint: str, *, stored: bool = True) -> PreparedData | None:
+    """The committed data set, or None when it is not prepared yet. Raises PipelineError for a manifest that is damaged
+    or of another data set."""
+    place = folder(fingerprint, stored=stored)
+    path = f"{place}/manifest.json"
+    if not store.exists(path):
+        return None
+    remedy = f"delete {place}/ in {store.uri} and run again"
+    try:
+        prepared = PreparedData.from_json(store.read(path))
+    except ValueError as error:
+        raise PipelineError(f"{path} is not the manifest of a data set, or is damaged ({error}): {remedy}") from error
+    if prepared.folder != place:
+        raise PipelineError(f"{path} is the manifest of {prepared.folder}: it was copied or renamed; {remedy}")
+    return prepared
 
 
 class StoredClips:
@@ -142,7 +156,7 @@ class StoredClips:
     AHEAD = 4
     _OPEN_FILES = 64
 
-    def __init__(self, store: Store, prepared: PreparedData, split: Split) -> None:
+    def __init__(self, store: ClipStore, prepared: PreparedData, split: Split) -> None:
         self._store, self._prepared = store, prepared
         source = prepared.source(split)
         self._tables = prepared.splits[source]
@@ -150,15 +164,24 @@ class StoredClips:
         self._ends = list(accumulate(table.rows for table in self._tables))
         self._in_memory: list[Clip] | None = None
         self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
+        self._held = lru_cache(maxsize=None)(self._whole_table)
 
     def read(self, order: Iterable[int]) -> Iterator[Clip]:
         """See `swim.data.clips.Clips`."""
-        if sum(table.memory_bytes for table in self._tables) > self.HELD_BYTES:
+        if not self._fits():
             return self._ahead(order)
         if self._in_memory is None:
-            self._in_memory = [clip for table in self._tables for clip in self._whole(table)]
+            self._in_memory = [clip for at in range(len(self._tables)) for clip in _clips(self._whole_table(at))]
         clips = self._in_memory
         return (clips[i] for i in order)
+
+    def row(self, number: int) -> pa.Table:
+        """One clip as it is stored (`CLIP_SCHEMA`)."""
+        at, row = self._position(number)
+        return self._held(at).slice(row, 1) if self._fits() else self._read_row(at, row)
+
+    def _fits(self) -> bool:
+        return sum(table.memory_bytes for table in self._tables) <= self.HELD_BYTES
 
     def _ahead(self, order: Iterable[int]) -> Iterator[Clip]:
         waiting: deque[Future[Clip]] = deque()
@@ -176,19 +199,23 @@ class StoredClips:
                     future.cancel()
 
     def _read_clip(self, number: int) -> Clip:
+        return _clips(self._read_row(*self._position(number)))[0]
+
+    def _position(self, number: int) -> tuple[int, int]:
         if not 0 <= number < len(self.keys):
             raise IndexError(f"clip {number} of {len(self.keys)}")
         at = bisect_right(self._ends, number)
-        stored = self._tables[at]
-        row = number - (self._ends[at] - stored.rows)
+        return at, number - (self._ends[at] - self._tables[at].rows)
+
+    def _read_row(self, at: int, row: int) -> pa.Table:
         try:
             file: pq.ParquetFile = self._opened(at)
             group = 0
             while row >= (rows := file.metadata.row_group(group).num_rows):
                 row, group = row - rows, group + 1
-            return _clips(file.read_row_group(group).slice(row, 1))[0]
+            return file.read_row_group(group).slice(row, 1)
         except (OSError, pa.ArrowException) as error:  # a checksum that does not hold is an OSError
-            raise damaged(self._store, self._prepared, stored) from error
+            raise damaged(self._store, self._prepared, self._tables[at]) from error
 
     def _open(self, at: int) -> pq.ParquetFile:
         stored = self._tables[at]
@@ -197,8 +224,8 @@ class StoredClips:
             raise damaged(self._store, self._prepared, stored)
         return pq.ParquetFile(source, page_checksum_verification=True)
 
-    def _whole(self, stored: StoredTable) -> list[Clip]:
-        return _clips(read_table(self._store, self._prepared, stored))
+    def _whole_table(self, at: int) -> pa.Table:
+        return read_table(self._store, self._prepared, self._tables[at])
 
 
 def _clips(table: pa.Table) -> list[Clip]:
@@ -209,13 +236,13 @@ def _clips(table: pa.Table) -> list[Clip]:
     ]
 
 
-def load_index(store: Store, prepared: PreparedData, split: Split) -> pa.Table:
+def load_index(store: ClipStore, prepared: PreparedData, split: Split) -> pa.Table:
     """The usable rows of a split, sorted by key (`INDEX_SCHEMA`): `file` is the annotation file's name, `first` to
-    `encoding` describe the part of it that holds the row (`swim.data.rows.Part`)."""
+    `encoding` describe the part of it that holds the row (`swim.data.rows.read.Part`)."""
     return read_table(store, prepared, prepared.index[prepared.source(split)])
 
 
-def load_quarantine(store: Store, prepared: PreparedData) -> pa.Table:
+def load_quarantine(store: ClipStore, prepared: PreparedData) -> pa.Table:
     """The rejected rows (`QUARANTINE_SCHEMA`)."""
     return read_table(store, prepared, prepared.quarantine)
 
@@ -244,7 +271,7 @@ def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
     return described, content
 
 
-def damaged(store: Store, prepared: PreparedData, table: StoredTable) -> PipelineError:
+def damaged(store: ClipStore, prepared: PreparedData, table: StoredTable) -> PipelineError:
     """The error for a file that is missing or altered."""
     path = f"{prepared.folder}/{table.name}"
     return PipelineError(
@@ -252,7 +279,7 @@ def damaged(store: Store, prepared: PreparedData, table: StoredTable) -> Pipelin
     )
 
 
-def read_table(store: Store, prepared: PreparedData, table: StoredTable) -> pa.Table:
+def read_table(store: ClipStore, prepared: PreparedData, table: StoredTable) -> pa.Table:
     """A file of the data set. Raises PipelineError when it is not what was committed."""
     try:
         content = store.read(f"{prepared.folder}/{table.name}")

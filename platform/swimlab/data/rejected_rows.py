@@ -55,9 +55,11 @@ class RejectedRow(Frozen):
 
 
 class QuarantinedRow(RejectedRow):
-    """A row that preparation left out of a split (`prepared_clips.QUARANTINE_SCHEMA`)."""
+    """A row that preparation left out of a split (`prepared_clips.QUARANTINE_SCHEMA`). `machine`: for want of memory or
+    time on the machine; the next preparation tries it again."""
 
     split: Literal["train", "held_out"]
+    machine: bool = False
 
 
 class BrokenRow(RejectedRow):

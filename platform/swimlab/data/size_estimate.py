@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from swim.data.decoder import shared_decoder
-from swim.data.rows import read_part
-from swim.data.samples import parse_row
+from swim.data.annotations.samples import parse_row
+from swim.data.rows.read import read_part
 from swim.data.types import DataError
-from swim.data.video import smart_resize
+from swim.data.video.decode import smart_resize
+from swim.data.video.decoder import shared_decoder
 from swim.recipe import FramePolicy
 from swimlab.data.decode_part import DecodeJob
-from swimlab.data.draw_embedded import Progress
+from swimlab.data.draw_embedded import ReportProgress
 from swimlab.data.prepared_clips import PipelineError
 
 SAMPLED_PARTS = 16
@@ -41,7 +41,7 @@ class ClipSizeEstimate:
         return f"{self.rows} rows decode to about {self.total_bytes / _GB:.3g} GB of clips ({basis})"
 
 
-def estimate(jobs: Sequence[DecodeJob], progress: Progress) -> ClipSizeEstimate:
+def estimate(jobs: Sequence[DecodeJob], progress: ReportProgress) -> ClipSizeEstimate:
     """Estimate from the videos of some rows, spread over all parts; unusable rows are skipped."""
     frames, rows = jobs[0].frames, sum(job.part.rows for job in jobs)
     most = float(rows * frames.max_frames * frames.max_pixels * 3)

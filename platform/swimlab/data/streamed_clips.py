@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from swim.data.rows import Part, read_part
+from swim.data.rows.read import Part, read_part
 from swim.data.types import Clip
+from swim.data.video.decoder import patiently
 from swim.recipe import NLReferFiles
 from swimlab.data import prepared_clips
 from swimlab.data.decode_part import DecodeJob, decode_row
 from swimlab.data.preparation import absolute
-from swimlab.data.prepared_clips import PipelineError, PreparedData, Split, Store, load_index
+from swimlab.data.prepared_clips import ClipStore, PipelineError, PreparedData, Split, load_index
 
 _TASK_BYTES = 64 * 2**20
 _PARTS_HELD = 8
@@ -36,7 +37,7 @@ class StreamedClips:
     Raises PipelineError when a row that could be used when the data was checked no longer can.
     """
 
-    def __init__(self, store: Store, prepared: PreparedData, split: Split, data: NLReferFiles, cpus: float) -> None:
+    def __init__(self, store: ClipStore, prepared: PreparedData, split: Split, data: NLReferFiles, cpus: float) -> None:
         self._index = load_index(store, prepared, split)
         self.keys: list[str] = self._index["key"].to_pylist()
         annotations = data.held_out_annotations if prepared.source(split) == "held_out" else data.annotations
@@ -105,7 +106,8 @@ def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[
         part = Part(file=places[place["file"]], **bounds)
         raw = _part_rows(part)[place["row"] - part.first]
         try:
-            clip = decode_row(raw, place["row"], job.model_copy(update={"part": part}))
+            in_part = job.model_copy(update={"part": part})
+            clip = patiently(partial(decode_row, raw, place["row"], in_part))
             pixels.append(_uncopied(clip.frames_THWC))
             bare = replace(clip, frames_THWC=clip.frames_THWC[:0])
             rows.append(bare.to_row() | {"shape": list(clip.frames_THWC.shape), "at": at, "problem": ""})

@@ -5,9 +5,11 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +49,7 @@ class Slots:
 
 
 @contextmanager
-def session() -> Iterator[None]:
+def ray_session() -> Iterator[None]:
     """A Ray to work with: that of the surrounding job, else the running cluster, else a Ray that is started here and
     stopped at the end.
 
@@ -63,11 +65,15 @@ def session() -> Iterator[None]:
     environment = worker_environment(sys.executable, own_ray=address is None)
     if address is None:
         _find_token()
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         # The dashboard belongs to `ray start --head`; a Ray of our own is gone before anybody could look.
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", runtime_env=environment)
     except Exception as error:  # Ray raises plain ones too
         raise PlanError(why_no_ray(error, address)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has put its own in place, which prints a native stack and aborts: a driver would not end as on Ctrl-C.
+        signal.signal(signal.SIGTERM, terminated or signal.SIG_DFL)
     try:
         yield
     finally:

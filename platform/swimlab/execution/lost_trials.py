@@ -10,7 +10,10 @@ from typing import Any
 
 from ray.tune import Callback
 
-from swimlab.execution import cluster
+from swimlab.execution import cluster, faults
+from swimlab.experiment.stored_results import failures, missing_evaluations, stored_results
+from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.store.evaluation_records import TrialTarget
 from swimlab.store.sweep_store import SweepStore
 
 PATIENCE_S = 10.0
@@ -19,22 +22,22 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tune's callback: writes why such a trial failed into an attempt of it, where reports read failures.
-    `trial_id`: a trial's Tune configuration → the id of the trial."""
+    """Tune's callback: writes why such a trial failed into an attempt of it, or of the evaluation it was at, where
+    reports read failures. `spec_of`: a trial's Tune configuration → the trial."""
 
-    def __init__(self, store: SweepStore, trial_id: Callable[[dict[str, Any]], str]) -> None:
-        self._store, self._trial_id = store, trial_id
-        self._unwritten: dict[str, str] = {}
+    def __init__(self, store: SweepStore, spec_of: Callable[[dict[str, Any]], TrialSpec]) -> None:
+        self._store, self._spec_of = store, spec_of
+        self._unwritten: dict[str, tuple[TrialSpec, str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks beside its own state and runs the original
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Tune: a trial failed."""
-        trial_id = self._trial_id(trial.config)
-        if _raised(_error_lines(trial)) and self._store.failures([trial_id]):
+        spec = self._spec_of(trial.config)
+        if _raised(_error_lines(trial)) and failures(self._store, [spec], stored_results(self._store, [spec])):
             return  # it raised, and has written more than is known here
-        self._unwritten[trial_id] = reason(trial)
+        self._unwritten[spec.trial_id] = spec, reason(trial)
         self._write()
 
     def finish(self) -> None:
@@ -46,20 +49,30 @@ class LostTrials(Callback):  # type: ignore[misc]  # Ray ships no types
             self._write()
 
     def _write(self) -> None:
-        for trial_id, why in list(self._unwritten.items()):
-            if attempt := self._store.claim(trial_id):
-                attempt.fail(why, "lost")
-            elif self._store.record(trial_id) is None:
+        for trial_id, (spec, why) in list(self._unwritten.items()):
+            results = stored_results(self._store, [spec])
+            if trial_id not in results:
+                attempt = self._store.claim(trial_id)
+            elif open_evaluations := missing_evaluations(spec, results[trial_id]):
+                attempt = self._store.claim(open_evaluations[0], TrialTarget.of(results[trial_id]))
+            else:
+                del self._unwritten[trial_id]  # another driver has brought it to its end
+                continue
+            if attempt is None:
                 continue  # the claim of the process that is gone still counts
-            del self._unwritten[trial_id]  # written, or another driver has brought it to its end
+            attempt.fail(why, faults.LOST)
+            del self._unwritten[trial_id]
 
 
 def reason(trial: Any) -> str:
-    """Why a Tune trial failed, the most telling line last: its traceback where it raised, else what Ray reports
-    about its process, and where Ray's logs are."""
+    """Why a Tune trial failed, the most telling line last: its traceback where it raised, else how its process died, as
+    far as that is known, and where Ray's logs are."""
     error_lines = _error_lines(trial)
+    died = faults.death("\n".join(error_lines), cluster.logs_folder())
     if _raised(error_lines):
-        return "\n".join(error_lines)
+        return "\n".join([*error_lines, died] if died else error_lines)
+    if died:
+        return died
     # Indented lines hold ids of actor and node.
     line = " ".join(line.strip() for line in error_lines if line and not line[0].isspace())
     return f"{line} (Ray's logs: {cluster.logs_folder()})"

@@ -7,7 +7,6 @@ cannot change (records, claims, failures) is read once.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from swimlab.experiment.run_manifest import AnnouncedTrial, RunManifest, announcements, judged
+from swimlab.store.attempt_files import claim_of, json_object
 from swimlab.store.attempts import COLLECTED
-from swimlab.store.commit_marks import RecentListing
-from swimlab.store.flat_rows import trial_row
 from swimlab.store.leases import Owner
 from swimlab.store.live_progress import Progress
-from swimlab.store.snapshot import load_latest
+from swimlab.store.snapshot import LeaderboardReader
 from swimlab.store.sweep_store import SweepStore
 
 PLANS_EVERY_S = 20.0
@@ -71,7 +72,9 @@ class Watcher:
         self._me = Owner.current()
         self._plans: list[RunManifest] = []
         self._plans_s = -PLANS_EVERY_S
-        self._snapshot = 0
+        self._leaderboard = LeaderboardReader(store)
+        self._board: pa.Table = pa.table({})
+        self._rows_of: list[RunManifest] | None = None
         self._rows: dict[str, dict[str, Any]] = {}
         self._fixed: dict[str, dict[str, Any]] = {}
 
@@ -107,25 +110,17 @@ class Watcher:
         return [self._experiment(manifest, statuses) for manifest in plans]
 
     def _read_rows(self) -> None:
-        """Rows of every committed trial: the snapshot is read once, then only what was committed since."""
-        store = self._store
-        recent = RecentListing.listed(store.backend)
-        if not recent.snapshots:
-            records = store.read_records(store.trial_ids() - set(self._rows))
-            self._rows |= {trial_id: trial_row(record) for trial_id, record in records.items()}
-            return
-        if recent.snapshots[-1] != self._snapshot:
-            recent, rows = load_latest(store.backend)
-            if rows is not None:
-                self._snapshot = recent.snapshots[-1]
-                self._rows = {row["trial_id"]: row for row in rows.table.to_pylist()}
-        newer = {trial_id for trial_id, nonce in recent.marks if self._rows.get(trial_id, {}).get("nonce") != nonce}
-        self._rows |= {trial_id: trial_row(record) for trial_id, record in store.read_records(newer).items()}
+        """Rows of the committed trials that are announced: only what is new since the last poll is fetched."""
+        board = self._leaderboard.table()
+        if board is not self._board or self._plans is not self._rows_of:
+            announced = pa.array({t.trial_id for manifest in self._plans for t in manifest.trials}, pa.string())
+            rows = board.filter(pc.is_in(board["trial_id"], value_set=announced)).to_pylist()
+            self._board, self._rows_of, self._rows = board, self._plans, {row["trial_id"]: row for row in rows}
 
     def _attempts(self, undone: set[str]) -> dict[str, dict[int, set[str]]]:
         """trial → attempt number → names of its files; trials that nobody has claimed are absent."""
         list_files = self._store.list_files
-        if len(undone) <= 1 + FILES_PER_TRIAL * len(self._rows) / 1000:
+        if len(undone) <= 1 + FILES_PER_TRIAL * self._board.num_rows / 1000:
             with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
                 listed = [path for paths in pool.map(list_files, [f"attempts/{t}" for t in undone]) for path in paths]
         else:
@@ -141,17 +136,19 @@ class Watcher:
         self._fixed |= self._read(path for path in paths if path not in self._fixed)
 
     def _read(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
-        return {path: json.loads(data) for path, data in self._store.backend.read_many(list(paths)).items()}
+        contents = self._store.backend.read_many(list(paths))
+        return {path: json_object(f"{self._store.uri}/{path}", data) for path, data in contents.items()}
 
     def _status(self, folder: str, names: set[str], beats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """The fields of a `TrialStatus` other than its trial."""
         if "failure.json" in names:
             failure = self._fixed[f"{folder}/failure.json"]
-            return {"state": "failed", "error": (failure["error"].strip().splitlines() or [failure["kind"]])[-1]}
+            lines = failure.get("error", "").strip().splitlines()
+            return {"state": "failed", "error": (lines or [failure.get("kind", "failure.json is damaged")])[-1]}
         beat = beats.get(f"{folder}/heartbeat", {})
         if beat.get("released") or COLLECTED in names:
             return {"state": "waiting"}
-        owner = Owner.model_validate(self._fixed[f"{folder}/claim"]["owner"])
+        owner = claim_of(f"{folder}/claim", self._fixed[f"{folder}/claim"]).owner
         progress = beats.get(f"{folder}/progress") or beat.get("progress")
         age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds() if "at" in beat else None
         return {

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from swim import parallel
+from swim.recipe import HubModel, Recipe
 from swimlab.store import provenance
 
 # Set by hand to make a library choose other kernels; torch does not report them.
@@ -46,6 +47,13 @@ def numerics_class(*, device: str, dtype: str, world_size: int) -> dict[str, str
     properties |= math_libraries(torch.__config__.show())
     switches = ", ".join(f"{name}={os.environ[name]}" for name in SWITCHES if os.environ.get(name))
     return properties | ({"switches": switches} if switches else {})
+
+
+def numerics_of(recipe: Recipe, device: torch.device, *, world_size: int) -> dict[str, str | int]:
+    """The class in which this process computes a recipe on a device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    dtype = recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"
+    return numerics_class(device=name, dtype=dtype, world_size=world_size)
 
 
 def math_libraries(built_with: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from swimlab.base.printable import LINE, printable
 from swimlab.base.screen import say
 from swimlab.execution.lost_trials import reason
 
@@ -102,7 +103,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             self._bars.update(self._wave, completed=self._done)
         line = f"{name}: {stage} ({self._done} of {self._total})" + (f", {note}" if note else "")
         if stage == "FAILED" and self.console.is_terminal:
-            say(self.console, line, "red")  # its bar is gone
+            say(self.console, printable(line, LINE), "red")  # its bar is gone
         self._line(f"  {line}", now=True)
 
     def _line(self, text: str, now: bool = False) -> None:
@@ -110,4 +111,4 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
             return
         if now or time.monotonic() - self._printed_s > LINE_EVERY_S:
             self._printed_s = time.monotonic()
-            say(self.console, text)
+            say(self.console, printable(text, LINE))  # one line, whatever the name holds

@@ -1,47 +1,38 @@
 """Runs a stored trial again, from stored code, stored data and its seed, and compares the curve bit for bit.
 
-Training happens in a child process without Ray, with the trial's own `swim` first on its path (see `replay_child`).
+Training happens in a process of its own without Ray, with the trial's own `swim` first on its path. What is stored as
+code is run as it is: whoever can write to the store decides what it does here, with the rights of this user.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import re
-import subprocess
-import sys
-import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
-from swim.recipe import DataConfig, NLReferFiles
+from swim.recipe import DataConfig, NLReferFiles, Recipe
 from swim.supervision.layers import resolve
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import PreparedData, StoredClips
-from swimlab.execution import replay_child
+from swimlab.execution import replay_process
+from swimlab.execution.replay_source import StoredSource, stored_source
 from swimlab.identity import naming
+from swimlab.identity.canonical import plain_fields
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import provenance
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
-from swimlab.store.errors import StoreError
 from swimlab.store.records import TrialRecord
+from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import Difference, compared
 
 Say = Callable[[str], None]
 Curve = dict[int, dict[str, float]]
 """Step → name → value."""
-
-
-class ReplayError(RuntimeError):
-    """The trial could not be run again. The message says why."""
 
 
 @dataclass
@@ -73,41 +64,38 @@ def replay(
     steps: int | None = None,
     micro_batch: int | None = None,
     cache: Path,
+    source: StoredSource | None = None,
     say: Say = lambda text: None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Replay:
-    """Trains the first `steps` steps again (default: all that are stored) on this machine.
+    """Trains the first `steps` steps again (default: all that are stored) on this machine, by the code in the store
+    (`source`: read already). Call it for stores whose writers you trust.
 
-    Raises StoreError for a file of the store that is gone or altered, ValueError for data that is not what the trial
-    saw, ReplayError when the stored code does not run here.
+    Raises StoreError for a file of the store that is gone or altered, its code included, ValueError for data that is
+    not what the trial saw, ReplayError when the stored code does not run here.
     """
     stored = stored_curve(store, record)
     if not stored:
         raise ValueError(f"trial {record.trial_id} trained for 0 steps: there is no curve to compare")
     last_step = min(steps or max(stored), max(stored))
-    with tempfile.TemporaryDirectory(prefix="swimlab-replay-") as scratch:
-        source = unpack(store, record.code_fingerprint, Path(scratch) / "source")
-        prepared = _prepared(store, record, source, cache, say)
+    with scratch_folder("replay") as scratch:
+        folder = (source or stored_source(store, record)).unpack(Path(scratch) / "source")
+        prepared = _prepared(store, record, folder, cache, say)
+        clips = StoredClips(store, prepared, "train")
         init_dir = None
         if record.init_trial_id:
             init_dir = store.download(record.init_trial_id, "checkpoint/", Path(scratch) / "init")
-        parts = prepared.splits[prepared.source("train")]
         job = {
-            "source": str(source),
+            "source": str(folder),
             "recipe": runnable(record.recipe),
             "steps": last_step,
             "micro_batch": micro_batch,
             "device": record.provenance.numerics.get("device", "cpu"),
             "init_dir": str(init_dir) if init_dir else None,
-            "keys": prepared_clips.load_index(store, prepared, "train")["key"].to_pylist(),
-            "parts": [
-                {"uri": f"{store.uri}/{prepared.folder}/{part.name}", "rows": part.rows, "sha256": part.sha256}
-                for part in parts
-            ],
-            "hold": sum(part.memory_bytes for part in parts) <= StoredClips.HELD_BYTES,
+            "keys": clips.keys,
         }
         result = Replay(stored_steps=max(stored))
-        with _child(job, Path(scratch)) as lines:
+        with replay_process.started(job, clips, folder, Path(scratch)) as lines:
             for line in lines:
                 if "device" in line:  # the first line, before any step
                     result.numerics, result.versions = _environment_differences(record, line["device"])
@@ -143,26 +131,20 @@ def stored_curve(store: SweepStore, record: TrialRecord) -> Curve:
     return curve
 
 
-def unpack(store: SweepStore, fingerprint: str, folder: Path) -> Path:
-    """The stored source in a folder. Raises StoreError when it is gone or would leave the folder."""
-    path = f"code/{fingerprint}.tar.gz"
-    try:
-        with tarfile.open(fileobj=io.BytesIO(store.read(path)), mode="r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except FileNotFoundError as error:
-        raise StoreError(f"{store.uri}/{path} is gone: without its code the trial cannot be run again") from error
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise StoreError(f"{store.uri}/{path} cannot be unpacked ({error}); copy it back from a backup") from error
-    return folder
-
-
 def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A stored recipe as its own archive can read it: layers as numbers (the archive holds no choice of them), without
-    what it starts from (weights come as a folder), and without objective fields that mask_weight 0 makes inactive,
-    whose registry entries were not archived."""
-    objective, evaluation = dict(recipe["objective"]), dict(recipe["evaluation"])
-    evaluation["readout"] = dict(evaluation["readout"])
-    for readout in (objective, evaluation["readout"]):
+    what it starts from (weights come as a folder), without objective fields that mask_weight 0 makes inactive, whose
+    registry entries were not archived, and without newer fields that have their default: equal code is archived once,
+    with the schema of its first trial."""
+    if "evaluation" not in recipe:
+        fields = plain_fields(Recipe.model_validate({**recipe, "init": None}), leave_out=("evaluation",))
+        recipe = to_jsonable_python(fields)
+    objective = dict(recipe["objective"])
+    # Of a record that was written before suites were registered; a newer archive holds no suite to configure.
+    evaluation = {**recipe["evaluation"]} if "evaluation" in recipe else {}
+    if evaluation:
+        evaluation["readout"] = dict(evaluation["readout"])
+    for readout in (objective, *([evaluation["readout"]] if evaluation else ())):
         named = readout["layers"]
         readout["layers"] = list(resolve(named if isinstance(named, str) else tuple(named), recipe["model"]["layers"]))
     if objective["mask_weight"] == 0:
@@ -193,44 +175,13 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     from swimlab.data import preparation
     from swimlab.execution import cluster
 
-    with cluster.session():
+    with cluster.ray_session():
         return preparation.prepare(data, fingerprint, store, cache)
 
 
 def _checkout(record: TrialRecord) -> str:
     sha = record.provenance.git_sha
     return f"check out {sha[:12]} and replay from there" if sha else "replay from the source that made it"
-
-
-@contextmanager
-def _child(job: dict[str, Any], scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The lines that the child process writes. Raises ReplayError with its last output when it fails."""
-    reading, writing = os.pipe()
-    description, errors = scratch / "job.json", scratch / "stderr"
-    description.write_text(json.dumps(job | {"descriptor": writing}))
-    # -P: the folder of the script holds swimlab's modules, which are nobody's top-level names.
-    command = [sys.executable, "-P", replay_child.__file__, str(description)]
-    # As in the trials' processes (Ray sets the first, torch's own threads are fixed by the stored code).
-    settings = {"PYTHONPATH": job["source"], "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    with errors.open("wb") as stderr, os.fdopen(reading) as lines:
-        process = subprocess.Popen(
-            command, env=os.environ | settings, pass_fds=(writing,), stdout=stderr, stderr=subprocess.STDOUT
-        )
-        os.close(writing)
-        try:
-            yield (json.loads(line) for line in lines)
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    if code:
-        output = errors.read_text("utf-8", "replace").strip()
-        if lacking := re.search(r"ModuleNotFoundError: No module named '(swim\.[^']*)'", output):
-            raise ReplayError(
-                f"the stored source lacks {lacking[1]}, which this trial loads: its code fingerprint does not cover it"
-            )
-        raise ReplayError(f"the stored code ended with {code}: {output[-2000:] or 'it said nothing'}")
 
 
 def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Mapping[str, float]) -> None:
@@ -243,8 +194,8 @@ def _compare(result: Replay, step: int, stored: Mapping[str, float], values: Map
 
 
 def _environment_differences(record: TrialRecord, device: str) -> tuple[list[Difference], list[Difference]]:
-    """What differs between the stored run and this machine, in numerics class and versions. The child inherits this
-    process's environment, and with it which processor features torch uses."""
+    """What differs between the stored run and this machine, in numerics class and versions. The other process
+    has this one's variables that say which processor features torch uses (`replay_process.environment`)."""
     from swimlab.execution.numerics import numerics_class  # imports torch, which this module's other users do without
 
     then = record.provenance

@@ -2,69 +2,66 @@
 
 The first `swim` on the path is the source that the trial ran, unpacked from the store. That archive holds what the
 trial needed and nothing else, so this file imports no swimlab (today's would look for today's swim), and it asks of the
-archived `swim` only what it offers. Curve lines go to a descriptor of their own: libraries print where they like.
+archived `swim` only what it offers. Lines go to a descriptor of their own (libraries print where they like), and clips
+come through another one: this process has no access to the store.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
+import struct
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-OPEN_FILES = 16
-_KEPT_GROUPS = 4
 
 
-class PartClips:
-    """The clips of a split out of their Parquet parts, by number. Raises SystemExit for a part that was altered."""
+class Channel:
+    """Lines to the process that started this one, and its answers. Threads may share it."""
 
-    def __init__(self, parts: list[dict[str, Any]], keys: list[str], *, hold: bool) -> None:
+    def __init__(self, lines: TextIO, answers: BinaryIO) -> None:
+        self._lines, self._answers = lines, answers
+        self._lock = threading.Lock()
+
+    def say(self, line: dict[str, Any]) -> None:
+        """Writes a line."""
+        with self._lock:
+            self._write(line)
+
+    def ask(self, line: dict[str, Any]) -> bytes:
+        """Writes a line that is answered, and returns the answer."""
+        with self._lock:
+            self._write(line)
+            (size,) = struct.unpack(">Q", self._answers.read(8))
+            return self._answers.read(size)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+
+
+class AskedClips:
+    """The clips of a split, by number: `swim.data.clips.Clips` of then and of now."""
+
+    def __init__(self, channel: Channel, keys: list[str]) -> None:
         self.keys = keys
-        self._parts, self._hold = parts, hold
-        self._ends = list(accumulate(part["rows"] for part in parts))
-        self._file = lru_cache(None if hold else OPEN_FILES)(self._opened)
-        self._group = lru_cache(None if hold else _KEPT_GROUPS)(self._read_group)
+        self._channel = channel
 
     def read(self, order: Iterable[int]) -> Iterator[Any]:
         """The clips of these numbers, one after another."""
         return (self._clip(number) for number in order)
 
     def _clip(self, number: int) -> Any:
-        from swim.data.types import Clip
+        from swim.data.types import Clip  # of the archive, which is on the path when this runs
 
-        part = next(i for i, end in enumerate(self._ends) if number < end)
-        row = number - (self._ends[part] - self._parts[part]["rows"])
-        file = self._file(part)
-        group = 0
-        while row >= (rows := file.metadata.row_group(group).num_rows):
-            row, group = row - rows, group + 1
-        clip_row = self._group(part, group).slice(row, 1)
-        plain = clip_row.drop_columns(["frames"]).to_pylist()[0]
-        return Clip.from_row(plain | {"frames": clip_row["frames"][0].as_buffer()})
-
-    def _read_group(self, part: int, group: int) -> pa.Table:
-        return self._file(part).read_row_group(group)
-
-    def _opened(self, part: int) -> pq.ParquetFile:
-        described = self._parts[part]
-        if not self._hold:
-            return pq.ParquetFile(fsspec.open(described["uri"], "rb").open(), page_checksum_verification=True)
-        with fsspec.open(described["uri"], "rb") as file:
-            content = file.read()
-        if hashlib.sha256(content).hexdigest() != described["sha256"]:
-            raise SystemExit(f"{described['uri']} is not what was committed; delete its folder and run the trial again")
-        return pq.ParquetFile(pa.BufferReader(content))
+        row = pa.ipc.open_stream(self._channel.ask({"clip": int(number)})).read_all()
+        plain = row.drop_columns(["frames"]).to_pylist()[0]
+        return Clip.from_row(plain | {"frames": row["frames"][0].as_buffer()})
 
 
 def main(job: dict[str, Any]) -> None:
@@ -82,22 +79,19 @@ def main(job: dict[str, Any]) -> None:
         raise SystemExit("the stored source offers no look at single steps (Host.on_step): it cannot be replayed")
     cuda = job["device"] != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
-    with os.fdopen(job["descriptor"], "w") as out:
-
-        def say(line: dict[str, Any]) -> None:
-            out.write(json.dumps(line) + "\n")
-            out.flush()
+    with os.fdopen(job["lines"], "w") as lines, os.fdopen(job["clips"], "rb") as answers:
+        channel = Channel(lines, answers)
 
         def on_step(step: int, values: dict[str, float], *_: Any) -> None:
-            say({"step": step, "values": values})
+            channel.say({"step": step, "values": values})
             if step >= job["steps"]:
                 raise SystemExit(0)
 
-        say({"device": torch.cuda.get_device_name(device) if cuda else "cpu"})
+        channel.say({"device": torch.cuda.get_device_name(device) if cuda else "cpu"})
         offered = {"device": device, "micro_batch": job["micro_batch"], "on_step": on_step}
         train(
             Recipe.model_validate(job["recipe"]),
-            PartClips(job["parts"], job["keys"], hold=job["hold"]),
+            AskedClips(channel, job["keys"]),
             init_dir=Path(job["init_dir"]) if job["init_dir"] else None,
             host=Host(**{name: hook for name, hook in offered.items() if name in hooks}),
         )

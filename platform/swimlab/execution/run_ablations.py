@@ -21,10 +21,12 @@ from swimlab.experiment import protocol, run_manifest
 from swimlab.experiment.plan import Plan, missing
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.stored_results import failures, is_complete, stored_results
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store import provenance
+from swimlab.store.presence import Presence
 from swimlab.store.published_tables import write_tables
-from swimlab.store.sweep_store import SweepStore
+from swimlab.store.sweep_store import SweepStore, reachable_store
 
 if TYPE_CHECKING:
     from swimlab.execution.session import RunSession
@@ -34,19 +36,21 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     """Run what is missing and return everything, a trial that several plans share once. Raises StoreError before any
     work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
     started_s = time.monotonic()
-    store = SweepStore(settings.store)
+    store = reachable_store(settings.store)
     with ExitStack() as resources:
         plans = tune_arms.tune(plans, store, settings, console, resources)
-        waves = missing(plans, store)
+        present = Presence.read(store)
+        waves = missing(plans, store, present)
         todo = {spec.trial_id for wave in waves for spec in wave}
+        to_evaluate = todo & set(present.trials)
         for plan in plans:
             arm_ids = {spec.trial_id for _, spec in plan.arms}
             console.print(
                 f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
-                f"{len(todo & set(plan.trial_ids))} to run"
+                f"{_counts(todo & set(plan.trial_ids), to_evaluate)}"
             )
         if len(plans) > 1:
-            console.print(f"together {len(todo)} to run")
+            console.print(f"together {_counts(todo, to_evaluate)}")
         if waves:
             store.check_writable()
             _run(plans, waves, store, settings, console)
@@ -55,6 +59,11 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
     write_tables(store, pa.concat_tables([_arms_table(result) for result in results]))
     return results
+
+
+def _counts(todo: set[str], to_evaluate: set[str]) -> str:
+    evaluations = f", {len(todo & to_evaluate)} to evaluate again" if todo & to_evaluate else ""
+    return f"{len(todo - to_evaluate)} to run{evaluations}"
 
 
 def _declare(plans: Sequence[Plan], store: SweepStore, todo: set[str]) -> None:
@@ -108,24 +117,28 @@ def _train(
 ) -> list[WaveTiming]:
     wave_timings = []
     for wave in waves:
-        done = session.store.records(s.init_trial_id for s in wave if s.init_trial_id)
-        ready = [s for s in wave if s.init_trial_id is None or s.init_trial_id in done]
+        done = session.store.records([i for s in wave for i in (s.trial_id, s.init_trial_id) if i])
+        # What is only evaluated needs its own weights.
+        ready = [
+            s for s in wave if s.init_trial_id is None or not done.keys().isdisjoint((s.trial_id, s.init_trial_id))
+        ]
         wave_timings += session.run(ready, measured)
     return wave_timings
 
 
 def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
     """What the store says about a plan: records, failures, quarantined rows."""
-    records = store.records(plan.trial_ids)
-    failed = store.failures(plan.trial_ids)
     by_id = {spec.trial_id: spec for wave in plan.waves for spec in wave}
+    records = stored_results(store, by_id.values())
+    complete = all(is_complete(spec, records) for _, spec in plan.arms)
+    failed = {} if complete else failures(store, by_id.values(), records)
 
     def why(trial_id: str | None) -> str | None:
-        """The trial's own failure, or that of what it starts from."""
-        while trial_id and trial_id not in records:
+        """The trial's own failure or that of its evaluation, else that of what it starts from."""
+        while trial_id:
             if trial_id in failed:
-                return f"{by_id[trial_id].recipe.name}: {failed[trial_id]['error']}"
-            trial_id = by_id[trial_id].init_trial_id
+                return f"{by_id[trial_id].recipe.name}: {failed[trial_id]}"
+            trial_id = None if trial_id in records else by_id[trial_id].init_trial_id
         return None
 
     trials = tuple(

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from pydantic import FiniteFloat, ValidationError
+from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
 from swimlab.store.errors import StoreError
 from swimlab.store.records import Cost, TrialRecord
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
 FOLDER = "runs"
@@ -29,7 +30,7 @@ class WaveTiming(Frozen):
     occupied_s: dict[str, FiniteFloat]
 
 
-class RunTimes(Frozen):
+class RunTimes(SealedModel):
     """One run. `wall_s` is its whole time; `prepare_s` is the part of it for starting Ray and preparing the data."""
 
     schema_version: int = 1
@@ -60,7 +61,7 @@ def computed_s(cost: Cost) -> float:
 def write(store: SweepStore, times: RunTimes) -> None:
     """Raises StoreError when the store cannot be written."""
     name = f"{times.started_at.replace(':', '').replace('+', '-')}-{uuid4().hex[:8]}"
-    store.put_create_only(f"{FOLDER}/{name}.json", times.model_dump_json(indent=1).encode())
+    store.put_create_only(f"{FOLDER}/{name}.json", times.to_json())
 
 
 def read(store: SweepStore) -> list[RunTimes]:
@@ -68,9 +69,9 @@ def read(store: SweepStore) -> list[RunTimes]:
     runs = []
     for path, data in sorted(store.backend.read_many(store.list_files(FOLDER)).items()):
         try:
-            runs.append(RunTimes.model_validate_json(data))
-        except ValidationError as error:
-            raise StoreError(f"{store.uri}/{path} is no run of schema 1 ({error}); delete it") from error
+            runs.append(RunTimes.from_json(data))
+        except ValueError as error:
+            raise StoreError(f"{store.uri}/{path} is no run of schema 1, or is damaged ({error}); delete it") from error
     return runs
 
 

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
 from swim.recipe import DataConfig, ShapesWorld
 from swimlab.base.screen import say
 from swimlab.data import preparation
-from swimlab.execution import cluster, tune_scheduler
+from swimlab.execution import cluster, evaluations, faults, tune_scheduler
 from swimlab.execution.cluster import Slots
 from swimlab.execution.progress import SweepProgress
 from swimlab.execution.run_times import WaveTiming
@@ -36,12 +37,17 @@ class RunSession:
     progress: SweepProgress
 
     def archive(self, specs: Iterable[TrialSpec]) -> None:
-        """Stores the sources of these trials. Called first: the files must still be those from which the trials were
-        named."""
-        for spec in {spec.code_fingerprint: spec for spec in specs}.values():
-            path = f"code/{spec.code_fingerprint}.tar.gz"
+        """Stores the sources of these trials and of their evaluations. Called first: the files must still be those from
+        which the trials were named."""
+        archives = {}
+        for spec in specs:
+            archives[spec.code_fingerprint] = partial(naming.source_archive, spec.recipe)
+            for evaluation in spec.evaluations:
+                archives[evaluation.code_fingerprint] = partial(naming.suite_archive, spec.recipe, evaluation.suite)
+        for fingerprint, packed in archives.items():
+            path = f"code/{fingerprint}.tar.gz"
             if not self.store.exists(path):
-                self.store.put_create_only(path, naming.source_archive(spec.recipe))
+                self.store.put_create_only(path, packed())
 
     def prepare(self, needed: Mapping[str, DataConfig]) -> None:
         """Clips fingerprint → data set: each is read, decoded and stored, unless the store has it. Raises
@@ -59,12 +65,13 @@ class RunSession:
             )
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
-        """Runs a wave (`tune_scheduler.run_wave`), then what other drivers were running and did not finish."""
-        timings = []
+        """Runs a wave (`tune_scheduler.run_wave`), then once more what the store or a dead process interrupted (it goes
+        on from its last saved step), then what other drivers were running and did not finish."""
+        timings, tried_again, prefix = [], set[str](), ""
         while specs:
             arms = list(dict.fromkeys(spec.arm for spec in specs))
             more = f" and {len(arms) - NAMED_ARMS} more" if len(arms) > NAMED_ARMS else ""
-            self.progress.wave(", ".join(arms[:NAMED_ARMS]) + more, len(specs))
+            self.progress.wave(prefix + ", ".join(arms[:NAMED_ARMS]) + more, len(specs))
             timings.append(
                 tune_scheduler.run_wave(
                     specs,
@@ -75,8 +82,11 @@ class RunSession:
                     progress=self.progress,
                 )
             )
-            specs = [spec for spec in specs if spec.trial_id in self.progress.held_elsewhere()]
-            while specs and all(self.store.is_claimed(spec.trial_id) for spec in specs):
+            interrupted = [s for s in faults.interrupted(self.store, specs) if s.trial_id not in tried_again]
+            tried_again.update(spec.trial_id for spec in interrupted)
+            prefix = "again, after the store or a process failed: " if interrupted else ""
+            specs = [*interrupted, *(spec for spec in specs if spec.trial_id in self.progress.held_elsewhere())]
+            while specs and all(evaluations.is_held(spec, self.store) for spec in specs):
                 self.progress.stage("waiting for other drivers", 0, 0)
                 time.sleep(HELD_POLL_S)
         return timings
@@ -87,7 +97,7 @@ def run_session(store: SweepStore, settings: Settings, console: Console) -> Iter
     """A session that ends with the block. Raises PlanError when a trial cannot fit the cluster; prints a line when
     resources are still held at the end."""
     cluster.check_durable(store.uri)
-    with cluster.session(), SweepProgress(console) as progress:
+    with cluster.ray_session(), SweepProgress(console) as progress:
         slots = cluster.slots(
             workers=settings.workers,
             gpu=settings.gpu,

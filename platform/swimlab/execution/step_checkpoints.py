@@ -10,19 +10,25 @@ Only the newest of an attempt is kept, and none once its trial has a record.
 from __future__ import annotations
 
 import json
-import tempfile
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swim.checkpoint import Checkpoint
-from swim.evaluation.types import FilmFrame
+from swim.outputs import FilmFrame
 from swim.train import Moment
+from swimlab.store import listings
 from swimlab.store.arrow_tables import film_from_table, film_table, from_parquet, to_parquet
-from swimlab.store.attempts import Attempt, entry_of, folder_of, put_dir_once
+from swimlab.store.attempts import Attempt, entry_of, put_dir_once
 from swimlab.store.backends.base import Backend
+from swimlab.store.paths import folder_of
 from swimlab.store.records import FileEntry
+from swimlab.store.scratch import scratch_folder
+from swimlab.store.sealed_json import DIGEST, digest_of, unsealed
+
+_log = logging.getLogger(__name__)
 
 Numerics = Mapping[str, str | int]
 
@@ -58,16 +64,16 @@ class StepCheckpoints:
         if self._took_s > self._share * (began_s - self._ended_s):
             return False
         folder = f"{self._folder}/{now.step}"
-        with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:
-            now.checkpoint().save(Path(scratch))
-            (Path(scratch) / "film.parquet").write_bytes(to_parquet(film_table(film)))
-            files = put_dir_once(self._backend, Path(scratch), folder)
+        with scratch_folder("step") as scratch:
+            now.checkpoint().save(scratch)
+            (scratch / "film.parquet").write_bytes(to_parquet(film_table(film)))
+            files = put_dir_once(self._backend, scratch, folder)
         done = {
             "numerics": self._numerics,
             "start_weights": start_weights,
             "files": {name: entry.model_dump() for name, entry in files.items()},
         }
-        self._backend.create(f"{folder}/done.json", json.dumps(done).encode())
+        self._backend.create(f"{folder}/done.json", json.dumps(done | {DIGEST: digest_of(done)}).encode())
         if self._kept:
             drop(self._backend, self._kept)
         self._kept, self._ended_s = folder, time.monotonic()
@@ -85,14 +91,16 @@ def drop(backend: Backend, folder: str) -> None:
 def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoint | None:
     """The last complete step of the attempts before this one, within the same numerics class; None where there is none.
 
-    Steps whose files are not what was written, or that an older swimlab saved without naming the processor, are
-    skipped: that only costs time.
+    Steps whose files are damaged, or that an older swimlab saved without naming the processor, are skipped: that only
+    costs time.
     """
     prefix = f"attempts/{attempt.trial_id}/"
     saved_steps: list[tuple[int, int]] = []
-    for path in backend.files(prefix.rstrip("/")):
+    for path in listings.files(backend, prefix.rstrip("/")):
         parts = path.removeprefix(prefix).split("/")
-        if len(parts) == 4 and parts[1] == "steps" and parts[3] == "done.json" and int(parts[0]) < attempt.number:
+        if len(parts) != 4 or parts[1] != "steps" or not parts[2].isdigit() or parts[3] != "done.json":
+            continue
+        if int(parts[0]) < attempt.number:
             saved_steps.append((int(parts[2]), int(parts[0])))
     for step, number in sorted(saved_steps, reverse=True):
         if resume_point := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
@@ -102,16 +110,19 @@ def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoin
 
 def _load(backend: Backend, folder: str, numerics: Numerics) -> ResumePoint | None:
     try:
-        done = json.loads(backend.read(f"{folder}/done.json"))
+        done = unsealed(json.loads(backend.read(f"{folder}/done.json")), required=False)
         if done["numerics"] != dict(numerics) or "start_weights" not in done:
             return None
-        with tempfile.TemporaryDirectory(prefix="swimlab-step-") as scratch:
+        with scratch_folder("step") as scratch:
             for name, entry in done["files"].items():
-                local = Path(scratch) / Path(name).name
+                local = scratch / Path(name).name
                 backend.fetch(f"{folder}/{name}", local)
                 if entry_of(local) != FileEntry.model_validate(entry):
-                    return None
-            film = film_from_table(from_parquet((Path(scratch) / "film.parquet").read_bytes()))
-            return ResumePoint(Checkpoint.load(Path(scratch)), done["start_weights"], tuple(film))
+                    raise ValueError(f"{name} was altered after it was written")
+            film = film_from_table(from_parquet((scratch / "film.parquet").read_bytes()))
+            return ResumePoint(Checkpoint.load(scratch), done["start_weights"], tuple(film))
     except FileNotFoundError:  # its owner lives after all and moved on
+        return None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        _log.warning("%s/%s is damaged and is skipped: %s", backend.uri, folder, error)
         return None

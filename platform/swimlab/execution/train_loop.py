@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
 import ray.train
 import torch
+from pydantic import Field
 from ray.train.torch import get_device
 
 from swim import models
-from swim.data.clips import Clips
-from swim.evaluate import evaluate, film
-from swim.evaluation.types import FilmFrame
-from swim.recipe import Frozen, HubModel, NLReferFiles, Recipe
+from swim.evaluation.film import film, filmed_clips
+from swim.outputs import FilmFrame
+from swim.recipe import Frozen
 from swim.train import Host, Moment, train
-from swimlab.data.prepared_clips import Split, StoredClips, load_prepared
-from swimlab.data.streamed_clips import StreamedClips
-from swimlab.execution import step_checkpoints
-from swimlab.execution.numerics import numerics_class, of_all_ranks
+from swimlab.execution import evaluations, step_checkpoints
+from swimlab.execution.faults import Failure
+from swimlab.execution.numerics import numerics_of, of_all_ranks
 from swimlab.execution.search.pruning_rungs import PruningContext
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.execution.start_weights import start_weights
+from swimlab.execution.trial_clips import reader
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.store import arrow_tables
 from swimlab.store.attempts import Attempt
 from swimlab.store.live_progress import Report, both
 from swimlab.store.records import FileEntry
+from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 
 REPORT_EVERY_STEPS = 10
@@ -43,8 +40,9 @@ FILM_FRAMES = 60
 
 class TrialOutcome(Frozen):
     """What rank 0 returns to the trial's process. `pruned_at`: the rung at which a search ended the trial (None: it
-    was trained to its end); `rungs`: the values up to there; `metrics` are then those of that rung. `numerics` is
-    the class of the worker group, whose machines may differ from the trial's own."""
+    was trained to its end); `rungs`: the values up to there; `metrics` are then those of that rung, else those of
+    training. `numerics` is the class of the worker group, whose machines may differ from the trial's own.
+    `failed_evaluations`: evaluation id → why."""
 
     metrics: dict[str, float]
     files: dict[str, FileEntry]
@@ -58,6 +56,7 @@ class TrialOutcome(Frozen):
     peak_rss_bytes: int
     pruned_at: int | None = None
     rungs: dict[int, float] | None = None
+    failed_evaluations: dict[str, Failure] = Field(default_factory=dict)
 
 
 def _trim_heap() -> None:
@@ -79,22 +78,6 @@ def _check_code(spec: TrialSpec) -> None:
         )
 
 
-def _dtype(recipe: Recipe) -> str:
-    return recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"
-
-
-def _reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
-    """Reads the clips of a split: from the store, or decoded on CPUs of the trial's own while it trains."""
-    data = spec.recipe.data
-    streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
-    prepared = load_prepared(store, spec.clips_fingerprint, stored=not streams)
-    if prepared is None:
-        raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
-    if isinstance(data, NLReferFiles) and streams:
-        return partial(StreamedClips, store, prepared, data=data, cpus=decode_cpus)
-    return partial(StoredClips, store, prepared)
-
-
 def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     """What every worker runs. Rank 0 returns an `TrialOutcome`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -111,12 +94,11 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         # `ray.train.report` is a barrier: every rank calls it, at the same steps.
         rank, world, report = context.get_world_rank(), context.get_world_size(), ray.train.report
         device = get_device()
-    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    numerics = of_all_ranks(numerics_class(device=device_name, dtype=_dtype(spec.recipe), world_size=world), device)
+    numerics = of_all_ranks(numerics_of(spec.recipe, device, world_size=world), device)
     attempt = Attempt(store.backend, spec.trial_id, config["attempt"], config["nonce"])
     if not local and rank == 0:
         report = both(attempt.progress_file().tell, report)
-    clips = _reader(spec, store, config["decode_cpus"] / world)
+    clips = reader(spec, store, config["decode_cpus"] / world)
     held_out = clips("held_out")
     last_step = spec.recipe.optim.steps
     resume_point = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
@@ -124,7 +106,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     frames: list[FilmFrame] = list(resume_point.film) if resume_point else []
     # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
     films = rank == 0 and not config["shard"] and not config["decode_cpus"]
-    filmed = list(held_out.read(range(min(spec.recipe.evaluation.overlays, len(held_out.keys))))) if films else []
+    filmed = list(held_out.read(range(min(filmed_clips(spec.recipe), len(held_out.keys))))) if films else []
     film_every = REPORT_EVERY_STEPS * max(1, round(last_step / FILM_FRAMES / REPORT_EVERY_STEPS))
 
     watch = None
@@ -171,10 +153,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
         ).model_dump()
 
-    with tempfile.TemporaryDirectory(prefix="swimlab-trial-") as scratch:
+    with scratch_folder("trial") as scratch:
         init_dir = None
         if spec.init_trial_id:
-            init_dir = store.download(spec.init_trial_id, "checkpoint/", Path(scratch) / "init")
+            init_dir = store.download(spec.init_trial_id, "checkpoint/", scratch / "init")
         started_s = time.monotonic()
         host = Host(
             device=device,
@@ -202,26 +184,22 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         report({"stage": "evaluate", "step": last_step, "steps": last_step, **last})
         if rank != 0:
             return None
-        result = evaluate(spec.recipe, trained, held_out, config["micro_batch"])
+        failed = evaluations.after_training(spec, trained, held_out, attempt, numerics, config["micro_batch"])
         evaluated_s = time.monotonic()
-        models.save(trained.model, trained.tokenizer, Path(scratch) / "checkpoint")
-        if spec.keep_checkpoint:
-            attempt.put_dir(Path(scratch) / "checkpoint", "checkpoint")
+        models.save(trained.model, trained.tokenizer, scratch / "checkpoint")
+        if spec.keep_checkpoint or failed:  # what could not be evaluated is evaluated from there
+            attempt.put_dir(scratch / "checkpoint", "checkpoint")
         else:
-            attempt.record_without_storing(
-                Path(scratch) / "checkpoint", "checkpoint", "run with --keep-checkpoints bases"
-            )
+            attempt.record_without_storing(scratch / "checkpoint", "checkpoint", "run with --keep-checkpoints bases")
     for name, table in (
         ("metrics.parquet", arrow_tables.metrics_table(trained.curve)),
-        ("samples.parquet", arrow_tables.samples_table(result.scores)),
-        ("overlays.parquet", arrow_tables.overlays_table(result.overlays)),
         ("film.parquet", arrow_tables.film_table(frames)),
     ):
         attempt.put(name, arrow_tables.to_parquet(table))
-    final = result.metrics | {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
-    final["train.clips"] = float(trained.clips)
+    final = {f"train.{name}": last[name] for name in ("loss", "text_loss", "mask_loss") if last}
     return outcome(
-        metrics=final,
+        metrics=final | {"train.clips": float(trained.clips)},
+        failed_evaluations=failed,
         files=attempt.files,
         train_s=trained_s - started_s,
         eval_s=evaluated_s - trained_s,

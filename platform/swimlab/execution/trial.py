@@ -1,4 +1,4 @@
-"""One trial through Ray Train: claim, train, evaluate, store, commit.
+"""One trial through Ray Train: claim, train, evaluate, store, commit; or only what it lacks of evaluations.
 
 The same loop runs inside the trial's process (`workers` 0, Ray Train's local mode) and in a worker group (gloo, NCCL).
 Rank 0 evaluates and writes the attempt's files; the trial's process holds the claim and commits.
@@ -6,15 +6,17 @@ Rank 0 evaluates and writes the attempt's files; the trial's process holds the c
 
 from __future__ import annotations
 
-import tempfile
 import time
 from typing import Any
 
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from swimlab.execution import evaluations
 from swimlab.execution.cluster import Slots
-from swimlab.execution.exactly_once import HeldElsewhere, run_once
+from swimlab.execution.exactly_once import HeldElsewhere, run_trial_once
+from swimlab.execution.faults import Failure
+from swimlab.execution.replay_source import archive_digest
 from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext, TrialPruned, ended, put_pruned
 from swimlab.execution.train_loop import TrialOutcome, train_loop
 from swimlab.experiment.trial_spec import TrialSpec
@@ -23,6 +25,7 @@ from swimlab.store.attempts import Attempt
 from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import Report, both
 from swimlab.store.records import Cost, TrialRecord
+from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 
 POLL_S = 2.0
@@ -38,8 +41,8 @@ def run_trial(
     pruner: Any = None,
     patient: bool = True,
 ) -> dict[str, float]:
-    """The trial's final metrics, from the store when it already has a record. While another driver runs the trial this
-    waits, or raises HeldElsewhere where not `patient`. A failure is written into the attempt and raised.
+    """The trial's final metrics, from the store where it is committed and evaluated. While another driver runs the
+    trial this waits, or raises HeldElsewhere where not `patient`. A failure is written into the attempt and raised.
 
     With a `gate` an Optuna `pruner` decides at its rungs; raises TrialPruned, with the result in the store.
     """
@@ -51,12 +54,17 @@ def run_trial(
         report({"stage": "waiting for another driver"})
         time.sleep(POLL_S)
 
-    def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
-        if gate and (pruned := ended(gate, pruner, store, spec.trial_id)):
-            raise TrialPruned(pruned)  # by another driver, while we waited
-        return _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
+    failed: dict[str, Failure] = {}
 
-    return run_once(store, spec.trial_id, work, waiting).metrics
+    def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
+        if gate and (pruned := ended(gate, pruner, store, spec)):
+            raise TrialPruned(pruned)  # by another driver, while we waited
+        record, outcome = _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
+        failed.update(outcome.failed_evaluations)
+        return record
+
+    trial = run_trial_once(store, spec.trial_id, work, waiting)
+    return evaluations.complete(spec, trial, store, slots, micro_batch, report, waiting, failed).metrics
 
 
 def _run_attempt(
@@ -68,7 +76,7 @@ def _run_attempt(
     report: Report,
     gate: PruningContext | None,
     pruner: Any,
-) -> TrialRecord:
+) -> tuple[TrialRecord, TrialOutcome]:
     started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
     config = {
         "spec": spec.model_dump_json(),
@@ -81,7 +89,7 @@ def _run_attempt(
         "gate": gate.model_dump_json() if gate else None,
         "pruner": pruner,
     }
-    with tempfile.TemporaryDirectory(prefix="swimlab-train-") as scratch:
+    with scratch_folder("train") as scratch:
         if slots.workers == 0:
             # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
             config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
@@ -91,13 +99,13 @@ def _run_attempt(
             scaling_config=ScalingConfig(
                 num_workers=slots.workers, use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
             ),
-            run_config=RunConfig(name=spec.trial_id, storage_path=scratch),
+            run_config=RunConfig(name=spec.trial_id, storage_path=str(scratch)),
         ).fit()
     outcome: TrialOutcome = TrialOutcome.model_validate(result.return_value)
     about: dict[str, Any] = {
         "trial_id": spec.trial_id,
         "attempt": attempt.number,
-        "recipe": spec.recipe.model_dump(mode="json"),
+        "recipe": spec.recipe.training(),
         "recipe_name": spec.recipe.name,
         "seed": spec.recipe.seed,
         "init_trial_id": spec.init_trial_id,
@@ -116,13 +124,22 @@ def _run_attempt(
             peak_rss_bytes=outcome.peak_rss_bytes,
         ),
         "provenance": provenance.gather(
-            numerics=outcome.numerics, started_at=started_at, finished_at=provenance.utc_now()
+            numerics=outcome.numerics,
+            started_at=started_at,
+            finished_at=provenance.utc_now(),
+            source_sha256=archive_digest(store, spec.code_fingerprint),
         ),
     }
     if gate and outcome.pruned_at is not None:
         of = gate.model_dump(include={"search", "objective", "clips"})
-        pruned = PrunedRecord(**about, **of, step=outcome.pruned_at, rungs=outcome.rungs or {})
+        pruned = PrunedRecord(
+            **about,
+            **of,
+            evaluation_id=spec.evaluation(gate.suite).evaluation_id,
+            step=outcome.pruned_at,
+            rungs=outcome.rungs or {},
+        )
         put_pruned(store, pruned)
         raise TrialPruned(pruned)
     attempt.files.update(outcome.files)
-    return TrialRecord(**about, nonce=attempt.nonce, files=outcome.files)
+    return TrialRecord(**about, nonce=attempt.nonce, files=outcome.files), outcome

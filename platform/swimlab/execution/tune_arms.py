@@ -31,9 +31,10 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
         return ()  # and no Optuna is imported
     from swimlab.execution.search.ask_tell import SearchLoop
     from swimlab.identity import naming
+    from swimlab.store.backends.patience import SHORT_S
     from swimlab.store.sweep_store import SweepStore
 
-    states, store = [], SweepStore(settings.store)
+    states, store = [], SweepStore(settings.store, patience_s=SHORT_S)
     for arm, search, arm_recipe in _searches(ablation, recipe):
         loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
         loop.todo()
@@ -45,7 +46,8 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
         failed = len(loop.answers) - len(complete)
         ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
         data = naming.data_fingerprint(arm_recipe.data, settings.cache)
-        states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data))
+        suites = naming.Identifier(settings.cache).suites(arm_recipe)
+        states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data, suites))
     return tuple(states)
 
 
@@ -78,7 +80,7 @@ def tune(
         cluster.check_durable(store.uri)
         for plan in plans:
             protocol.declare(plan, store)
-        resources.enter_context(cluster.session())
+        resources.enter_context(cluster.ray_session())
     for search, arm_recipe in work:
         run_search.execute(search, arm_recipe, settings, console)
     return [

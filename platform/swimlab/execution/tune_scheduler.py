@@ -4,7 +4,6 @@ Tune only schedules: results are read from the store.
 """
 
 import os
-import tempfile
 import time
 import warnings
 from collections import Counter
@@ -23,6 +22,7 @@ from swimlab.execution.search.pruning_rungs import PruningContext, TrialPruned
 from swimlab.execution.search.tune_searcher import Proposals
 from swimlab.execution.trial import run_trial
 from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -54,7 +54,7 @@ def run_wave(
         trainable,
         slots,
         progress,
-        LostTrials(store, lambda config: specs[config["index"]].trial_id),
+        LostTrials(store, lambda config: specs[config["index"]]),
         label=lambda config: labels[config["index"]],
         param_space={"index": tune.grid_search(list(range(len(specs))))},
     )
@@ -87,7 +87,7 @@ def run_search(
         trainable,
         slots,
         progress,
-        LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"]).trial_id),
+        LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"])),
         label=lambda config: _label(config["arm"], config["seed"]),
         search_alg=Proposals(loop, before),
         num_samples=loop.search.budget,
@@ -109,7 +109,7 @@ def _fit(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new reporter prints a header that `verbose=0` does not silence
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # a traceback each: the store has it, and the log its last line
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's swallows Ctrl-C, and the next wave would begin
-    with tempfile.TemporaryDirectory(prefix="swimlab-tune-") as scratch, warnings.catch_warnings():
+    with scratch_folder("tune") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
             tune.with_resources(trainable, slots.trial),
@@ -123,7 +123,9 @@ def _fit(
                 **schedule,
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
-            run_config=tune.RunConfig(name="sweep", storage_path=scratch, verbose=0, callbacks=[progress, lost_trials]),
+            run_config=tune.RunConfig(
+                name="sweep", storage_path=str(scratch), verbose=0, callbacks=[progress, lost_trials]
+            ),
         )
         tuner.fit()
     lost_trials.finish()

@@ -70,7 +70,7 @@ def check_margin(margin: float) -> None:
 
 
 @dataclass(frozen=True)
-class Comparison(Claim):
+class ArmComparison(Claim):
     """A claim about `arm` against `than`. Raises ValueError for a negative margin or an arm against itself."""
 
     arm: str

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 
-from swim.entry import entry_modules
+from swim.code_roots import code_roots, suite_roots
 from swim.recipe import Recipe
 from swimlab.base import remembered
 from swimlab.base.nearest import nearest
@@ -56,7 +56,7 @@ def check(recipes: Iterable[Recipe], sources: Sources, cache_dir: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Names:
+class GlobalNames:
     """Global names of a module: those it defines, and those it reads, each with its first line. `open`: it has a
     star import, which may define more names."""
 
@@ -70,7 +70,7 @@ class Names:
         return {} if self.open else {n: line for n, line in self.reads.items() if n not in self.defined | _BUILTIN}
 
 
-def names_of(file: SourceFile) -> Names:
+def names_of(file: SourceFile) -> GlobalNames:
     """The names of a file, from its compiled code; nothing is executed."""
     module = compile(file.data, file.path, "exec", dont_inherit=True)
     defined, reads, is_open = set[str](), dict[str, int](), False
@@ -86,7 +86,7 @@ def names_of(file: SourceFile) -> Names:
             elif opcode in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS") and name not in class_names:
                 line = (instruction.positions and instruction.positions.lineno) or 0
                 reads[name] = min(line, reads.get(name, line))
-    return Names(frozenset(defined), dict(sorted(reads.items(), key=lambda read: read[1])), is_open)
+    return GlobalNames(frozenset(defined), dict(sorted(reads.items(), key=lambda read: read[1])), is_open)
 
 
 def _roots(recipes: Iterable[Recipe]) -> list[str]:
@@ -94,7 +94,7 @@ def _roots(recipes: Iterable[Recipe]) -> list[str]:
     for recipe in recipes:
         at: Recipe | None = recipe
         while at is not None:
-            roots |= set(entry_modules(at))
+            roots |= {*code_roots(at), *(root for suite in at.evaluation for root in suite_roots(at, suite))}
             at = at.init
     return sorted(roots)
 

@@ -6,6 +6,7 @@ Similar means the same model: a tiny model says nothing about the time of a 7B o
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,9 @@ SAME, LIKE, ROUGH = "same recipe", "same model, data and batch", "same model, sc
 
 # Without any record: see `swimlab.experiment.first_estimate`.
 FIRST = "first estimate"
+
+# These do not move the time of a trial. What it starts from: weights of the same shape take the same time.
+_UNNAMED = frozenset({"name", "seed", "init", "evaluation"})
 
 # These do not move the time of a step: which clips, not how large they are.
 _WHICH_CLIPS = frozenset({"clips", "fraction", "seed", "annotations", "videos"})
@@ -52,14 +56,36 @@ class Totals:
     devices: tuple[str, ...]
 
 
+class Forecast:
+    """Estimates from the records of a store. Recipes that differ in name, seed or base alone are compared once, and
+    trials of such recipes are estimated once: 5,000 trials and as many records are a comparison of 20 × 20."""
+
+    def __init__(self, records: Iterable[TrialRecord]) -> None:
+        self._records: dict[str, list[TrialRecord]] = {}
+        for record in records:
+            self._records.setdefault(_key(record.recipe), []).append(record)
+        self._estimates: dict[str, CostEstimate | None] = {}
+
+    def estimate(self, spec: TrialSpec) -> CostEstimate | None:
+        """See the module function `estimate`."""
+        recipe = spec.recipe.training()
+        if (key := _key(recipe)) not in self._estimates:
+            self._estimates[key] = _estimate(recipe, self._records.values())
+        return self._estimates[key]
+
+
 def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> CostEstimate | None:
     """From the most similar trials; None without any of the same model."""
-    recipe = spec.recipe.model_dump(mode="json")
+    return Forecast(records).estimate(spec)
+
+
+def _estimate(recipe: Mapping[str, Any], replicated: Iterable[Sequence[TrialRecord]]) -> CostEstimate | None:
+    """`replicated`: records of recipes that differ in nothing that matters here."""
     groups: dict[str, list[tuple[TrialRecord, float]]] = {}
-    for record in records:
-        source = _likeness(recipe, record.recipe)
-        if source is not None and (wall_s := _scaled_wall_s(recipe, record, source)) is not None:
-            groups.setdefault(source, []).append((record, wall_s))
+    for records in replicated:
+        if (source := _likeness(recipe, records[0].recipe)) is not None:
+            timed = ((record, _scaled_wall_s(recipe, record, source)) for record in records)
+            groups.setdefault(source, []).extend((record, wall_s) for record, wall_s in timed if wall_s is not None)
     for source in (SAME, LIKE, ROUGH):
         if group := groups.get(source):
             return CostEstimate(
@@ -71,6 +97,18 @@ def estimate(spec: TrialSpec, records: Iterable[TrialRecord]) -> CostEstimate | 
                 device=", ".join(sorted({str(r.provenance.numerics.get("device", "?")) for r, _ in group})),
             )
     return None
+
+
+def of_evaluation(record: TrialRecord) -> CostEstimate:
+    """Of evaluating a committed trial again: as long as it took when it was trained."""
+    return CostEstimate(
+        wall_s=record.cost.eval_s,
+        cpu_s=record.cost.cpu_s * record.cost.eval_s / record.cost.wall_s if record.cost.wall_s else 0.0,
+        size_bytes=sum(entry.size_bytes for name, entry in record.files.items() if name.startswith("evaluations/")),
+        records=1,
+        source=SAME,
+        device=str(record.provenance.numerics.get("device", "?")),
+    )
 
 
 def totals(
@@ -105,15 +143,18 @@ def _span_s(walls_s: Sequence[float], at_a_time: int) -> float:
     return max(free_s)
 
 
+def _key(recipe: Mapping[str, Any]) -> str:
+    """Equal where `_likeness` and `_scaled_wall_s` see no difference."""
+    return json.dumps({name: value for name, value in recipe.items() if name not in _UNNAMED}, sort_keys=True)
+
+
 def _likeness(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     def without(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         return {name: value for name, value in tree.items() if name not in names}
 
     if without(recipe["model"], ["seed"]) != without(other.get("model", {}), ["seed"]):
         return None
-    # Not what it starts from: weights of the same shape take the same time.
-    unnamed = ("name", "seed", "init")
-    if without(recipe, unnamed) == without(other, unnamed):
+    if without(recipe, _UNNAMED) == without(other, _UNNAMED):
         return SAME
     same_data = without(recipe["data"], _WHICH_CLIPS) == without(other.get("data", {}), _WHICH_CLIPS)
     return LIKE if same_data and recipe["optim"]["batch"] == other.get("optim", {}).get("batch") else ROUGH

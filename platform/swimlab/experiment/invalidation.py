@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from swim.recipe import Recipe
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
-from swimlab.identity.source_closure import IdentityError, archived_hashes
+from swimlab.identity.canonical import canonical_fields, canonical_json, with_seed
+from swimlab.identity.source_archive import archived_hashes
+from swimlab.identity.source_closure import IdentityError
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
+from swimlab.store.trial_diff import without_evaluation
+
+MOST_MODULES = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Invalidation:
         if self.modules is None:
             parts.append("the code (its earlier sources are not in the store)")
         elif self.modules:
-            parts.append(", ".join(self.modules))
+            more = f" and {len(self.modules) - MOST_MODULES} more" if len(self.modules) > MOST_MODULES else ""
+            parts.append(", ".join(self.modules[:MOST_MODULES]) + more)
         parts += ["the data"] * self.data + ["what it starts from"] * self.base
         return "; ".join(parts) or "the weights in model.path"
 
@@ -41,22 +50,33 @@ class Invalidations:
 
     def __init__(self, store: SweepStore, records: Iterable[TrialRecord]) -> None:
         self._store = store
-        self._earlier: dict[str, list[TrialRecord]] = {}
+        self._records: list[TrialRecord] = []
         self._archives: dict[str, dict[str, str] | None] = {}
         self.unread = 0
+        # Recipes that differ in the seed alone are validated once: it takes 1 ms.
+        self._fields: dict[str, dict[str, Any]] = {}
+        self._modules: dict[tuple[str, str], tuple[str, ...] | None] = {}
         for record in records:
             try:
-                name = naming.canonical(Recipe.model_validate(record.recipe))
+                self._canonical(without_evaluation(record.recipe))
             except (ValueError, IdentityError):  # pydantic's error is a ValueError
                 self.unread += 1
                 continue
-            self._earlier.setdefault(name, []).append(record)
+            self._records.append(record)
+
+    @cached_property
+    def _earlier(self) -> dict[str, list[TrialRecord]]:
+        earlier: dict[str, list[TrialRecord]] = {}
+        for record in self._records:
+            earlier.setdefault(canonical_json(self._canonical(without_evaluation(record.recipe))), []).append(record)
+        return earlier
 
     def earlier(self, recipe: Recipe) -> TrialRecord | None:
         """The newest result of the same canonical recipe, whatever its code and data."""
-        if not self._earlier:  # an empty store needs no names
+        if not self._records:  # an empty store needs no names
             return None
-        records = self._earlier.get(naming.canonical(recipe), [])
+        name = canonical_json(self._canonical(without_evaluation(recipe.model_dump(mode="json"))))
+        records = self._earlier.get(name, [])
         return max(records, key=lambda record: record.provenance.finished_at, default=None)
 
     def of(self, spec: TrialSpec) -> Invalidation | None:
@@ -65,14 +85,26 @@ class Invalidations:
             return None
         modules: tuple[str, ...] | None = ()
         if record.code_fingerprint != spec.code_fingerprint:
-            hashes_before = self._hashes(record.code_fingerprint)
-            modules = None if hashes_before is None else differing(hashes_before, naming.code_modules(spec.recipe))
+            codes = record.code_fingerprint, spec.code_fingerprint
+            if codes not in self._modules:
+                hashes_before = self._hashes(record.code_fingerprint)
+                self._modules[codes] = (
+                    None if hashes_before is None else differing(hashes_before, naming.code_modules(spec.recipe))
+                )
+            modules = self._modules[codes]
         return Invalidation(
             earlier=record.trial_id,
             modules=modules,
             data=record.data_fingerprint != spec.data_fingerprint,
             base=record.init_trial_id != spec.init_trial_id,
         )
+
+    def _canonical(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """The canonical fields of a recipe's JSON values. Raises ValueError or IdentityError for what is no recipe."""
+        key = json.dumps({**tree, "seed": 0}, sort_keys=True)
+        if key not in self._fields:
+            self._fields[key] = canonical_fields(Recipe.model_validate(tree))
+        return with_seed(self._fields[key], tree.get("seed", 0))
 
     def _hashes(self, fingerprint: str) -> dict[str, str] | None:
         if fingerprint not in self._archives:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from swim.evaluation.types import METRIC_FAMILIES
+from swim.evaluation.suite import families
 from swim.recipe import Recipe, ShapesWorld
 from swimlab.experiment.ablation import Ablation, PlannedTrial
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.stored_results import is_present
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.experiment.tuning import ArmTuning
 from swimlab.identity.naming import Identifier
+from swimlab.store.presence import Presence
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -33,7 +36,7 @@ class Plan:
         """Every trial once, including those that arms start from."""
         return tuple(spec.trial_id for wave in self.waves for spec in wave)
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, str]:
         """Arm → the first arm that means the same trials under this recipe, most often itself."""
         themselves = {arm.name: arm.name for arm in self.ablation.arms}
@@ -64,8 +67,9 @@ def make_plan(
         raise ValueError(f"ablation {ablation.name!r} is tuned: its plan needs to be told what tuning chose")
     identifier = identifier or Identifier(settings.cache)
     names: dict[str, TrialSpec] = {}
+    labels: dict[tuple[str, int], set[str]] = {}
     measured = ablation.primary.measured(recipe.name)
-    if not measured.startswith(METRIC_FAMILIES):
+    if not measured.startswith(families(recipe.evaluation)):
         raise ValueError(
             f"{measured!r}, the primary metric of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
             f"declare a stand-in, Metric({ablation.primary.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
@@ -83,7 +87,7 @@ def make_plan(
             identity = identifier.identify(resolved)
             trial_id = identity.trial_id
             # Progress labels a trial by arm and seed: two bases of one name must not be taken for each other.
-            taken = any((s.arm, s.seed) == (arm, seed) and s.trial_id != trial_id for s in names.values())
+            taken = bool(labels.get((arm, seed), set()) - {trial_id})
             names[key] = TrialSpec(
                 trial_id=trial_id,
                 arm=f"{arm} {trial_id[:6]}" if taken else arm,
@@ -93,13 +97,15 @@ def make_plan(
                 code_fingerprint=identity.code_fingerprint,
                 data_fingerprint=identity.data_fingerprint,
                 clips_fingerprint=identity.clips_fingerprint,
+                evaluations=identity.evaluations,
                 keep_checkpoint=settings.keep_checkpoints == "all",
             )
+            labels.setdefault((names[key].arm, seed), set()).add(trial_id)
         return names[key]
 
     values = {state.arm: state.choice for state in tuning if state.choice is not None}
     arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds, values))
-    unique = {spec.trial_id: spec for spec in names.values()}
+    unique = merged(names.values())
     depth: dict[str, int] = {}
     for spec in names.values():  # what a trial starts from was named before it
         depth[spec.trial_id] = depth[spec.init_trial_id] + 1 if spec.init_trial_id else 0
@@ -110,16 +116,36 @@ def make_plan(
     return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
 
 
-def missing(plans: Sequence[Plan], store: SweepStore) -> tuple[tuple[TrialSpec, ...], ...]:
-    """The waves that still have to run, of all plans together, each trial once. In a wave, trials that others start
-    from come first. A base is left out when the store has all trials that start from it."""
-    done = store.records([trial_id for plan in plans for trial_id in plan.trial_ids])
-    needed = {spec.trial_id for plan in plans for _, spec in plan.arms if spec.trial_id not in done}
-    starts = {spec.init_trial_id for plan in plans for wave in plan.waves for spec in wave}
+def merged(specs: Iterable[TrialSpec]) -> dict[str, TrialSpec]:
+    """Trial id → the first spec of the trial, with the evaluations of all of them: recipes that differ in what they
+    measure are one trial."""
+    unique: dict[str, TrialSpec] = {}
+    for spec in specs:
+        first = unique.setdefault(spec.trial_id, spec)
+        evaluations = {e.evaluation_id: e for e in (*first.evaluations, *spec.evaluations)}
+        if len(evaluations) > len(first.evaluations):
+            unique[spec.trial_id] = first.model_copy(update={"evaluations": tuple(evaluations.values())})
+    return unique
+
+
+def missing(
+    plans: Sequence[Plan], store: SweepStore, present: Presence | None = None
+) -> tuple[tuple[TrialSpec, ...], ...]:
+    """The waves that still have to run, of all plans together, each trial once: trials that are not committed, and
+    those of arms that lack an evaluation. In a wave, trials that others start from come first. A base is left out when
+    the store has all trials that start from it. `present`: of this store, where it was read already."""
+    everything = merged(spec for plan in plans for wave in plan.waves for spec in wave)
+    present = present or Presence.read(store)
+    done = present.trials
+    arms = merged(spec for plan in plans for _, spec in plan.arms)
+    needed = {trial_id for trial_id, spec in arms.items() if not is_present(spec, present)}
+    starts = {spec.init_trial_id for spec in everything.values()}
     waves = []
     for level in reversed(range(max((len(plan.waves) for plan in plans), default=0))):
-        specs = {s.trial_id: s for plan in plans for wave in plan.waves[level : level + 1] for s in wave}
-        todo = sorted((s for t, s in specs.items() if t in needed), key=lambda s: s.trial_id not in starts)
-        needed |= {s.init_trial_id for s in todo if s.init_trial_id and s.init_trial_id not in done}
+        of_level = {s.trial_id for plan in plans for wave in plan.waves[level : level + 1] for s in wave}
+        specs = [spec for trial_id, spec in everything.items() if trial_id in of_level & needed]
+        todo = sorted(specs, key=lambda spec: spec.trial_id not in starts)
+        new = [spec for spec in todo if spec.trial_id not in done]
+        needed |= {spec.init_trial_id for spec in new if spec.init_trial_id and spec.init_trial_id not in done}
         waves.append(tuple(s.model_copy(update={"keep_checkpoint": True}) if s.trial_id in starts else s for s in todo))
     return tuple(wave for wave in reversed(waves) if wave)

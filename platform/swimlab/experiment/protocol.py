@@ -14,25 +14,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from swim.recipe import Frozen
 from swimlab.experiment.plan import Plan
 from swimlab.experiment.protocol_changes import changes
 from swimlab.identity.naming import canonical, canonical_json
 from swimlab.stats import intervals
-from swimlab.store.arrow_tables import from_parquet
+from swimlab.store.arms_tables import read_arms
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_path
 from swimlab.store.provenance import utc_now
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
 TEST = "paired Student t over seeds; Holm over the table's claims"
 
 
-class Declaration(Frozen):
+class Declaration(SealedModel):
     """One file. `results_before`: how many of the ablation's trials had a result when it was written; `trials`:
     those it planned, from which a later amendment counts its results."""
 
@@ -96,7 +95,7 @@ class ProtocolStatus:
 
 def content(plan: Plan) -> dict[str, Any]:
     """What is declared. The order of arms, claims, metrics and seeds makes no difference; prose and the paper's numbers
-    are not part of it, nor is the code, which is part of a trial's name.
+    are not part of it, nor is the code that trains, which is part of a trial's name.
 
     A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
     """
@@ -122,6 +121,8 @@ def content(plan: Plan) -> dict[str, Any]:
         "alpha": intervals.ALPHA,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
+        # What measures the claims: an amended suite, configuration or code of a suite amends the protocol.
+        "evaluation": _evaluation(plan),
         "data": {state.arm: state.data_fingerprint for state in plan.tuning}
         | {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
     }
@@ -159,7 +160,7 @@ def declare(plan: Plan, store: SweepStore) -> ProtocolStatus:
         path = f"{_folder(plan.ablation.name, plan.recipe.name)}/{entry.number:04d}.json"
         # Refused: another driver was first, or our own write was retried. Reading again tells which.
         tried = entry.number
-        store.put_create_only(path, canonical_json(entry.model_dump(mode="json")).encode())
+        store.put_create_only(path, canonical_json(json.loads(entry.to_json())).encode())
 
 
 def history(store: SweepStore, ablation: str, recipe: str) -> tuple[Entry, ...]:
@@ -191,6 +192,18 @@ def _status(plan: Plan, declared: Mapping[str, Any], entries: tuple[Entry, ...])
 def _fewer_seeds(declared: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     """Whether this is the last protocol with some seeds left out: a part of it, which a table says."""
     return {**declared, "seeds": None} == {**last, "seeds": None} and set(declared["seeds"]) < set(last["seeds"])
+
+
+def _evaluation(plan: Plan) -> dict[str, Any]:
+    """The suites by which the table's trials are measured; where an arm is measured otherwise, of that arm too."""
+    suites: dict[str, Any] = {}
+    of_arms = [(state.arm, state.suites) for state in plan.tuning] + [(t.arm, s.evaluations) for t, s in plan.arms]
+    for arm, identities in of_arms:
+        for suite in identities:
+            declared = {"id": suite.suite_fingerprint, **suite.config}
+            if suites.setdefault(suite.suite, declared) != declared:
+                suites[f"{suite.suite} ({arm})"] = declared
+    return suites
 
 
 def _claims(plan: Plan) -> dict[str, Any]:
@@ -225,14 +238,16 @@ def _declarations(store: SweepStore, ablation: str, recipe: str) -> list[Declara
     for number, (path, data) in enumerate(sorted(store.backend.read_many(paths).items()), start=1):
         source = f"{store.uri}/{path}"
         try:
-            entry = Declaration.model_validate_json(data)
-        except ValidationError as error:
+            entry = Declaration.from_json(data)
+        except ValueError as error:
             raise StoreError(
-                f"{source} is no protocol of schema {SCHEMA_VERSION}: {error}; restore it, or read it with the swimlab "
-                "that wrote it"
+                f"{source} is not what was declared, or no protocol of schema {SCHEMA_VERSION}: {error}; restore it "
+                "from a backup, or read it with the swimlab that wrote it"
             ) from error
         if entry.hash != _hash(entry.protocol):
             raise StoreError(f"{source} is not what was declared: its hash does not fit; restore it from a backup")
+        if (declared := entry.protocol.get("ablation")) != ablation:
+            raise StoreError(f"{source} is a protocol of {declared}: it was copied there; restore it from a backup")
         if entry.number != number or not path.endswith(f"/{number:04d}.json"):
             raise StoreError(f"{source}: protocol {number} of {ablation} on {recipe} is gone; restore it from a backup")
         declarations.append(entry)
@@ -257,6 +272,6 @@ def _results(plan: Plan, store: SweepStore, declarations: Iterable[Declaration])
     trials = _trial_ids(plan).union(*(entry.trials for entry in declarations))
     path = f"tables/arms/{plan.ablation.name}.parquet"
     if store.exists(path):
-        shown = from_parquet(store.read(path))
+        shown = read_arms(store, path)
         trials |= set(shown.filter(pc.equal(shown["recipe"], plan.recipe.name))["trial_id"].to_pylist())
-    return len(store.records(trials))
+    return len(store.trial_ids() & trials)

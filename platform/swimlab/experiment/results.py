@@ -11,19 +11,20 @@ from swim.recipe import Recipe
 if TYPE_CHECKING:
     from swimlab.experiment.protocol import ProtocolStatus
     from swimlab.experiment.tuning import ArmTuning
-    from swimlab.store.records import TrialRecord
+    from swimlab.store.evaluation_records import TrialResult
     from swimlab.store.sweep_store import SweepStore
 from swimlab.experiment.ablation import Ablation
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One planned trial and its result: a record, a failure, or neither where it has not run."""
+    """One planned trial and its result: `record` where it is committed, with those of its evaluations that are;
+    `failure` of the trial or of an evaluation; neither where it has not run."""
 
     arm: str
     seed: int
     trial_id: str
-    record: TrialRecord | None
+    record: TrialResult | None
     failure: str | None
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from swim.recipe import Frozen
 from swimlab.stats import intervals
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_path
 from swimlab.store.provenance import utc_now
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class AnnouncedClaim(Frozen):
     non_inferiority: bool
 
 
-class RunManifest(Frozen):
+class RunManifest(SealedModel):
     """One run of an ablation on a recipe, or of a search. `metric`: the metric of its claims, as records name it.
     `unproposed`: how many points a search has still to propose; None for an ablation."""
 
@@ -100,8 +99,11 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
 
 def write(announcement: RunManifest, store: SweepStore) -> None:
     """Replaces the manifest of the run before. Raises StoreError when the store cannot be written."""
-    path = checked_path(f"{FOLDER}/{announcement.experiment}/{announcement.recipe}.json")
-    store.backend.replace(path, announcement.model_dump_json(indent=1).encode())
+    store.backend.replace(_path(announcement), announcement.to_json())
+
+
+def _path(manifest: RunManifest) -> str:
+    return checked_path(f"{FOLDER}/{manifest.experiment}/{manifest.recipe}.json")
 
 
 def announcements(store: SweepStore) -> list[RunManifest]:
@@ -109,12 +111,15 @@ def announcements(store: SweepStore) -> list[RunManifest]:
     manifests = []
     for path, data in store.backend.read_many(store.list_files(FOLDER)).items():
         try:
-            manifests.append(RunManifest.model_validate_json(data))
-        except ValidationError as error:
+            manifest = RunManifest.from_json(data)
+            if path != _path(manifest):
+                raise ValueError(f"it is that of {_path(manifest)}")
+        except ValueError as error:
             raise StoreError(
-                f"{store.uri}/{path} is no announcement that this swimlab reads ({error}); delete it: the next run of "
-                "the experiment writes it again"
+                f"{store.uri}/{path} is no announcement that this swimlab reads, or is damaged ({error}); delete it: "
+                "the next run of the experiment writes it again"
             ) from error
+        manifests.append(manifest)
     return sorted(manifests, key=lambda manifest: manifest.announced_at, reverse=True)
 
 

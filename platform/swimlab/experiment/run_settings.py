@@ -1,13 +1,14 @@
 """Runtime: where and how an experiment runs. Flags and SWIMLAB_* variables; never part of a trial's identity."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+
+from swimlab.base.printable import complain
 
 DEFAULT_CACHE = Path("~/.cache/swimlab")
 
@@ -24,10 +25,7 @@ def usable_cache(folder: Path) -> Path:
         return home
     except (OSError, RuntimeError) as error:
         other = Path(tempfile.gettempdir()) / f"swimlab-cache-{os.getuid()}"
-        print(
-            f"{folder} cannot be used ({error}): using {other}; to choose, set SWIMLAB_CACHE (or --cache)",
-            file=sys.stderr,
-        )
+        complain(f"{folder} cannot be used ({error}): using {other}; to choose, set SWIMLAB_CACHE (or --cache)")
         return other
 
 

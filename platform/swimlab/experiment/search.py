@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from swim import recipes
-from swim.evaluation.types import METRIC_FAMILIES
+from swim.evaluation.suite import families
 from swim.recipe import DataConfig, Recipe
 from swimlab.base.nearest import nearest
 from swimlab.experiment import entry
@@ -135,7 +135,7 @@ class Pruning:
         return self.pruner or optuna.pruners.MedianPruner(n_startup_trials=4)
 
 
-Axis = Choice | Float | Int
+SearchAxis = Choice | Float | Int
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Search:
     """
 
     name: str
-    space: Sequence[Axis]
+    space: Sequence[SearchAxis]
     objectives: Sequence[Metric]
     budget: int
     question: str = ""
@@ -204,11 +204,12 @@ class Search:
     def _check_objectives(self) -> None:
         if not self.objectives:
             raise ValueError(f"search {self.name!r} has no objectives")
+        measured_families = families(recipes.named(self.recipe).evaluation)
         for metric in self.objectives:
-            if not metric.measured(self.recipe).startswith((*METRIC_FAMILIES, *_ALSO_RECORDED)):
+            if not metric.measured(self.recipe).startswith((*measured_families, *_ALSO_RECORDED)):
                 raise ValueError(f"search {self.name!r}: {metric.name!r} is not measured under recipe {self.recipe!r}")
         first = self.objectives[0].measured(self.recipe)
-        if self.pruning and not first.startswith(METRIC_FAMILIES):
+        if self.pruning and not first.startswith(measured_families):
             raise ValueError(f"search {self.name!r} prunes by {first!r}, which is known at the end only")
 
     def _check_space(self) -> None:

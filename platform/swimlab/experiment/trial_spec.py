@@ -6,11 +6,12 @@ from pathlib import Path
 
 from swim.recipe import Frozen, Recipe
 from swimlab.identity import naming
+from swimlab.identity.naming import EvaluationIdentity
 
 
 class TrialSpec(Frozen):
     """A named trial. `arm` labels progress; what runs is `recipe`. Without `keep_checkpoint` the trained weights are
-    hashed and not stored."""
+    hashed and not stored. `evaluations`: by which suites it is evaluated."""
 
     trial_id: str
     arm: str
@@ -20,7 +21,12 @@ class TrialSpec(Frozen):
     code_fingerprint: str
     data_fingerprint: str
     clips_fingerprint: str
+    evaluations: tuple[EvaluationIdentity, ...] = ()
     keep_checkpoint: bool = True
+
+    def evaluation(self, suite: str) -> EvaluationIdentity:
+        """The evaluation by one suite. Raises KeyError where the recipe does not have the suite."""
+        return {evaluation.suite: evaluation for evaluation in self.evaluations}[suite]
 
 
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
@@ -35,4 +41,5 @@ def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
         code_fingerprint=identity.code_fingerprint,
         data_fingerprint=identity.data_fingerprint,
         clips_fingerprint=identity.clips_fingerprint,
+        evaluations=identity.evaluations,
     )

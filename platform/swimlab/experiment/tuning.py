@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from swimlab.experiment.search import Axis, Choice, Search
+from swimlab.experiment.search import Choice, Search, SearchAxis
+from swimlab.identity.naming import SuiteIdentity
 
 if TYPE_CHECKING:
     from swim.recipe import Recipe
@@ -27,7 +28,7 @@ class Tuned:
     Raises ValueError here and in `check`, which Ablation calls at import.
     """
 
-    space: Sequence[Axis]
+    space: Sequence[SearchAxis]
     budget: int
     seed: int
 
@@ -93,7 +94,7 @@ class Tuned:
 class ArmTuning:
     """The state of an arm's tuning. `answered` of `budget` points have ended, `failed` of them without a result;
     `choice`: path → value of the best point, None while points are open and where none has a result. `trial_ids`:
-    the points so far."""
+    the points so far; `suites`: how they are measured."""
 
     arm: str
     budget: int
@@ -102,6 +103,7 @@ class ArmTuning:
     choice: Mapping[str, Any] | None
     trial_ids: tuple[str, ...]
     data_fingerprint: str
+    suites: tuple[SuiteIdentity, ...] = ()
 
     @property
     def text(self) -> str:

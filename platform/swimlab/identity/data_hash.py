@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from swim.data import media
-from swim.data.rows import read_rows
+from swim.data.rows.read import read_rows
 from swim.data.types import DataError
-from swim.data.video import resolve_video
+from swim.data.video import media
+from swim.data.video.decode import resolve_video
 from swim.recipe import NLReferFiles
 from swimlab.base import remembered
+from swimlab.identity.canonical import plain_fields
 from swimlab.identity.source_closure import IdentityError
 
 # A file changed twice within the resolution of its timestamp would keep its cached hash, so hashes of files younger
@@ -67,7 +68,7 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
         parts = {"train": data.annotations, "held_out": data.held_out_annotations}
         return {
             "kind": data.kind,
-            "frames": data.frames.model_dump(),
+            "frames": plain_fields(data.frames),
             "formats": sorted(data.formats),
             **{
                 part: [_annotation(name, data.videos, hashes, cache_dir) for name in names]
@@ -79,7 +80,7 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
 def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
     folder, _, name = file.rpartition("/")
     try:
-        digest = media.version(folder, name) or hashes.of(Path(file))
+        digest = media.s3_version(folder, name) or hashes.of(Path(file))
         named = _named_videos(file, digest, cache_dir)
     except OSError as error:
         raise IdentityError(f"annotation file {file}: {error.strerror}; correct data.annotations") from error
@@ -109,6 +110,6 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
 
 def _video(videos: str, name: str, hashes: FileHashes) -> str:
     try:
-        return media.version(videos, name) or hashes.of(resolve_video(Path(videos), name))
+        return media.s3_version(videos, name) or hashes.of(resolve_video(Path(videos), name))
     except (DataError, OSError) as error:  # its row will be quarantined; a repaired video changes the hash
         return f"unreadable: {type(error).__name__}"

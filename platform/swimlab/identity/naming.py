@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swim.entry import entry_modules, reading_modules
-from swim.recipe import DataConfig, HubModel, Recipe, ShapesWorld
-from swim.supervision.layers import resolve
-from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError, Sources, archive, fingerprint
+from swim.code_roots import code_roots, reading_modules, suite_roots
+from swim.recipe import DataConfig, Frozen, HubModel, Recipe, ShapesWorld
+from swimlab.identity.canonical import canonical, canonical_fields, canonical_json, plain_fields, seedless, with_seed
+from swimlab.identity.source_archive import archive
+from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError, Sources, fingerprint
 
 __all__ = [
+    "EvaluationIdentity",
     "Identifier",
     "IdentityError",
+    "SuiteIdentity",
     "TrialIdentity",
     "canonical",
     "canonical_json",
@@ -30,78 +32,77 @@ __all__ = [
     "code_modules",
     "data_fingerprint",
     "source_archive",
+    "suite_archive",
+    "suite_code_fingerprint",
     "trial_id",
 ]
 
+# The roots of `reading_modules` in sources before `swim.data` had packages, when schemas were fingerprinted too.
+_EARLIER_MODULES = {
+    "swim.data.video.decode": "swim.data.video",
+    "swim.data.rows.read": "swim.data.rows",
+    "swim.data.annotations.samples": "swim.data.samples",
+}
 _DIGITS = 20  # 80 bits: among a billion trials two share an id with probability 4e-7
 
-_ACTIVE_WITHOUT_MASK = {"text_weight", "mask_weight"}  # with mask_weight 0 the other objective fields have no effect
+
+class SuiteIdentity(Frozen):
+    """How a suite measures: `suite_fingerprint` covers the suite, its configuration and its code, and is equal for
+    trials that are measured alike. `config` holds plain JSON values."""
+
+    suite: str
+    config: dict[str, Any]
+    suite_fingerprint: str
+    code_fingerprint: str
 
 
-def canonical(recipe: Recipe, init_id: str | None = None) -> str:
-    """Canonical JSON of the recipe fields that decide a result.
+class EvaluationIdentity(SuiteIdentity):
+    """One suite's evaluation of one trial."""
 
-    Left out: the recipe's name, objective fields that mask_weight 0 makes inactive, training fields when there are 0
-    steps, and the paths of a user's files (the data fingerprint covers their contents). The recipe it starts from
-    appears as `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be
-    written stably.
-    """
-    # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
-    recipe = Recipe.model_validate(recipe.model_dump())
-    tree = recipe.model_dump(exclude={"name", "init"})
-    # "even:2" of four layers and (1, 3) are one trial.
-    for readout in (tree["objective"], tree["evaluation"]["readout"]):
-        readout["layers"] = resolve(readout["layers"], recipe.model.layers)
-    if recipe.optim.steps == 0:
-        # Nothing is trained, so only weights, data and evaluation decide the result.
-        tree["optim"], tree["objective"] = {"steps": 0}, {}
-        del tree["seed"]
-    elif recipe.objective.mask_weight == 0:
-        tree["objective"] = recipe.objective.model_dump(include=_ACTIVE_WITHOUT_MASK)
-    for location in ("annotations", "videos", "held_out_annotations"):
-        tree["data"].pop(location, None)
-    if recipe.init is not None:
-        tree["init"] = init_id or json.loads(canonical(recipe.init))
-    return canonical_json(tree)
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys, no spaces, ASCII only, floats as Python's shortest repr (5.0 is not 5, -0.0 is 0.0).
-
-    Raises IdentityError naming the path of NaN, an infinity, or anything but dicts with text keys, sequences, text,
-    numbers, booleans and None.
-    """
-    return json.dumps(_plain(value, "recipe"), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: Any, path: str) -> Any:
-    kind = type(value)
-    if value is None or kind in (str, bool, int):
-        return value
-    if kind is float:
-        if not math.isfinite(value):
-            raise IdentityError(f"{path} is {value}: a trial id needs finite numbers; use one")
-        return value + 0.0
-    if kind in (list, tuple):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    if kind is dict and all(type(key) is str for key in value):
-        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
-    raise IdentityError(
-        f"{path} is a {kind.__name__}, which has no stable text; use text, numbers, booleans, None, lists and dicts "
-        "with text keys"
-    )
+    evaluation_id: str
 
 
 @dataclass(frozen=True)
 class TrialIdentity:
     """A trial's id and the hashes it is made of. `clips_fingerprint` names its prepared clips; `init` is the identity
-    of the recipe it starts from."""
+    of the recipe it starts from; `evaluations` are those of the recipe's suites."""
 
     trial_id: str
     code_fingerprint: str
     data_fingerprint: str
     clips_fingerprint: str
     init: TrialIdentity | None
+    evaluations: tuple[EvaluationIdentity, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Replicated:
+    """What the trials of a recipe have in common under all seeds. `fields`: its canonical fields, of any seed."""
+
+    fields: dict[str, Any]
+    init: TrialIdentity | None
+    code: str
+    data: str
+    clips: str
+    weights: str | None
+    suites: tuple[SuiteIdentity, ...]
+
+    def trial(self, seed: int) -> TrialIdentity:
+        """The identity under one seed."""
+        parts = {"recipe": canonical_json(with_seed(self.fields, seed)), "code": self.code, "data": self.data}
+        if self.weights is not None:
+            parts["weights"] = self.weights
+        name = _digest(canonical_json(parts))
+        evaluations = tuple(
+            EvaluationIdentity(
+                evaluation_id=_digest(
+                    canonical_json({"trial": name, "suite": suite.suite_fingerprint, "data": self.data})
+                ),
+                **dict(suite),
+            )
+            for suite in self.suites
+        )
+        return TrialIdentity(name, self.code, self.data, self.clips, self.init, evaluations)
 
 
 class Identifier:
@@ -111,25 +112,30 @@ class Identifier:
     def __init__(self, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> None:
         self.sources = Sources(source_root, cache_dir)
         self._cache_dir = cache_dir
-        self._trials: dict[str, TrialIdentity] = {}
+        self._trials: dict[tuple[str, int], TrialIdentity] = {}
+        self._replicated: dict[str, _Replicated] = {}
         self._data: dict[str, str] = {}
+        self._codes: dict[tuple[str, ...], str] = {}
 
     def identify(self, recipe: Recipe) -> TrialIdentity:
         """The identity of a recipe, whose `init` is identified as a trial of its own. Raises IdentityError when recipe,
         code or data have no stable hash."""
-        key = recipe.model_dump_json()
-        if key not in self._trials:
-            self._trials[key] = self._identify(recipe)
+        key = seedless(recipe)
+        if key not in self._replicated:
+            self._replicated[key] = self._replicate(recipe)
             self.sources.save()
-        return self._trials[key]
+        trial = key, recipe.seed
+        if trial not in self._trials:
+            self._trials[trial] = self._replicated[key].trial(recipe.seed)
+        return self._trials[trial]
 
     def data_fingerprint(self, data: DataConfig) -> str:
         """Hash of the data, 20 hex digits. For the embedded data set: of its config and its generator's code."""
         key = data.model_dump_json()
         if key not in self._data:
             if isinstance(data, ShapesWorld):
-                code = self._code(["swim.data.shapes_world"])
-                content = {"config": data.model_dump(exclude={"fraction"}), "code": code}
+                code = self._code(["swim.data.synthetic.shapes_world"])
+                content = {"config": plain_fields(data, leave_out=("fraction",)), "code": code}
             else:
                 # PyAV and the readers of annotations take 0.2 s to import: not for a plan on the embedded data.
                 from swimlab.identity.data_hash import files_content
@@ -142,27 +148,47 @@ class Identifier:
         """See the module function `clips_fingerprint`."""
         return _clips(data_fingerprint, self._code(reading_modules(data)))
 
-    def _identify(self, recipe: Recipe) -> TrialIdentity:
+    def _replicate(self, recipe: Recipe) -> _Replicated:
         init = None if recipe.init is None else self.identify(recipe.init)
-        code, data = self._code(entry_modules(recipe)), self.data_fingerprint(recipe.data)
-        parts = {"recipe": canonical(recipe, init.trial_id if init else None), "code": code, "data": data}
+        code, data = self._code(code_roots(recipe)), self.data_fingerprint(recipe.data)
+        weights = None
         if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
             # Imported here for the reason above.
             from swimlab.identity.data_hash import FileHashes
 
             # A hub id with `revision` identifies weights; the contents of a folder can change.
             with FileHashes(self._cache_dir) as hashes:
-                parts["weights"] = hashes.of(Path(recipe.model.path))
-        name = _digest(canonical_json(parts))
-        return TrialIdentity(name, code, data, self.clips_fingerprint(recipe.data, data), init)
+                weights = hashes.of(Path(recipe.model.path))
+        return _Replicated(
+            fields=canonical_fields(recipe, init.trial_id if init else None),
+            init=init,
+            code=code,
+            data=data,
+            clips=self.clips_fingerprint(recipe.data, data),
+            weights=weights,
+            suites=self.suites(recipe),
+        )
+
+    def suites(self, recipe: Recipe) -> tuple[SuiteIdentity, ...]:
+        """How the recipe's suites measure, whatever it trains."""
+        identities = []
+        for name, declared in recipe.evaluation.items():
+            config = json.loads(canonical_json(plain_fields(declared.resolved(recipe.model))))
+            code = self._code(suite_roots(recipe, name))
+            digest = _digest(canonical_json({"suite": name, "config": config, "code": code}))
+            identities.append(SuiteIdentity(suite=name, config=config, suite_fingerprint=digest, code_fingerprint=code))
+        return tuple(identities)
 
     def _code(self, roots: Iterable[str]) -> str:
-        return fingerprint(self.sources.module_hashes(roots))
+        key = tuple(roots)
+        if key not in self._codes:
+            self._codes[key] = fingerprint(self.sources.module_hashes(key))
+        return self._codes[key]
 
 
 def code_modules(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> dict[str, str]:
     """Module (or packaged data file) → hash, for everything of `swim` that the recipe runs."""
-    return Sources(source_root).module_hashes(entry_modules(recipe))
+    return Sources(source_root).module_hashes(code_roots(recipe))
 
 
 def code_fingerprint(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> str:
@@ -172,7 +198,17 @@ def code_fingerprint(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> str:
 
 def source_archive(recipe: Recipe, source_root: Path = SOURCE_ROOT) -> bytes:
     """The sources behind `code_fingerprint`, for code/<fingerprint>.tar.gz; byte-equal for equal sources."""
-    return archive(Sources(source_root).closure(entry_modules(recipe)).values())
+    return archive(Sources(source_root).closure(code_roots(recipe)).values())
+
+
+def suite_archive(recipe: Recipe, suite: str, source_root: Path = SOURCE_ROOT) -> bytes:
+    """The sources behind the `code_fingerprint` of an `EvaluationIdentity`, like `source_archive`."""
+    return archive(Sources(source_root).closure(suite_roots(recipe, suite)).values())
+
+
+def suite_code_fingerprint(recipe: Recipe, suite: str, source_root: Path = SOURCE_ROOT) -> str:
+    """One hash over the modules that one suite of the recipe runs, 20 hex digits."""
+    return fingerprint(Sources(source_root).module_hashes(suite_roots(recipe, suite)))
 
 
 def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:
@@ -181,9 +217,13 @@ def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOUR
 
 
 def clips_fingerprint(data: DataConfig, data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
-    """Hash of a data set and of the code that reads and decodes it; it names the prepared clips."""
-    code = fingerprint(Sources(source_root).module_hashes(reading_modules(data)))
-    return _clips(data_fingerprint, code)
+    """Hash of a data set and of the code that reads and decodes it; it names the prepared clips. `source_root` may hold
+    the stored source of an older trial."""
+    sources, roots = Sources(source_root), reading_modules(data)
+    if (source_root / "swim/data/samples.py").is_file():
+        older = sources.closure(_EARLIER_MODULES.get(root, root) for root in roots)
+        return _clips(data_fingerprint, fingerprint({name: file.content_hash for name, file in older.items()}))
+    return _clips(data_fingerprint, fingerprint(sources.module_hashes(roots)))
 
 
 def _clips(data: str, code: str) -> str:

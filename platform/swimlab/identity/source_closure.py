@@ -5,12 +5,9 @@ adding a loss file changes no trial id.
 """
 
 import ast
-import gzip
 import hashlib
-import io
 import json
 import sys
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import swim
+from swim.code_roots import SCHEMAS
 from swimlab.base import remembered
 from swimlab.identity import source_hash
 from swimlab.identity.source_hash import SERIALISER_VERSION, is_type_checking, tree_hash
@@ -76,14 +74,15 @@ class Sources:
         self._data_files: dict[str, tuple[SourceFile, ...]] = {}
         self._new: dict[str, Any] = {}
 
-    def closure(self, roots: Iterable[str]) -> dict[str, SourceFile]:
+    def closure(self, roots: Iterable[str], *, schemas: bool = True) -> dict[str, SourceFile]:
         """Modules reached from `roots` (dotted names), each with its file; parents' `__init__` and packaged data files
-        (keyed by their path) included. Raises IdentityError for an import of a missing module."""
+        (keyed by their path) included. Without `schemas`, declarations of values are left out
+        (`swim.code_roots.SCHEMAS`). Raises IdentityError for an import of a missing module."""
         files: dict[str, SourceFile] = {}
         waiting = [(name, "the recipe's entry modules") for name in roots]
         while waiting:
             name, importer = waiting.pop()
-            if name in files:
+            if name in files or (name in SCHEMAS and not schemas):
                 continue
             if (module := self._module(name)) is None:
                 if self.root.joinpath(*name.split(".")).is_dir():
@@ -99,8 +98,8 @@ class Sources:
         return dict(sorted(files.items()))
 
     def module_hashes(self, roots: Iterable[str]) -> dict[str, str]:
-        """`content_hash` of each member of the closure."""
-        return {name: file.content_hash for name, file in self.closure(roots).items()}
+        """`content_hash` of each member of the closure but the schemas, whose values ids hold instead."""
+        return {name: file.content_hash for name, file in self.closure(roots, schemas=False).items()}
 
     def save(self) -> None:
         """Write newly parsed modules to the cache."""
@@ -128,10 +127,10 @@ class Sources:
 
     def _parse(self, data: bytes, relative: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         if self._memory is None:
-            return _parsed(data, relative)
+            return _parse_source(data, relative)
         key = _data_hash(data, relative)
         if (parsed := self._known.get(key)) is None:
-            parsed = self._new[key] = self._known[key] = _parsed(data, relative)
+            parsed = self._new[key] = self._known[key] = _parse_source(data, relative)
         content_hash, certain, possible = parsed
         return content_hash, tuple(certain), tuple(possible)
 
@@ -148,37 +147,9 @@ def fingerprint(hashes: dict[str, str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
-def archive(files: Iterable[SourceFile]) -> bytes:
-    """The files as a tar.gz whose bytes depend on names and contents only."""
-    buffer = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=buffer, mode="wb", filename="", mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        # Sorted by the parts of the path, the order of the archives in existing stores.
-        for file in sorted(files, key=lambda file: Path(file.path)):
-            # A fresh TarInfo has no owner, no time and mode 0644.
-            info = tarfile.TarInfo(file.path)
-            info.size = len(file.data)
-            tar.addfile(info, io.BytesIO(file.data))
-    return buffer.getvalue()
-
-
-def archived_hashes(packed: bytes) -> dict[str, str]:
-    """`module_hashes` of the files in an `archive`, read without unpacking them to disk. Raises IdentityError for
-    data that is no such archive."""
-    hashes = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-            for info in tar:
-                if (file := tar.extractfile(info)) is not None:
-                    data, is_source = file.read(), info.name.endswith(".py")
-                    hashes[module_of(info.name) if is_source else info.name] = (
-                        _parsed(data, info.name)[0] if is_source else _data_hash(data, info.name)
-                    )
-    except (tarfile.TarError, OSError, EOFError, SyntaxError, UnicodeDecodeError) as error:
-        raise IdentityError(f"not a source archive: {error}") from error
-    return dict(sorted(hashes.items()))
+def content_hash(data: bytes, path: str) -> str:
+    """The `content_hash` of a file. Raises SyntaxError for a module that cannot be parsed."""
+    return _parse_source(data, path)[0] if path.endswith(".py") else _data_hash(data, path)
 
 
 def module_of(path: str) -> str:
@@ -217,11 +188,12 @@ def _data_hash(data: bytes, relative: str) -> str:
 
 # Cached by content, across `Sources`: the tables of a file and the trials of a session share most modules.
 @lru_cache(maxsize=1024)
-def _parsed(data: bytes, path: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _parse_source(data: bytes, path: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """The hash of a module's syntax tree, and its imports inside `swim`: see `_Module`."""
     name = module_of(path)
     package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
-    tree = ast.parse(data.decode("utf-8"), filename=path)
+    # The bytes, not a text: a line like "# coding: utf-7" changes what Python reads.
+    tree = ast.parse(data, filename=path)
     certain: set[str] = set()
     possible: set[str] = set()
     waiting: list[ast.AST] = [tree]

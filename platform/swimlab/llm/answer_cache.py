@@ -21,7 +21,7 @@ from swimlab.store.sweep_store import SweepStore
 SCHEMA_VERSION = 1
 
 
-class Usage(Frozen):
+class CompletionUsage(Frozen):
     """Tokens as the server counted them; None when it did not report them."""
 
     prompt_tokens: int | None = Field(None, ge=0)
@@ -35,7 +35,7 @@ class Answer(Frozen):
     text: str
     refusal: str = ""
     finish: str = ""
-    usage: Usage = Usage()
+    usage: CompletionUsage = CompletionUsage()
     model: str = ""
     server: str = ""
     answered_at: str = ""

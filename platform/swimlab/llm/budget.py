@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import Field
 
 from swim.recipe import Frozen
-from swimlab.llm.answer_cache import Usage
+from swimlab.llm.answer_cache import CompletionUsage
 
 
 class Prices(Frozen):
@@ -19,7 +19,7 @@ class Prices(Frozen):
     prompt: float = Field(0.0, ge=0)
     completion: float = Field(0.0, ge=0)
 
-    def cost(self, usage: Usage) -> float:
+    def cost(self, usage: CompletionUsage) -> float:
         """The cost of an answer. Tokens that the server did not count are taken as 0."""
         return ((usage.prompt_tokens or 0) * self.prompt + (usage.completion_tokens or 0) * self.completion) / 1e6
 

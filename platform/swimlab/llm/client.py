@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from swim.recipe import Frozen
-from swimlab.llm.answer_cache import Answer, Answers, Usage, canonical
+from swimlab.llm.answer_cache import Answer, Answers, CompletionUsage, canonical
 from swimlab.llm.budget import Budget, Prices, RateLimiter, Spending
 from swimlab.store.provenance import utc_now
 
@@ -181,7 +181,7 @@ class ChatClient:
         the prompt counts."""
         prompt_tokens = len(canonical(request))
         return self.config.prices.cost(
-            Usage(prompt_tokens=prompt_tokens, completion_tokens=self.config.max_answer_tokens)
+            CompletionUsage(prompt_tokens=prompt_tokens, completion_tokens=self.config.max_answer_tokens)
         )
 
     def _sent(self, request: dict[str, Any]) -> Answer:
@@ -218,7 +218,7 @@ class ChatClient:
             text=self._clean(choice.message.content or ""),
             refusal=self._clean(choice.message.refusal or ""),
             finish=choice.finish_reason or "",
-            usage=Usage(
+            usage=CompletionUsage(
                 prompt_tokens=counted.prompt_tokens if counted else None,
                 completion_tokens=counted.completion_tokens if counted else None,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from swimlab.base import quoting
 from swimlab.experiment.results import Results
 from swimlab.report import evidence, figure_data, html, index_page, latex, markdown
 from swimlab.report.cell_axis import CellAxis, axis
@@ -19,6 +20,7 @@ from swimlab.stats.pairing import UNKNOWN
 DOTS_PX = 120
 FOREST_PX = 250
 QUARANTINED_ROWS = 200
+MOST_PARTS = 100  # of a number, beside its query: with all of them the page of 5,000 trials had 10 MB
 
 
 def write_report(results: Results, table: Table) -> str:
@@ -63,6 +65,7 @@ def render_html(results: Results, table: Table, citations: EvidenceIndex) -> str
         table=table,
         citations=citations,
         uri=results.store.uri,
+        most_parts=MOST_PARTS,
         how_to_run=evidence.how_to_run(results.store.uri),
         colours=colours,
         dots=_dots_axis(table),
@@ -107,6 +110,7 @@ def _facts(results: Results) -> dict[str, list[str]]:
     records = [trial.record for trial in results.trials if trial.record]
     facts: dict[str, Any] = {"store": [results.store.uri]}
     facts["code fingerprint"] = [record.code_fingerprint for record in records]
+    facts["evaluated by"] = [f"{e.suite}, code {e.code_fingerprint}" for record in records for e in record.evaluations]
     facts["data fingerprint"] = [record.data_fingerprint for record in records]
     facts["git"] = [
         f"{r.provenance.git_sha or 'unknown'}{' + changes' * bool(r.provenance.git_dirty)}" for r in records
@@ -127,16 +131,17 @@ def _pairs(mapping: dict[str, Any]) -> str:
 
 
 def _snippet(results: Results, table: Table) -> str:
-    columns = ", ".join(f'"{column.measured}"' for column in table.columns)
-    done = "', '".join(trial.trial_id for trial in results.trials if trial.record)
+    columns = ", ".join(quoting.sql_name(column.measured) for column in table.columns)
+    done = ", ".join(quoting.sql_text(trial.trial_id) for trial in results.trials if trial.record)
+    query = f"""
+    select arm, arms.seed, {columns}
+    from arms join trials using (trial_id)
+    where trial_id in ({done})
+    order by all
+"""
     return f"""import duckdb, pyarrow.parquet as pq
 
 store = {results.store.uri!r}
 trials = pq.read_table(f"{{store}}/tables/trials/trials.parquet")
 arms = pq.read_table(f"{{store}}/tables/arms/{results.ablation.name}.parquet")
-duckdb.sql('''
-    select arm, arms.seed, {columns}
-    from arms join trials using (trial_id)
-    where trial_id in ('{done}')
-    order by all
-''').show()"""
+duckdb.sql({quoting.python_block(query)}).show()"""

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from swim.evaluation.types import FilmFrame, Overlay
-from swimlab.report.attention_maps import Scene, scene
+from swim.outputs import FilmFrame, Overlay
+from swimlab.base.printable import one_line
+from swimlab.report.attention_maps import PatchPicture, largest_patch
 
 NOUNS = 4
 MOST_BYTES = 1_400_000  # of the animation; base64 makes it a third more in the page
@@ -26,7 +27,7 @@ QUALITIES = (70, 50, 30)
 STRIDES = (1, 2, 4, 8)
 INK, SOFT, PAPER = (28, 33, 39), (89, 99, 110), (255, 255, 255)
 
-Noun = tuple[str, int]
+NounKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]])
     ][:NOUNS]
     if len(steps) < 2 or not selected:
         return None
-    scenes = [scene(overlay, PANEL_PX) for overlay in selected]
+    scenes = [largest_patch(overlay, PANEL_PX) for overlay in selected]
     pictures = [_picture(step, selected, scenes, maps) for step in steps]
     animation, shown = _animation(pictures, steps)
     still = io.BytesIO()
@@ -85,7 +86,7 @@ def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]])
 def _picture(
     step: int,
     overlays: Sequence[Overlay],
-    scenes: Sequence[Scene],
+    scenes: Sequence[PatchPicture],
     maps: Mapping[str, Mapping[tuple[int, str, int], FilmFrame]],
 ) -> Image.Image:
     """The picture of one step: a row for each noun, its frame and then each arm's map."""
@@ -142,7 +143,7 @@ def _webp(pictures: Sequence[Image.Image], quality: int) -> bytes:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
-    text = " ".join(text.split())
+    text = one_line(text)
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(f"{text}…") > width_px:

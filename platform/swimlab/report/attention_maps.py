@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swim.evaluation.types import Overlay
+from swim.outputs import Overlay
 
 WIDTH_PX = 224
 MASK_COLOUR = np.array([255, 255, 255])
@@ -63,7 +63,7 @@ def strips(overlays: Mapping[str, Sequence[Overlay]]) -> list[Strip]:
 
 
 @dataclass(frozen=True)
-class Scene:
+class PatchPicture:
     """One patch of a clip: its frame and mask at the printed size, and its mask as recorded."""
 
     patch: int
@@ -99,7 +99,7 @@ class Scene:
         return float((map_HW * np.asarray(small)).sum()) / total if total > 0 else None
 
 
-def scene(overlay: Overlay, width_px: int) -> Scene:
+def largest_patch(overlay: Overlay, width_px: int) -> PatchPicture:
     """The scene of the annotated patch with the largest mask, `width_px` wide."""
     patches = overlay.grid[0]
     height, width = overlay.frame_size
@@ -109,12 +109,12 @@ def scene(overlay: Overlay, width_px: int) -> Scene:
     size = (width_px, max(1, round(width_px * height / width)))
     frame_HWC = np.asarray(Image.fromarray(frames_THWC[patch]).resize(size, Image.Resampling.BICUBIC))
     mask_HW = np.asarray(Image.fromarray(masks_THW[patch] * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    return Scene(patch, frame_HWC, mask_HW, masks_THW[patch])
+    return PatchPicture(patch, frame_HWC, mask_HW, masks_THW[patch])
 
 
 def _strip(by_arm: Mapping[str, Overlay]) -> Strip:
     first = next(iter(by_arm.values()))
-    view = scene(first, WIDTH_PX)
+    view = largest_patch(first, WIDTH_PX)
     maps = {arm: _map(overlay, view.patch) for arm, overlay in by_arm.items()}
     panels = tuple(Panel(arm, _png(view.attended(map_HW)), view.mass(map_HW)) for arm, map_HW in maps.items())
     return Strip(first.noun, first.question, first.key, _png(view.frame_HWC), _png(view.masked()), panels)

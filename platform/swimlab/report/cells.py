@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from swimlab.report.number_format import mean_ci, p_value, seeds_needed
-from swimlab.report.table import ClaimRow, Column, Row, Table
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from swimlab.report.number_format import duration, mean_ci, p_value, seeds_needed
+from swimlab.report.table import ArmRow, ClaimRow, Column, Table
 
 
 def column_title(column: Column) -> str:
@@ -11,14 +14,30 @@ def column_title(column: Column) -> str:
     return f"{column.measured} (stands in for {column.name})" if column.standin else column.measured
 
 
-def arm_name(row: Row) -> str:
+def arm_name(row: ArmRow) -> str:
     """The arm's name, and of an arm above that has the same trials."""
     return f"{row.arm} = {row.same_as}" if row.same_as else row.arm
 
 
-def seeds_done(table: Table, row: Row) -> str:
+def seeds_done(table: Table, row: ArmRow) -> str:
     """Seeds with a value of the primary metric, of those planned: `2/3`."""
     return f"{len(row.cells[table.primary].values)}/{len(row.trials)}"
+
+
+@dataclass(frozen=True)
+class TrailingColumn:
+    """A column of text at the end of every rendering of the arms. `evidence`: the kind of evidence that the number
+    cites (`swimlab.report.evidence`), "" without."""
+
+    head: str
+    text: Callable[[Table, ArmRow], str]
+    evidence: str = ""
+
+
+TRAILING_COLUMNS = (
+    TrailingColumn("seeds", seeds_done),
+    TrailingColumn("cost", lambda table, row: duration(row.wall_s), "cost"),
+)
 
 
 def verdict_text(claim: ClaimRow) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from swimlab.data.doctor.findings import Findings
+from swimlab.base import quoting
+from swimlab.data.doctor.findings import DoctorFindings
 from swimlab.data.doctor.row_checks import STATES
 from swimlab.report import doctor_text, doctor_words, html
 from swimlab.report.figure_style import PALETTE, STYLE, to_svg
@@ -33,7 +36,7 @@ def folder_of(name: str) -> str:
     return f"reports/doctor/{name}"
 
 
-def write_report(findings: Findings, store: SweepStore, *, failed: bool) -> str:
+def write_report(findings: DoctorFindings, store: SweepStore, *, failed: bool) -> str:
     """Writes the page, Markdown and JSON beside the broken rows, which the examination wrote, and deletes the broken
     rows of an earlier report of that name.
 
@@ -55,7 +58,7 @@ def write_report(findings: Findings, store: SweepStore, *, failed: bool) -> str:
     return f"{store.uri}/{folder}/index.html"
 
 
-def write(findings: Findings, store_uri: str, *, failed: bool) -> dict[str, str]:
+def write(findings: DoctorFindings, store_uri: str, *, failed: bool) -> dict[str, str]:
     """The files of the report, name → text."""
     return {
         "summary.json": findings.model_dump_json(indent=1),
@@ -64,7 +67,7 @@ def write(findings: Findings, store_uri: str, *, failed: bool) -> dict[str, str]
     }
 
 
-def render_html(findings: Findings, store_uri: str, *, failed: bool) -> str:
+def render_html(findings: DoctorFindings, store_uri: str, *, failed: bool) -> str:
     """The HTML page; everything that comes from data is cut to length, made printable and escaped."""
     return html.render(
         "doctor.html.j2",
@@ -83,7 +86,7 @@ def render_html(findings: Findings, store_uri: str, *, failed: bool) -> str:
     )
 
 
-def charts(findings: Findings) -> str | None:
+def charts(findings: DoctorFindings) -> str | None:
     """The histograms that are not empty as small panels, as SVG; None when all are empty."""
     panels = [(subject, title) for subject, title in PANELS.items() if any(findings.histograms[subject].values())]
     if not panels:
@@ -111,11 +114,11 @@ def charts(findings: Findings) -> str | None:
         return to_svg(figure)
 
 
-def _snippet(findings: Findings, store_uri: str) -> str:
-    return f"""import duckdb
-
-duckdb.sql('''
+def _snippet(findings: DoctorFindings, store_uri: str) -> str:
+    rows = quoting.sql_text(f"{glob.escape(f'{store_uri}/{folder_of(findings.name)}')}/broken-*.parquet")
+    query = f"""
     select reason, count(*) as rows, min(file || ' row ' || row) as first
-    from '{store_uri}/{folder_of(findings.name)}/broken-*.parquet'
+    from {rows}
     group by reason order by rows desc
-''').show()"""
+"""
+    return f"import duckdb\n\nduckdb.sql({quoting.python_block(query)}).show()"

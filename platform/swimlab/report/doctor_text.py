@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from swimlab.data.doctor.findings import Findings
+from swimlab.data.doctor.findings import DoctorFindings
 from swimlab.data.doctor.row_checks import STATES
 from swimlab.data.doctor.tally import shown
 from swimlab.data.rejected_rows import BrokenRow
@@ -20,7 +20,7 @@ SCREEN_REASONS = 8
 _STYLES = {"usable": "green", "to rewrite": "yellow", "for evaluation": "", "broken": "red"}
 
 
-def terminal(findings: Findings, *, failed: bool) -> RenderableType:
+def terminal(findings: DoctorFindings, *, failed: bool) -> RenderableType:
     """The findings on one screen, for any rich console. Texts from data carry no markup and no control characters."""
     parts: list[RenderableType] = [Text(_title(findings), style="bold"), _kinds(findings)]
     subjects = Grid.grid(padding=(0, 2, 0, 0))
@@ -39,14 +39,14 @@ def terminal(findings: Findings, *, failed: bool) -> RenderableType:
     return Group(*parts)
 
 
-def markdown(findings: Findings) -> str:
+def markdown(findings: DoctorFindings) -> str:
     """The findings as Markdown, for a pull request or a note."""
     heads = ["kind", *STATES, "rows"]
     body = [
         [kind, *(count(states.get(state, 0)) for state in STATES), count(sum(states.values()))]
         for kind, states in findings.kinds.items()
     ]
-    text = [f"# {shown(_title(findings))}", "", f"**{verdict(findings)}**", ""]
+    text = [f"# {md(_title(findings))}", "", f"**{md(verdict(findings))}**", ""]
     text += [f"{number}. {md(step)}" for number, step in enumerate(next_steps(findings), start=1)]
     text += ["", "## Rows", "", *md_grid(heads, body)]
     text += ["", "## Contents", "", *md_grid(["subject", ""], [[a, shown(b, 700)] for a, b in lines(findings)])]
@@ -55,19 +55,19 @@ def markdown(findings: Findings) -> str:
             [count(r.rows), r.reason, _first(r.examples), shown(r.examples[0].hint, 200)] for r in findings.reasons
         ]
         text += ["", "## Broken rows", "", *md_grid(["rows", "reason", "first", "what to do"], listed)]
-        text += ["", f"All of them: {', '.join(findings.broken_files)}"]
+        text += ["", f"All of them: {', '.join(map(md, findings.broken_files))}"]
     files = [[shown(f.file, 200), size(f.size_bytes), count(f.rows), shown(f.problem, 300)] for f in findings.files]
     text += ["", "## Files", "", *md_grid(["file", "size", "rows", "problem"], files)]
     return "\n".join(text) + "\n"
 
 
-def _title(findings: Findings) -> str:
+def _title(findings: DoctorFindings) -> str:
     files = "1 file" if len(findings.files) == 1 else f"{len(findings.files)} files"
     total = size(sum(file.size_bytes for file in findings.files))
     return f"doctor {findings.name}: {rows(findings.rows)} in {files} ({total})"
 
 
-def _kinds(findings: Findings) -> Grid:
+def _kinds(findings: DoctorFindings) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("kind")
     for state in (*STATES, "rows"):
@@ -83,7 +83,7 @@ def _kinds(findings: Findings) -> Grid:
     return grid
 
 
-def _reasons(findings: Findings) -> Grid:
+def _reasons(findings: DoctorFindings) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("broken", justify="right")
     grid.add_column("reason", overflow="fold", ratio=3)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from swimlab.data.doctor.findings import Findings, Range
+from swimlab.data.doctor.findings import DoctorFindings, Range
 from swimlab.data.doctor.tally import EDGES, MAX_LABELS, shown
 from swimlab.report.number_format import duration
 
@@ -55,7 +55,7 @@ def spread(estimate: Range, printed: Callable[[float], str]) -> str:
     return f"{printed(estimate.mean)} (95 %: {printed(estimate.low)} to {printed(estimate.high)})"
 
 
-def verdict(findings: Findings) -> str:
+def verdict(findings: DoctorFindings) -> str:
     """How many rows can be trained on, in one sentence or two."""
     usable, broken = findings.state("usable"), findings.state("broken")
     if not findings.rows:
@@ -79,7 +79,7 @@ def verdict(findings: Findings) -> str:
     return text
 
 
-def next_steps(findings: Findings) -> list[str]:
+def next_steps(findings: DoctorFindings) -> list[str]:
     """What to do next, as sentences in order."""
     steps = [f"Repair {shown(file.file, 200)}: {shown(file.problem, 400)}" for file in findings.problems]
     if findings.reasons:
@@ -100,7 +100,7 @@ def next_steps(findings: Findings) -> list[str]:
     return steps
 
 
-def lines(findings: Findings) -> list[tuple[str, str]]:
+def lines(findings: DoctorFindings) -> list[tuple[str, str]]:
     """(subject, sentence) pairs for one screen; subjects without content are left out."""
     entries = [("masks", _masks(findings)), ("encodings", _labels(findings, "encoding", 6)), ("tags", _tags(findings))]
     entries += [("text", _text(findings)), ("videos", _videos(findings)), ("clips", _clips(findings))]
@@ -109,7 +109,7 @@ def lines(findings: Findings) -> list[tuple[str, str]]:
     return [(subject, text) for subject, text in entries if text]
 
 
-def area_classes(findings: Findings) -> dict[str, int]:
+def area_classes(findings: DoctorFindings) -> dict[str, int]:
     """Number of non-empty masks by their share of the picture."""
     histogram = findings.histograms["object area"]
     return {
@@ -131,7 +131,7 @@ def _short(n: int) -> str:
     return f"{n / 1000:.3g}k" if n >= 10_000 else str(n)
 
 
-def _labels(findings: Findings, subject: str, most: int) -> str:
+def _labels(findings: DoctorFindings, subject: str, most: int) -> str:
     counts = findings.counts[subject]
     named = [f"{label} ({count(n)})" for label, n in list(counts.items())[:most]]
     if (more := findings.distinct[subject] - len(named)) > 0:
@@ -139,7 +139,7 @@ def _labels(findings: Findings, subject: str, most: int) -> str:
     return ", ".join(named)
 
 
-def _masks(findings: Findings) -> str:
+def _masks(findings: DoctorFindings) -> str:
     masks, objects = findings.totals.get("masks", 0), findings.totals.get("objects", 0)
     if not masks:
         return ""
@@ -152,7 +152,7 @@ def _masks(findings: Findings) -> str:
     )
 
 
-def _tags(findings: Findings) -> str:
+def _tags(findings: DoctorFindings) -> str:
     if not findings.totals.get("tags"):
         return ""
     nouns = count(findings.distinct["noun"])
@@ -161,7 +161,7 @@ def _tags(findings: Findings) -> str:
     return f"{count(findings.totals['tags'])} tags, {nouns} nouns: {_labels(findings, 'noun', 10)}"
 
 
-def _text(findings: Findings) -> str:
+def _text(findings: DoctorFindings) -> str:
     turns = sum(n for edge, n in findings.histograms["turns a row"].items())
     if not turns:
         return ""
@@ -173,7 +173,7 @@ def _text(findings: Findings) -> str:
     return text + (f"; {special} kinds of special tokens: {_labels(findings, 'special token', 5)}" if special else "")
 
 
-def _videos(findings: Findings) -> str:
+def _videos(findings: DoctorFindings) -> str:
     named = f"{count(findings.distinct['video'])} named"
     if findings.videos is None:
         return f"{named}; not examined (--videos)"
@@ -189,7 +189,7 @@ def _videos(findings: Findings) -> str:
     return text
 
 
-def _clips(findings: Findings) -> str:
+def _clips(findings: DoctorFindings) -> str:
     clips = findings.clips
     if clips is None:
         return ""
@@ -202,7 +202,7 @@ def _clips(findings: Findings) -> str:
     return text
 
 
-def _decoding(findings: Findings) -> str:
+def _decoding(findings: DoctorFindings) -> str:
     cost = findings.decode
     if cost is None:
         return ""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from swimlab.base import quoting
+from swimlab.base.printable import one_line
 from swimlab.report.number_format import duration, mean_ci
 from swimlab.report.table import SelfTest, Table
 from swimlab.stats import intervals
@@ -76,14 +77,14 @@ class CitedNumber:
 
     def query(self, store_uri: str) -> str:
         """DuckDB SQL over the store's tables; its one row is this number. `how_to_run` is the code around it."""
-        name = '"' + self.metric.replace('"', '""') + '"'
-        files = _literal(f"{glob.escape(store_uri)}/tables/trials/*.parquet")
+        name = quoting.sql_name(self.metric)
+        files = quoting.sql_text(f"{glob.escape(store_uri)}/tables/trials/*.parquet")
         trials = f"read_parquet({files}, union_by_name = true)"
         n = len({part.replicate for part in self.parts})
-        lines = [f"-- {self.id}: {' '.join(self.label.split())}; {self.meaning}"]
+        lines = [f"-- {self.id}: {one_line(self.label)}; {self.meaning}"]
         if self.statistic == "difference":
             less = f" - {self.above!r}" if self.above else ""
-            rows = [f"({p.replicate}, {p.weight!r}, {_literal(p.trial_id)})" for p in self.parts]
+            rows = [f"({p.replicate}, {p.weight!r}, {quoting.sql_text(p.trial_id)})" for p in self.parts]
             lines += [
                 f"with part(replicate, weight, trial_id) as (values\n    {_stacked(rows)}\n), difference as (",
                 f"    select sum(weight::double * {name}){less} as value",
@@ -93,13 +94,13 @@ class CitedNumber:
             ]
         else:
             aggregate = f"sum({name}) as total" if self.statistic == "sum" else _interval(name, n)
-            ids = _stacked(_literal(trial_id) for trial_id in self.trial_ids)
+            ids = _stacked(quoting.sql_text(trial_id) for trial_id in self.trial_ids)
             lines += [f"select {aggregate}", f"from {trials}", f"where trial_id in (\n    {ids}\n);"]
         return "\n".join(lines)
 
     def replays(self, store_uri: str) -> list[str]:
         """One shell line a trial, which runs it again and compares."""
-        return [f"swimlab replay {trial_id} --store {shlex.quote(store_uri)}" for trial_id in self.trial_ids]
+        return [f"swimlab replay {trial_id} --store {quoting.shell(store_uri)}" for trial_id in self.trial_ids]
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,18 @@ def evidence_index(table: Table) -> EvidenceIndex:
 
 
 def how_to_run(store_uri: str) -> str:
-    """Python code that runs a query of a page, the same for every query."""
+    """Python code that runs a query of a page, the same for every query.
+
+    The query is read from a file: labels in it may hold quotes, and none of them ends a string of this code.
+    """
+    run = 'sql(open("query.sql").read()).show()  # query.sql: a query from this page'
     if store_uri.startswith("s3://"):
         return (
             "import duckdb, fsspec\n\n"
             "# Credentials and AWS_ENDPOINT_URL are read from the environment, as by every AWS tool.\n"
-            'duck = duckdb.connect()\nduck.register_filesystem(fsspec.filesystem("s3"))\n'
-            'duck.sql(r"""a query from this page""").show()'
+            f'duck = duckdb.connect()\nduck.register_filesystem(fsspec.filesystem("s3"))\nduck.{run}'
         )
-    return 'import duckdb\n\nduckdb.sql(r"""a query from this page""").show()\n# or: duckdb < query.sql'
+    return f"import duckdb\n\nduckdb.{run}\n# or: duckdb < query.sql"
 
 
 class _Trials:
@@ -217,7 +221,3 @@ def _interval(value: str, n: int) -> str:
 
 def _stacked(items: Iterable[str]) -> str:
     return ",\n    ".join(items)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swim.evaluation.types import Overlay
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from swim.outputs import Overlay
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.claim import Claim
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.report.attention_film import Film, film
 from swimlab.report.attention_maps import Strip, strips
 from swimlab.stats import scaling_law
-from swimlab.store.arrow_tables import film_from_table, from_parquet, metrics_from_table, overlays_from_table
+from swimlab.store.arrow_tables import film_from_table, from_parquet, overlays_from_table
+
+_AT_A_TIME = 250  # trials whose files are in memory together
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,38 @@ class TrendFit:
     problem: str = ""
 
 
-def learning_curves(results: Results) -> list[Curve]:
+def learning_curves(results: Results) -> list[MetricCurve]:
     """Every metric of every finished trial over its steps."""
-    curves = []
-    for trial in _done(results, "metrics.parquet"):
-        points = metrics_from_table(from_parquet(results.store.open_file(trial.trial_id, "metrics.parquet")))
-        for name in dict.fromkeys(point.name for point in points):
-            series = [point for point in points if point.name == name]
-            steps, values = [p.step for p in series], [p.value for p in series]
-            curves.append(Curve(trial.arm, trial.seed, name, steps, values))
-    return curves
+    trials = _done(results, "metrics.parquet")
+    records = {trial.trial_id: trial.record for trial in trials if trial.record}
+    series: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for start in range(0, len(records), _AT_A_TIME):
+        batch = list(records.values())[start : start + _AT_A_TIME]
+        tables = [from_parquet(data) for data in results.store.files_of(batch, "metrics.parquet")]
+        series |= zip((record.trial_id for record in batch), _series(tables), strict=True)
+    return [
+        MetricCurve(trial.arm, trial.seed, name, steps, values)
+        for trial in trials
+        for name, (steps, values) in series[trial.trial_id].items()
+    ]
+
+
+def _series(tables: Sequence[pa.Table]) -> list[dict[str, tuple[list[int], list[float]]]]:
+    """Metric → its steps and values, of each `metrics_table`; by columns, because trials have millions of points."""
+    series: list[dict[str, tuple[list[int], list[float]]]] = [{} for _ in tables]
+    if not tables:
+        return series
+    points = pa.concat_tables(tables).combine_chunks()
+    names = pc.dictionary_encode(points["name"]).combine_chunks()
+    codes, steps, values = (column.to_numpy() for column in (names.indices, points["step"], points["value"]))
+    ends = np.cumsum([table.num_rows for table in tables])
+    for code, name in enumerate(names.dictionary.to_pylist()):
+        rows = np.flatnonzero(codes == code)
+        # Rows are in the order of the tables: those of a table are a slice.
+        for of_table, part in zip(series, np.split(rows, np.searchsorted(rows, ends[:-1])), strict=True):
+            if len(part):
+                of_table[name] = steps[part].tolist(), values[part].tolist()
+    return series
 
 
 def pictures(results: Results) -> tuple[int | None, Sequence[Strip]]:
@@ -116,8 +145,11 @@ def _field(recipe: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _files(trial: ArmResult) -> Mapping[str, Any]:
-    return trial.record.files if trial.record else {}
+def _files(trial: ArmResult) -> set[str]:
+    """The names of the files of a trial and of its evaluations."""
+    if trial.record is None:
+        return set()
+    return set(trial.record.files).union(*(evaluation.files for evaluation in trial.record.evaluations))
 
 
 def _done(results: Results, name: str) -> list[ArmResult]:
@@ -126,15 +158,20 @@ def _done(results: Results, name: str) -> list[ArmResult]:
 
 
 def _fullest(trials: Sequence[ArmResult]) -> int:
-    return max(sorted({trial.seed for trial in trials}), key=lambda seed: sum(t.seed == seed for t in trials))
+    counts = Counter(trial.seed for trial in trials)
+    return max(sorted(counts), key=lambda seed: counts[seed])
 
 
 def _overlays(results: Results, trial: ArmResult) -> list[Overlay]:
-    return overlays_from_table(from_parquet(results.store.open_file(trial.trial_id, "overlays.parquet")))
+    name, evaluations = "overlays.parquet", trial.record.evaluations if trial.record else ()
+    for evaluation in evaluations:
+        if name in evaluation.files:
+            return overlays_from_table(from_parquet(results.store.evaluation_file(evaluation, name)))
+    return overlays_from_table(from_parquet(results.store.open_file(trial.trial_id, name)))  # of an older record
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricCurve:
     """One metric of one trial: `values[i]` after `steps[i]` optimiser steps."""
 
     arm: str

@@ -26,7 +26,7 @@ VERDICTS = (*(str(verdict) for verdict in Verdict), "MIXED")
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A table in the index; `counted`: its claims are in the tally (one recipe of each table, see `entries`)."""
 
     summary: TableSummary
@@ -71,7 +71,7 @@ def _read(store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unr
     return summaries
 
 
-def entries(summaries: dict[str, TableSummary]) -> list[Entry]:
+def entries(summaries: dict[str, TableSummary]) -> list[IndexEntry]:
     """The rows of the index in the paper's order; `summaries` maps folders to summaries.
 
     Of a table that was run under several recipes, only the page with most finished trials (of equals, the later) is
@@ -84,7 +84,7 @@ def entries(summaries: dict[str, TableSummary]) -> list[Entry]:
         if rival is None or rank > (len(rival.done), rival.last_finished):
             best[summary.name] = folder
     rows = [
-        Entry(
+        IndexEntry(
             summary=summary,
             page=f"{folder.removeprefix('reports/')}index.html",
             counted=best[summary.name] == folder,
@@ -101,14 +101,14 @@ def entries(summaries: dict[str, TableSummary]) -> list[Entry]:
     )
 
 
-def tally(rows: Sequence[Entry]) -> dict[str, int]:
+def tally(rows: Sequence[IndexEntry]) -> dict[str, int]:
     """Verdict → number of claims on the counted pages."""
     counts = Counter(claim.verdict for row in rows if row.counted for claim in row.summary.claims)
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
 def render_index(
-    uri: str, rows: Sequence[Entry], other_pages: Mapping[str, PageSummary | None], unreadable: Sequence[str]
+    uri: str, rows: Sequence[IndexEntry], other_pages: Mapping[str, PageSummary | None], unreadable: Sequence[str]
 ) -> str:
     """The HTML of the index; its links are relative, so that a copied folder works. `other_pages`: address → summary,
     None for a page without one."""

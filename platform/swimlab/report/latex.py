@@ -3,12 +3,14 @@ list the trials of each id."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from swimlab.report.cells import arm_name, seeds_done, verdict_text
+from swimlab.base.printable import one_line
+from swimlab.report.cells import TRAILING_COLUMNS, arm_name, verdict_text
 from swimlab.report.evidence import EvidenceIndex
-from swimlab.report.number_format import NO_VALUE, as_printed, duration, mean_ci, p_value
-from swimlab.report.table import ClaimRow, Row, Table
+from swimlab.report.number_format import NO_VALUE, as_printed, mean_ci, p_value
+from swimlab.report.table import ArmRow, ClaimRow, Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -25,11 +27,16 @@ SPECIAL = {
     "<": r"\ensuremath{<}",
     ">": r"\ensuremath{>}",
     "|": r"\ensuremath{|}",
-    '"': r"\textquotedbl{}",
+    '"': r"\texttt{\char34}",  # \textquotedbl is an error in OT1
+    "`": r"\`{}",
+    # After \\ or \midrule these would be read as an option or as a starred form.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
     # Characters of our own sentences.
     "±": r"\ensuremath{\pm}",
     "−": r"\ensuremath{-}",
-    "–": "--",
+    "–": r"\textendash{}",
     "≥": r"\ensuremath{\geq}",
     "≤": r"\ensuremath{\leq}",
     "≈": r"\ensuremath{\approx}",
@@ -40,8 +47,8 @@ SPECIAL = {
     "λ": r"\ensuremath{\lambda}",
     "α": r"\ensuremath{\alpha}",
     "…": r"\ldots{}",
-    "“": "``",
-    "”": "''",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
     "’": "'",
 }
 
@@ -50,9 +57,15 @@ HEAD = r"""% Needs \usepackage{booktabs}. Every number carries the id of its evi
 \providecommand{\evidence}[1]{\textsuperscript{\tiny\texttt{#1}}}"""
 
 
+# TeX prints two of these as one other character: a dash, a quotation mark.
+_LIGATURE = re.compile(r"([-',])(?=\1)")
+
+
 def tex(text: str) -> str:
-    """Text escaped for LaTeX. Characters outside SPECIAL stay as they are; they need an engine and a font with them."""
-    return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
+    """Text escaped for LaTeX, on one line. Characters outside SPECIAL stay as they are; they need an engine and a font
+    with them."""
+    escaped = "".join(SPECIAL.get(sign, sign) for sign in one_line(text))
+    return _LIGATURE.sub(r"\1{}", escaped)
 
 
 def render_latex(table: Table, citations: EvidenceIndex) -> str:
@@ -64,10 +77,9 @@ def render_latex(table: Table, citations: EvidenceIndex) -> str:
         *([f"paper ({tex(primary.name)})"] if table.printed else []),
         f"ours, {measured}",
         *(["verdict"] if table.claims else []),
-        "seeds",
-        "cost",
+        *(tex(column.head) for column in TRAILING_COLUMNS),
     ]
-    alignment = "l" + "r" * table.printed + "r" + "p{4.4cm}" * bool(table.claims) + "rr"
+    alignment = "l" + "r" * table.printed + "r" + "p{4.4cm}" * bool(table.claims) + "r" * len(TRAILING_COLUMNS)
     rows = [_row(table, citations, i, row) for i, row in enumerate(table.rows)]
     caption = f"{tex(table.title)}: {tex(table.question)} {tex(table.caveat)} {tex(table.replication)}"
     if table.protocol:
@@ -81,11 +93,11 @@ def render_latex(table: Table, citations: EvidenceIndex) -> str:
         )
         lines += _grid("lrrp{3.2cm}r", heads, claims, caption, f"tab:{table.name}-claims")
     lines.append("% Evidence: id, what it is, its trials")
-    lines += [f"% {n.id}  {' '.join(n.label.split())} ({n.meaning}): {' '.join(n.trial_ids)}" for n in citations]
+    lines += [f"% {n.id}  {one_line(n.label)} ({n.meaning}): {' '.join(n.trial_ids)}" for n in citations]
     return "\n".join(lines) + "\n"
 
 
-def _row(table: Table, citations: EvidenceIndex, index: int, row: Row) -> list[str]:
+def _row(table: Table, citations: EvidenceIndex, index: int, row: ArmRow) -> list[str]:
     cell = row.cells[table.primary]
     cells = [tex(arm_name(row))]
     if table.printed:
@@ -95,7 +107,10 @@ def _row(table: Table, citations: EvidenceIndex, index: int, row: Row) -> list[s
         judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].text})" for i in row.claims[:2]]
         more = len(row.claims) - len(judged)
         cells.append(tex("; ".join(judged) + (f"; {more} more below" if more else "")) or tex(NO_VALUE))
-    return [*cells, tex(seeds_done(table, row)), _cited(duration(row.wall_s), citations.id("cost", index))]
+    for column in TRAILING_COLUMNS:
+        text = column.text(table, row)
+        cells.append(_cited(text, citations.id(column.evidence, index)) if column.evidence else tex(text))
+    return cells
 
 
 def _claim(citations: EvidenceIndex, index: int, claim: ClaimRow) -> list[str]:

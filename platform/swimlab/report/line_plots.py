@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from swimlab.report.figure_data import TrendFit
-from swimlab.report.figure_data import Curve
+from swimlab.report.figure_data import MetricCurve
 from swimlab.report.figure_style import PALETTE, STYLE, to_svg
 
 MOST_PANELS = 6
 SMOOTH_ABOVE_POINTS = 60
 
 
-def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str | None:
+def learning_curves(curves: Sequence[MetricCurve], colours: Mapping[str, str]) -> str | None:
     """SVG with one panel a metric: mean over seeds, band from the lowest to the highest seed.
 
     Seeds are averaged on the steps they share. Curves above 60 points, and their bands, are smoothed with a running
@@ -34,8 +34,10 @@ def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str 
     Returns:
         None without such a metric.
     """
-    names = [name for name in sorted({c.name for c in curves}) if _differs([c for c in curves if c.name == name])]
-    names = names[:MOST_PANELS]
+    by_name: dict[str, list[MetricCurve]] = {}
+    for curve in curves:
+        by_name.setdefault(curve.name, []).append(curve)
+    names = [name for name in sorted(by_name) if _differs(by_name[name])][:MOST_PANELS]
     if not names:
         return None
     columns = min(3, len(names))
@@ -47,7 +49,7 @@ def learning_curves(curves: Sequence[Curve], colours: Mapping[str, str]) -> str 
             panel.set_title(name, parse_math=False)
             panel.set_axisbelow(True)
             for arm, colour in colours.items():
-                _draw(panel, [c for c in curves if c.name == name and c.arm == arm], colour)
+                _draw(panel, [c for c in by_name[name] if c.arm == arm], colour)
         for panel in list(axes.flat)[len(names) :]:
             panel.set_axis_off()
         for panel in axes[-1]:
@@ -78,17 +80,17 @@ def trend_plot(trend: TrendFit) -> str | None:
         return to_svg(figure)
 
 
-def _differs(curves: Sequence[Curve]) -> bool:
+def _differs(curves: Sequence[MetricCurve]) -> bool:
     longest = max(len(curve.steps) for curve in curves)
-    return longest > 1 and (len(curves) == 1 or len({tuple(curve.values) for curve in curves}) > 1)
+    return longest > 1 and (len(curves) == 1 or any(list(c.values) != list(curves[0].values) for c in curves))
 
 
-def _draw(panel: object, curves: Sequence[Curve], colour: str) -> None:
+def _draw(panel: object, curves: Sequence[MetricCurve], colour: str) -> None:
     shared = sorted(set.intersection(*(set(c.steps) for c in curves))) if curves else []
     if not shared:
         return
-    values_NT = np.array([[dict(zip(c.steps, c.values, strict=True))[step] for step in shared] for c in curves])
-    values_NT = _smooth(values_NT)
+    by_step = (dict(zip(c.steps, c.values, strict=True)) for c in curves)
+    values_NT = _smooth(np.array([[values[step] for step in shared] for values in by_step]))
     panel.fill_between(shared, values_NT.min(0), values_NT.max(0), color=colour, alpha=0.16, linewidth=0)  # type: ignore[attr-defined]
     panel.plot(shared, values_NT.mean(0), color=colour, linewidth=1.5)  # type: ignore[attr-defined]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from swimlab.report.cells import _cited, _claim_cells, arm_name, column_title, seeds_done
+from swimlab.base.printable import one_line
+from swimlab.report.cells import TRAILING_COLUMNS, _cited, _claim_cells, arm_name, column_title
 from swimlab.report.evidence import EvidenceIndex
-from swimlab.report.number_format import as_printed, duration, mean_ci
+from swimlab.report.number_format import as_printed, mean_ci
 from swimlab.report.table import Table
 
 
@@ -31,12 +33,14 @@ def render_markdown(table: Table, citations: EvidenceIndex) -> str:
                 if table.reference
                 else ()
             ),
-            seeds_done(table, row),
-            _cited(duration(row.wall_s), citations.id("cost", i)),
+            *(
+                _cited(column.text(table, row), citations.id(column.evidence, i) if column.evidence else "")
+                for column in TRAILING_COLUMNS
+            ),
         ]
         for i, row in enumerate(table.rows)
     ]
-    lines += ["", *md_grid([*heads, "seeds", "cost"], body)]
+    lines += ["", *md_grid([*heads, *(column.head for column in TRAILING_COLUMNS)], body)]
     if table.claims:
         heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
         cells = [_claim_cells(claim, citations.id("claim", i)) for i, claim in enumerate(table.claims)]
@@ -44,7 +48,7 @@ def render_markdown(table: Table, citations: EvidenceIndex) -> str:
     if table.self_test:
         test = table.self_test
         shown = _cited(mean_ci(test.interval, signed=True), citations.id("self-test"))
-        lines += ["", f"A/A: {md(test.arm)} against itself: {shown}, {test.text}."]
+        lines += ["", f"A/A: {md(test.arm)} against itself: {shown}, {md(test.text)}."]
     lines += ["", md(table.replication)]
     if table.protocol:
         lines += ["", f"Protocol: {md(table.protocol.text)}."]
@@ -65,15 +69,21 @@ def render_markdown(table: Table, citations: EvidenceIndex) -> str:
     return "\n".join(lines) + "\n"
 
 
+_SPECIAL = {mark: f"\\{mark}" for mark in "\\|*_`[]#~"}
+# A $ with a backslash still opens a formula on GitHub.
+_SPECIAL |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}
+# Alone or before a space at the start, "-", "+", "1." and "1)" open a list; "---" and "===" underline a heading.
+_BLOCK = re.compile(r"\A(\d*)([-+.)=])(?=\s|[-=]*\Z)")
+
+
 def md(text: str) -> str:
-    """Text escaped for Markdown and for HTML within it, on one line."""
-    text = " ".join(text.split())
-    for mark in ("\\", "|", "*", "_", "`", "[", "]", "#"):
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    """Text escaped for Markdown, GitHub's formulas and HTML within it, on one line."""
+    escaped = "".join(_SPECIAL.get(char, char) for char in one_line(text))
+    return _BLOCK.sub(r"\1\\\2", escaped)
 
 
 def md_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table; cells are plain text and are escaped."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [f"| {' | '.join(cell if cell == '---' else md(cell) for cell in line)} |" for line in lines]
+    lines = [[md(cell) for cell in line] for line in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
+    return [f"| {' | '.join(line)} |" for line in lines]

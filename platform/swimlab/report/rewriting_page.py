@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from swim.data.nl_refer.known import GROUPS, OUTCOMES
+from swim.data.nl_refer.reference_rows import GROUPS, OUTCOMES
 from swimlab.data.rewriting.rewriter import RewriteEstimate
 from swimlab.data.rewriting.run_record import EXPERIMENT, Built, first_rejects, wilson
 from swimlab.llm.budget import Prices
 from swimlab.report import html
 from swimlab.report.grids import Grid
+from swimlab.report.markdown import md, md_grid
 from swimlab.report.number_format import duration
 from swimlab.store.sweep_store import SweepStore
 
@@ -158,11 +159,10 @@ def notes_of(built: Built) -> list[str]:
 
 def markdown(built: Built, tables: Sequence[Grid]) -> str:
     """The tables as Markdown, for a README or a pull request."""
-    lines = [f"# {TITLE}", "", f"Run {built.run_id}, {built.provenance.finished_at}.", ""]
-    lines += [f"_{note}_\n" for note in notes_of(built)]
+    lines = [f"# {TITLE}", "", md(f"Run {built.run_id}, {built.provenance.finished_at}."), ""]
+    lines += [f"_{md(note)}_\n" for note in notes_of(built)]
     for heading, heads, rows in tables:
-        lines += [f"## {heading}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows] + [""]
+        lines += [f"## {md(heading)}", "", *md_grid(heads, rows), ""]
     return "\n".join(lines)
 
 

@@ -34,7 +34,7 @@ class Importance:
 
 
 @dataclass(frozen=True)
-class Counts:
+class PointCounts:
     """Points by how they ended."""
 
     complete: int
@@ -80,7 +80,7 @@ def importances(results: SearchResults) -> list[Importance]:
     return rows
 
 
-def counts(results: SearchResults) -> Counts:
+def counts(results: SearchResults) -> PointCounts:
     """Number of points by state, and their cost."""
     answers = [(point.number, answer) for point, answer in results.points]
     unique = [answer for number, answer in answers if answer and number not in results.repeats]
@@ -90,7 +90,7 @@ def counts(results: SearchResults) -> Counts:
 
     complete, pruned = walls(TrialState.COMPLETE), walls(TrialState.PRUNED)
     mean_s = sum(complete) / len(complete) if complete else 0.0
-    return Counts(
+    return PointCounts(
         complete=len(complete),
         pruned=len(pruned),
         failed=sum(answer.state == TrialState.FAIL for answer in unique),
@@ -102,7 +102,7 @@ def counts(results: SearchResults) -> Counts:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedObjective:
     """One objective of the best point and of the recipe as it is, on fresh seeds, with paired differences."""
 
     objective: str
@@ -111,7 +111,7 @@ class Confirmed:
     difference: Interval
 
 
-def confirmed(results: SearchResults) -> list[Confirmed]:
+def confirmed(results: SearchResults) -> list[ConfirmedObjective]:
     """One row for each objective, over the seeds that both have and that may be compared (`swimlab.stats.pairing`)."""
     by_arm: dict[str, dict[int, dict[str, float]]] = {}
     origins: dict[str, dict[int, Origin]] = {}
@@ -129,6 +129,8 @@ def confirmed(results: SearchResults) -> list[Confirmed]:
         if both:
             best_values, base_values = zip(*both, strict=True)
             rows.append(
-                Confirmed(name, interval(best_values), interval(base_values), interval([a - b for a, b in both]))
+                ConfirmedObjective(
+                    name, interval(best_values), interval(base_values), interval([a - b for a, b in both])
+                )
             )
     return rows

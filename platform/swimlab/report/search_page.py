@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from swimlab.base import quoting
 from swimlab.execution.search import optuna_study
 from swimlab.execution.search.results import SearchResults
 from swimlab.report import html, number_format, search_findings, search_plots
@@ -116,8 +117,8 @@ def render_html(results: SearchResults) -> str:
         importance=search_plots.importance(worth, [axis.path for axis in results.search.space]),
         parallel=search_plots.parallel(results, best),
         caveat=caveat(results),
-        facts=_facts(results),
-        journal=f"{results.store.uri}/{optuna_study.path(results.search.name, results.recipe.name)}",
+        facts=_provenance_values(results),
+        snippet=_snippet(results),
     )
 
 
@@ -143,9 +144,9 @@ def terminal(results: SearchResults) -> RenderableType:
     """The table and findings for any rich console, as `run` and `report` print them at the end."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for title in _heads(results):
-        grid.add_column(title.replace(".", "\n", 1), overflow="fold")
+        grid.add_column(Text(title.replace(".", "\n", 1)), overflow="fold")
     for line in lines(results):
-        grid.add_row(*_cells(line), style="bold" if line.best else None)
+        grid.add_row(*map(Text, _cells(line)), style="bold" if line.best else None)
     parts: list[RenderableType] = [Text(_title(results), style="bold"), Text(caveat(results), style="italic"), grid]
     return Group(*parts, *(Text(sentence) for sentence in _findings(results)))
 
@@ -202,7 +203,18 @@ def _cells(line: Line) -> list[str]:
     return [mark, *line.params, *line.values, " ".join(filter(None, (line.state, line.detail))), line.cost]
 
 
-def _facts(results: SearchResults) -> dict[str, list[str]]:
+def _snippet(results: SearchResults) -> str:
+    journal = f"{results.store.uri}/{optuna_study.path(results.search.name, results.recipe.name)}"
+    return f"""pip install optuna-dashboard
+optuna-dashboard {quoting.shell(journal)}
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+storage = optuna.storages.JournalStorage(JournalFileBackend({journal!r}))
+study = optuna.load_study(study_name={results.search.name!r}, storage=storage)"""
+
+
+def _provenance_values(results: SearchResults) -> dict[str, list[str]]:
     """Provenance: every distinct value of each field, which shows a mixture of machines or versions."""
     records = [answer.record for _, answer in results.points if answer and answer.record]
     search = results.search

@@ -11,7 +11,7 @@ from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.claim import Claim, cancels
 from swimlab.experiment.plan import same_trials
 from swimlab.experiment.results import ArmResult, Results
-from swimlab.report.table import Cell, ClaimRow, Column, Row, SelfTest, Table, TrialLine
+from swimlab.report.table import ArmRow, Cell, ClaimRow, Column, SelfTest, Table, TrialLine
 from swimlab.stats import intervals, pairing, verdicts
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
@@ -43,7 +43,7 @@ def summarise(results: Results) -> Table:
     mixture = pairing.mixture({line.trial_id: line.origin for line in trials if line.origin})
     claims = _claims(ablation, scores, shared, ids, origins, comparable, mixed=bool(mixture))
     rows = tuple(
-        Row(
+        ArmRow(
             arm=arm.name,
             changes=arm.overrides,
             preset=arm.preset,
@@ -66,7 +66,7 @@ def summarise(results: Results) -> Table:
         comparable=comparable,
         caveat=_caveat(results, comparable)
         + tuning.caveat(ablation.tuned, results.tuning, primary.measured(recipe_name))
-        + ("" if mixture else _unknown(results)),
+        + ("" if mixture else _missing_provenance_note(results)),
         replication=replication(results.recipe),
         columns=columns,
         rows=rows,
@@ -127,7 +127,7 @@ def _values(results: Results, metric: str) -> dict[str, dict[int, float]]:
     return values
 
 
-def _unknown(results: Results) -> str:
+def _missing_provenance_note(results: Results) -> str:
     """A sentence about records without the fields that show whether trials may be compared."""
     if all(trial.record is None or trial.record.start_weights for trial in results.trials):
         return ""

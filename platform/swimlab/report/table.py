@@ -52,7 +52,7 @@ class TrialLine:
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmRow:
     """One arm.
 
     Attributes:
@@ -144,7 +144,7 @@ class Table:
     caveat: str
     replication: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ArmRow, ...]
     claims: tuple[ClaimRow, ...]
     self_test: SelfTest | None
     reference: str | None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from swimlab.report.cells import _claim_cells, arm_name, seeds_done
-from swimlab.report.number_format import as_printed, duration, mean_ci
+from swimlab.base.screen import Screen
+from swimlab.report.cells import TRAILING_COLUMNS, _claim_cells, arm_name
+from swimlab.report.number_format import as_printed, mean_ci
 from swimlab.report.table import Table
 from swimlab.stats.pairing import mixed_of
 
@@ -47,7 +48,7 @@ def terminal(table: Table) -> RenderableType:
 
 def render_terminal(table: Table, width: int = 120) -> str:
     """The same as plain text without colour codes, for logs; `width` in columns."""
-    console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None, legacy_windows=False)
+    console = Screen(file=io.StringIO(), width=width, force_terminal=False, color_system=None, legacy_windows=False)
     console.print(terminal(table))
     file = console.file
     assert isinstance(file, io.StringIO)
@@ -65,14 +66,15 @@ def _rows_grid(table: Table) -> Grid:
         grid.add_column(Text(head, justify="right"), justify="right", overflow="fold")
     if table.reference:
         grid.add_column(Text(f"Δ vs\n{table.reference}", justify="right"), justify="right", overflow="fold")
-    for title in ("seeds", "cost"):
-        grid.add_column(title, justify="right", no_wrap=True)
+    for trailing in TRAILING_COLUMNS:
+        grid.add_column(trailing.head, justify="right", no_wrap=True)
     for row in table.rows:
         cells = [arm_name(row), *([as_printed(row.paper, table.paper_digits)] if table.printed else ())]
         numbers = [mean_ci(cell.interval) for cell in row.cells]
         numbers += [mean_ci(row.over_reference, signed=True)] if table.reference else []
         cells += [text.replace(" ± ", "±") for text in numbers]  # kept on one line, and two columns narrower
-        grid.add_row(*(Text(cell) for cell in (*cells, seeds_done(table, row), duration(row.wall_s))))
+        cells += [column.text(table, row) for column in TRAILING_COLUMNS]
+        grid.add_row(*map(Text, cells))
     return grid
 
 

@@ -1,14 +1,16 @@
 """Curves, samples, overlays and films as Arrow tables and Parquet bytes."""
 
+import hashlib
 import io
+import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swim.evaluation.types import FilmFrame, MetricPoint, Overlay, SampleScore
+from swim.outputs import FilmFrame, MetricPoint, Overlay, SampleScore
 from swim.recipe import Frozen
 
 Row = TypeVar("Row", bound=Frozen)
@@ -83,13 +85,46 @@ def film_from_table(table: pa.Table) -> list[FilmFrame]:
     return _rows(FilmFrame, table)
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """Parquet bytes that depend on the rows and the pyarrow version only."""
+class DamagedTableError(ValueError):
+    """A Parquet file is not what was written."""
+
+
+# The pages have checksums, which every reader can verify. They leave out the names and types of the columns, so the
+# metadata has a digest of the whole file, made with zeros in its place.
+_SEAL = "swimlab.sha256"
+_BLANK = b"0" * 64
+_SEALED = re.compile(re.escape(_SEAL.encode()) + rb"\x18\x40([0-9a-f]{64})")  # key, type and length in Thrift, value
+
+
+def to_parquet(table: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Parquet bytes that depend on the rows, the file's `metadata` and the pyarrow version only."""
+    table = table.replace_schema_metadata(None)
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd")
-    return buffer.getvalue()
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(metadata or {}), _SEAL: _BLANK.decode()})
+    data = buffer.getvalue()
+    start, end = list(_SEALED.finditer(data))[-1].span(1)
+    return data[:start] + hashlib.sha256(data).hexdigest().encode() + data[end:]
 
 
 def from_parquet(data: bytes) -> pa.Table:
-    """Inverse of `to_parquet`."""
-    return pq.read_table(io.BytesIO(data))
+    """Inverse of `to_parquet`. Raises DamagedTableError for anything else; a file of an older swimlab has no digest."""
+    return read_parquet(data)[0]
+
+
+def read_parquet(data: bytes) -> tuple[pa.Table, dict[str, str]]:
+    """Inverse of `to_parquet`, with the file's metadata, which is empty for a file of an older swimlab. Raises
+    DamagedTableError."""
+    seal = next(reversed(list(_SEALED.finditer(data))), None)
+    if seal is not None:
+        start, end = seal.span(1)
+        if hashlib.sha256(data[:start] + _BLANK + data[end:]).hexdigest() != seal[1].decode():
+            raise DamagedTableError("its digest does not fit its content, so it was altered after it was written")
+    try:
+        with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
+            table = file.read(use_threads=False).replace_schema_metadata(None)
+            metadata = file.metadata.metadata if seal is not None else {}
+    except (OSError, pa.ArrowException) as error:  # a checksum that does not hold is an OSError
+        raise DamagedTableError(f"it is no Parquet file that can be read: {error}") from error
+    return table, {key.decode(): value.decode() for key, value in metadata.items()}

@@ -1,7 +1,9 @@
-"""One attempt to run a trial: its files are written once, and are visible to readers once a record names them."""
+"""One attempt to run a trial or an evaluation: its files are written once, and visible to readers once a record names
+them."""
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +15,14 @@ from swimlab.store.backends.base import Backend
 from swimlab.store.errors import StoreError
 from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import ProgressFile
-from swimlab.store.paths import checked_path
+from swimlab.store.paths import checked_path, folder_of
 from swimlab.store.records import FileEntry
+
+_log = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL_S = 5.0
 COLLECTED = "collected.json"  # marks an attempt whose files may have been deleted: it can no longer commit
+WITHDRAWN = "withdrawn.json"  # marks an attempt whose record, written after that, somebody removes
 DROPPED = "dropped.json"  # marks an attempt whose checkpoint/ was not kept; the record has its hashes
 
 
@@ -57,15 +62,11 @@ def dropped_note(reason: str) -> bytes:
     return json.dumps({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1).encode()
 
 
-def folder_of(trial_id: str, number: int) -> str:
-    """The folder of an attempt's files, relative to the store."""
-    return f"attempts/{trial_id}/{number}"
-
-
 @dataclass
 class Attempt:
-    """A successful claim. `number` counts the attempts at the trial and orders them; `files` are the files put so far,
-    which the trial's record lists; `nonce` tells our own retried writes from those of other processes."""
+    """A successful claim. `trial_id` is the id of what is run: a trial, or an evaluation that is made later; `number`
+    counts the attempts at it and orders them; `files` are the files put so far, which the record lists; `nonce` tells
+    our own retried writes from those of other processes."""
 
     backend: Backend
     trial_id: str
@@ -118,7 +119,10 @@ class Attempt:
         try:
             yield beat
         except BaseException:
-            beat.stop(released=True)
+            try:
+                beat.stop(released=True)
+            except StoreError as error:  # the claim then lapses like that of a dead process
+                _log.warning("%s not released: %s", self.folder, error)
             raise
         beat.stop(released=False)
 

@@ -1,4 +1,4 @@
-"""A trial's record as one flat row, and rows of unequal keys as one Arrow table."""
+"""Records as flat rows, and rows of unequal keys as one Arrow table."""
 
 from __future__ import annotations
 
@@ -7,49 +7,70 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from swimlab.store.evaluation_records import EvaluationRecord, TrialResult
 from swimlab.store.records import Cost, TrialRecord
 
-# The version of the rows in a snapshot. It contains the names of the costs: after a cost is added, older records are
-# read again, and their rows get its default.
-ROWS_VERSION = " ".join(("2", *sorted(Cost.model_fields)))
-LEADING = (
+# Versions of the rows in a snapshot. That of trials contains the names of the costs: after a cost is added, older
+# records are read again, and their rows get its default.
+TRIAL_ROWS = " ".join(("3", *sorted(Cost.model_fields)))
+EVALUATION_ROWS = "1"
+TRIAL_LEADING = (
     "trial_id", "recipe_name", "seed", "init_trial_id", "start_weights", "attempt", "nonce", "code_fingerprint",
     "data_fingerprint",
+)  # fmt: skip
+EVALUATION_LEADING = (
+    "evaluation_id", "suite", "trial_id", "trial_attempt", "trial_nonce", "suite_fingerprint", "code_fingerprint",
+    "data_fingerprint", "attempt", "nonce", "eval_s", "finished_at",
 )  # fmt: skip
 
 
 def trial_row(record: TrialRecord) -> dict[str, Any]:
     """One flat row. Recipe fields keep their dotted path; lists are written as JSON. A change of the columns
-    needs a new ROWS_VERSION, after which snapshots are rebuilt."""
+    needs a new version, after which snapshots are rebuilt."""
     recipe = {key: value for key, value in record.recipe.items() if key not in ("name", "seed", "init")}
     return {
-        **{name: getattr(record, name) for name in LEADING},
+        **{name: getattr(record, name) for name in TRIAL_LEADING},
         **_flat(recipe),
         **record.metrics,
         **_flat({"cost": record.cost.model_dump(), "numerics": record.provenance.numerics}),
+        **_evaluated_elsewhere(record),
         "finished_at": record.provenance.finished_at,
     }
 
 
-def as_table(records: Iterable[TrialRecord]) -> pa.Table:
-    """One row per record, sorted by trial_id; the columns of LEADING first, then the others by name."""
-    rows = [trial_row(record) for record in sorted(records, key=lambda record: record.trial_id)]
-    return _ordered(rows_table(rows, LEADING))
+def _evaluated_elsewhere(record: TrialRecord) -> dict[str, Any]:
+    """The numerics class of evaluations, as far as it is not that of the training: their numbers do not compare with
+    those of trials that were evaluated where they were trained."""
+    evaluations = record.evaluations if isinstance(record, TrialResult) else ()
+    trained = record.provenance.numerics
+    return {
+        f"numerics.{evaluation.suite}: {name}": value
+        for evaluation in evaluations
+        for name, value in evaluation.provenance.numerics.items()
+        if value != trained.get(name) and name != "world_size"  # one process evaluates, however many trained
+    }
 
 
-def joined(table: pa.Table, records: Sequence[TrialRecord], removed: Iterable[str] = ()) -> pa.Table:
-    """Updates a table of `as_table`: adds these records, in place of rows of the same trials, and drops the trials in
-    `removed`. A column without values is kept."""
-    if replaced := {record.trial_id for record in records} | set(removed):
-        ids = pa.array(sorted(replaced), pa.string())
-        table = table.filter(pc.invert(pc.is_in(table["trial_id"], value_set=ids)))
-    if not records:
-        return table
-    added = as_table(records)
-    columns = {name: _stacked(name, table, added) for name in dict.fromkeys((*table.column_names, *added.column_names))}
-    return _ordered(pa.table(columns)).sort_by("trial_id")
+def evaluation_row(record: EvaluationRecord) -> dict[str, Any]:
+    """One flat row, as of `trial_row`: the suite's configuration below `config.`, the metrics by their names."""
+    others = {
+        "trial_id": record.target.trial_id,
+        "trial_attempt": record.target.attempt,
+        "trial_nonce": record.target.nonce,
+        "finished_at": record.provenance.finished_at,
+    }
+    return {
+        **{name: others[name] if name in others else getattr(record, name) for name in EVALUATION_LEADING},
+        **record.metrics,
+        **_flat({"config": record.config, "numerics": record.provenance.numerics}),
+    }
+
+
+def metric_columns(evaluations: pa.Table) -> list[str]:
+    """The columns of a table of `evaluation_row` that hold metrics."""
+    names = (name for name in evaluations.column_names if name not in EVALUATION_LEADING)
+    return [name for name in names if not name.startswith(("config.", "numerics."))]
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
@@ -59,12 +80,18 @@ def rows_table(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> 
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
-def _ordered(table: pa.Table) -> pa.Table:
-    return table.select([*LEADING, *sorted(set(table.column_names) - set(LEADING))])
+def ordered(table: pa.Table, leading: Sequence[str]) -> pa.Table:
+    """The leading columns first, then the others by name."""
+    return table.select([*leading, *sorted(set(table.column_names) - set(leading))])
+
+
+def stacked(upper: pa.Table, lower: pa.Table) -> pa.Table:
+    """The rows of two tables, whose columns may differ, by the rules of `rows_table`."""
+    names = dict.fromkeys((*upper.column_names, *lower.column_names))
+    return pa.table({name: _stacked(name, upper, lower) for name in names})
 
 
 def _stacked(name: str, *tables: pa.Table) -> pa.ChunkedArray:
-    """One column of several tables by the rules of `rows_table`."""
     parts = [table[name] if name in table.column_names else pa.nulls(table.num_rows) for table in tables]
     kinds = {part.type for part in parts if part.null_count < len(part)}
     if len(kinds) > 1 and not kinds <= {pa.int64(), pa.float64()}:
@@ -96,4 +123,5 @@ def _column(values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     if len(kinds) > 1:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
-    return pa.array(values) if kinds else pa.array(values, pa.string())
+    # Not `pa.array`, which imports pandas: 0.3 s of CPU for an empty store.
+    return pa.array(values) if kinds else pa.nulls(len(values), pa.string())

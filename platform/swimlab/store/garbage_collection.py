@@ -1,33 +1,43 @@
 """Finds and removes files that a store no longer needs; never files of a record or of a live attempt.
 
-`find` lists garbage and `collect` removes it. An attempt whose owner seems dead is fenced before its files are
-removed: its `collected.json` prevents a later commit, in case the owner is alive. Reports are never collected: they are
-small, and some hold information that exists nowhere else.
+`find` lists garbage and `collect` removes it. Every attempt is fenced before its files are removed: its
+`collected.json` prevents a later commit, in case the owner is alive after all, and its record is looked for again
+(`swimlab.store.withdrawal`). Reports are never collected: they are small, and some hold information that exists nowhere
+else.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from swim.recipe import Frozen
-from swimlab.store.attempts import COLLECTED, DROPPED, dropped_note, folder_of
+from swimlab.store import listings, withdrawal
+from swimlab.store.attempt_files import read_claims
+from swimlab.store.attempts import COLLECTED, DROPPED, WITHDRAWN, dropped_note
 from swimlab.store.commit_marks import RecentListing, mark_path
+from swimlab.store.committed_ids import committed_ids
+from swimlab.store.evaluation_records import EvaluationRecord
+from swimlab.store.paths import folder_of
 from swimlab.store.provenance import utc_now
+from swimlab.store.record_kinds import EVALUATIONS, TRIALS
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import Ended, SweepStore
 from swimlab.store.unused import unused_clips, unused_code
 
-Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "code"]
+Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "code", "scratch"]
 Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
+_AT_A_TIME = 32  # items whose records are read together
 # Files of a trial's latest attempt that stay: its number orders the next attempt, and commands show why it ended.
-_RETAINED = ("claim", "heartbeat", "failure.json", COLLECTED)
+_NOTES = (COLLECTED, WITHDRAWN)
+_RETAINED = ("claim", "heartbeat", "failure.json", *_NOTES)
 
 
 class Rules(Frozen):
@@ -46,14 +56,13 @@ class Rules(Frozen):
 
 @dataclass(frozen=True)
 class Item:
-    """Files to remove together, in the folder or file `location`, and the reason. `fence`: the attempt may be alive."""
+    """Files to remove together, in the folder or file `location`, and the reason."""
 
     kind: Kind
     location: str
     reason: str
     paths: tuple[str, ...]
     size_bytes: int
-    fence: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,38 +81,44 @@ Names = dict[str, int]  # file of an attempt → bytes
 
 
 def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], None] | None = None) -> Garbage:
-    """Garbage by these rules. Raises StoreError when a record cannot be read.
+    """Garbage by these rules. Raises StoreError when the store cannot be listed or a record cannot be read, and when
+    the records that it knows and those that are listed disagree (`swimlab.store.committed_ids`).
 
     An attempt on another machine counts as dead only when its heartbeat does not change for `dead_after_s`. With
     `wait` (`time.sleep`) such attempts are checked twice, that long apart; without it they count as alive.
     """
     rules = rules or Rules()
-    trials = _attempts(store.backend.sizes("attempts"))
-    present = store.trial_ids()
-    records = store.read_records(trial_id for trial_id in present & set(trials) if _may_lose(trials[trial_id], rules))
+    attempts = _attempts(listings.sizes(store.backend, "attempts"))
+    committed = committed_ids(store.backend)
+    trial_ids, evaluation_ids = committed[TRIALS], committed[EVALUATIONS]
+    present = trial_ids | evaluation_ids
+    trials = store.read_records(t for t in trial_ids & set(attempts) if _may_lose(attempts[t], rules))
+    evaluations = store.read_evaluations(evaluation_ids & set(attempts))
+    records: dict[str, TrialRecord | EvaluationRecord] = {**trials, **evaluations}
     candidates = [
-        (trial_id, number)
-        for trial_id, attempts in trials.items()
-        for number in attempts
-        if (trial_id in records and records[trial_id].attempt != number) or trial_id not in present
+        (work_id, number)
+        for work_id, numbers in attempts.items()
+        for number in numbers
+        if (work_id in records and records[work_id].folder != folder_of(work_id, number)) or work_id not in present
     ]
-    states = {key: _state(store, key, trials) for key in candidates}
+    states = {key: _state(store, key, attempts) for key in candidates}
     undecided = [key for key, state in states.items() if state is None]
     if undecided and wait:
         wait(store.dead_after_s)
-        states |= {key: _state(store, key, trials) for key in undecided}
+        states |= {key: _state(store, key, attempts) for key in undecided}
     # Listed again: an attempt whose process has exited may have committed after the first listing.
-    committed = present | store.trial_ids()
     items: list[Item] = []
-    for trial_id, attempts in sorted(trials.items()):
-        if record := records.get(trial_id):
-            items += _of_committed(record, attempts, states)
-        elif trial_id not in committed:
-            items += _of_unfinished(trial_id, attempts, states, rules)
+    unfinished = sorted(set(attempts) - present.union(*committed_ids(store.backend).values()))
+    claimed = _claimed_evaluations(store, {work_id: attempts[work_id] for work_id in unfinished})
+    for work_id, record in sorted(records.items()):
+        items += _of_committed(work_id, record, attempts[work_id], states)
+    for work_id in unfinished:
+        subject = "evaluation" if work_id in claimed else "trial"
+        items += _of_unfinished(work_id, subject, attempts[work_id], states, rules)
     if rules.checkpoints != "all":
         bases = _bases(store) if rules.checkpoints == "bases" else set()
-        items += [_checkpoint(r, trials[t][r.attempt], rules) for t, r in sorted(records.items()) if t not in bases]
-    items += _marks(store, trials, states)
+        items += [_checkpoint(r, attempts[t][r.attempt], rules) for t, r in sorted(trials.items()) if t not in bases]
+    items += _marks(store, attempts, states)
     if left := store.backend.leftovers(LEFTOVER_AFTER_S):
         items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
     alive = tuple(sorted(folder_of(*key) for key, state in states.items() if state is None))
@@ -117,33 +132,87 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
 
 
 def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
-    """Remove garbage. Returns the removed items; an attempt that has committed since is not removed."""
-    removed = []
-    for item in garbage.items:
-        if item.fence:
-            store.backend.create(f"{item.location}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
-            _, trial_id, number = item.location.split("/")
-            record = store.record(trial_id)
-            if record is not None and record.attempt == int(number):
-                continue
-        if item.kind == "checkpoint":
-            store.backend.create(f"{item.location}/{DROPPED}", dropped_note(item.reason))
-        store.backend.delete_many(item.paths)
-        removed.append(item)
+    """Remove garbage. Returns the removed items; what has become of use since it was found is not removed. Raises
+    StoreError, and removes no more, when a record cannot be read."""
+    removed: list[Item] = []
+    for start in range(0, len(garbage.items), _AT_A_TIME):
+        batch = _still_garbage(store, garbage.items[start : start + _AT_A_TIME])
+        for item in batch:
+            if item.kind == "attempt":
+                store.backend.create(f"{item.location}/{COLLECTED}", json.dumps({"at": utc_now()}).encode())
+            elif item.kind == "checkpoint":
+                store.backend.create(f"{item.location}/{DROPPED}", dropped_note(item.reason))
+        batch = _still_garbage(store, batch)
+        store.backend.delete_many([path for item in batch for path in item.paths])
+        _withdraw(store, batch)
+        removed += batch
     return tuple(removed)
 
 
-def _item(kind: Kind, location: str, reason: str, files: Mapping[str, int], fence: bool = False) -> Item:
-    return Item(kind, location, reason, tuple(files), sum(files.values()), fence)
+def _still_garbage(store: SweepStore, items: Sequence[Item]) -> list[Item]:
+    """Those that the records, as they are now, leave for collection."""
+    trials, evaluations = _records_of(store, items)
+    folders = {trial.folder for trial in trials.values()} | {e.folder for e in evaluations.values()}
+    marks = {mark_path(TRIALS, trial_id, record.nonce) for trial_id, record in trials.items()}
+    marks |= {mark_path(EVALUATIONS, evaluation_id, record.nonce) for evaluation_id, record in evaluations.items()}
+    needed = {"attempt": folders, "mark": marks}
+    present = {"steps": folders, "checkpoint": folders}
+    return [
+        item
+        for item in items
+        if item.location not in needed.get(item.kind, ())
+        and (item.kind not in present or item.location in present[item.kind])
+    ]
+
+
+def _withdraw(store: SweepStore, items: Sequence[Item]) -> None:
+    """Removes records that were written while the files of their attempts were deleted, by a process that was then
+    killed before it looked for `collected.json`: nobody was told that they are committed."""
+    attempts = [item for item in items if item.kind == "attempt"]
+    trials, evaluations = _records_of(store, attempts)
+    locations = {item.location for item in attempts}
+    for trial in trials.values():
+        if trial.folder in locations:
+            withdrawal.withdraw(store.backend, TRIALS, trial)
+    for evaluation in evaluations.values():
+        if evaluation.folder in locations:
+            withdrawal.withdraw(store.backend, EVALUATIONS, evaluation)
+
+
+def _records_of(store: SweepStore, items: Iterable[Item]) -> tuple[dict[str, TrialRecord], dict[str, EvaluationRecord]]:
+    """The records, read now, of the trials and evaluations that these items are about."""
+    names = {
+        item.location.split("/")[1 if item.kind in ("attempt", "steps", "checkpoint") else 2].partition(".")[0]
+        for item in items
+        if item.kind in ("attempt", "steps", "checkpoint", "mark")
+    }
+    return store.read_records(names), store.read_evaluations(names)
+
+
+def _item(kind: Kind, location: str, reason: str, files: Mapping[str, int]) -> Item:
+    return Item(kind, location, reason, tuple(files), sum(files.values()))
 
 
 def _attempts(sizes: Mapping[str, int]) -> dict[str, dict[int, Names]]:
-    trials: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
+    """Id of a trial or an evaluation → number → files."""
+    attempts: dict[str, dict[int, Names]] = defaultdict(lambda: defaultdict(dict))
     for path, size_bytes in sizes.items():
         parts = path.split("/", 3)
         if len(parts) == 4 and parts[2].isdigit():
-            trials[parts[1]][int(parts[2])][parts[3]] = size_bytes
-    return trials
+            attempts[parts[1]][int(parts[2])][parts[3]] = size_bytes
+    return attempts
+
+
+def _claimed_evaluations(store: SweepStore, attempts: Mapping[str, Mapping[int, Names]]) -> set[str]:
+    """The ids whose claims are of evaluations."""
+    claimed = [
+        (work_id, number)
+        for work_id, numbers in attempts.items()
+        for number, names in numbers.items()
+        if "claim" in names
+    ]
+    claims = read_claims(store.backend, claimed)
+    return {work_id for (work_id, _), claim in claims.items() if claim.target is not None}
 
 
 def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
@@ -152,52 +221,62 @@ def _may_lose(attempts: Mapping[int, Names], rules: Rules) -> bool:
     return len(attempts) > 1 or any(name.startswith(begins) for names in attempts.values() for name in names)
 
 
-def _state(store: SweepStore, key: tuple[str, int], trials: Mapping[str, Mapping[int, Names]]) -> Ended | None:
-    trial_id, number = key
-    names = trials[trial_id][number]
+def _state(store: SweepStore, key: tuple[str, int], attempts: Mapping[str, Mapping[int, Names]]) -> Ended | None:
+    work_id, number = key
+    names = attempts[work_id][number]
     if "failure.json" in names:
         return "failed"
-    return store.ended(trial_id, number) if "claim" in names else "collected"
+    return store.ended(work_id, number) if "claim" in names else "collected"
 
 
-def _paths(trial_id: str, number: int, names: Names) -> dict[str, int]:
-    return {f"{folder_of(trial_id, number)}/{name}": size_bytes for name, size_bytes in names.items()}
+def _attempt_paths(folder: str, names: Names) -> dict[str, int]:
+    return {f"{folder}/{name}": size_bytes for name, size_bytes in names.items()}
 
 
 def _of_committed(
-    record: TrialRecord, attempts: Mapping[int, Names], states: Mapping[tuple[str, int], Ended | None]
+    work_id: str,
+    record: TrialRecord | EvaluationRecord,
+    attempts: Mapping[int, Names],
+    states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
     for number, names in sorted(attempts.items()):
-        folder = folder_of(record.trial_id, number)
-        if number == record.attempt:
+        folder = folder_of(work_id, number)
+        if folder == record.folder:
             steps = {name: size for name, size in names.items() if name.startswith("steps/")}
-            yield _item("steps", folder, "the trial is committed", _paths(record.trial_id, number, steps))
-        elif state := states[record.trial_id, number]:
+            yield _item("steps", folder, "the trial is committed", _attempt_paths(folder, steps))
+        elif state := states[work_id, number]:
             # The highest number is kept, so that it is not used again if the record is deleted.
-            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
+            retained = _RETAINED if number == max(attempts) else _NOTES
             rest = {name: size for name, size in names.items() if name not in retained}
-            why = f"{state}; attempt {record.attempt} is the trial's result"
-            yield _item("attempt", folder, why, _paths(record.trial_id, number, rest), state == "silent")
+            result = f"attempt {record.attempt} is the trial's result"
+            if isinstance(record, EvaluationRecord):
+                result = f"the evaluation's result is in {record.folder}"
+            yield _item("attempt", folder, f"{state}; {result}", _attempt_paths(folder, rest))
 
 
 def _of_unfinished(
-    trial_id: str, attempts: Mapping[int, Names], states: Mapping[tuple[str, int], Ended | None], rules: Rules
+    work_id: str,
+    subject: str,
+    attempts: Mapping[int, Names],
+    states: Mapping[tuple[str, int], Ended | None],
+    rules: Rules,
 ) -> Iterator[Item]:
     saved = [
         (int(name.split("/")[1]), number)
         for number, names in attempts.items()
         for name in names
-        if name.startswith("steps/") and name.endswith("/done.json")
+        if re.fullmatch(r"steps/[0-9]+/done\.json", name)
     ]
     step, holder = max(saved, default=(0, 0))
     for number, names in sorted(attempts.items()):
-        if state := states[trial_id, number]:
-            retained = _RETAINED if number == max(attempts) else (COLLECTED,)
+        if state := states[work_id, number]:
+            folder = folder_of(work_id, number)
+            retained = _RETAINED if number == max(attempts) else _NOTES
             if number == holder and not rules.unfinished:
                 retained = (*retained, *(name for name in names if name.startswith(f"steps/{step}/")))
             rest = {name: size for name, size in names.items() if name not in retained}
-            why = f"{state}; the trial has no record" + (", its last step is kept" if number == holder else "")
-            yield _item("attempt", folder_of(trial_id, number), why, _paths(trial_id, number, rest), state == "silent")
+            why = f"{state}; the {subject} has no record" + (", its last step is kept" if number == holder else "")
+            yield _item("attempt", folder, why, _attempt_paths(folder, rest))
 
 
 def _bases(store: SweepStore) -> set[str]:
@@ -206,27 +285,40 @@ def _bases(store: SweepStore) -> set[str]:
 
 def _checkpoint(record: TrialRecord, names: Names, rules: Rules) -> Item:
     files = {name: size for name, size in names.items() if name.startswith("checkpoint/") and name in record.files}
-    folder = folder_of(record.trial_id, record.attempt)
     why = f"gc kept the checkpoints of {'no trial' if rules.checkpoints == 'none' else rules.checkpoints}"
-    return _item("checkpoint", folder, why, _paths(record.trial_id, record.attempt, files))
+    return _item("checkpoint", record.folder, why, _attempt_paths(record.folder, files))
 
 
 def _marks(
     store: SweepStore,
-    trials: Mapping[str, Mapping[int, Names]],
+    attempts: Mapping[str, Mapping[int, Names]],
     states: Mapping[tuple[str, int], Ended | None],
 ) -> Iterator[Item]:
     """Marks of attempts that certainly ended without a record: each costs every reader one request."""
-    marks = RecentListing.listed(store.backend).marks
-    records = store.read_records({trial_id for trial_id, _ in marks})
-    for trial_id, nonce in marks:
-        if trial_id in records and records[trial_id].nonce == nonce:
-            continue
-        claims = {
-            n: f"{folder_of(trial_id, n)}/claim" for n, names in trials.get(trial_id, {}).items() if "claim" in names
-        }
-        contents = store.backend.read_many(list(claims.values()))
-        holders = [n for n, path in claims.items() if path in contents and json.loads(contents[path])["nonce"] == nonce]
-        if all(states.get((trial_id, n), None) not in (None, "silent") for n in holders):
-            path = mark_path(trial_id, nonce)
+    recent = RecentListing.listed(store.backend)
+    for kind in (TRIALS, EVALUATIONS):
+        marks = recent.marks(kind)
+        records = kind.read(store.backend, {record_id for record_id, _ in marks})
+        nonces = {record_id: record.nonce for record_id, record in records.items()}
+        over = [mark for mark in marks if nonces.get(mark[0]) != mark[1] and _is_over(store, mark, attempts, states)]
+        if kind is EVALUATIONS and over:
+            # Made with the training of a committed trial: it may be in the course of being published.
+            committed = set(leaderboard(store)["nonce"].to_pylist())
+            over = [mark for mark in over if mark[1] not in committed]
+        for mark in over:
+            path = mark_path(kind, *mark)
             yield _item("mark", path, "its attempt is over without a record", {path: 0})
+
+
+def _is_over(
+    store: SweepStore,
+    mark: tuple[str, str],
+    attempts: Mapping[str, Mapping[int, Names]],
+    states: Mapping[tuple[str, int], Ended | None],
+) -> bool:
+    """Whether no attempt that may be alive can have made the mark. A claim that cannot be read may be its."""
+    record_id, nonce = mark
+    claimed = [(record_id, n) for n, names in attempts.get(record_id, {}).items() if "claim" in names]
+    claims = read_claims(store.backend, claimed)
+    holders = [attempt for attempt, claim in claims.items() if claim.nonce in (nonce, "")]
+    return all(states.get(attempt) not in (None, "silent") for attempt in holders)

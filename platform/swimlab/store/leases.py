@@ -2,7 +2,8 @@
 
 There are two tests. A heartbeat object must change within a time that the observer measures with its own monotonic
 clock (clocks of different machines are never compared). For a claim made on the observer's machine the process table
-decides at once, without waiting for the heartbeat to expire.
+decides at once, without waiting for the heartbeat to expire. No test uses the time of day, so setting the clock changes
+nothing.
 """
 
 import json
@@ -15,53 +16,72 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from swim.recipe import Frozen
+from swimlab.store.backends.patience import SHORT_S, waiting_at_most
 from swimlab.store.live_progress import ProgressRecorder
 
 _log = logging.getLogger(__name__)
 
-# psutil derives the start time from the boot time, which moves a little when the clock is set.
-_START_TOLERANCE_S = 2.0
-
 
 class Owner(Frozen):
     """The process behind a claim. `realm` is one boot of one kernel and one pid namespace: two containers that share a
-    host name do not see each other's processes, so neither can tell whether the other's are alive."""
+    host name do not see each other's processes, so neither can tell whether the other's are alive. `started_ticks`:
+    when it started, in the kernel's ticks since the boot; None where the system does not tell. `started_s`: the same by
+    the time of day, in older claims; it moves when the clock is set, and is ignored."""
 
     host: str
     realm: str
     pid: int
-    started_s: float
+    started_ticks: int | None = None
+    started_s: float | None = None
 
     @classmethod
     def current(cls) -> "Owner":
         """This process."""
         pid = os.getpid()
-        return cls(host=socket.gethostname(), realm=_realm(), pid=pid, started_s=psutil.Process(pid).create_time())
+        status = _process_status(pid)
+        return cls(
+            host=socket.gethostname(), realm=_realm(), pid=pid, started_ticks=None if status is None else status[1]
+        )
 
     def has_exited(self, observer: "Owner") -> bool:
         """True when the observer can see that this process has ended; False when it is alive or not visible."""
-        if not self.realm or (self.host, self.realm) != (observer.host, observer.realm):
+        if not self.realm or (self.host, self.realm) != (observer.host, observer.realm) or self.started_ticks is None:
             return False
-        try:
-            process = psutil.Process(self.pid)
-            return bool(
-                abs(process.create_time() - self.started_s) > _START_TOLERANCE_S
-                or process.status() == psutil.STATUS_ZOMBIE
-            )
-        except psutil.NoSuchProcess:
-            return True
-        except psutil.AccessDenied:
-            return False
+        if (status := _process_status(self.pid)) is None:
+            return not _exists(self.pid)
+        state, started_ticks = status
+        return started_ticks != self.started_ticks or state in ("Z", "X")
+
+
+def _process_status(pid: int) -> tuple[str, int] | None:
+    """State and start time of a process in ticks; None where /proc does not show it."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The second field is the program's name in brackets, which may contain brackets and spaces.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], int(fields[19])  # fields 3 and 22 of proc(5)
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process; /proc may be mounted so that it hides those of other users."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _realm() -> str:
-    """Boot id and pid namespace; empty where the kernel provides neither, so that only heartbeats decide."""
+    """Boot id and the namespaces of pids and of start times; empty where the kernel does not provide them, so that only
+    heartbeats decide."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+        return "/".join((boot, os.readlink("/proc/self/ns/pid"), os.readlink("/proc/self/ns/time")))
     except OSError:
         return ""
 
@@ -91,7 +111,8 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         if released:
-            self._beat(released=True)
+            with waiting_at_most(SHORT_S):
+                self._beat(released=True)
 
     def _beat(self, *, released: bool) -> None:
         self._count += 1
@@ -104,15 +125,20 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
             try:
-                self._beat(released=False)
+                with waiting_at_most(0.0):  # a beat that waits would be old when it is written
+                    self._beat(released=False)
             except Exception as error:
                 # The trial goes on: an outage of the store shorter than `dead_after_s` does no harm.
                 _log.warning("heartbeat not written, trying again in %.0f s: %s", self._interval_s, error)
 
 
 def released(beat: bytes | None) -> bool:
-    """Whether the owner released the attempt with its last beat."""
-    return beat is not None and bool(json.loads(beat)["released"])
+    """Whether the owner released the attempt with its last beat. A damaged beat says no."""
+    try:
+        content = json.loads(beat or b"{}")
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("released") is True
 
 
 class HeartbeatObserver:

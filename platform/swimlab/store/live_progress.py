@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swim.recipe import Frozen
+from swimlab.store.backends.patience import waiting_at_most
 
 TAIL = 24
 _log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class ProgressFile:
             return
         self._written_s = now_s
         try:
-            self._write(progress.model_dump_json().encode())
+            with waiting_at_most(0.0):
+                self._write(progress.model_dump_json().encode())
         except Exception as error:
             _log.warning("progress not written: %s", error)
 

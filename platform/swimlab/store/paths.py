@@ -4,8 +4,10 @@ import re
 
 from swimlab.store.errors import StoreError
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*")
-_TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+SEGMENT = r"[A-Za-z0-9_=@+-][A-Za-z0-9_.=@+-]*"
+ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"  # of a trial or an evaluation
+_SEGMENT = re.compile(SEGMENT)
+_TRIAL_ID = re.compile(ID)
 
 
 def checked_path(path: str) -> str:
@@ -23,3 +25,8 @@ def checked_trial_id(trial_id: str) -> str:
     if not _TRIAL_ID.fullmatch(trial_id):
         raise StoreError(f"{trial_id!r} is not a trial id: use 1 to 64 letters, digits, dashes and underscores")
     return trial_id
+
+
+def folder_of(work_id: str, number: int) -> str:
+    """The folder of an attempt's files, relative to the store. `work_id`: of a trial or an evaluation."""
+    return f"attempts/{work_id}/{number}"

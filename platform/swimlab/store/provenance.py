@@ -20,7 +20,9 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: str) -> Provenance:
+def gather(
+    *, numerics: Mapping[str, str | int], started_at: str, finished_at: str, source_sha256: str | None = None
+) -> Provenance:
     """The provenance of a trial. `numerics`: device, dtype and world size, or the whole class. A package that is not
     installed is absent from `versions`, and a source tree that is no git checkout has no sha. Never fails."""
     sha, dirty = git_state(Path(swim.__file__).parent)
@@ -32,6 +34,7 @@ def gather(*, numerics: Mapping[str, str | int], started_at: str, finished_at: s
         numerics=framework_versions() | dict(numerics),
         started_at=started_at,
         finished_at=finished_at,
+        source_sha256=source_sha256,
     )
 
 

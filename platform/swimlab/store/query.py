@@ -11,17 +11,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swimlab.store.arrow_tables import from_parquet
+from swimlab.store.arms_tables import read_arms
+from swimlab.store.attempt_files import read_claims
+from swimlab.store.backends.patience import SHORT_S
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
-CONTENTS = ("records", "attempts", "tables", "clips", "protocols", "plans", "code", "reports")
+CONTENTS = ("records", "evaluations", "attempts", "tables", "clips", "protocols", "plans", "code", "reports")
 MOST_CANDIDATES = 8
 
 
 def open_store(uri: str) -> SweepStore:
     """An existing store. Raises StoreError for a folder that is no store; the message names the flag."""
-    store = SweepStore(uri)
+    store = SweepStore(uri, patience_s=SHORT_S)
     choose = "name the sweep store with --store or SWIMLAB_STORE: a folder or s3://bucket/prefix"
     if "://" not in store.uri:
         folder = Path(store.uri)
@@ -39,10 +41,10 @@ def resolve(store: SweepStore, prefix: str) -> str:
     """The trial whose id begins with `prefix`. Raises StoreError when there is none, or several (it lists them)."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", prefix):
         raise StoreError(f"{prefix!r} is not a trial id or the beginning of one; `swimlab ls` lists them")
-    names = {path.removeprefix("records/").removesuffix(".json") for path in store.list_files("records")}
+    names = store.trial_ids()
     if not (matches := _beginning(names, prefix)):
         # Trials that never ended well have attempts only.
-        matches = _beginning({path.split("/")[1] for path in store.list_files("attempts")}, prefix)
+        matches = _beginning(_attempted_trials(store, prefix), prefix)
     if prefix in matches:
         return prefix
     if not matches:
@@ -53,6 +55,13 @@ def resolve(store: SweepStore, prefix: str) -> str:
             f"{prefix!r} begins {len(matches)} trials: {', '.join(matches[:MOST_CANDIDATES])}{more}; give more letters"
         )
     return matches[0]
+
+
+def _attempted_trials(store: SweepStore, prefix: str) -> set[str]:
+    """Trials with attempts; evaluations have attempts too, and their claims name what is evaluated."""
+    paths = [path.split("/") for path in store.list_files("attempts")]
+    claimed = [(parts[1], int(parts[2])) for parts in paths if parts[3:] == ["claim"] and parts[1].startswith(prefix)]
+    return {work_id for (work_id, _), claim in read_claims(store.backend, claimed).items() if claim.target is None}
 
 
 def _beginning(names: Iterable[str], prefix: str) -> list[str]:
@@ -69,24 +78,26 @@ class Shown:
     seed: int
 
 
-def shown_in(store: SweepStore) -> dict[str, list[Shown]]:
+def arms_by_trial(store: SweepStore) -> dict[str, list[Shown]]:
     """Trial id → the arms that show it, as of each experiment's last run (tables/arms)."""
     placements: dict[str, list[Shown]] = {}
     for path in store.list_files("tables/arms"):
-        for row in from_parquet(store.read(path)).to_pylist():
+        for row in read_arms(store, path).to_pylist():
             placements.setdefault(row["trial_id"], []).append(
                 Shown(row["experiment"], row["recipe"], row["arm"], row["seed"])
             )
     return placements
 
 
-def of_experiment(store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None) -> list[dict[str, Any]]:
+def rows_of_experiment(
+    store: SweepStore, rows: Sequence[Mapping[str, Any]], experiment: str | None
+) -> list[dict[str, Any]]:
     """The rows with the columns `experiment` and `arm` in front: one row for every arm of the experiment that shows
     the trial, or, without an experiment, one row per trial that lists all arms.
 
     Raises ValueError for an experiment that the store does not have, naming the nearest.
     """
-    shown = shown_in(store)
+    shown = arms_by_trial(store)
     if experiment is None:
         return [
             {"experiment": _listed(s.experiment for s in at), "arm": _listed(s.arm for s in at), **row}

@@ -45,7 +45,10 @@ class ModuleDifference:
 
 def recipe_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
     """Differences of two recipes as stored in records. Ignored: names, locations of files, two ways to name the same
-    layers, and objective fields that mask_weight 0 makes inactive on either side."""
+    layers, objective fields that mask_weight 0 makes inactive on either side, and how the trial was evaluated where one
+    side does not have it (records of version 1 do)."""
+    if not ("evaluation" in left and "evaluation" in right):
+        left, right = (without_evaluation(side) for side in (left, right))
     sides = _decisive(left), _decisive(right)
     for prefix in ("", "init.", "init.init."):
         if any(side.get(f"{prefix}objective.mask_weight") == 0 for side in sides):
@@ -54,6 +57,14 @@ def recipe_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> lis
                 for path in [p for p in side if p.startswith(f"{prefix}objective.") and p not in active]:
                     del side[path]
     return compared(*sides)
+
+
+def without_evaluation(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as stored, without how it is evaluated, which older records have in them."""
+    tree = {key: value for key, value in recipe.items() if key != "evaluation"}
+    if isinstance(init := tree.get("init"), Mapping):
+        tree["init"] = without_evaluation(init)
+    return tree
 
 
 def compared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
@@ -134,7 +145,7 @@ def module_differences(left: Mapping[str, bytes], right: Mapping[str, bytes]) ->
 
 
 def module_name(path: str) -> str:
-    """swim/data/masks.py → swim.data.masks; a data file keeps its path."""
+    """swim/data/clips.py → swim.data.clips; a data file keeps its path."""
     if not path.endswith(".py"):
         return path
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -7,26 +7,42 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from swim.recipe import Recipe
+from swim.recipe import DataConfig
 from swimlab.identity import naming
+from swimlab.store import evaluation_commits, listings
 from swimlab.store.errors import StoreError
+from swimlab.store.sealed_json import unsealed
 from swimlab.store.sweep_store import SweepStore
+
+# The data alone: recipes of older schemas differ elsewhere.
+_DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
 
 def unused_code(store: SweepStore) -> dict[str, int]:
     """Source archives that no result names: path → bytes."""
-    used = {f"code/{result['code_fingerprint']}.tar.gz" for result in _results(store).values()}
-    return {path: size_bytes for path, size_bytes in store.backend.sizes("code").items() if path not in used}
+    records, evaluations = store.records(), store.evaluations()
+    fingerprints = {pruned["code_fingerprint"] for pruned in _pruned(store).values()}
+    fingerprints |= {record.code_fingerprint for record in records.values()}
+    fingerprints |= {evaluation.code_fingerprint for evaluation in evaluations.values()}
+    for record in records.values():
+        for evaluation_id in evaluation_commits.evaluation_names(record):
+            if (published := evaluations.get(evaluation_id)) is None or not published.fits(record):
+                # Its driver was killed before it published this, or is about to do it.
+                evaluation, _ = evaluation_commits.made_with_training(store.backend, record, evaluation_id)
+                fingerprints.add(evaluation.code_fingerprint)
+    used = {f"code/{fingerprint}.tar.gz" for fingerprint in fingerprints}
+    return {path: size_bytes for path, size_bytes in listings.sizes(store.backend, "code").items() if path not in used}
 
 
 def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
     """Folder → file → bytes of the data sets that no trial would need if it were run again with the present code,
     in the order in which to delete them. Raises StoreError for a recipe that this code cannot read."""
-    needed = {f"clips/{fingerprint}" for fingerprint in _needed(_results(store))}
+    results = {record.path: record.model_dump(mode="json") for record in store.records().values()} | _pruned(store)
+    needed = {f"clips/{fingerprint}" for fingerprint in _needed(results)}
     folders: dict[str, dict[str, int]] = defaultdict(dict)
-    sizes = store.backend.sizes("clips")
+    sizes = listings.sizes(store.backend, "clips")
     # The manifest first: without it an interrupted deletion leaves no data set that looks complete.
     for path in sorted(sizes, key=lambda path: (not path.endswith("/manifest.json"), path)):
         folder = "/".join(path.split("/")[:2])
@@ -35,13 +51,15 @@ def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
     return folders
 
 
-def _results(store: SweepStore) -> dict[str, dict[str, Any]]:
-    """Path → content of each record and each pruned trial (`swimlab.execution.search.pruning_rungs.PrunedRecord`)."""
-    committed = {
-        f"records/{trial_id}.json": record.model_dump(mode="json") for trial_id, record in store.records().items()
-    }
-    pruned = store.backend.read_many(store.list_files("pruned"))
-    return committed | {path: json.loads(data) for path, data in pruned.items()}
+def _pruned(store: SweepStore) -> dict[str, dict[str, Any]]:
+    """Path → content of each pruned trial (`swimlab.execution.search.pruning_rungs.PrunedRecord`)."""
+    results = {}
+    for path, data in store.backend.read_many(store.list_files("pruned")).items():
+        try:
+            results[path] = unsealed(json.loads(data), required=False)
+        except (ValueError, AttributeError) as error:
+            raise StoreError(f"{store.uri}/{path} is no pruned trial, or is damaged ({error}); delete it") from error
+    return results
 
 
 def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -50,11 +68,11 @@ def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
         key = (json.dumps(result["recipe"].get("data"), sort_keys=True), result["data_fingerprint"])
         if key not in needed:
             try:
-                data = Recipe.model_validate(result["recipe"]).data
+                data = _DATA.validate_python(result["recipe"].get("data"))
             except ValidationError as error:
                 raise StoreError(
-                    f"{path}: this code cannot read its recipe ({error.error_count()} fields), so the clips that it "
-                    "needs are unknown; collect clips with the code that wrote it, or delete it"
+                    f"{path}: this code cannot read its recipe ({error.error_count()} fields of data), so the clips "
+                    "that it needs are unknown; collect clips with the code that wrote it, or delete it"
                 ) from error
             needed[key] = naming.clips_fingerprint(data, result["data_fingerprint"])
     return set(needed.values())

@@ -1,9 +1,9 @@
-"""What rows of annotation files look like. One file, one format: `FORMAT`, a `swim.data.parse.RowFormat`.
+"""Formats of annotation rows. One file, one format: `FORMAT`, a `swim.data.annotations.fields.RowFormat`.
 
-`matches(raw) -> bool` claims a row (a dict of any JSON values) and never raises; of all formats that a data set accepts
-exactly one may claim it. `parse(raw) -> Content` reads a claimed row or raises DataError. A new benchmark is one more
-file, whose `matches` looks for a field that no other format has. If its rows have `conversations` as well, nl-refer
-claims them too: the data set then accepts the new format alone.
+`matches(raw) -> bool` decides whether a row (a dict of any JSON values) is of the format, and never raises. Of all
+formats that a data set accepts, exactly one may match. `parse(raw) -> RowContent` reads a matching row or raises
+DataError. A new benchmark is one more file, whose `matches` tests for a field that no other format has. If its rows
+also have `conversations`, nl-refer matches them too: let the data set then accept the new format alone.
 
 | decided by | format |
 |---|---|

@@ -1,23 +1,24 @@
 """VideoRefer-Bench-D: one object of a video, the masks of 32 of its frames, and the caption to be generated.
 
-The original asks nothing: its question is `QUESTION`. NL-Refer's version, and the synonyms of it, ask in one turn of
-`conversations`; its answer may be left out, and else must be the caption, because one text is the reference.
+The original has no question: `QUESTION` is used. NL-Refer's version and its synonym variant have the question in one
+turn of `conversations`. The answer of that turn may be missing; else it must equal the caption, because there is one
+reference text.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from swim.data.parse import (
-    Content,
+from swim.data.annotations.fields import (
+    MarkedText,
+    RowContent,
     RowFormat,
-    Said,
-    has,
-    read_entry,
+    has_field,
+    read_message,
+    read_supervision,
+    read_text,
     read_turns,
     read_video,
-    said,
-    supervised,
 )
 from swim.data.types import DataError, Turn
 
@@ -25,24 +26,24 @@ QUESTION = "Describe <region> in the video in detail."
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return has(raw, "caption") and not has(raw, "Question")
+    return has_field(raw, "caption") and not has_field(raw, "Question")
 
 
-def parse(raw: dict[str, Any]) -> Content:
-    caption = said(raw["caption"], field="caption")
+def parse(raw: dict[str, Any]) -> RowContent:
+    caption = read_text(raw["caption"], field="caption")
     turn, texts = _turn(raw.get("conversations"), caption)
-    tracks, marks = supervised(raw, texts)
+    tracks, marks = read_supervision(raw, texts)
     if len(tracks) != 1:
         hint = "a description is of one object: mark it once and give its masks"
         raise DataError(f"masks of {len(tracks)} objects", field="annotation", hint=hint)
-    return Content(read_video(raw), (turn,), tracks, marks)
+    return RowContent(read_video(raw), (turn,), tracks, marks)
 
 
-def _turn(conversations: Any, caption: Said) -> tuple[Turn, tuple[Said, ...]]:
+def _turn(conversations: Any, caption: MarkedText) -> tuple[Turn, tuple[MarkedText, ...]]:
     if conversations is None:
-        return Turn(human=QUESTION, gpt=caption.value), (said(QUESTION, field="conversations"), caption)
+        return Turn(human=QUESTION, gpt=caption.value), (read_text(QUESTION, field="conversations"), caption)
     if isinstance(conversations, list) and len(conversations) == 1:
-        question = read_entry(conversations[0], 0)
+        question = read_message(conversations[0], 0)
         return Turn(human=question.value, gpt=caption.value), (question, caption)
     turns, texts = read_turns(conversations)
     if len(turns) != 1:

@@ -2,7 +2,7 @@
 
 The question of the turn is `Question` with one option a line below it, as written ("(A) …"); the answer is `Answer`.
 Objects are `<region>` or `<object0><region>`, or `<ins>` tags in NL-Refer's version and its synonyms; options and
-answer may name them again. What else a prompt asks for (one letter, no explanation) is up to the evaluation.
+answer may name them again. The evaluation adds the rest of the prompt (one letter, no explanation).
 """
 
 from __future__ import annotations
@@ -10,30 +10,39 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from swim.data.parse import Content, RowFormat, Said, has, plain_text, read_video, said, supervised
+from swim.data.annotations.fields import (
+    MarkedText,
+    RowContent,
+    RowFormat,
+    has_field,
+    plain_text,
+    read_supervision,
+    read_text,
+    read_video,
+)
 from swim.data.types import DataError, Turn
 
 _LETTER = re.compile(r"\s*\(([A-Z])\)")
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return has(raw, "Question")
+    return has_field(raw, "Question")
 
 
-def parse(raw: dict[str, Any]) -> Content:
-    if has(raw, "conversations"):
-        hint = "a row asks one thing: remove one of the two"
+def parse(raw: dict[str, Any]) -> RowContent:
+    if has_field(raw, "conversations"):
+        hint = "a row has one question: remove one of the two"
         raise DataError("beside a Question", field="conversations", hint=hint)
-    question = said(raw["Question"], field="Question", human=True)
+    question = read_text(raw["Question"], field="Question", human=True)
     options = _options(raw.get("options"))
-    answer = said(raw.get("Answer"), field="Answer")
-    chosen, letters = _LETTER.match(answer.plain), sorted(options)
-    if chosen is None or chosen[1] not in options:
+    answer = read_text(raw.get("Answer"), field="Answer")
+    letter, letters = _LETTER.match(answer.plain), sorted(options)
+    if letter is None or letter[1] not in options:
         hint = f"start it with the letter of an option: {', '.join(f'({letter})' for letter in letters)}"
         raise DataError("not one of the options", field="Answer", hint=hint)
-    tracks, marks = supervised(raw, (question, *options.values(), answer))
+    tracks, marks = read_supervision(raw, (question, *options.values(), answer))
     lines = [question.value, *(option.value for option in options.values())]
-    return Content(
+    return RowContent(
         video=read_video(raw),
         turns=(Turn(human="\n".join(lines), gpt=answer.value),),
         tracks=tracks,
@@ -43,13 +52,13 @@ def parse(raw: dict[str, Any]) -> Content:
     )
 
 
-def _options(raw: Any) -> dict[str, Said]:
+def _options(raw: Any) -> dict[str, MarkedText]:
     """Letter → option, in their order."""
     if not isinstance(raw, list) or len(raw) < 2:
         raise DataError("not a list of two or more", field="options", hint='give ["(A) …", "(B) …"]')
-    options: dict[str, Said] = {}
+    options: dict[str, MarkedText] = {}
     for i, text in enumerate(raw):
-        option = said(text, field=f"options[{i}]")
+        option = read_text(text, field=f"options[{i}]")
         letter = _LETTER.match(option.plain)
         if letter is None:
             raise DataError("no letter", field=f"options[{i}]", hint='start it with a capital letter: "(A) …"')

@@ -1,23 +1,31 @@
-"""LLaVA-Video-178K: conversations about the whole video, from the `data_source` they name. Text only."""
+"""LLaVA-Video-178K: conversations about the whole video, which name their `data_source`. Text only."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from swim.data.parse import Content, RowFormat, has, has_placeholder, read_turns, read_video, supervised
+from swim.data.annotations.fields import (
+    RowContent,
+    RowFormat,
+    has_field,
+    has_placeholder,
+    read_supervision,
+    read_turns,
+    read_video,
+)
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    if not has(raw, "conversations") or has(raw, "caption") or has(raw, "Question"):
+    if not has_field(raw, "conversations") or has_field(raw, "caption") or has_field(raw, "Question"):
         return False
     unannotated = raw.get("annotation") in (None, [])
-    return has(raw, "data_source") and unannotated and not has_placeholder(raw)
+    return has_field(raw, "data_source") and unannotated and not has_placeholder(raw)
 
 
-def parse(raw: dict[str, Any]) -> Content:
+def parse(raw: dict[str, Any]) -> RowContent:
     turns, texts = read_turns(raw["conversations"])
-    supervised(raw, texts)  # refuses tags: they would have no masks
-    return Content(read_video(raw), turns)
+    read_supervision(raw, texts)  # rejects tags: they would have no masks
+    return RowContent(read_video(raw), turns)
 
 
 FORMAT = RowFormat(

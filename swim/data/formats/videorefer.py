@@ -1,33 +1,33 @@
 """VideoRefer-700K: detailed and short captions and question-answer rows, objects as `<region>` placeholders.
 
 A question about several objects introduces each as `<object0><region>` and may name it again as `<object0>`, in answers
-and later turns too. The text is kept as it stands: `experiments/build_nl_refer.py` rewrites it.
+and later turns too. The text is kept as written: `experiments/build_nl_refer.py` rewrites it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from swim.data.parse import (
-    Content,
+from swim.data.annotations.fields import (
+    RowContent,
     RowFormat,
-    has,
+    has_field,
     has_placeholder,
     read_label,
+    read_supervision,
     read_turns,
     read_video,
-    supervised,
 )
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return not has(raw, "caption") and not has(raw, "Question") and has_placeholder(raw)
+    return not has_field(raw, "caption") and not has_field(raw, "Question") and has_placeholder(raw)
 
 
-def parse(raw: dict[str, Any]) -> Content:
+def parse(raw: dict[str, Any]) -> RowContent:
     turns, texts = read_turns(raw["conversations"])
-    tracks, marks = supervised(raw, texts)
-    return Content(read_video(raw), turns, tracks, marks, question_type=read_label(raw, "type"))
+    tracks, marks = read_supervision(raw, texts)
+    return RowContent(read_video(raw), turns, tracks, marks, question_type=read_label(raw, "type"))
 
 
 FORMAT = RowFormat(

@@ -1,6 +1,6 @@
-"""What a language model is asked, and how its reply is read.
+"""The prompts for a language model, and reading its replies.
 
-It never writes the question anew: it names the objects, as JSON, and the row is put together from that (`tasks`). The
+The model does not write questions: it names the objects, as JSON, and `tasks` builds the row from the names. The
 wording is ours; the task is the paper's (section 3.1).
 """
 
@@ -58,7 +58,7 @@ with one entry in "synonyms" for each noun, in the order of their numbers."""
 
 
 def _schema(field: str, items: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema as strict structured output wants it: every property required, no others."""
+    """A JSON schema for strict structured output: every property required, no others allowed."""
     return {
         "type": "object",
         "properties": {field: {"type": "array", "items": items}, "cannot": {"type": "string"}},
@@ -81,7 +81,7 @@ _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 
 
 class RefusedError(DataError):
-    """The model says that it cannot, and why: asking again would not help."""
+    """The model replied that it cannot do the task, with a reason: asking again would not help."""
 
 
 class _Referents(Frozen):
@@ -95,7 +95,7 @@ class _Synonyms(Frozen):
 
 
 _Reply = TypeVar("_Reply", bound=Frozen)
-_Item = TypeVar("_Item")
+_Element = TypeVar("_Element")
 
 
 def rewrite_messages(task: Task) -> Messages:
@@ -104,7 +104,7 @@ def rewrite_messages(task: Task) -> Messages:
     for mark in reversed(task.marks):
         text = texts[mark.entry]
         texts[mark.entry] = f"{text[: mark.start]}[{mark.object + 1}]{text[mark.end :]}"
-    lines = [f"{('Person', 'Assistant')[i % 2]}: {_bare(text)}" for i, text in enumerate(texts)]
+    lines = [f"{('Person', 'Assistant')[i % 2]}: {_without_video(text)}" for i, text in enumerate(texts)]
     numbers = ", ".join(f"[{number + 1}]" for number in range(task.objects))
     return _messages(REWRITE, "\n".join([*lines, "", f"Marks: {numbers}"]))
 
@@ -118,33 +118,34 @@ def synonym_messages(questions: Sequence[str]) -> Messages:
         number += 1
         return f"[{number}: {match[1]}]"
 
-    return _messages(SYNONYMS, "\n".join(re.sub(r"<ins>(.*?)</ins>", numbered, _bare(text)) for text in questions))
+    lines = [re.sub(r"<ins>(.*?)</ins>", numbered, _without_video(text)) for text in questions]
+    return _messages(SYNONYMS, "\n".join(lines))
 
 
-def again(messages: Messages, reply: str, reason: str) -> Messages:
-    """The request once more, with the reply that could not be used and why."""
+def retry_messages(messages: Messages, reply: str, reason: str) -> Messages:
+    """The request again, with the unusable reply and the reason it is rejected."""
     # Some servers refuse a message without content.
-    said = {"role": "assistant", "content": reply or "(nothing)"}
-    asked = f"That reply cannot be used: {reason}. Reply again to the same task, with the JSON object alone."
-    return [*messages, said, {"role": "user", "content": asked}]
+    rejected_reply = {"role": "assistant", "content": reply or "(nothing)"}
+    request = f"That reply cannot be used: {reason}. Reply again to the same task, with the JSON object alone."
+    return [*messages, rejected_reply, {"role": "user", "content": request}]
 
 
 def read_referents(reply: str, objects: int) -> tuple[Referent, ...]:
     """One referent an object. Raises RefusedError where the model says that it cannot, DataError (field "reply") for
-    whatever is no such reply."""
-    found = _read(reply, _Referents)
-    return _counted(found.referents, objects, found.cannot)
+    any reply of another shape."""
+    parsed = _read(reply, _Referents)
+    return _check_count(parsed.referents, objects, parsed.cannot)
 
 
 def read_synonyms(reply: str, nouns: int) -> tuple[str, ...]:
     """One word a noun. Raises as `read_referents`."""
-    found = _read(reply, _Synonyms)
-    return _counted(found.synonyms, nouns, found.cannot)
+    parsed = _read(reply, _Synonyms)
+    return _check_count(parsed.synonyms, nouns, parsed.cannot)
 
 
 def _read(reply: str, kind: type[_Reply]) -> _Reply:
     text = reply.strip()
-    if fenced := _FENCE.match(text):  # what models do where the server does not hold them to a schema
+    if fenced := _FENCE.match(text):  # models add a fence where the server does not enforce the schema
         text = fenced[1]
     try:
         return kind.model_validate(json.loads(text))
@@ -155,17 +156,17 @@ def _read(reply: str, kind: type[_Reply]) -> _Reply:
         raise _error(reason) from error
 
 
-def _counted(items: tuple[_Item, ...], wanted: int, cannot: str) -> tuple[_Item, ...]:
-    if cannot.strip() and len(items) != wanted:
+def _check_count(items: tuple[_Element, ...], expected: int, cannot: str) -> tuple[_Element, ...]:
+    if cannot.strip() and len(items) != expected:
         shown = " ".join(cannot.split())[:200]
         hint = "write it by hand, or leave the row out"
         raise RefusedError(f"the model cannot: {shown}", field="conversations", hint=hint)
-    if len(items) != wanted:
-        raise _error(f"{len(items)} entries where {wanted} were asked for")
+    if len(items) != expected:
+        raise _error(f"{len(items)} entries where {expected} were asked for")
     return items
 
 
-def _bare(text: str) -> str:
+def _without_video(text: str) -> str:
     return re.sub(r"\A<(?:video|image)>\n?|\n?<(?:video|image)>\n?\Z", "", text)
 
 

@@ -1,8 +1,8 @@
-"""Referring expressions without any model: the subject of the answer's first sentences, up to its verb.
+"""Referring expressions without a model: the subject of the answer's first sentences, up to its verb.
 
-"The fawn and white dog has a dark face." → "the fawn and white dog", its noun "dog". There is no parser behind it: word
-lists and endings decide, and where they leave two readings the row is refused with the reason. Written for plain
-descriptions in English; a question about several objects needs a reader, and is refused.
+"The fawn and white dog has a dark face." → "the fawn and white dog", its noun "dog". There is no parser: word lists and
+endings decide, and where they allow two readings the row is rejected with the reason. Written for plain descriptions in
+English. A question about several objects is rejected, since the rules cannot tell which answer is about which.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from swim.data.types import DataError
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TOKEN = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[^\w\s]")
-_SENTENCES = 2  # a subject that only the third sentence names is rarely the object asked about
+_SENTENCES = 2  # a subject that first occurs in the third sentence is rarely the object asked about
 _YES = {"yes", "no", "sure", "certainly", "well", "overall", "okay"}
 _POINTING = {"there", "here", "this", "that", "these", "those"}
 _HINT = "--rewriter endpoint can read it; or write the expression by hand"
@@ -29,7 +29,7 @@ class _UnclearError(Exception):
 
 @dataclass(frozen=True)
 class Phrase:
-    """A subject: its noun phrase, the noun in it, and the phrase with what follows it up to the verb."""
+    """A subject: its noun phrase, the noun in it, and the phrase with its attachment ("wearing a hat")."""
 
     short: str
     noun: str
@@ -37,8 +37,8 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class _Nouns:
-    """Words [start, end) of a sentence: determiners, then modifiers and the noun, which stands last."""
+class _NounPhrase:
+    """Words [start, end) of a sentence: determiners, then modifiers and the noun, which is last."""
 
     start: int
     content: int
@@ -46,31 +46,31 @@ class _Nouns:
 
 
 def referents(task: Task) -> tuple[Referent, ...]:
-    """One referent an object. Raises DataError (the answer's field) where the rules cannot tell."""
+    """One referent per object. Raises DataError (the answer's field) where the rules cannot decide."""
     phrases: list[Phrase] = []
-    where: list[str] = []
+    fields: list[str] = []
     for number in range(task.objects):
         entry = task.introduced(number).entry
-        where.append(f"conversations[{entry + 1}].value")
-        here = sum(task.introduced(other).entry == entry for other in range(task.objects))
-        if here > 1:
+        fields.append(f"conversations[{entry + 1}].value")
+        objects_in_question = sum(task.introduced(other).entry == entry for other in range(task.objects))
+        if objects_in_question > 1:
             reason = "several objects in one question, and the rules cannot tell which the answer means"
-            raise DataError(reason, field=where[-1], hint=_HINT)
+            raise DataError(reason, field=fields[-1], hint=_HINT)
         try:
             phrases.append(subject(task.sample.turns[entry // 2].gpt))
         except _UnclearError as error:
-            raise DataError(f"no subject found, {error}", field=where[-1], hint=_HINT) from error
+            raise DataError(f"no subject found, {error}", field=fields[-1], hint=_HINT) from error
     shared = Counter(phrase.short.casefold() for phrase in phrases)
-    chosen = [phrase.long if shared[phrase.short.casefold()] > 1 else phrase.short for phrase in phrases]
-    for text, phrase, field in zip(chosen, phrases, where, strict=True):
-        if Counter(map(str.casefold, chosen))[text.casefold()] > 1:
+    expressions = [phrase.long if shared[phrase.short.casefold()] > 1 else phrase.short for phrase in phrases]
+    for text, phrase, field in zip(expressions, phrases, fields, strict=True):
+        if Counter(map(str.casefold, expressions))[text.casefold()] > 1:
             reason = f"one phrase fits several objects, and what follows it does not tell them apart: {phrase.short!r}"
             raise DataError(reason, field=field, hint=_HINT)
-    return tuple(Referent(expression=t, noun=phrase.noun) for t, phrase in zip(chosen, phrases, strict=True))
+    return tuple(Referent(expression=t, noun=phrase.noun) for t, phrase in zip(expressions, phrases, strict=True))
 
 
 def subject(answer: str) -> Phrase:
-    """What the first sentences are about."""
+    """The subject of the first sentences. Raises `_UnclearError` with the reason where there is none."""
     problem: _UnclearError | None = None
     for sentence in _SENTENCE.split(answer.strip())[:_SENTENCES]:
         try:
@@ -83,19 +83,21 @@ def subject(answer: str) -> Phrase:
 
 def _subject(tokens: list[str]) -> Phrase:
     sentence = _Sentence(tokens)
-    at = sentence.opening()
-    found = sentence.nouns(at)
-    noun = sentence.low(found.end - 1)
+    at = sentence.subject_start()
+    phrase = sentence.noun_phrase(at)
+    noun = sentence.lower_word(phrase.end - 1)
     if noun in words.FRAMES:  # "The video shows a brown dog running."
-        found = sentence.nouns(sentence.shown(found.end))
-        if (noun := sentence.low(found.end - 1)) in words.FRAMES:
+        phrase = sentence.noun_phrase(sentence.after_shows(phrase.end))
+        if (noun := sentence.lower_word(phrase.end - 1)) in words.FRAMES:
             raise _UnclearError(f"{noun!r} does not say what the object is")
-    whole, head = found, found
-    if noun in words.CONTAINERS and sentence.low(found.end) == "of":
-        head = sentence.nouns(found.end + 1, bare=True)
-        whole = _Nouns(found.start, found.content, head.end)
+    whole, head = phrase, phrase
+    if noun in words.CONTAINERS and sentence.lower_word(phrase.end) == "of":
+        head = sentence.noun_phrase(phrase.end + 1, bare=True)
+        whole = _NounPhrase(phrase.start, phrase.content, head.end)
     return Phrase(
-        short=sentence.text(whole, whole.end), noun=sentence.noun(head), long=sentence.text(whole, sentence.tail(whole))
+        short=sentence.text(whole, whole.end),
+        noun=sentence.noun(head),
+        long=sentence.text(whole, sentence.attachment_end(whole)),
     )
 
 
@@ -103,50 +105,50 @@ class _Sentence:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
 
-    def low(self, at: int) -> str:
-        """A word in lower case; "." behind the last one."""
+    def lower_word(self, at: int) -> str:
+        """The word at a position in lower case; "." outside of the sentence."""
         return self.tokens[at].lower().replace("’", "'") if 0 <= at < len(self.tokens) else "."
 
-    def opening(self) -> int:
-        """Where the subject begins: behind "Yes,", "In the video," and "There is"."""
+    def subject_start(self) -> int:
+        """The position where the subject begins: after "Yes,", "In the video," and "There is"."""
         at = 0
-        if self.low(0) in _YES:
-            at = 2 if self.low(1) == "," else 1
-        if self.low(at) in words.STOPS and "," in self.tokens[at:]:
+        if self.lower_word(0) in _YES:
+            at = 2 if self.lower_word(1) == "," else 1
+        if self.lower_word(at) in words.STOPS and "," in self.tokens[at:]:
             at = self.tokens.index(",", at) + 1
         if (
-            self.low(at) in {"there", "this", "that", "these", "those", "here"}
-            and self.low(at + 1) in words.AUXILIARIES
+            self.lower_word(at) in {"there", "this", "that", "these", "those", "here"}
+            and self.lower_word(at + 1) in words.AUXILIARIES
         ):
             at += 2
         return at
 
-    def shown(self, at: int) -> int:
-        """Behind the verb of "the video shows …"."""
+    def after_shows(self, at: int) -> int:
+        """The position after the verb of "the video shows …"."""
         for i in range(at, len(self.tokens) - 1):
-            if self.low(i) in words.SHOWS and self.low(i + 1) in words.DETERMINERS:
+            if self.lower_word(i) in words.SHOWS and self.lower_word(i + 1) in words.DETERMINERS:
                 return i + 1
         raise _UnclearError("it is about the video, and does not say that it shows something")
 
-    def nouns(self, at: int, bare: bool = False) -> _Nouns:
-        """The noun phrase that begins here. `bare`: it may do without an article."""
-        if self.low(at) in words.PRONOUNS | words.POSSESSIVES:
+    def noun_phrase(self, at: int, bare: bool = False) -> _NounPhrase:
+        """The noun phrase that begins at a position. `bare`: it may have no article."""
+        if self.lower_word(at) in words.PRONOUNS | words.POSSESSIVES:
             raise _UnclearError(f"it begins with the pronoun {self.tokens[at]!r}")
         start = at
-        while self.low(at) in words.DETERMINERS:
+        while self.lower_word(at) in words.DETERMINERS:
             at += 1
-        if start == at and not bare and self.low(at) not in words.ADJECTIVES:
-            raise _UnclearError(f"it begins with {self.low(at)!r}, which is no article")
+        if start == at and not bare and self.lower_word(at) not in words.ADJECTIVES:
+            raise _UnclearError(f"it begins with {self.lower_word(at)!r}, which is no article")
         content = at
-        while self._goes_on(start, content, at):
+        while self._has_next_word(start, content, at):
             at += 1
         if at == content or self._modifies(at - 1, last=True):
-            raise _UnclearError(f"no noun before {self.low(at)!r}")
-        return _Nouns(start, content, at)
+            raise _UnclearError(f"no noun before {self.lower_word(at)!r}")
+        return _NounPhrase(start, content, at)
 
-    def _goes_on(self, start: int, content: int, at: int) -> bool:
-        """Whether the phrase has another word here."""
-        word, before = self.low(at), at - 1
+    def _has_next_word(self, start: int, content: int, at: int) -> bool:
+        """Whether the word at `at` still belongs to the phrase."""
+        word, before = self.lower_word(at), at - 1
         head = at > content and not self._modifies(before, last=True)
         if word in {",", "and"}:
             if at > content and self._modifies(before) and self._modifies(at + 1):
@@ -159,12 +161,12 @@ class _Sentence:
             return False
         if word in words.ADJECTIVES or word in words.NOUNS or not head:
             return True
-        many = any(self.low(i) not in {"the", "a", "an", "this", "that"} for i in range(start, content))
-        return not self._is_verb(at, plural_wanted=many)
+        many = any(self.lower_word(i) not in {"the", "a", "an", "this", "that"} for i in range(start, content))
+        return not self._is_verb(at, plural_subject=many)
 
     def _modifies(self, at: int, last: bool = False) -> bool:
-        """Whether a word stands before a noun rather than being one; `last`: nothing else would be the noun."""
-        word = self.low(at)
+        """Whether a word modifies a noun rather than being one; `last`: no other word could be the noun."""
+        word = self.lower_word(at)
         if last and word in words.NOUN_ADJECTIVES:
             return False
         end = word.rpartition("-")[2]
@@ -172,62 +174,63 @@ class _Sentence:
             return True
         return end.isdigit() or (end not in words.NOUNS and end.endswith(("ed", "ing", "ly")))
 
-    def _is_verb(self, at: int, plural_wanted: bool) -> bool:
-        """Whether the word behind a possible noun is the verb. Raises _UnclearError when it may be either."""
-        word, plural = self.low(at), _plural(self.low(at - 1))
-        follows = self.low(at + 1)
+    def _is_verb(self, at: int, plural_subject: bool) -> bool:
+        """Whether the word after a possible noun is the verb. Raises _UnclearError when it may be either."""
+        word, plural = self.lower_word(at), _is_plural(self.lower_word(at - 1))
+        follows = self.lower_word(at + 1)
         ends = follows in words.FUNCTION_WORDS or not follows[0].isalnum() or follows.endswith("ly")
         if word.endswith("ly") or word in words.IRREGULAR:
             return True
         if word.endswith(("ing", "ed")):
-            if _base(word) in words.VERBS or ends:
+            if _base_form(word) in words.VERBS or ends:
                 return True
         elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
-            if plural_wanted and not plural:
+            if plural_subject and not plural:
                 return False
-            known = _base(word) in words.VERBS
-            if known and (ends or (not plural and word not in words.UNSURE)):
+            is_known_verb = _base_form(word) in words.VERBS
+            if is_known_verb and (ends or (not plural and word not in words.UNSURE)):
                 return True
         else:
             return plural and word in words.VERBS
         raise _UnclearError(f"{word!r} may be a noun or a verb")
 
-    def tail(self, phrase: _Nouns) -> int:
-        """Where a phrase like "in a black cap" or "wearing a hat" behind this one ends; the phrase's own end if none
-        does."""
-        word = self.low(phrase.end)
+    def attachment_end(self, phrase: _NounPhrase) -> int:
+        """The end of a phrase like "in a black cap" or "wearing a hat" after this one; without one, this phrase's
+        end."""
+        word = self.lower_word(phrase.end)
         if word in words.STOPS or (word.endswith("ing") and word not in words.NOUNS):
             try:
-                return self.nouns(phrase.end + 1).end
+                return self.noun_phrase(phrase.end + 1).end
             except _UnclearError:
                 pass
         return phrase.end
 
-    def noun(self, phrase: _Nouns) -> str:
+    def noun(self, phrase: _NounPhrase) -> str:
         return self._word(phrase.end - 1)
 
-    def text(self, phrase: _Nouns, end: int) -> str:
-        """The words of a phrase up to `end`, as a definite one: the question is about one object that can be seen."""
-        counted = [self.low(i) for i in range(phrase.start, phrase.content)]
-        kept = [word for word in counted if word not in {"the", "a", "an", "this", "that", "these", "those", "another"}]
+    def text(self, phrase: _NounPhrase, end: int) -> str:
+        """The words of a phrase up to `end`, with "the": the question is about one object that is visible."""
+        leading = [self.lower_word(i) for i in range(phrase.start, phrase.content)]
+        dropped = {"the", "a", "an", "this", "that", "these", "those", "another"}
+        determiners = [word for word in leading if word not in dropped]
         rest = [self._word(i) for i in range(phrase.content, end)]
-        return re.sub(r" (?=,)", "", " ".join(["the", *kept, *rest]))
+        return re.sub(r" (?=,)", "", " ".join(["the", *determiners, *rest]))
 
     def _word(self, at: int) -> str:
-        # Only the sentence's own capital goes; a name keeps its.
+        # Only the capital of the sentence's first word is removed, names keep theirs.
         return self.tokens[at][0].lower() + self.tokens[at][1:] if at == 0 else self.tokens[at]
 
 
-def _plural(word: str) -> bool:
+def _is_plural(word: str) -> bool:
     return word in words.PLURALS or (word.endswith("s") and not word.endswith(("ss", "us", "is", "'s")))
 
 
-def _base(word: str) -> str:
-    """The base form among the known verbs, or the word itself."""
+def _base_form(word: str) -> str:
+    """The base form of a verb in the word list, else the word itself."""
     for ending in ("ing", "ed", "es", "s"):
         if word.endswith(ending):
             stem = word.removesuffix(ending)
             candidates = (stem, f"{stem}e", stem[:-1] if stem[-1:] == stem[-2:-1] else "", f"{stem[:-1]}y")
-            if found := next((c for c in candidates if c in words.VERBS), None):
-                return found
+            if base := next((c for c in candidates if c in words.VERBS), None):
+                return base
     return {"lying": "lie", "dying": "die", "tying": "tie"}.get(word, word)

@@ -1,4 +1,4 @@
-"""The synonym variant of a rewritten row: the words inside `<ins>` replaced, and not one character else."""
+"""The synonym variant of a rewritten row: only the words inside `<ins>` are replaced."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from swim.data.markup import strip_tags
-from swim.data.samples import locate, sample_key
+from swim.data.annotations.markup import strip_tags
+from swim.data.annotations.samples import locate, sample_key
 from swim.data.types import DataError
 
 _TAG = re.compile(r"<ins>(.*?)</ins>")
@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _ARTICLE = re.compile(r"\b(an?)\s+\Z", re.IGNORECASE)
 _HINT = "write a synonym by hand, or leave the row out of the synonym file"
 
-# One for one: a word of about the same meaning and breadth, since only it changes in the sentence.
+# Words of about the same meaning and breadth, since nothing else in the sentence changes.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "man": ("gentleman", "guy"),
     "woman": ("lady",),
@@ -122,29 +122,29 @@ def nouns(row: dict[str, Any]) -> list[str]:
 
 
 def from_table(row: dict[str, Any], *, file: str, number: int) -> tuple[str, ...]:
-    """One synonym a tagged noun, from `SYNONYMS`: the first that fits its sentence. Raises DataError, located."""
-    chosen: list[str] = []
+    """One synonym a tagged noun, from `SYNONYMS`: the first that fits its sentence. Raises DataError with the row."""
+    synonyms: list[str] = []
     for entry, match in _tags(row):
-        choices = [_like(word, match[1]) for word in _known(match[1])]
+        choices = [_match_capital(word, match[1]) for word in _table_synonyms(match[1])]
         value = row["conversations"][entry]["value"]
         fitting = [word for word in choices if not _problem(value, match, word)]
         if not fitting:
             reason = f"the table has no synonym for {match[1]!r}" + (" that fits its sentence" if choices else "")
-            raise _located(reason, entry, row, file, number)
-        chosen.append(fitting[0])
-    return tuple(chosen)
+            raise _located_error(reason, entry, row, file, number)
+        synonyms.append(fitting[0])
+    return tuple(synonyms)
 
 
 def replace(row: dict[str, Any], synonyms: Sequence[str], *, file: str, number: int) -> dict[str, Any]:
-    """The row with its tagged words replaced, in reading order. Raises DataError, located, for a word that cannot stand
-    there."""
+    """The row with its tagged words replaced, in reading order. Raises DataError with the row for a word that does not
+    fit."""
     tags = list(_tags(row))
     if len(tags) != len(synonyms):
-        raise _located(f"{len(synonyms)} synonyms for {len(tags)} tags", 0, row, file, number)
+        raise _located_error(f"{len(synonyms)} synonyms for {len(tags)} tags", 0, row, file, number)
     conversations = [dict(entry) for entry in row["conversations"]]
     for (entry, match), word in reversed(list(zip(tags, synonyms, strict=True))):
         if problem := _problem(row["conversations"][entry]["value"], match, word):
-            raise _located(problem, entry, row, file, number)
+            raise _located_error(problem, entry, row, file, number)
         value = conversations[entry]["value"]
         conversations[entry]["value"] = value[: match.start(1)] + word + value[match.end(1) :]
     return row | {"conversations": conversations}
@@ -164,31 +164,31 @@ def _problem(value: str, match: re.Match[str], word: str) -> str:
         return f"the synonym of {noun!r} is the same word"
     if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", strip_tags(value)[0], re.IGNORECASE):
         return f"the synonym {word!r} is already in the sentence: it would name something else"
-    if found := _ARTICLE.search(value[: match.start()]):
+    if article := _ARTICLE.search(value[: match.start()]):
         vowel = word[0].lower() in "aeiou"
-        if vowel != (found[1].lower() == "an"):
-            return f"{found[1]!r} before the synonym {word!r} would be wrong, and only the tagged word may change"
+        if vowel != (article[1].lower() == "an"):
+            return f"{article[1]!r} before the synonym {word!r} would be wrong, and only the tagged word may change"
     return ""
 
 
-def _known(noun: str) -> tuple[str, ...]:
+def _table_synonyms(noun: str) -> tuple[str, ...]:
     word = noun.lower()
     if word in SYNONYMS:
         return SYNONYMS[word]
-    return tuple(_plural(synonym) for synonym in SYNONYMS.get(word.removesuffix("s"), ()) if word.endswith("s"))
+    return tuple(_pluralise(synonym) for synonym in SYNONYMS.get(word.removesuffix("s"), ()) if word.endswith("s"))
 
 
-def _plural(word: str) -> str:
+def _pluralise(word: str) -> str:
     if word.endswith("y") and word[-2] not in "aeiou":
         return f"{word[:-1]}ies"
     return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
 
 
-def _like(word: str, noun: str) -> str:
-    """With the noun's capital."""
+def _match_capital(word: str, noun: str) -> str:
+    """The word, capitalised where the noun is."""
     return word.capitalize() if noun[0].isupper() else word
 
 
-def _located(reason: str, entry: int, row: dict[str, Any], file: str, number: int) -> DataError:
+def _located_error(reason: str, entry: int, row: dict[str, Any], file: str, number: int) -> DataError:
     error = DataError(reason, field=f"conversations[{entry}].value", hint=_HINT)
     return locate(error, file=file, row=number, key=sample_key(row, file=file, row=number))

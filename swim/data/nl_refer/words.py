@@ -1,4 +1,4 @@
-"""English as far as the rules need it: words of the closed classes, and the commonest of the open ones."""
+"""English word lists for the rules: the closed word classes, and the commonest words of the open ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRONOUNS = _words(
     "i you he she it we they him them us me himself herself itself themselves someone somebody something everyone "
     "everybody everything nobody nothing one others who whom what which"
 )
-# What may follow a noun phrase and is no verb: prepositions, conjunctions, relative words.
+# Words that may follow a noun phrase and are no verbs: prepositions, conjunctions, relative words.
 STOPS = _words(
     "in on at by with without within from to into onto over under above below behind beside besides between among "
     "near next across along around through throughout during before after against toward towards inside outside of "
@@ -29,15 +29,15 @@ AUXILIARIES = _words(
 )
 FUNCTION_WORDS = DETERMINERS | POSSESSIVES | PRONOUNS | STOPS | AUXILIARIES | {"and", "there", "here", "yes", "no"}
 
-# Of "a group of people" the people are what is seen.
+# In "a group of people" the visible objects are the people.
 CONTAINERS = _words("group pair couple piece set bunch crowd row stack pile number herd flock")
-# What an answer says about the video rather than about the object.
+# Nouns for the video or the marked object itself, which say nothing about the object.
 FRAMES = _words("video clip scene footage image picture frame object item region area subject thing entity target mask")
 SHOWS = _words("is are was be as shows depicts features displays captures contains presents represents appears")
 
 # Plurals that do not end in s.
 PLURALS = _words("people men women children feet teeth mice geese sheep fish cattle police")
-# Nouns in -ing, -ed, -ly or -s that are none of what their ending says.
+# Nouns in -ing, -ed, -ly or -s that are no verb form, adverb or plural.
 NOUNS = _words(
     "building painting ceiling railing clothing wedding king ring string wing thing bed sled seed weed shed family "
     "fly belly bully jelly ally bus glass dress grass bass chess boss cross moss class octopus cactus walrus "
@@ -69,7 +69,7 @@ IRREGULAR = _words(
     "fallen dove hung drew drawn wrote written cut put read built made went gone came kept got began begun fed bent "
     "knelt taught fought lost won said saw seen"
 )
-# Verb forms that are as often nouns: alone they prove nothing.
+# Verb forms that are nouns just as often: alone they do not mark the verb.
 UNSURE = _words(
     "rings lights watches lands hands heads faces bats boxes points rows races trains waves shows works turns "
     "drives rides walks looks plays dances drinks parks sets covers cuts ties wraps folds crosses brushes paints "
@@ -94,5 +94,5 @@ ADJECTIVES = _words(
     "outer high low deep shallow fast slow quick red-haired grey-haired gray-haired dark-haired light-colored dark- "
     "colored neon pastel tawny reddish brownish greenish bluish yellowish greyish grayish whitish blackish"
 )
-# Adjectives that also name things: "The fawn stands", "an orange lies".
+# Adjectives that are also nouns: "The fawn stands", "an orange lies".
 NOUN_ADJECTIVES = _words("fawn orange adult female male baby tabby gold silver cream blonde brunette plaid")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from swim.supervision.documents import Visual
+from swim.data.documents import Visual
 
 
 def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -> Visual | None:

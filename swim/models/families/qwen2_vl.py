@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from swim.supervision.documents import Visual
+from swim.data.documents import Visual
 
 
 def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -> Visual | None:
@@ -23,7 +23,7 @@ def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -
     if grids_N3 is None or nth >= len(grids_N3):
         raise ValueError(
             f"document with video {nth} (counted from 0) has {len(columns_K)} video tokens, but video_grid_thw has "
-            f"{0 if grids_N3 is None else len(grids_N3)} rows: hand over the processor's, one row a video"
+            f"{0 if grids_N3 is None else len(grids_N3)} rows: pass the processor's, one row a video"
         )
     patches = grids_N3[nth].tolist()
     merge = config.vision_config.spatial_merge_size

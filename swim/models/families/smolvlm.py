@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from swim.supervision.documents import Visual
+from swim.data.documents import Visual
 
 
 def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -> Visual | None:
@@ -21,23 +21,23 @@ def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -
         return None
     vision = config.vision_config
     side = vision.image_size // vision.patch_size // config.scale_factor
-    where = f"document with video {nth} (counted from 0) has"
+    prefix = f"document with video {nth} (counted from 0) has"
     T = len(columns_K) // side**2
     if len(columns_K) != T * side**2 or bool((columns_K.reshape(T, -1).diff(dim=1) != 1).any()):
         raise ValueError(
-            f"{where} {len(columns_K)} image tokens, no runs of {side} × {side}, which is one frame: do not truncate "
+            f"{prefix} {len(columns_K)} image tokens, no runs of {side} × {side}, which is one frame: do not truncate "
             "inside a frame, and check the processor's image_seq_len against the model's config"
         )
     before_T = columns_K[:: side**2] - 1
     if int(before_T[0]) < 0 or len(set(ids_L[before_T].tolist())) > 1:
         raise ValueError(
-            f"{where} images whose tokens do not all follow the same opening token: tiles of a split image are no "
+            f"{prefix} images whose tokens do not all follow the same opening token: tiles of a split image are no "
             "frames; give the processor a video, or images with do_image_splitting=False"
         )
     pixels = inputs.get("pixel_values")
     if pixels is not None and (frames := _frames(pixels, nth)) != T:
         raise ValueError(
-            f"{where} the tokens of {T} frames, but pixel_values holds {frames} for it: do not truncate between "
+            f"{prefix} the tokens of {T} frames, but pixel_values holds {frames} for it: do not truncate between "
             "frames; several videos in one sample are not supported"
         )
     return Visual(columns_K, (T, side, side), 1)

@@ -4,5 +4,5 @@ from swim.supervision.attention import Scores
 
 
 def log_normaliser(scores: Scores) -> Tensor:
-    """Every token of the sample, text and the future included, no causal mask: what the released code runs."""
+    """Every token of the sample, text and the future included, without a causal mask, as in the released code."""
     return scores.every_NHRL().logsumexp(-1, keepdim=True)

@@ -6,7 +6,7 @@ from swim.supervision.attention import Scores
 
 
 def log_normaliser(scores: Scores) -> Tensor:
-    """The visual tokens of one temporal patch (a passage of the paper speaks of a single frame's tokens)."""
+    """The visual tokens of one temporal patch (a passage of the paper mentions a single frame's tokens)."""
     score_NHRK = scores.visual_NHRK
     n_frames = int(scores.frame_NK.max()) + 1
     frame_NHRK = scores.frame_NK[:, None, None].expand_as(score_NHRK)

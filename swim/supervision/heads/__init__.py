@@ -1,3 +1,3 @@
-"""How the (chosen) heads' maps become one. One file, one function `reduce(a_NHRK) -> a_NRK`, fp32."""
+"""Reduction of the (chosen) heads' maps to one. One file, one function `reduce(a_NHRK) -> a_NRK`, fp32."""
 
 EXPORT = "reduce"

@@ -2,5 +2,5 @@ from torch import Tensor
 
 
 def reduce(a_NHRK: Tensor) -> Tensor:
-    """Largest value over heads: one head that looks suffices."""
+    """Largest value over heads: one attending head is enough."""
     return a_NHRK.amax(1)

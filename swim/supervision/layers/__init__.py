@@ -1,6 +1,6 @@
 """Which layers are supervised, for any depth (paper, Table 3). One file, one function `select`.
 
-`select(depth, amount) -> layers`: how many layers the model has, and what the choice says, to layer numbers.
+`select(depth, amount) -> layers`: from the model's number of layers and the amount in the choice to layer numbers.
 
 Layers count from 0. A choice is written "name" or "name:amount" ("even:6", "first:0.5"); `amount` is the text after the
 colon: a whole number counts layers, a number with a point is a fraction of the depth.
@@ -38,9 +38,9 @@ def number(amount: str) -> int | float:
 
 
 def count(amount: str, depth: int) -> int:
-    """How many layers `amount` asks for: "6", or "0.5" of the depth, rounded, at least one."""
-    asked = number(amount)
-    wanted = asked if isinstance(asked, int) else max(1, round(asked * depth))
-    if not 1 <= wanted <= depth:
-        raise ValueError(f"asks for {wanted} layers; the model has {depth}")
-    return wanted
+    """The number of layers that `amount` means: "6", or "0.5" of the depth, rounded, at least one."""
+    value = number(amount)
+    layers = value if isinstance(value, int) else max(1, round(value * depth))
+    if not 1 <= layers <= depth:
+        raise ValueError(f"asks for {layers} layers; the model has {depth}")
+    return layers

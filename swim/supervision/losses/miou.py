@@ -3,7 +3,7 @@ from torch import Tensor
 
 def mask_loss(map_PHW: Tensor, mask_PHW: Tensor) -> Tensor:
     """1 − soft IoU, smoothed by one pixel (paper, Table 5, "mIoU", 3.71): an empty mask costs 1 − 1 / (Σp + 1),
-    which is nothing where the map is empty too."""
+    which is 0 where the map is empty too."""
     overlap_P = (map_PHW * mask_PHW).sum((1, 2))
     union_P = map_PHW.sum((1, 2)) + mask_PHW.sum((1, 2)) - overlap_P
     return 1 - (overlap_P + 1) / (union_P + 1)

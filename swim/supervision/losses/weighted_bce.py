@@ -1,4 +1,4 @@
-"""Binary cross-entropy with inside and outside of the mask weighing the same, however small the object."""
+"""Binary cross-entropy with equal weight for the inside and the outside of the mask, for objects of any size."""
 
 import torch
 from torch import Tensor

@@ -1,3 +1,3 @@
 def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The position that predicts each sub-token, each a sample of its own (what the released code runs)."""
+    """The position that predicts each sub-token, each a sample of its own (as in the released code)."""
     return tuple((token - 1,) for token in tokens)

@@ -2,5 +2,5 @@ import math
 
 
 def factor(progress: float) -> float:
-    """From the full weight to nothing along half a cosine."""
+    """From the full weight to 0 along half a cosine."""
     return 0.5 * (1 + math.cos(math.pi * progress))

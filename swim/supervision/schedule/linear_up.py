@@ -1,3 +1,3 @@
 def factor(progress: float) -> float:
-    """From nothing to the full weight: the text loss first."""
+    """From 0 to the full weight: the text is trained first."""
     return progress

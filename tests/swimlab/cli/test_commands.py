@@ -12,10 +12,14 @@ import pytest
 from pyarrow import csv
 from store_kit import committed
 
+from swim.recipe import Recipe
+from swim.recipes import TINY_LAYERS
 from swimlab import __main__
 from swimlab.base.screen import screen
 from swimlab.experiment.run_settings import Settings
 from swimlab.store import query
+from swimlab.store.leases import Owner
+from swimlab.store.newest_results import all_results
 from swimlab.store.query import Condition
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import StoreError, SweepStore
@@ -37,7 +41,7 @@ def say(trained_store: SweepStore, capsys: pytest.CaptureFixture[str]):
 
 def arms(store: SweepStore) -> dict[str, str]:
     """arm → trial id"""
-    return {at.arm: trial_id for trial_id, shown in query.shown_in(store).items() for at in shown}
+    return {at.arm: trial_id for trial_id, shown in query.arms_by_trial(store).items() for at in shown}
 
 
 def test_ls_is_a_leaderboard(say, trained_store: SweepStore) -> None:
@@ -88,7 +92,7 @@ def test_conditions_hold_for_numbers_text_lists_and_truth() -> None:
 
 
 def test_show_has_it_all_on_one_screen(say, trained_store: SweepStore) -> None:
-    ids, records = arms(trained_store), trained_store.records()
+    ids, records = arms(trained_store), all_results(trained_store)
     screen = say("show", ids["pool"][:7])
     assert len(screen.splitlines()) < 50
     record = records[ids["pool"]]
@@ -100,7 +104,11 @@ def test_show_has_it_all_on_one_screen(say, trained_store: SweepStore) -> None:
     assert "1  committed" in screen
     base = say("show", record.init_trial_id)
     assert all(ids[arm][:12] in base for arm in ("swim", "pool", "control"))
-    assert json.loads(say("show", ids["pool"], "--recipe")) == record.recipe
+    shown = json.loads(say("show", ids["pool"], "--recipe"))
+    (evaluation,) = record.evaluations
+    assert shown == record.recipe | {"evaluation": {"attention": evaluation.config}}
+    assert Recipe.model_validate(shown).evaluation["attention"].readout.layers == TINY_LAYERS
+    assert f"attention {evaluation.evaluation_id[:12]}" in screen
 
 
 def test_show_tells_failed_attempts(say, trained_store: SweepStore, tmp_path: Path) -> None:
@@ -120,7 +128,10 @@ def test_show_tells_failed_attempts(say, trained_store: SweepStore, tmp_path: Pa
 def test_why_names_fields_and_modules(say, trained_store: SweepStore) -> None:
     ids = arms(trained_store)
     screen = " ".join(say("why", ids["swim"][:8], ids["pool"][:8]).split())
-    assert "They differ in objective.fusion and in module swim.supervision.fusion.max." in screen
+    assert (
+        "They differ in objective.fusion and in modules swim.supervision.fusion.max and swim.supervision.fusion.mean."
+        in screen
+    )
     assert "same data" in screen
     assert "same class" in screen
     assert "def fuse" in say("why", ids["swim"], ids["pool"], "--diff")
@@ -146,7 +157,7 @@ def test_why_and_show_name_processor_and_start(say, trained_store: SweepStore, t
     ):
         made = record.provenance.model_copy(update={"numerics": old})
         changed = record.model_copy(update={"start_weights": start, "provenance": made})
-        copy.backend.replace(f"records/{ids['swim']}.json", changed.model_dump_json().encode())
+        copy.backend.replace(f"records/{ids['swim']}.json", changed.to_json())
         screen = " ".join(say("why", ids["swim"], ids["pool"], store=copy.uri).split())
         assert "hash of weights" in screen
         assert "numerics classes differ too (cpu_capability and cpu_model)" in screen
@@ -182,7 +193,11 @@ def test_s3_says_what_is_missing(say, s3_store_uri: str, monkeypatch: pytest.Mon
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in say("ls", code=1, store=s3_store_uri)
 
 
-def test_gc_looks_and_deletes_only_when_told(say, trained_store: SweepStore, tmp_path: Path) -> None:
+def test_gc_looks_and_deletes_only_when_told(
+    say, trained_store: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     shutil.copytree(trained_store.uri, tmp_path / "store")
     store = SweepStore(str(tmp_path / "store"))
     assert "nothing to collect" in say("gc", store=store.uri)
@@ -193,6 +208,16 @@ def test_gc_looks_and_deletes_only_when_told(say, trained_store: SweepStore, tmp
     assert "freed" in say("gc", "--checkpoints", "bases", "--delete", store=store.uri)
     kept = {path.split("/")[1] for path in store.list_files("attempts") if "/checkpoint/" in path}
     assert kept == {r.init_trial_id for r in store.records().values()} - {None}
+    left = tmp_path / "temporary" / "swimlab-train-x"
+    left.mkdir()
+    (left / "owner.json").write_text(Owner.current().model_copy(update={"started_ticks": 0}).model_dump_json())
+    (left / "checkpoint").write_bytes(b"w" * 5000)
+    looked = " ".join(say("gc", store=store.uri).split())
+    assert "temporary folders of processes that were killed" in looked
+    assert f"kB in {tmp_path}/temporary on this machine would be freed" in looked
+    assert left.exists()
+    assert "on this machine freed" in " ".join(say("gc", "--delete", store=store.uri).split())
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
@@ -206,7 +231,7 @@ def test_export_writes_one_row_a_trial(say, trained_store: SweepStore, tmp_path:
     }[ending]()
     assert {row["arm"]: row["trial_id"] for row in read} == arms(trained_store)
     for row in read:
-        assert row["attention.ap"] == trained_store.records()[row["trial_id"]].metrics["attention.ap"]
+        assert row["attention.ap"] == all_results(trained_store)[row["trial_id"]].metrics["attention.ap"]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +240,7 @@ def test_export_writes_one_row_a_trial(say, trained_store: SweepStore, tmp_path:
         ((), "--to file needs --out"),
         (("--out", "trials.xlsx"), "choose one of .csv, .parquet, .json"),
         (("--to", "mlflow"), "needs --tracking-uri"),
-        (("--to", "tensorboard", "--tracking-uri", "x"), "--tracking-uri is for --to mlflow"),
+        (("--to", "tensorboard", "--tracking-uri", "x"), "--to tensorboard needs --out"),
     ],
 )
 def test_export_says_which_flags_go_together(say, flags: tuple[str, ...], says: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from swimlab.data.doctor import examination as running
 from swimlab.data.doctor import findings
 from swimlab.data.doctor.row_checks import InspectionConfig
 from swimlab.data.doctor.tally import Tally
-from swimlab.data.doctor.video_checks import Trial
+from swimlab.data.doctor.video_checks import DecodeTrial
 from swimlab.execution import cluster
 from swimlab.report import doctor_page, doctor_words
 from swimlab.report import doctor_text as texts
@@ -31,16 +30,6 @@ from swimlab.report import doctor_text as texts
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_videos(tmp_path_factory.mktemp("videos"))
-
-
-@pytest.fixture(scope="module")
-def ray_2_cpus(_s3_environment: None) -> Iterator[None]:
-    """Its workers know the S3 server: they are started after its variables were set."""
-    import ray
-
-    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +66,7 @@ def broken_rows(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.ray
 def test_portions_and_workers_make_no_difference(
-    ray_2_cpus: None, annotations: list[str], videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_cpus: None, annotations: list[str], videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, printed, summary, folder = run(tmp_path / "one", annotations, videos=str(videos), decode=2, concurrency=1)
     assert code == 0
@@ -114,7 +103,7 @@ def test_portions_and_workers_make_no_difference(
 
 
 @pytest.mark.ray
-def test_a_file_that_breaks_off_is_reported_up_to_there(ray_2_cpus: None, tmp_path: Path) -> None:
+def test_a_file_that_breaks_off_is_reported_up_to_there(two_cpus: None, tmp_path: Path) -> None:
     text = json.dumps([nl_refer(i) for i in range(20)])
     cut = tmp_path / "cut.json"
     cut.write_text(text[: text.index('"n13"') + 8])
@@ -136,7 +125,7 @@ def test_a_file_that_breaks_off_is_reported_up_to_there(ray_2_cpus: None, tmp_pa
 
 
 @pytest.mark.ray
-def test_too_many_broken_rows_are_a_failure(ray_2_cpus: None, annotations: list[str], tmp_path: Path) -> None:
+def test_too_many_broken_rows_are_a_failure(two_cpus: None, annotations: list[str], tmp_path: Path) -> None:
     code, printed, _, folder = run(tmp_path, annotations, max_quarantined_share=0.1)
     assert code == 1
     assert "12.0 %" in printed
@@ -150,7 +139,7 @@ def test_too_many_broken_rows_are_a_failure(ray_2_cpus: None, annotations: list[
 
 @pytest.mark.ray
 def test_annotations_videos_and_store_on_s3(
-    ray_2_cpus: None, s3_store_uri: str, annotations: list[str], videos: Path, tmp_path: Path
+    two_cpus: None, s3_store_uri: str, annotations: list[str], videos: Path, tmp_path: Path
 ) -> None:
     import fsspec
 
@@ -172,7 +161,7 @@ def test_annotations_videos_and_store_on_s3(
 # The command
 
 
-def found_with(**changes: Any) -> findings.Findings:
+def found_with(**changes: Any) -> findings.DoctorFindings:
     tally = Tally()
     exam = InspectionConfig(annotations=("a.json",), frames=FRAMES)
     outcome = running.Examination(tally, {"a.json": 10}, {})
@@ -198,16 +187,16 @@ def test_when_the_command_fails(usable: int, broken: int, share: float, failed: 
 
 
 def test_an_estimate_says_how_far_it_may_be_off() -> None:
-    clips = findings.Clips(by_masks=False, clips=3600, frames=4, tokens=4, raw_bytes=1000)
-    trials = [Trial(key=str(s), frames=30, seconds=s, bytes_raw=100, bytes_stored=50) for s in (1.0, 2.0, 3.0)]
-    cost = findings.decode_cost([*trials, Trial(key="x", error="hung")], clips)
+    clips = findings.ClipSummary(by_masks=False, clips=3600, frames=4, tokens=4, raw_bytes=1000)
+    trials = [DecodeTrial(key=str(s), frames=30, seconds=s, bytes_raw=100, bytes_stored=50) for s in (1.0, 2.0, 3.0)]
+    cost = findings.decode_cost([*trials, DecodeTrial(key="x", error="hung")], clips)
     assert cost is not None
     assert (cost.tried, cost.failed) == (4, 1)
     assert cost.core_hours.mean == pytest.approx(2.0)
     assert cost.core_hours.high == pytest.approx(2 + 4.3027 / 3**0.5, rel=1e-4)  # Student t, 2 degrees of freedom
     assert cost.core_hours.low == 0.0, "2 - 2.48"
     assert (cost.stored_bytes.low, cost.stored_bytes.mean) == (500.0, 500.0)
-    assert findings.decode_cost([Trial(key="x", error="hung")], clips) is None
+    assert findings.decode_cost([DecodeTrial(key="x", error="hung")], clips) is None
     one = findings.decode_cost(trials[:1], clips)
     assert one is not None
     assert one.core_hours.low is None

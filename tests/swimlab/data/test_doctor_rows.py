@@ -24,12 +24,12 @@ from doctor_data import (
     talk,
     track,
 )
-from swim.data.decoder import Decoder
-from swim.data.rows import split
+from swim.data.rows.read import split
+from swim.data.video.decoder import Decoder
 from swimlab.data.doctor import findings
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part
 from swimlab.data.doctor.tally import Tally
-from swimlab.data.doctor.video_checks import Claims, check_videos, try_row
+from swimlab.data.doctor.video_checks import VideoRequirements, check_videos, try_row
 from swimlab.data.rejected_rows import masked
 
 
@@ -137,7 +137,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def claims_of(found: Inspection, tmp_path: Path) -> Any:
-    with Claims(tmp_path / "scratch") as claims:
+    with VideoRequirements(tmp_path / "scratch") as claims:
         # In portions, as they come; more videos than a chunk takes do not matter here.
         for claim in found.claims:
             claims.add(pa.Table.from_pylist([claim], schema=CLAIM_SCHEMA))
@@ -184,7 +184,7 @@ def test_claims_come_video_by_video(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("swimlab.data.doctor.video_checks._BUFFERED_ROWS", 7)
     monkeypatch.setattr("swimlab.data.doctor.video_checks._CHUNK_VIDEOS", 2)
     found = check(tmp_path, *(nl_refer(0, video=f"{i % 13}.mp4") for i in range(50)), videos="v")
-    with Claims(tmp_path / "scratch") as claims:
+    with VideoRequirements(tmp_path / "scratch") as claims:
         for claim in found.claims:
             claims.add(pa.Table.from_pylist([claim], schema=CLAIM_SCHEMA))
         chunks = [chunk.to_pylist() for chunk in claims.chunks()]

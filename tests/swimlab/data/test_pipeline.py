@@ -1,6 +1,5 @@
 """Annotation files → decoded clips in the store: exact, in order, with a reason for whatever is left out."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,22 +10,22 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from pipeline_kit import FRAMES, contents, in_process, read, row, videos, written
 
 import nano
-from swim.data import shapes_world
-from swim.data.samples import parse_row
-from swim.data.video import decode_sample
+from swim.data.annotations.samples import parse_row
+from swim.data.synthetic import shapes_world
+from swim.data.video.decode import decode_sample
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.data import decode_part, preparation
-from swimlab.data.decode_part import DecodeJob, DecodeResult
-from swimlab.data.preparation import PipelineError, StoredClips, load_prepared, load_quarantine, prepare
+from swimlab.data.decode_part import DecodeJob
+from swimlab.data.preparation import PipelineError, load_prepared, load_quarantine, prepare
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
-FRAMES = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
-MASK = {"size": [64, 64], "counts": [100, 50, 64 * 64 - 150]}
+__all__ = ["videos"]
 
 
 @pytest.fixture(scope="module")
@@ -38,55 +37,9 @@ def ray_4_cpus() -> Iterator[None]:
     ray.shutdown()
 
 
-def row(name: str, video: str, tags: int = 1) -> dict[str, Any]:
-    return {
-        "id": name,
-        "index": "videorefer_short_caption",
-        "video": video,
-        "conversations": [
-            {"from": "human", "value": "<video>\nThe " + "<ins>dog</ins> " * tags + "?"},
-            {"from": "gpt", "value": f"{name} runs."},
-        ],
-        "annotation": [{"5": {"segmentation": MASK}}],
-    }
-
-
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    for name in range(3):
-        pictures_THWC = np.random.default_rng(name).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
-        (folder / f"{name}.mp4").write_bytes(shapes_world.encode_mp4(pictures_THWC))
-    return folder
-
-
-def written(folder: Path, name: str, rows: list[Any]) -> str:
-    path = folder / name
-    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows))
-    return str(path)
-
-
-def read(store: SweepStore, prepared: Any, split: Any) -> list[Any]:
-    clips = StoredClips(store, prepared, split)
-    found = list(clips.read(range(len(clips.keys))))
-    assert [clip.key for clip in found] == clips.keys
-    return found
-
-
-def contents(store: SweepStore) -> dict[str, bytes]:
-    return {path: store.read(path) for path in store.list_files("clips")}
-
-
-def in_process(jobs: list[DecodeJob], store: Any, _: Any) -> Iterator[DecodeResult]:
-    """What Ray Data does, one part after the other; the last one first."""
-    for job in reversed(jobs):
-        yield decode_part.run(job, store)
-
-
 @pytest.mark.ray
 def test_good_rows_are_decoded_and_bad_ones_explained(
-    ray_4_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparation, "MAX_ROWS_PER_PART", 4)
     good = [row(f"r{i}", f"{i % 3}.mp4") for i in range(11)]
@@ -138,7 +91,7 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
 
 
 @pytest.mark.ray
-def test_too_little_left_is_an_error_that_shows_the_reasons(ray_4_cpus: None, videos: Path, tmp_path: Path) -> None:
+def test_too_little_left_is_an_error_that_shows_the_reasons(two_cpus: None, videos: Path, tmp_path: Path) -> None:
     rows = [row("good", "0.mp4"), row("gone1", "gone1.mp4"), row("gone2", "gone2.mp4")]
     data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
     store = SweepStore(str(tmp_path / "store"))
@@ -156,7 +109,7 @@ def test_too_little_left_is_an_error_that_shows_the_reasons(ray_4_cpus: None, vi
 
 
 @pytest.mark.ray
-def test_the_embedded_data_takes_the_same_way(ray_4_cpus: None, tmp_path: Path) -> None:
+def test_the_embedded_data_takes_the_same_way(two_cpus: None, tmp_path: Path) -> None:
     config = ShapesWorld(clips=66, held_out=3, seed=3)
     store = SweepStore(str(tmp_path / "store"))
     prepared = prepare(config, "shapes", store, tmp_path / "scratch")

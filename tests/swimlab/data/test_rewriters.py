@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply, oracle
 
-from swim.data import shapes_world
+from swim.data.synthetic import shapes_world
 from swim.data.types import DataError
 from swim.recipe import ShapesWorld
 from swimlab.data.rejected_rows import Reject

@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_server import Model, Reply, oracle
+from llm_server import KEY, Model, Reply, oracle
 
-from swim.data.nl_refer import known
-from swim.data.rows import read_rows
+from swim.data.nl_refer import reference_rows
+from swim.data.rows.read import read_rows
 from swimlab.data.rewriting import job as rewriting
 from swimlab.data.rewriting.job import RewritingError
 from swimlab.data.rewriting.rewriter import Rewriter, Rewriting, StoppedError
@@ -20,23 +19,17 @@ from swimlab.llm.budget import Prices
 from swimlab.llm.client import EndpointConfig
 from swimlab.store.sweep_store import SweepStore
 
-KEY = "sk-never-to-be-seen-anywhere"
 SOON = {"Retry-After": "0.01"}
-ROWS = [one.raw for one in known.rows(12, seed=3)]
+ROWS = [one.raw for one in reference_rows.rows(12, seed=3)]
 
 
-@pytest.fixture(scope="module")
-def logs() -> Iterator[Path]:
-    """A Ray whose workers know the key, and the folder of its logs."""
+@pytest.fixture
+def logs(two_cpus: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the logs of a Ray whose workers know the key."""
     import ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_API_KEY", KEY)
-        ray.init(
-            address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False
-        )
-        yield Path(ray._private.worker._global_node.get_logs_dir_path())
-        ray.shutdown()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return Path(ray._private.worker._global_node.get_logs_dir_path())
 
 
 def quiet(stage: str, done: int, total: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swim.data.rows import read_rows
+from swim.data.rows.read import read_rows
 from swimlab.data.rewriting.ordered_output import RowFile
 
 PARTS = [[{"row": 10 * part + i, "text": "ä\u2028\n"} for i in range(part % 3)] for part in range(20)]

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 import nano
-from swim.data import shapes_world
+from swim.data.synthetic import shapes_world
 from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.cli import experiment_file
@@ -121,7 +121,7 @@ def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> No
 
 
 @pytest.mark.ray
-def test_a_row_that_broke_since_it_was_checked_is_named(four_cpus: None, data: NLReferFiles, tmp_path: Path) -> None:
+def test_a_row_that_broke_since_it_was_checked_is_named(two_cpus: None, data: NLReferFiles, tmp_path: Path) -> None:
     store = SweepStore(str(tmp_path / "store"))
     prepared = prepare(data, "f", store, tmp_path / "scratch", store_clips=False)
     assert load_prepared(store, "f") is None

@@ -17,13 +17,6 @@ from swimlab.execution import cluster
 from swimlab.execution.cluster import PlanError, Slots
 
 
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
 def dead_address() -> Iterator[str]:
     with socket.socket() as bound:  # bound, not listening: nobody answers, nobody else takes the port
@@ -171,7 +164,7 @@ def test_a_ray_that_does_not_start_is_a_line_with_what_to_do(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
     monkeypatch.setattr(cluster, "running_cluster", lambda: address)
-    with pytest.raises(PlanError, match=says) as refused, cluster.session():
+    with pytest.raises(PlanError, match=says) as refused, cluster.ray_session():
         pass
     assert "\n" not in str(refused.value)
 
@@ -183,12 +176,12 @@ from swimlab.execution import cluster
 short = os.environ["RAY_TMPDIR"]
 os.environ["RAY_TMPDIR"] = f"{short}/{'long' * 20}"
 try:
-    with cluster.session():
+    with cluster.ray_session():
         print("started")
 except cluster.PlanError as error:
     print(error)
 os.environ["RAY_TMPDIR"] = short
-with cluster.session():
+with cluster.ray_session():
     # As Tune starts every trial: Ray starts a worker with environment variables by a shell.
     answer = ray.remote(lambda: "a worker answers").options(num_cpus=0, runtime_env={"env_vars": {"A": "1"}}).remote()
     print(ray.get(answer, timeout=120))

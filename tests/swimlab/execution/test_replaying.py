@@ -1,9 +1,13 @@
 """A stored trial comes out the same again, by the code it was made with; what was tampered with does not."""
 
 import hashlib
-import io
+import os
+import pty
 import shutil
-import tarfile
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,11 @@ import pytest
 from swim.recipe import NLReferFiles
 from swimlab import __main__
 from swimlab.execution import replay
-from swimlab.identity.source_closure import SOURCE_ROOT
+from swimlab.execution.replay_process import ReplayError, environment
+from swimlab.execution.replay_source import archive_digest, archive_path
+from swimlab.identity import canonical, source_archive
+from swimlab.identity.source_archive import members
+from swimlab.identity.source_closure import SOURCE_ROOT, SourceFile, fingerprint
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table, metrics_table, to_parquet
 from swimlab.store.records import FileEntry, TrialRecord
 from swimlab.store.sweep_store import StoreError, SweepStore
@@ -38,13 +46,73 @@ def swimlab(*argv: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_a_trial_replays_equal(trained_store: SweepStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def on_terminal(answer: str, *argv: str) -> tuple[int, str]:
+    """Runs `swimlab` on a terminal of its own, where somebody types the answer. Exit code and what the screen shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swimlab", *argv], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    screen = bytearray()
+
+    def read() -> None:
+        try:
+            while block := os.read(ours, 4096):
+                screen.extend(block)
+        except OSError:  # the last one of the other side has closed it
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    code = process.wait(300)
+    reader.join(60)
+    os.close(ours)
+    return code, " ".join(screen.decode().split())
+
+
+def rewritten(store: SweepStore, record: TrialRecord, changes: Mapping[str, tuple[bytes, bytes]]) -> TrialRecord:
+    """Path → old and new text: changed in the archive, and the record forged so that it names the new archive."""
+    files = members(store.read(archive_path(record.code_fingerprint)))
+    for path, (old, new) in changes.items():
+        assert old in files[path]
+        files[path] = files[path].replace(old, new)
+    hashes = source_archive._hashes(files)
+    packed = source_archive.archive(SourceFile(path, data, "") for path, data in files.items())
+    name = fingerprint(dict(sorted(hashes.items())))
+    store.backend.replace(archive_path(name), packed)
+    provenance = record.provenance.model_copy(update={"source_sha256": source_archive.digest(packed)})
+    return record.model_copy(update={"code_fingerprint": name, "provenance": provenance})
+
+
+def test_a_trial_replays_equal_once_somebody_says_yes(trained_store: SweepStore, tmp_path: Path) -> None:
     record = of_arm(trained_store, mask_weight=1.0, fusion="mean")
     flags = ("--store", trained_store.uri, "--cache", str(tmp_path))
-    assert swimlab("replay", record.trial_id[:9], *flags) == 0
+    code, screen = on_terminal("y\n", "replay", record.trial_id[:9], *flags)
+    assert code == 0, screen
+    before, _, after = screen.partition("Run it?")
+    assert f"{trained_store.uri}/code/{record.code_fingerprint}.tar.gz, with your rights" in before
+    assert "numerics class is the same" in after
+    assert "EQUAL: 4 of 4 steps" in after
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
+def test_without_a_yes_nothing_runs(answer: str, copied: SweepStore, tmp_path: Path) -> None:
+    record = of_arm(copied, mask_weight=1.0, fusion="mean")
+    copied.backend.delete(f"attempts/{record.trial_id}/{record.attempt}/metrics.parquet")  # would be read first
+    flags = ("--store", copied.uri, "--cache", str(tmp_path))
+    code, screen = on_terminal(answer, "replay", record.trial_id, *flags)
+    assert (code, screen.rpartition("Run it?")[2].endswith("not run")) == (1, True), screen
+
+
+def test_without_a_terminal_nothing_runs(
+    trained_store: SweepStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = of_arm(trained_store, mask_weight=1.0, fusion="mean")
+    assert swimlab("replay", record.trial_id, "--store", trained_store.uri, "--cache", str(tmp_path)) == 1
     printed = capsys.readouterr().out
-    assert "EQUAL: 4 of 4 steps" in printed
-    assert "numerics class is the same" in printed
+    assert f"add --trust if you trust all who can write to {trained_store.uri}" in printed
+    assert "EQUAL" not in printed
 
 
 def test_a_control_replays_equal(trained_store: SweepStore, tmp_path: Path) -> None:
@@ -67,8 +135,8 @@ def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_pa
     entry = FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     group = record.provenance.model_copy(update={"numerics": record.provenance.numerics | {"world_size": 2}})
     forged = record.model_copy(update={"files": record.files | {"metrics.parquet": entry}, "provenance": group})
-    copied.backend.replace(f"records/{record.trial_id}.json", forged.model_dump_json().encode())
-    flags = ("--store", copied.uri, "--cache", str(tmp_path), "--steps", "3")
+    copied.backend.replace(f"records/{record.trial_id}.json", forged.to_json())
+    flags = ("--store", copied.uri, "--cache", str(tmp_path), "--steps", "3", "--trust")
     assert swimlab("replay", record.trial_id[:9], *flags) == 1
     printed = capsys.readouterr().out
     assert "DIFFERENT from step 2 of 4: loss was" in printed
@@ -78,26 +146,85 @@ def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_pa
 
 
 def test_what_runs_is_the_stored_code(copied: SweepStore, tmp_path: Path) -> None:
+    old = b"return optim.lr * (step + 1)"
     record = of_arm(copied, mask_weight=1.0, fusion="max")
-    path = f"code/{record.code_fingerprint}.tar.gz"
-    buffer = io.BytesIO()
-    with (
-        tarfile.open(fileobj=io.BytesIO(copied.read(path)), mode="r:gz") as source,
-        tarfile.open(fileobj=buffer, mode="w:gz") as target,
-    ):
-        for member in source:
-            data = source.extractfile(member).read()
-            if member.name == "swim/train.py":
-                data = data.replace(b"return optim.lr * (step + 1)", b"return 2 * optim.lr * (step + 1)")
-            member.size = len(data)
-            target.addfile(member, io.BytesIO(data))
-    copied.backend.replace(path, buffer.getvalue())
-    result = replay.replay(copied, record, steps=2, cache=tmp_path)
+    forged = rewritten(copied, record, {"swim/train.py": (old, b"return 2 * optim.lr * (step + 1)")})
+    result = replay.replay(copied, forged, steps=2, cache=tmp_path)
     assert not result.equal
     assert result.first[:2] == (1, "lr")
     assert result.first[3] == 2 * result.first[2]
     assert result.compared_steps == 2
     assert not result.numerics
+
+
+def test_what_runs_gets_no_credentials(copied: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HTTPS_PROXY", "SWIMLAB_STORE", "DB_PASSWORD"):
+        monkeypatch.setenv(name, "hush-hush")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    looks = b"""
+import os, sys
+everything = [f"{name}={value}" for name, value in os.environ.items()]
+raise SystemExit(repr((everything, os.listdir(os.path.expanduser("~")), sys.stdin.read(), os.getsid(0) == os.getpid())))
+"""
+    record = of_arm(copied, mask_weight=0.0)
+    path = "swim/train.py"
+    first = members(copied.read(archive_path(record.code_fingerprint)))[path]
+    forged = rewritten(copied, record, {path: (first, looks)})
+    with pytest.raises(ReplayError) as caught:
+        replay.replay(copied, forged, steps=2, cache=tmp_path)
+    assert "hush-hush" not in str(caught.value)
+    assert "MKL_CBWR=COMPATIBLE" in str(caught.value)
+    assert str(caught.value).endswith("[], '', True)")
+
+
+def test_the_environment_keeps_what_numbers_and_models_need() -> None:
+    ours = {"PATH": "/bin", "HF_HOME": "/models", "HF_TOKEN": "x", "CUDA_VISIBLE_DEVICES": "1", "HOME": "/root"}
+    theirs = environment(Path("/source"), Path("/home"), ours)
+    assert theirs.items() >= {"PATH": "/bin", "HF_HUB_CACHE": "/models/hub", "CUDA_VISIBLE_DEVICES": "1"}.items()
+    assert (theirs["HOME"], theirs["PYTHONPATH"]) == ("/home", "/source")
+    assert not theirs.keys() & {"HF_HOME", "HF_TOKEN"}
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize(
+    ("path", "addition"),
+    [
+        ("swim/train.py", b"\nprint('altered')\n"),
+        ("swim/recipe.py", b"\nprint('altered')\n"),
+        ("swim/sitecustomize.py", b"print('altered')\n"),
+        ("swim/train.py", b"\ndef more(x: print('altered')) -> None: ...\n"),
+        ("swim/train.py", b"# a comment\n"),
+    ],
+    ids=["code", "schema", "another file", "annotation of a new function", "comment"],
+)
+def test_another_archive_than_the_records_is_not_unpacked(
+    path: str, addition: bytes, pinned: bool, copied: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = of_arm(copied, mask_weight=1.0, fusion="mean")
+    assert record.provenance.source_sha256 == archive_digest(copied, record.code_fingerprint)
+    if not pinned:
+        older = record.provenance.model_copy(update={"source_sha256": None})
+        record = record.model_copy(update={"provenance": older})
+    files = members(copied.read(archive_path(record.code_fingerprint)))
+    files[path] = files.get(path, b"") + addition
+    packed = source_archive.archive(SourceFile(name, data, "") for name, data in files.items())
+    copied.backend.replace(archive_path(record.code_fingerprint), packed)
+    monkeypatch.setattr(replay.StoredSource, "unpack", lambda *_: pytest.fail("unpacked"))
+    if not pinned and addition == b"# a comment\n":  # no fingerprint covers those
+        with pytest.raises(pytest.fail.Exception, match="unpacked"):
+            replay.replay(copied, record, cache=tmp_path)
+        return
+    with pytest.raises(StoreError, match=rf"{record.code_fingerprint}\.tar\.gz is not the source that trial"):
+        replay.replay(copied, record, cache=tmp_path)
+
+
+def test_an_altered_clip_is_named(copied: SweepStore, tmp_path: Path) -> None:
+    record = of_arm(copied, mask_weight=1.0, fusion="mean")
+    for path in copied.list_files("clips"):
+        if "/train/part-" in path:
+            copied.backend.replace(path, copied.read(path)[:-1] + b"?")
+    with pytest.raises(StoreError, match=r"train/part-.*not what was committed"):
+        replay.replay(copied, record, cache=tmp_path)
 
 
 def test_what_is_gone_is_named(copied: SweepStore, tmp_path: Path) -> None:
@@ -120,9 +247,17 @@ def test_other_files_than_the_trial_saw_are_refused(tmp_path: Path, trial_record
 def test_a_recipe_is_read_by_what_was_archived(trial_record) -> None:
     from swim.recipes import tiny
 
-    stored = tiny().override({"objective.mask_weight": 0.0, "objective.layers": "even:2"}).model_dump(mode="json")
+    stored = tiny().override({"objective.mask_weight": 0.0, "objective.layers": "even:2"}).training()
     plain = replay.runnable(stored)
     assert plain["objective"] == {"text_weight": 0.05, "mask_weight": 0.0, "layers": [1, 3]}
-    assert plain["evaluation"]["readout"]["layers"] == [1, 2]
+    assert plain["evaluation"] == {}  # its archive holds no suite to configure
     assert plain["init"] is None
     assert stored["init"] is not None
+    # A field that came after the archive, with its default: the archived schema would refuse it.
+    with pytest.MonkeyPatch.context() as patch:
+        optim = canonical._ALWAYS["Optim"].replace(" clip_norm", "")
+        patch.setitem(canonical._ALWAYS, "Optim", optim)
+        assert set(plain["optim"]) - set(replay.runnable(stored)["optim"]) == {"clip_norm"}
+    # A record that was written before suites were registered configures the evaluation in its recipe.
+    older = replay.runnable(stored | {"evaluation": {"readout": {"layers": "first:1"}, "overlays": 4}})
+    assert older["evaluation"] == {"readout": {"layers": [0]}, "overlays": 4}

@@ -53,8 +53,9 @@ def search(**changes: Any) -> Search:
 class Lab:
     """Stands in for Ray: a trial's numbers are a formula of its recipe, its rungs the same formula sooner."""
 
-    def __init__(self, folder: Path, record: Callable[..., TrialRecord]) -> None:
+    def __init__(self, folder: Path, record: Callable[..., TrialRecord], evaluate: Callable[..., None]) -> None:
         self.store, self._record, self.ran = SweepStore(str(folder / "store")), record, list[str]()
+        self._evaluate = evaluate
         self.cache = folder / "cache"
 
     def course(self, declared: Search, recipe: Recipe = RECIPE, retry: bool = True) -> SearchLoop:
@@ -81,26 +82,29 @@ class Lab:
         if objective.fusion == "add" and objective.mask_weight > 5:
             attempt.fail("ValueError: diverged", "ValueError")
             return
-        metrics = {"attention.ap": ap, "answer.accuracy": 1 / (1 + objective.mask_weight)}
-        fields = {"trial_id": spec.trial_id, "attempt": attempt.number, "recipe": spec.recipe.model_dump(mode="json")}
+        fields = {"trial_id": spec.trial_id, "attempt": attempt.number, "recipe": spec.recipe.training()}
         if gate and pruning:
             judge = PrunerReplay(gate, pruning.rule())
             for step in gate.steps:
-                rung = Rung(
-                    trial_id=spec.trial_id, step=step, clips=gate.clips, metrics={"attention.ap": ap * step / 12}
-                )
+                metrics = {"attention.ap": ap * step / 12}
+                about_rung = {"trial_id": spec.trial_id, "evaluation_id": spec.evaluation(gate.suite).evaluation_id}
+                rung = Rung(**about_rung, step=step, clips=gate.clips, metrics=metrics)
                 put_rung(self.store, rung)
                 if judge.stops(step, rung.metrics["attention.ap"]):
-                    about = self._record(**fields, metrics=rung.metrics).model_dump(exclude={"nonce", "files"})
+                    about = self._record(**fields, metrics=rung.metrics).model_dump(
+                        exclude={"nonce", "files", "schema_version"}
+                    )
                     of = gate.model_dump(include={"search", "objective", "clips"})
+                    of["evaluation_id"] = rung.evaluation_id
                     put_pruned(self.store, PrunedRecord(**about | of, step=step, rungs=judge.rungs))
                     return
-        assert self.store.commit(attempt, self._record(**fields, nonce=attempt.nonce, metrics=metrics))
+        assert self.store.commit(attempt, self._record(**fields, nonce=attempt.nonce, metrics={}))
+        self._evaluate(self.store, spec, {"attention.ap": ap, "answer.accuracy": 1 / (1 + objective.mask_weight)})
 
 
 @pytest.fixture
-def lab(tmp_path: Path, trial_record: Callable[..., TrialRecord]) -> Lab:
-    return Lab(tmp_path, trial_record)
+def lab(tmp_path: Path, trial_record: Callable[..., TrialRecord], evaluate: Callable[..., None]) -> Lab:
+    return Lab(tmp_path, trial_record, evaluate)
 
 
 def told(course: SearchLoop) -> list[tuple[dict[str, Any], str]]:
@@ -137,7 +141,7 @@ def test_rungs_lie_inside_a_trial(at: tuple[float, ...]) -> None:
 
 
 def test_a_search_is_a_function_of_its_seed_wherever_it_was_stopped(
-    lab: Lab, tmp_path: Path, trial_record: Any
+    lab: Lab, tmp_path: Path, trial_record: Any, evaluate: Any
 ) -> None:
     course = lab.course(search())
     lab.go(course)
@@ -146,7 +150,7 @@ def test_a_search_is_a_function_of_its_seed_wherever_it_was_stopped(
     states = [state for _, state in told(course)]
     assert {"COMPLETE", "PRUNED"} <= set(states)
 
-    stopped = Lab(tmp_path / "stopped", trial_record)
+    stopped = Lab(tmp_path / "stopped", trial_record, evaluate)
     for most in (2, 5, 9, 99):  # every time in the middle of a generation
         again = stopped.course(search())
         stopped.go(again, most)
@@ -243,7 +247,13 @@ def test_optunas_rules_prune_the_worse_and_not_the_better(pruner: Any, higher: b
         for v in (0.2, 0.4, 0.6, 0.8)
     )
     gate = PruningContext(
-        search="s", objective="attention.ap", higher_is_better=higher, steps=(3, 6), clips=2, earlier=earlier
+        search="s",
+        objective="attention.ap",
+        suite="attention",
+        higher_is_better=higher,
+        steps=(3, 6),
+        clips=2,
+        earlier=earlier,
     )
     assert PrunerReplay(gate, pruner).stops(3, sign * 0.05)
     assert not PrunerReplay(gate, pruner).stops(3, sign * 0.9)

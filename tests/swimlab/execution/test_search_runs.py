@@ -2,19 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import ray
 import torch
 
 import nano
-from swim.data.clips import HeldClips
-from swim.data.samples import parse_row
-from swim.data.shapes_world import row
+from swim.data.annotations.samples import parse_row
+from swim.data.clips import InMemoryClips
+from swim.data.synthetic.shapes_world import row
 from swim.data.types import Clip
 from swim.recipe import Recipe, ShapesWorld
 from swim.train import Host, Moment, train
@@ -26,18 +24,12 @@ from swimlab.execution.search.pruning_rungs import EarlierTrial, PruningContext,
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import name_trial
+from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 NEVER, ALWAYS = optuna.pruners.NopPruner(), optuna.pruners.ThresholdPruner(lower=2.0)  # no metric of ours reaches 2
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def search(**changes: Any) -> Search:
@@ -83,7 +75,7 @@ def test_sixteen_identical_proposals_cost_one_trial(
     def no_ray() -> None:
         raise AssertionError("a search that the store can answer started Ray")
 
-    monkeypatch.setattr(cluster, "session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", no_ray)
     assert run(declared, tmp_path / "store", recipe, tmp_path) == 0
     assert "16 of 16 points answered by the store" in capsys.readouterr().out
     assert run(declared, tmp_path / "store", recipe, tmp_path, command="plan") == 0
@@ -117,8 +109,8 @@ def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_p
     trial_ids = {path.split("/")[1] for path in store.list_files("pruned")}
     assert run(pruned_by(NEVER, 2), tmp_path / "store", recipe, tmp_path) == 0
     assert store.records().keys() == trial_ids
-    for trial_id, record in store.records().items():
-        assert list(known_rungs(store, trial_id, 2)) == [2, 4]
+    for trial_id, record in all_results(store).items():
+        assert list(known_rungs(store, trial_id, record.evaluations[0].evaluation_id, 2)) == [2, 4]
         assert record.cost.resumed_step == 2  # from where the search had left it
     assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path, command="report") == 0
     assert "2 complete, 0 pruned" in (tmp_path / "store/reports/nano/nano/report.md").read_text()
@@ -142,11 +134,10 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
 
     def curve(*earlier: float) -> list[Any]:
         traces = tuple(EarlierTrial(state="COMPLETE", value=value, rungs={2: value, 4: value}) for value in earlier)
-        gate = PruningContext(
-            search="s", objective="attention.ap", higher_is_better=True, steps=(2, 4), clips=2, earlier=traces
-        )
+        about = {"search": "s", "objective": "attention.ap", "suite": "attention", "higher_is_better": True}
+        gate = PruningContext(**about, steps=(2, 4), clips=2, earlier=traces)
         watch = RungWatch(gate, optuna.pruners.MedianPruner(n_startup_trials=1), spec, store,
-                          HeldClips(clips[:3]), torch.device("cpu"), None)  # fmt: skip
+                          InMemoryClips(clips[:3]), torch.device("cpu"), None)  # fmt: skip
 
         def on_step(step: int, values: dict[str, float], now: Moment) -> None:
             watch.measure(now)
@@ -157,10 +148,11 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
 
     plain = train(recipe, clips).curve
     assert curve(0.0, 0.0) == plain
-    assert list(known_rungs(store, spec.trial_id, 2)) == [2, 4]
+    evaluation_id = spec.evaluation("attention").evaluation_id
+    assert list(known_rungs(store, spec.trial_id, evaluation_id, 2)) == [2, 4]
     with pytest.raises(PrunedAt, match="step 2") as pruned:
         curve(1.0, 1.0)
-    assert pruned.value.values == {2: known_rungs(store, spec.trial_id, 2)[2].metrics["attention.ap"]}
+    assert pruned.value.values == {2: known_rungs(store, spec.trial_id, evaluation_id, 2)[2].metrics["attention.ap"]}
 
 
 def test_a_base_that_fails_ends_the_search_and_says_why(

@@ -1,15 +1,13 @@
 """`--shard`: a trial's workers hold shares of the model; its name, its numbers and what is stored stay the same."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import nano
 from swim import models
-from swim.evaluate import evaluate
+from swim.evaluation.evaluate import evaluate
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained, encoder_for, train
 from swimlab import Arm
@@ -20,13 +18,6 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
 from swimlab.store import arrow_tables
 from swimlab.store.sweep_store import SweepStore
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def test_the_flag_and_the_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,11 @@
 
 import json
 
+import pytest
 import torch
 
 from swim.checkpoint import Checkpoint
-from swim.evaluation.types import FilmFrame, MetricPoint
+from swim.outputs import FilmFrame, MetricPoint
 from swimlab.execution.step_checkpoints import StepCheckpoints, drop, latest
 from swimlab.store.backends.local import LocalBackend
 from swimlab.store.sweep_store import Attempt
@@ -61,11 +62,27 @@ def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
     assert latest(first.backend, third, CPU | {"cpu_capability": "AVX2"}) is None
     path = "attempts/t/2/steps/20/done.json"
     done = json.loads(first.backend.read(path))
-    del done["start_weights"]
+    del done["start_weights"], done["digest"]  # as an older swimlab wrote it
     first.backend.replace(path, json.dumps(done).encode())
     assert latest(first.backend, third, CPU) is None
     drop(first.backend, "attempts/t/1/steps")
     assert first.backend.files("attempts/t/1/steps") == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"{}", b'{"numerics": {', "digit", "files"])
+def test_a_damaged_step_is_skipped_and_named(tmp_path, damage, caplog):
+    first, second, third = attempts(tmp_path, 3)
+    assert StepCheckpoints(first, CPU).save(Now(20), [FRAME], "5eed")
+    assert StepCheckpoints(second, CPU).save(Now(10), [FRAME], "5eed")
+    (tmp_path / "attempts/t/1/steps/old (copy)").mkdir()
+    (tmp_path / "attempts/t/1/steps/x").mkdir()
+    (tmp_path / "attempts/t/1/steps/x/done.json").write_bytes(b"{}")
+    done = tmp_path / "attempts/t/1/steps/20/done.json"
+    whole = done.read_bytes()
+    changed = {"digit": whole.replace(b"5eed", b"5eee"), "files": whole.replace(b'"size_bytes"', b'"size"')}
+    done.write_bytes(damage if isinstance(damage, bytes) else changed[damage])
+    assert latest(first.backend, third, CPU).run.step == 10
+    assert "attempts/t/1/steps/20 is damaged and is skipped" in caplog.text
 
 
 def test_saving_takes_a_twentieth_of_the_time_at_most(tmp_path):

@@ -1,12 +1,10 @@
 """Tuned axes: one budget for every arm, on a seed of its own; declared, resumable, told, never in the table."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 import nano
 from swim.recipe import Recipe
@@ -21,6 +19,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.report import ablation_page
 from swimlab.report.summarise import Table, summarise
 from swimlab.stats.verdicts import Verdict
+from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 LR = Float("optim.lr", 5e-4, 4e-3, log=True)
@@ -68,7 +67,11 @@ def test_what_cannot_be_tuned_fails_at_import(changes: dict[str, Any], says: str
     [
         ([LR], 1, "nothing is chosen"),
         ([Float("data.fraction", 0.5, 1)], 4, "may not choose data.fraction"),
-        ([Float("evaluation.precision_threshold", 0.1, 0.9)], 4, "may not choose evaluation.precision_threshold"),
+        (
+            [Float("evaluation.attention.precision_threshold", 0.1, 0.9)],
+            4,
+            "may not choose evaluation.attention.precision_th",
+        ),
     ],
 )
 def test_what_arms_share_is_not_tuned(space: list[Float], budget: int, says: str) -> None:
@@ -79,9 +82,9 @@ def test_what_arms_share_is_not_tuned(space: list[Float], budget: int, says: str
 class Lab:
     """A store in which points of tuning get planted results: `score(arm, lr)`, None for a failure."""
 
-    def __init__(self, folder: Path, trial_record: Any) -> None:
+    def __init__(self, folder: Path, trial_record: Any, evaluate: Any) -> None:
         self.settings = Settings(store=str(folder / "store"), cache=folder / "cache")
-        self.store, self._record = SweepStore(self.settings.store), trial_record
+        self.store, self._record, self._evaluate = SweepStore(self.settings.store), trial_record, evaluate
         self.recipe: Recipe = nano.recipe(base=False)
 
     def plan(self, declared: Ablation | None = None, seeds: tuple[int, ...] | None = None) -> Plan:
@@ -100,11 +103,12 @@ class Lab:
             attempt=attempt.number,
             nonce=attempt.nonce,
             seed=spec.seed,
-            recipe=spec.recipe.model_dump(mode="json"),
+            recipe=spec.recipe.training(),
             recipe_name="nano",
-            metrics={"attention.ap": ap},
+            metrics={},
         )
         assert self.store.commit(attempt, record)
+        self._evaluate(self.store, spec, {"attention.ap": ap})
 
     def tune(self, score: Any, most: int = 99, arms: tuple[str, ...] = ("swim", "Control")) -> list[Any]:
         """Answers up to `most` points of each of `arms`; returns what ran."""
@@ -129,8 +133,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, trial_record: Any) -> Lab:
-    return Lab(tmp_path, trial_record)
+def lab(tmp_path: Path, trial_record: Any, evaluate: Any) -> Lab:
+    return Lab(tmp_path, trial_record, evaluate)
 
 
 def best_at(swim: float, control: float) -> Any:
@@ -228,13 +232,6 @@ def test_the_protocol_has_space_budget_and_seed_and_tuning_amends_nothing(lab: L
     assert amended.history[-1].results_before >= 6  # whoever saw the points had results
 
 
-@pytest.fixture
-def two_cpus() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
@@ -249,7 +246,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
         return int(ended.value.code or 0)
 
     assert run() == 0
-    records = lab.store.records().values()
+    records = all_results(lab.store).values()
     assert sorted(record.seed for record in records) == [0, 0, 100, 100, 100, 100]
     for weight in (0, 1):
         mine = [r for r in records if r.recipe["objective"]["mask_weight"] == weight]
@@ -266,7 +263,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
     def no_ray() -> None:
         raise AssertionError("a cached run started Ray")
 
-    monkeypatch.setattr(cluster, "session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", no_ray)
     lab.store.backend.delete(study)
     assert run() == 0
     assert "2 of 2 trials cached, 0 to run" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
 from swimlab.cli import plan_view
 from swimlab.experiment import protocol
 from swimlab.experiment.cost_forecast import LIKE, ROUGH, SAME, estimate, totals
+from swimlab.experiment.invalidation import Invalidation
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
@@ -38,7 +39,7 @@ def planned(tmp_path, recipe=None, **changes):
 
 
 @pytest.fixture
-def commit(tmp_path, trial_record):
+def commit(tmp_path, trial_record, evaluate):
     """Commits a result of a planned trial; keywords replace fields of its record."""
     store = SweepStore(str(tmp_path / "store"))
 
@@ -50,15 +51,17 @@ def commit(tmp_path, trial_record):
             "trial_id": trial_id,
             "attempt": attempt.number,
             "nonce": attempt.nonce,
-            "recipe": spec.recipe.model_dump(mode="json"),
+            "recipe": spec.recipe.training(),
             "seed": spec.recipe.seed,
             "code_fingerprint": spec.code_fingerprint,
             "data_fingerprint": spec.data_fingerprint,
-            "metrics": {"attention.ap": ap},
+            "metrics": {},
             "files": attempt.files,
             "cost": Cost(wall_s=wall_s, cpu_s=wall_s / 2, train_s=train_s, eval_s=1, peak_rss_bytes=1),
         }
         assert store.commit(attempt, trial_record(**fields | changes))
+        if trial_id == spec.trial_id:
+            evaluate(store, spec, {"attention.ap": ap})
 
     write.store = store
     return write
@@ -154,6 +157,21 @@ def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_p
     assert commit.store.list_files("protocols") == [], "plan wrote something"
 
 
+def test_records_of_the_older_kind_are_read_and_the_move_is_named(tmp_path, commit):
+    """Their recipes say how they were evaluated, in fields that no recipe has today."""
+    plan = planned(tmp_path)
+    spec = plan.arms[0][1]
+    recipe = spec.recipe.training() | {"evaluation": {"readout": {"layers": "all"}, "overlays": 4}}
+    recipe["init"] = recipe["init"] and recipe["init"] | {"evaluation": {"overlays": 4}}
+    older = {"recipe": recipe, "schema_version": 1, "code_fingerprint": "c", "metrics": {"attention.ap": 0.5}}
+    commit(spec, trial_id="older", **older)
+    view = look(plan, commit.store)
+    assert view.unread == 0
+    assert view.invalidations[spec.trial_id].earlier == "older"
+    many = Invalidation("older", tuple(f"swim.m{i}" for i in range(11)), data=False, base=False)
+    assert many.text.endswith("swim.m7 and 3 more")
+
+
 def test_plan_says_what_a_run_would_amend(tmp_path, commit):
     protocol.declare(planned(tmp_path), commit.store)
     commit(planned(tmp_path).arms[0][1])
@@ -168,8 +186,8 @@ def older_sources(folder: Path) -> Path:
     shutil.copytree(package, folder / "swim", ignore=shutil.ignore_patterns("__pycache__"))
     train = folder / "swim/train.py"
     train.write_text(train.read_text() + "\n_MOVED = 3\n")
-    evaluate = folder / "swim/evaluate.py"
-    evaluate.write_text("# a comment more\n" + evaluate.read_text() + "\nimport swim.gone\n")
+    checkpoint = folder / "swim/checkpoint.py"
+    checkpoint.write_text("# a comment more\n" + checkpoint.read_text() + "\nimport swim.gone\n")
     (folder / "swim/gone.py").write_text("X = 1\n")
     return folder
 
@@ -185,8 +203,10 @@ def test_plan_names_the_module_that_moved(tmp_path, commit):
     assert "its earlier sources are not in the store" in said(seen)
     commit.store.put_create_only(f"code/{earlier}.tar.gz", naming.source_archive(spec.recipe, root))
     seen = look(plan, commit.store)
-    assert seen.invalidations[spec.trial_id].modules == ("swim.evaluate", "swim.gone (gone)", "swim.train")
-    assert "moved      swim.evaluate, swim.gone (gone), swim.train (1 of the new trials ran before that)" in said(seen)
+    assert seen.invalidations[spec.trial_id].modules == ("swim.checkpoint", "swim.gone (gone)", "swim.train")
+    assert "moved      swim.checkpoint, swim.gone (gone), swim.train (1 of the new trials ran before that)" in said(
+        seen
+    )
     # The trial itself is there: nothing is new.
     commit(spec)
     assert spec.trial_id not in look(plan, commit.store).invalidations

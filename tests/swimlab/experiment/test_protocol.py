@@ -40,12 +40,16 @@ def planned(changed=None, recipe=None, seeds=None):
     return make_plan(changed or ablation(), recipe or nano.recipe(base=False), SETTINGS, seeds)
 
 
-def commit(store, trial_record, trial_ids):
-    for trial_id in trial_ids:
-        attempt = store.claim(trial_id)
-        assert store.commit(
-            attempt, trial_record(trial_id=trial_id, attempt=attempt.number, nonce=attempt.nonce, recipe_name="nano")
-        )
+@pytest.fixture
+def commit(trial_record, evaluate):
+    def write(store, specs):
+        for trial_id, spec in {spec.trial_id: spec for spec in specs}.items():
+            attempt = store.claim(trial_id)
+            about = {"trial_id": trial_id, "attempt": attempt.number, "nonce": attempt.nonce, "recipe_name": "nano"}
+            assert store.commit(attempt, trial_record(**about))
+            evaluate(store, spec)
+
+    return write
 
 
 def test_the_first_protocol_says_what_will_be_tested_and_the_same_again_writes_nothing(tmp_path):
@@ -106,13 +110,11 @@ def test_the_first_protocol_says_what_will_be_tested_and_the_same_again_writes_n
         ({}, {"steps": 6}, "recipe: optim.steps 4 → 6"),
     ],
 )
-def test_an_amendment_is_named_in_words_and_counts_the_results_before_it(
-    tmp_path, trial_record, changes, recipe, words
-):
+def test_an_amendment_is_named_in_words_and_counts_the_results_before_it(tmp_path, commit, changes, recipe, words):
     store = SweepStore(str(tmp_path))
     before = planned()
     protocol.declare(before, store)
-    commit(store, trial_record, before.trial_ids[:2])
+    commit(store, [spec for wave in before.waves for spec in wave][:2])
     after = planned(ablation(**changes), nano.recipe(base=False, **recipe))
     assert words in protocol.standing(after, store).undeclared
     standing = protocol.declare(after, store)
@@ -156,10 +158,10 @@ def test_the_arms_of_a_trend_and_a_budget_are_part_of_it(tmp_path):
     assert protocol.declare(tuned, store).history[-1].changes == ("budget.trials = 20 added",)
 
 
-def test_results_that_came_before_any_protocol_are_counted(tmp_path, trial_record):
+def test_results_that_came_before_any_protocol_are_counted(tmp_path, commit):
     store = SweepStore(str(tmp_path))
     plan = planned()
-    commit(store, trial_record, plan.trial_ids[:1])
+    commit(store, [spec for wave in plan.waves for spec in wave][:1])
     assert "declared after 1 result " in protocol.declare(plan, store).text
 
 
@@ -201,13 +203,13 @@ def test_a_protocol_that_was_altered_or_is_gone_is_refused(tmp_path):
         protocol.history(store, "nano", "a b")
 
 
-def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_path, trial_record, monkeypatch):
+def test_a_run_declares_before_it_trains_and_the_table_says_how_it_stands(tmp_path, commit, monkeypatch):
     settings = Settings(store=str(tmp_path), cache=tmp_path / "cache")
     store = SweepStore(str(tmp_path))
 
     def train(ground, waves, measured):
         assert store.list_files("protocols"), "a trial began before its protocol was written"
-        commit(store, trial_record, [spec.trial_id for wave in waves for spec in wave])
+        commit(store, [spec for wave in waves for spec in wave])
         return []
 
     monkeypatch.setattr(run_ablations, "_train", train)

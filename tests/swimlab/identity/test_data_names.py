@@ -21,7 +21,7 @@ def test_the_embedded_data_set_is_its_config_and_its_generator(root, tmp_path):
     assert of(ShapesWorld(seed=1)) != before
     (root / "swim/train.py").write_text("")
     assert of(ShapesWorld()) == before
-    generator = root / "swim/data/shapes_world.py"
+    generator = root / "swim/data/synthetic/shapes_world.py"
     generator.write_text(generator.read_text() + "\nX = 1\n")
     assert of(ShapesWorld()) != before
 

@@ -11,7 +11,7 @@ from llm_server import COMPLETION_TOKENS, PROMPT_TOKENS, Behaviour, Model, Reply
 from pydantic import ValidationError
 
 from swimlab.llm import client as module
-from swimlab.llm.answer_cache import Answers, Usage, canonical
+from swimlab.llm.answer_cache import Answers, CompletionUsage, canonical
 from swimlab.llm.budget import Budget, Prices
 from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError, RequestError, key_for
 from swimlab.store.errors import StoreError
@@ -58,7 +58,7 @@ def test_an_answer_is_kept_and_never_asked_for_again(serve: Any, tmp_path: Path)
     asks = endpoint(model, tmp_path)
     first = asks.ask(question(asks))
     assert (first.text, first.finish, first.model, first.cached) == ('{"a": 1}', "stop", "m-001", False)
-    assert first.usage == Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS)
+    assert first.usage == CompletionUsage(prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS)
     again = asks.ask(question(asks))
     elsewhere = endpoint(model, tmp_path, base_url=model.url.replace("127.0.0.1", "localhost"))
     assert again == elsewhere.ask(question(elsewhere)) == first.model_copy(update={"cached": True})
@@ -217,7 +217,7 @@ def test_refusals_and_missing_counts_are_reported(serve: Any, tmp_path: Path) ->
     model = serve(lambda body, n: Reply("", refusal=f"I will not {KEY}", finish="stop", usage=False))
     asks = endpoint(model, tmp_path)
     answer = asks.ask(question(asks))
-    assert (answer.text, answer.refusal, answer.usage) == ("", "I will not …", Usage())
+    assert (answer.text, answer.refusal, answer.usage) == ("", "I will not …", CompletionUsage())
     assert KEY not in "".join(file.read_text() for file in files(tmp_path))
 
 
@@ -226,7 +226,7 @@ def test_no_request_leaves_that_could_exceed_the_budget(serve: Any, tmp_path: Pa
     prices = Prices(prompt=1e4, completion=1e4)
     asks = endpoint(model, tmp_path, Budget(None), prices=prices)
     most = asks.most(question(asks, "question 0"))
-    real = prices.cost(Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS))
+    real = prices.cost(CompletionUsage(prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS))
     assert real < most / 2
 
     ledger = Budget(most + 1.5 * real)

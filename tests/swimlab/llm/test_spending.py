@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from swimlab.llm.answer_cache import Usage
+from swimlab.llm.answer_cache import CompletionUsage
 from swimlab.llm.budget import Budget, Prices, RateLimiter
 
 
 def test_prices_are_of_a_million_tokens() -> None:
     prices = Prices(prompt=2.5, completion=10.0)
-    assert prices.cost(Usage(prompt_tokens=1_000_000, completion_tokens=100_000)) == 3.5
-    assert prices.cost(Usage()) == 0.0
+    assert prices.cost(CompletionUsage(prompt_tokens=1_000_000, completion_tokens=100_000)) == 3.5
+    assert prices.cost(CompletionUsage()) == 0.0
 
 
 def test_reservations_count_until_they_are_settled() -> None:

@@ -238,7 +238,7 @@ def test_only_nouns_that_every_arm_has_are_shown():
 def test_curves_draw_what_can_be_compared():
     points = {seed: [p for p in curve(90, 0.2, seed) if p.name == "train.mask_loss"] for seed in (0, 1)}
     curves = [
-        figure_data.Curve("$arm$", seed, "loss $x$", [p.step for p in ps], [p.value for p in ps])
+        figure_data.MetricCurve("$arm$", seed, "loss $x$", [p.step for p in ps], [p.value for p in ps])
         for seed, ps in points.items()
     ]
     svg = line_plots.learning_curves(curves, {"$arm$": "#0b6fa4"})

@@ -181,7 +181,7 @@ def test_markdown_is_one_line_a_row_whatever_the_names(tmp_path):
     markdown = text.render_markdown(table, evidence_index(table))
     rows = [line for line in markdown.splitlines() if line.startswith("| a")]
     assert rows[0].startswith("| arm | attention.ap (stands in for bench\\_d.avg) |")
-    assert rows[1].startswith("| a\\|b &lt;script> | 0.500 ± 0.000 §")
+    assert rows[1].startswith("| a\\|b &lt;script&gt; | 0.500 ± 0.000 §")
     assert "[x](" not in markdown
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from swimlab.report.trackers import base, mlflow, tensorboard
-from swimlab.report.trackers.base import TrackedTrial
+from swimlab.report import tracked_trials
+from swimlab.report.tracked_trials import TrackedTrial
+from swimlab.report.trackers import mlflow, tensorboard
 from swimlab.store import query
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
 from swimlab.store.snapshot import leaderboard
@@ -16,8 +17,8 @@ from swimlab.store.sweep_store import SweepStore
 
 @pytest.fixture(scope="module")
 def chosen(trained_store: SweepStore) -> list[TrackedTrial]:
-    rows = query.of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
-    return list(base.runs(trained_store, rows))
+    rows = query.rows_of_experiment(trained_store, leaderboard(trained_store).to_pylist(), "nano")
+    return list(tracked_trials.runs(trained_store, rows))
 
 
 def events(folder: Path):
@@ -35,7 +36,7 @@ def events(folder: Path):
 def test_event_files_hold_curves_parameters_and_finals(
     chosen: list[TrackedTrial], trained_store: SweepStore, tmp_path: Path
 ) -> None:
-    assert tensorboard.to_tensorboard(chosen, tmp_path) == (3, 0)
+    assert tensorboard.copy(chosen, tmp_path) == (3, 0)
     pool = next(run for run in chosen if run.arm == "pool")
     (folder,) = (tmp_path / "nano").glob("pool-seed-0-*")
     read = list(events(folder))
@@ -51,7 +52,7 @@ def test_event_files_hold_curves_parameters_and_finals(
     assert b"objective.fusion" in started[0]
     assert b"max" in started[0]
     # Again: everything is there, and no second file doubles the curves.
-    assert tensorboard.to_tensorboard(chosen, tmp_path) == (0, 3)
+    assert tensorboard.copy(chosen, tmp_path) == (0, 3)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -61,25 +62,25 @@ def test_a_copy_that_was_cut_off_is_made_again(chosen: list[TrackedTrial], tmp_p
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tensorboard.to_tensorboard(cut(chosen), tmp_path)
-    assert tensorboard.to_tensorboard(chosen, tmp_path) == (2, 1)
+        tensorboard.copy(cut(chosen), tmp_path)
+    assert tensorboard.copy(chosen, tmp_path) == (2, 1)
 
 
 def test_without_mlflow_it_says_what_to_install(chosen: list[TrackedTrial], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mlflow", "mlflow.exceptions", "mlflow.tracking"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match="pip install mlflow"):
-        mlflow.to_mlflow(chosen, "sqlite://")
+        mlflow.copy(chosen, "sqlite://")
 
 
 def test_mlflow_runs(chosen: list[TrackedTrial], tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert mlflow.to_mlflow(chosen, uri) == (3, 0)
-    assert mlflow.to_mlflow(chosen, uri) == (0, 3)
+    assert mlflow.copy(chosen, uri) == (3, 0)
+    assert mlflow.copy(chosen, uri) == (0, 3)
     client = mlflow.tracking.MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("nano").experiment_id])
-    by_trial = {run.data.tags[base.TRIAL_TAG]: run for run in found}
+    by_trial = {run.data.tags[tracked_trials.TRIAL_TAG]: run for run in found}
     for run in chosen:
         copy = by_trial[run.record.trial_id]
         assert copy.data.params["objective.fusion"] == run.record.recipe["objective"]["fusion"]

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from store_kit import committed, record_of
 
-from swim.evaluation.types import MetricPoint
+from swim.outputs import MetricPoint
 from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.leases import Owner
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
-ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
+ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -211,7 +211,7 @@ def test_a_live_process_of_this_machine_keeps_its_claim_and_a_dead_one_loses_it(
     assert SweepStore(uri, owner=me).claim("alive").number == 1
     assert SweepStore(uri).claim("alive") is None
     # The same pid with another start time is another process.
-    SweepStore(uri, owner=me.model_copy(update={"started_s": me.started_s - 3600})).claim("dead")
+    SweepStore(uri, owner=me.model_copy(update={"started_ticks": me.started_ticks - 3600})).claim("dead")
     assert SweepStore(uri).claim("dead").number == 2
 
 
@@ -262,6 +262,7 @@ def test_tables_are_rebuilt_from_records(store, trial_record, tmp_path):
     local = {path: tmp_path / "tables" / path for path in store.list_files("tables")}
     assert sorted(local) == [
         "tables/arms/fusion.parquet",
+        "tables/evaluations/evaluations.parquet",
         "tables/metrics/t1.parquet",
         "tables/trials/trials.parquet",
     ]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from store_kit import committed, record_of
+from store_kit import committed, evaluated, evaluation_of, record_of, trained, trained_again
 
 import nano
 from swim import recipes
@@ -13,19 +13,28 @@ from swimlab.experiment.plan import make_plan, missing
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
 from swimlab.store import commit_marks, garbage_collection
+from swimlab.store.evaluation_records import TrialTarget
 from swimlab.store.garbage_collection import Rules
 from swimlab.store.leases import Owner
+from swimlab.store.record_kinds import EVALUATIONS, TRIALS
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 ME = Owner.current()
-GONE = ME.model_copy(update={"started_s": ME.started_s - 3600})
-ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_s=0.0)
+GONE = ME.model_copy(update={"started_ticks": ME.started_ticks - 3600})
+ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
 STEP = {"steps/10/run.safetensors": b"old", "steps/10/done.json": b"{}"}
 NEXT_STEP = {"steps/20/run.safetensors": b"new!", "steps/20/done.json": b"{}"}
 
 
 def attempted(uri: str, owner: Owner, files: dict[str, bytes], trial_id: str = "t1"):
     attempt = SweepStore(uri, owner=owner).claim(trial_id)
+    for name, data in files.items():
+        attempt.put(name, data)
+    return attempt
+
+
+def evaluating(uri: str, owner: Owner, record, evaluation_id: str, files: dict[str, bytes]):
+    attempt = SweepStore(uri, owner=owner).claim(evaluation_id, TrialTarget.of(record))
     for name, data in files.items():
         attempt.put(name, data)
     return attempt
@@ -61,7 +70,8 @@ def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_recor
     assert "attempt 2 is the trial's result" in garbage.items[0].reason
     assert store.list_files("attempts") == before
     garbage_collection.collect(store, garbage)
-    assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/metrics.parquet"]
+    kept = ["attempts/t1/1/collected.json", "attempts/t1/2/claim", "attempts/t1/2/metrics.parquet"]
+    assert store.list_files("attempts") == kept
     assert store.open_file("t1", "metrics.parquet") == b"m"
     assert garbage_collection.find(store).items == ()
 
@@ -71,12 +81,13 @@ def test_the_last_step_of_a_trial_without_a_record_stays(store, uri):
     attempted(uri, GONE, STEP | NEXT_STEP | {"samples.parquet": b"s"})
     attempted(uri, GONE, STEP).fail("diverged", "ValueError")
     garbage_collection.collect(store, garbage_collection.find(store))
-    kept = ["attempts/t1/1/steps/20/done.json", "attempts/t1/1/steps/20/run.safetensors"]
-    assert store.list_files("attempts") == [*kept, "attempts/t1/2/claim", "attempts/t1/2/failure.json"]
+    kept = [f"attempts/t1/1/{name}" for name in ("collected.json", "steps/20/done.json", "steps/20/run.safetensors")]
+    latest = [f"attempts/t1/2/{name}" for name in ("claim", "collected.json", "failure.json")]
+    assert store.list_files("attempts") == [*kept, *latest]
     assert garbage_collection.find(store).items == ()
     assert store.failures(["t1"])["t1"]["error"] == "diverged"
     garbage_collection.collect(store, garbage_collection.find(store, Rules(unfinished=True)))
-    assert store.list_files("attempts") == ["attempts/t1/2/claim", "attempts/t1/2/failure.json"]
+    assert store.list_files("attempts") == ["attempts/t1/1/collected.json", *latest]
     assert store.claim("t1").number == 3
 
 
@@ -93,7 +104,7 @@ def test_an_attempt_that_was_silent_is_fenced(uri, trial_record):
     assert garbage_collection.find(store).alive == ("attempts/t1/1",)
     garbage = garbage_collection.find(store, wait=wait)
     assert waited == [store.dead_after_s]
-    assert [(item.reason.split(";")[0], item.fence) for item in garbage.items] == [("silent", True)]
+    assert [(item.reason.split(";")[0]) for item in garbage.items] == ["silent"]
     garbage_collection.collect(store, garbage)
     with pytest.raises(StoreError, match="files were garbage-collected"):
         SweepStore(uri).commit(zombie, record_of(zombie, trial_record))
@@ -183,13 +194,123 @@ def test_a_run_may_store_the_checkpoints_of_bases_only(store, tmp_path):
 def test_marks_of_attempts_that_are_over_go(store, uri, trial_record):
     for trial_id, owner in {"gone": GONE, "here": ME, "there": ELSEWHERE}.items():
         attempt = attempted(uri, owner, {}, trial_id)
-        commit_marks.mark(store.backend, trial_id, attempt.nonce)
-    commit_marks.mark(store.backend, "deleted", "nonce")
+        commit_marks.mark(store.backend, TRIALS, trial_id, attempt.nonce)
+    commit_marks.mark(store.backend, TRIALS, "deleted", "nonce")
     committed(store, trial_record, "done")
     garbage = garbage_collection.find(store)
     assert [item.location.split(".")[0] for item in garbage.items] == ["recent/commits/deleted", "recent/commits/gone"]
     garbage_collection.collect(store, garbage)
     assert len(store.list_files("recent/commits")) == 3
+
+
+def test_attempts_of_evaluations(store, uri, trial_record):
+    """Live ones stay, dead and failed ones go, and none is taken for a trial's that is to be resumed."""
+    record = trained(store, trial_record, "t1", "e1", {"samples.parquet": b"12345"})
+    store.publish(record, "e1")
+    files = {"samples.parquet": b"123"}
+    evaluating(uri, ME, record, "alive", files)
+    evaluating(uri, ELSEWHERE, record, "elsewhere", files)
+    evaluating(uri, GONE, record, "dead", files)
+    evaluating(uri, ME, record, "failed", files).fail("no memory", "OutOfMemoryError")
+    evaluating(uri, GONE, record, "again", files)
+    done = evaluated(store, record, "again", files)
+    garbage = garbage_collection.find(store, Rules(unfinished=True))
+    assert garbage.alive == ("attempts/alive/1", "attempts/elsewhere/1")
+    assert {item.location: item.reason for item in garbage.items} == {
+        "attempts/again/1": "gone; the evaluation's result is in attempts/again/2",
+        "attempts/dead/1": "gone; the evaluation has no record",
+        "attempts/failed/1": "failed; the evaluation has no record",
+    }
+    before = set(store.list_files("attempts"))
+    garbage_collection.collect(store, garbage)
+    assert before - set(store.list_files("attempts")) == {
+        "attempts/again/1/claim",
+        "attempts/again/1/samples.parquet",
+        "attempts/dead/1/samples.parquet",
+        "attempts/failed/1/samples.parquet",
+    }
+    assert store.evaluation_file(done, "samples.parquet") == b"123"
+    assert store.evaluation_file(store.evaluations()["e1"], "samples.parquet") == b"12345"
+    assert store.failures(["failed"])["failed"]["error"] == "no memory"
+    assert store.claim("dead", TrialTarget.of(record)).number == 2
+
+
+def test_a_silent_evaluation_is_fenced_unless_it_commits_first(uri, trial_record):
+    now_s = [0.0]
+    store = SweepStore(uri, clock=lambda: now_s[0])
+    record = trained(store, trial_record)
+    target = TrialTarget.of(record)
+    attempts = {name: evaluating(uri, ELSEWHERE, record, name, {"samples.parquet": b"s"}) for name in ("e2", "e3")}
+    evaluations = {
+        name: evaluation_of(attempt, target, record.provenance, name, files=attempt.files)
+        for name, attempt in attempts.items()
+    }
+    garbage = garbage_collection.find(store, wait=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds))
+    assert [item.location for item in garbage.items] == ["attempts/e2/1", "attempts/e3/1"]
+    assert store.commit_evaluation(attempts["e2"], evaluations["e2"])
+    assert [item.location for item in garbage_collection.collect(store, garbage)] == ["attempts/e3/1"]
+    assert store.evaluation_file(evaluations["e2"], "samples.parquet") == b"s"
+    with pytest.raises(StoreError, match="files were garbage-collected"):
+        store.commit_evaluation(attempts["e3"], evaluations["e3"])
+
+
+def test_an_evaluation_replaced_by_that_of_the_new_training_leaves_garbage(store, uri, trial_record):
+    record = trained(store, trial_record)
+    evaluating(uri, GONE, record, "e1", {"samples.parquet": b"s"})  # while its publication was outstanding
+    store.publish(record, "e1")
+    garbage = garbage_collection.find(store)
+    assert [item.reason for item in garbage.items] == [
+        "gone; the evaluation's result is in attempts/t1/1/evaluations/e1"
+    ]
+    garbage_collection.collect(store, garbage)
+    again = trained_again(store, trial_record, record)
+    store.publish(again, "e1")
+    garbage_collection.collect(store, garbage_collection.find(store))
+    assert store.results({"t1": ["e1"]})["t1"].metrics["attention.ap"] == 0.5
+
+
+def test_marks_of_evaluations(store, uri, trial_record):
+    """That of an evaluation which is being published, or still can be, stays; its attempt is the trial's."""
+    record = trained(store, trial_record)
+    commit_marks.mark(store.backend, EVALUATIONS, "e1", record.nonce)
+    for evaluation_id, owner in {"gone": GONE, "here": ME, "there": ELSEWHERE}.items():
+        attempt = evaluating(uri, owner, record, evaluation_id, {})
+        commit_marks.mark(store.backend, EVALUATIONS, evaluation_id, attempt.nonce)
+    commit_marks.mark(store.backend, EVALUATIONS, "deleted", "nonce")
+    evaluated(store, record, "done")
+    folder = "recent/evaluation_commits"
+    garbage = garbage_collection.find(store)
+    marks = [item.location.split(".")[0] for item in garbage.items if item.kind == "mark"]
+    assert marks == [f"{folder}/deleted", f"{folder}/gone"]
+    garbage_collection.collect(store, garbage)
+    assert [path.split(".")[0] for path in store.list_files(folder)] == [
+        f"{folder}/{name}" for name in ("done", "e1", "here", "there")
+    ]
+
+
+def test_code_that_only_an_evaluation_names_stays(store, trial_record):
+    """Published or not."""
+    record = trained(store, trial_record, "t1", "e1", code_fingerprint="c2")
+    trained(store, trial_record, "t2", "e2", code_fingerprint="c3")
+    store.publish(record, "e1")
+    for code in ("c", "c2", "c3", "c4"):
+        store.put_create_only(f"code/{code}.tar.gz", b"12")
+    garbage = garbage_collection.find(store, Rules(code=True))
+    assert [item.paths for item in garbage.items] == [("code/c4.tar.gz",)]
+
+
+def test_clips_of_a_record_of_an_older_schema(store, trial_record):
+    """Only the data decides which clips a trial needs; elsewhere recipes of older kinds have other fields."""
+    recipe = recipes.named("tiny")
+    used = naming.clips_fingerprint(recipe.data, "d")
+    older = recipe.model_dump(mode="json") | {"evaluation": {"field_of_an_older_kind": 1}}
+    committed(store, trial_record, "t1", recipe=older)
+    newer = recipe.model_dump(mode="json", exclude={"evaluation"})
+    committed(store, trial_record, "t2", recipe=newer)
+    for folder in (used, "old"):
+        store.put_create_only(f"clips/{folder}/manifest.json", b"123")
+    garbage = garbage_collection.find(store, Rules(clips=True))
+    assert [item.location for item in garbage.items] == ["clips/old"]
 
 
 def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_record):

@@ -4,12 +4,12 @@ import pyarrow as pa
 import pytest
 from store_kit import committed, record_of
 
-from swim.evaluation.types import MetricPoint
+from swim.outputs import MetricPoint
 from swimlab.store import commit_marks, snapshot
 from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.backends import s3
-from swimlab.store.flat_rows import as_table, joined
 from swimlab.store.published_tables import write_tables
+from swimlab.store.record_kinds import TRIALS, RecordKind
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -18,7 +18,7 @@ def ids(table: pa.Table) -> list[str]:
 
 
 def whole(store: SweepStore) -> pa.Table:
-    return as_table(store.records().values())
+    return TRIALS.table(store.records().values())
 
 
 def marks(store: SweepStore) -> list[str]:
@@ -44,7 +44,7 @@ def test_what_is_newer_than_the_snapshot_is_read_beside_it(store, trial_record):
     assert table["bench_d.avg"].to_pylist() == [2.0, None]
     write_tables(store)
     assert snapshot.leaderboard(store).equals(table)
-    assert snapshot.load_latest(store.backend)[1].table.equals(table)
+    assert snapshot.load_latest(store.backend)[1][TRIALS].table.equals(table)
     assert marks(store) == []
 
 
@@ -53,7 +53,7 @@ def test_a_mark_whose_record_never_came_says_nothing(store, trial_record):
     committed(store, trial_record, "t1")
     write_tables(store)
     dead = store.claim("t2")
-    commit_marks.mark(store.backend, "t2", dead.nonce)
+    commit_marks.mark(store.backend, TRIALS, "t2", dead.nonce)
     assert ids(snapshot.leaderboard(store)) == ["t1"]
     dead.fail("killed", "Killed")
     committed(store, trial_record, "t2")
@@ -84,7 +84,7 @@ def test_a_record_deleted_by_hand_leaves_and_its_rerun_replaces_it(store, trial_
     committed(store, trial_record, "t2", metrics={"attention.ap": 0.9})  # deleted and run again between compactions
     assert snapshot.leaderboard(store)["attention.ap"].to_pylist() == [0.9]
     write_tables(store)
-    assert snapshot.load_latest(store.backend)[1].table["attention.ap"].to_pylist() == [0.9]
+    assert snapshot.load_latest(store.backend)[1][TRIALS].table["attention.ap"].to_pylist() == [0.9]
 
 
 def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch):
@@ -132,33 +132,39 @@ def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, t
     committed(store, trial_record, "t1")
     write_tables(store)
     committed(store, trial_record, "t2")
-    real, others = store.trial_ids, ["t3"]
+    real, others = RecordKind.ids, ["t3"]
 
-    def trial_ids():
-        found = real() if when == "before" else None
+    def ids_of(kind, backend):
+        if kind is not TRIALS:
+            return real(kind, backend)
+        found = real(kind, backend) if when == "before" else None
         if others:
             committed(store, trial_record, others.pop())
             with monkeypatch.context() as patch:
-                patch.setattr(store, "trial_ids", real)
+                patch.setattr(RecordKind, "ids", real)
                 write_tables(store)
-        return found if found is not None else real()
+        return found if found is not None else real(kind, backend)
 
-    monkeypatch.setattr(store, "trial_ids", trial_ids)
+    monkeypatch.setattr(RecordKind, "ids", ids_of)
     write_tables(store)
     monkeypatch.undo()
     assert marks(store) == []
-    assert ids(snapshot.leaderboard(store)) == ids(snapshot.load_latest(store.backend)[1].table) == ["t1", "t2", "t3"]
+    assert (
+        ids(snapshot.leaderboard(store))
+        == ids(snapshot.load_latest(store.backend)[1][TRIALS].table)
+        == ["t1", "t2", "t3"]
+    )
     assert pa.parquet.read_table(pa.BufferReader(store.read("tables/trials/trials.parquet"))).num_rows == 3
 
 
 def test_a_snapshot_that_cannot_be_read_is_only_a_cache(store, trial_record):
     committed(store, trial_record, "t1")
     write_tables(store)
-    for content in (b"no parquet", to_parquet(as_table([]))):  # the second: rows of another version
+    for content in (b"no parquet", to_parquet(TRIALS.table([]))):  # the second: rows of another version
         store.backend.replace(store.list_files("recent/snapshots")[-1], content)
         assert ids(snapshot.leaderboard(store)) == ["t1"]
         write_tables(store)
-        assert snapshot.load_latest(store.backend)[1].table.num_rows == 1
+        assert snapshot.load_latest(store.backend)[1][TRIALS].table.num_rows == 1
 
 
 def test_deleted_tables_are_written_again(store, trial_record):
@@ -169,7 +175,7 @@ def test_deleted_tables_are_written_again(store, trial_record):
     store.backend.delete_many(list(before))
     write_tables(store)
     assert {path: store.read(path) for path in store.list_files("tables")} == before
-    assert len(before) == 2
+    assert len(before) == 3
 
 
 def test_rows_added_to_a_table_are_those_of_all_records(trial_record):
@@ -182,12 +188,12 @@ def test_rows_added_to_a_table_are_those_of_all_records(trial_record):
         {"c": 4},
     ]
     records = [trial_record(trial_id=f"t{n}", nonce=f"n{n}", recipe=recipe) for n, recipe in enumerate(recipes)]
-    expected = as_table(records)
+    expected = TRIALS.table(records)
     assert expected["a"].to_pylist() == [1.0, 1.5, None, None, None]
     assert expected["c"].to_pylist() == [None, "x", "3", None, "4"]
     for cut in range(len(records) + 1):
-        table = joined(as_table(records[cut:]), records[:cut])
-        assert snapshot.to_bytes(table.combine_chunks()) == snapshot.to_bytes(expected)
+        table = TRIALS.joined(TRIALS.table(records[cut:]), records[:cut])
+        assert snapshot.to_bytes(TRIALS, table.combine_chunks()) == snapshot.to_bytes(TRIALS, expected)
 
 
 PAGE = 10  # S3's is 1,000; the server honours what is asked
@@ -203,11 +209,11 @@ def test_requests_of_a_leaderboard_on_s3(s3_store_uri, trial_record, monkeypatch
     write_tables(store)
     with store.backend.counted() as sent:
         assert snapshot.leaderboard(store).num_rows == 3
-    assert sent == {"ListObjectsV2": 1, "GetObject": 1}
+    assert sent == {"ListObjectsV2": 1, "GetObject": 2}
     for number in range(PAGE):
-        commit_marks.mark(store.backend, f"killed{number}", "nonce")
+        commit_marks.mark(store.backend, TRIALS, f"killed{number}", "nonce")
     for number in range(2):
         committed(store, trial_record, f"new{number}")
     with store.backend.counted() as sent:
         assert snapshot.leaderboard(store).num_rows == 5
-    assert sent == {"ListObjectsV2": 2, "GetObject": 1 + PAGE + 2}
+    assert sent == {"ListObjectsV2": 2, "GetObject": 2 + PAGE + 2}

@@ -105,16 +105,16 @@ def examine(flags: Doctor, console: Console) -> int:
     from swimlab.execution import cluster
     from swimlab.execution.progress import SweepProgress
     from swimlab.report import doctor_page, doctor_text
-    from swimlab.store.sweep_store import SweepStore
+    from swimlab.store.sweep_store import reachable_store
 
     inspection, recipe = flags.inspection()
     if inspection.videos and "://" not in inspection.videos and not Path(inspection.videos).is_dir():
         raise ValueError(f"no folder {inspection.videos}: --videos is what the rows' video paths are relative to")
     name = flags.report_name
-    store = SweepStore(flags.store)
+    store = reachable_store(flags.store)
     cluster.check_durable(store.uri)
     store.check_writable()
-    with cluster.session(), SweepProgress(console) as progress:
+    with cluster.ray_session(), SweepProgress(console) as progress:
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         cpus = min(cpus, flags.concurrency or cpus)
         folder = doctor_page.folder_of(name)

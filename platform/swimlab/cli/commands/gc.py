@@ -15,8 +15,9 @@ from rich.text import Text
 from swimlab.base.screen import say
 from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import count, size
-from swimlab.store import garbage_collection, query
+from swimlab.store import garbage_collection, query, scratch
 from swimlab.store.garbage_collection import Checkpoints, Item, Kind, Rules
+from swimlab.store.scratch import Abandoned
 
 MOST_ITEMS = 30
 WORDS: dict[Kind, str] = {
@@ -27,12 +28,14 @@ WORDS: dict[Kind, str] = {
     "leftover": "half-written files",
     "clips": "decoded clips",
     "code": "archived code",
+    "scratch": "temporary folders of processes that were killed",
 }
 
 
 class Gc(StoreCommand):
-    """Lists what a store no longer needs, with its size; --delete removes it. Files that a record names and those of
-    attempts that are still running are always kept."""
+    """Lists what a store no longer needs, and temporary folders that killed processes left on this machine, with their
+    size; --delete removes them. Files that a record names and those of attempts that are still running are always
+    kept."""
 
     delete: CliToggleFlag[bool] = Field(False, description="remove it")
     checkpoints: Checkpoints = Field(
@@ -53,22 +56,38 @@ class Gc(StoreCommand):
         store = query.open_store(self.store)
         rules = Rules(checkpoints=self.checkpoints, unfinished=self.unfinished, clips=self.clips, code=self.code)
         garbage = garbage_collection.find(store, rules, time.sleep if self.wait else None)
-        if garbage.items:
-            console.print(_kinds(garbage.items))
-            console.print(_items(garbage.items))
+        folders = scratch.abandoned()
+        items = (*garbage.items, *map(_of_scratch, folders))
+        if items:
+            console.print(_kinds(items))
+            console.print(_items(items))
         if garbage.alive:
             note = "" if self.wait else ", or cannot be judged from one reading (--wait)"
             say(console, f"{count(len(garbage.alive))} attempts are alive{note}", "dim")
-        if not garbage.items:
+        if not items:
             say(console, f"nothing to collect in {store.uri}")
         elif not self.delete:
-            say(console, f"{size(garbage.size_bytes)} would be freed in {store.uri}; --delete does it", "bold")
+            say(console, f"{_places(store.uri, garbage.items, folders)} would be freed; --delete does it", "bold")
         else:
             deleted = garbage_collection.collect(store, garbage)
-            say(console, f"{size(sum(item.size_bytes for item in deleted))} freed in {store.uri}", "bold")
+            for folder in folders:
+                scratch.remove(folder)
+            say(console, f"{_places(store.uri, deleted, folders)} freed", "bold")
             if remaining := len(garbage.items) - len(deleted):
                 say(console, f"{count(remaining)} kept: their attempts committed meanwhile")
         return 0
+
+
+def _of_scratch(folder: Abandoned) -> Item:
+    why = f"left by process {folder.owner.pid}, which was killed"
+    return Item("scratch", str(folder.path), why, (str(folder.path),), folder.size_bytes)
+
+
+def _places(uri: str, items: Sequence[Item], folders: Sequence[Abandoned]) -> str:
+    text = f"{size(sum(item.size_bytes for item in items))} in {uri}"
+    if folders:
+        text += f" and {size(sum(f.size_bytes for f in folders))} in {folders[0].path.parent} on this machine"
+    return text
 
 
 def _kinds(items: Sequence[Item]) -> Table:

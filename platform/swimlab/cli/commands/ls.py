@@ -61,7 +61,7 @@ class Ls(StoreCommand):
         columns = self.columns or _columns(filled, requested)
         needed = {"trial_id", "finished_at", *columns, *(name for _, name in checked)}
         rows = board.select([name for name in board.column_names if name in needed]).to_pylist()
-        rows = query.of_experiment(store, rows, self.experiment)
+        rows = query.rows_of_experiment(store, rows, self.experiment)
         matches = [row for row in rows if all(c.holds(row.get(c.column)) for c in conditions)]
         ordered = query.in_order(matches, self.sort or "finished_at", ascending=self.ascending)
         same = {} if self.columns else _same(rows)

@@ -1,16 +1,24 @@
-"""`swimlab replay TRIAL`: runs a stored trial again and compares its curve with the stored one, bit for bit."""
+"""`swimlab replay TRIAL`: runs a stored trial again and compares its curve with the stored one, bit for bit.
+
+The code that it runs comes from the store, so it says which and asks first.
+"""
 
 from __future__ import annotations
 
+import sys
+
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
+from pydantic_settings import CliPositionalArg, CliToggleFlag
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
 
 from swimlab.base.screen import say
 from swimlab.cli.commands.why import committed
 from swimlab.cli.store_command import StoreCommand
-from swimlab.execution.replay import Replay, ReplayError, pairs, replay
+from swimlab.execution.replay import Replay, pairs, replay
+from swimlab.execution.replay_process import ReplayError
+from swimlab.execution.replay_source import StoredSource, stored_source
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.store import query
 
@@ -24,6 +32,9 @@ class ReplayTrial(StoreCommand):
     micro_batch: int | None = Field(
         None, ge=1, description="conversations a forward pass, if the trial ran with that flag (it changes rounding)"
     )
+    trust: CliToggleFlag[bool] = Field(
+        False, description="run the stored code without asking: everybody who writes there is trusted"
+    )
     cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     def run(self, console: Console) -> int:
@@ -31,6 +42,9 @@ class ReplayTrial(StoreCommand):
         store = query.open_store(self.store)
         record = committed(store, query.resolve(store, self.trial))
         say(console, f"trial {record.trial_id}, {record.recipe_name}, seed {record.seed}")
+        source = stored_source(store, record)
+        if not self._agreed(console, source, store.uri):
+            return 1
         bars = Progress(
             TextColumn("replaying"),
             BarColumn(),
@@ -49,6 +63,7 @@ class ReplayTrial(StoreCommand):
                     steps=self.steps,
                     micro_batch=self.micro_batch,
                     cache=self.cache,
+                    source=source,
                     say=lambda text: say(console, text),
                     on_step=lambda step, steps: bars.update(task, completed=step, total=steps),
                 )
@@ -59,6 +74,26 @@ class ReplayTrial(StoreCommand):
             say(console, line)
         say(console, *verdict(result))
         return 0 if result.equal else 1
+
+    def _agreed(self, console: Console, source: StoredSource, store_uri: str) -> bool:
+        say(console, f"it runs {len(source.files)} files of code from {source.uri}, with your rights on this machine")
+        say(console, f"their fingerprint is the record's, {source.fingerprint}; who writes to the store writes both")
+        if self.trust:
+            return True
+        if not (sys.stdin.isatty() and console.is_terminal):
+            say(
+                console,
+                f"not run: there is no terminal to ask on; add --trust if you trust all who can write to {store_uri}",
+                "red",
+            )
+            return False
+        try:
+            agreed = Confirm.ask("Run it?", console=console, default=False)
+        except EOFError:
+            agreed = False
+        if not agreed:
+            say(console, "not run")
+        return agreed
 
 
 def conditions(result: Replay, host: str) -> list[str]:

@@ -15,16 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from swim import recipes
-from swim.recipe import Evaluation, HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
+from swim.recipe import HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
 from swimlab.base.screen import ago, say
-from swimlab.cli.commands.why import value
+from swimlab.cli.commands.why import format_value
 from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import size
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
+from swimlab.store.attempt_files import json_object, read_claims
 from swimlab.store.attempts import COLLECTED
+from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.leases import Owner, released
+from swimlab.store.newest_results import newest_results
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
@@ -47,11 +50,12 @@ class Show(StoreCommand):
         """See `StoreCommand`."""
         store = query.open_store(self.store)
         trial_id = query.resolve(store, self.trial)
-        record = store.record(trial_id)
+        record = newest_results(store, [trial_id]).get(trial_id)
         if self.recipe:
             if record is None:
                 raise ValueError(f"trial {trial_id} has no result yet: only records hold a recipe")
-            print(json.dumps(record.recipe, indent=1))
+            evaluation = {e.suite: e.config for e in record.evaluations}
+            print(json.dumps(record.recipe | ({"evaluation": evaluation} if evaluation else {}), indent=1))
             return 0
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="dim", no_wrap=True)
@@ -74,20 +78,24 @@ def attempts_of(store: SweepStore, trial_id: str, record: TrialRecord | None) ->
     folder = f"attempts/{trial_id}"
     files = store.list_files(folder)
     numbers = sorted({int(parts[2]) for path in files if (parts := path.split("/"))[3:] == ["claim"]})
+    claims = read_claims(store.backend, [(trial_id, number) for number in numbers])
     attempts = []
     for number_ in numbers:
         present = {path for path in files if path.startswith(f"{folder}/{number_}/")}
 
         def content(name: str, at: str = f"{folder}/{number_}", present: set[str] = present) -> dict[str, Any]:
-            return json.loads(store.read(f"{at}/{name}")) if f"{at}/{name}" in present else {}
+            path = f"{at}/{name}"
+            return json_object(f"{store.uri}/{path}", store.read(path)) if path in present else {}
 
         failure, beat = content("failure.json"), content("heartbeat")
-        owner, collected = content("claim")["owner"], f"{folder}/{number_}/{COLLECTED}" in present
+        if not failure and f"{folder}/{number_}/failure.json" in present:
+            failure = {"error": "failure.json is damaged"}
+        owner, collected = claims[trial_id, number_].owner, f"{folder}/{number_}/{COLLECTED}" in present
         attempts.append(
             {
                 "number": number_,
-                "state": _state(record, number_, failure, beat, Owner.model_validate(owner), numbers[-1], collected),
-                "owner": f"{owner['host']}, process {owner['pid']}",
+                "state": _state(record, number_, failure, beat, owner, numbers[-1], collected),
+                "owner": f"{owner.host}, process {owner.pid}",
                 "error": failure.get("error", ""),
                 "failed_at": failure.get("failed_at"),
                 "beat": beat,
@@ -108,7 +116,7 @@ def _state(
     if record and record.attempt == number:
         return "committed"
     if failure:
-        return "failed"
+        return "its process died" if failure.get("kind") == "lost" else "failed"
     if collected:
         return "collected"
     if beat and released(json.dumps(beat).encode()):
@@ -121,9 +129,9 @@ def _state(
 
 
 def _lines(
-    store: SweepStore, trial_id: str, record: TrialRecord | None, attempts: list[dict[str, Any]]
+    store: SweepStore, trial_id: str, record: TrialResult | None, attempts: list[dict[str, Any]]
 ) -> Iterable[tuple[str, str | Group]]:
-    shown = query.shown_in(store).get(trial_id, [])
+    shown = query.arms_by_trial(store).get(trial_id, [])
     yield "shown by", "; ".join(f"{s.experiment} on {s.recipe} as {s.arm}, seed {s.seed}" for s in shown) or NO_VALUE
     if record is None:
         last = attempts[-1]["state"] if attempts else "unknown"
@@ -131,9 +139,12 @@ def _lines(
         yield from _attempt_lines(attempts)
         return
     yield "state", f"done {ago(record.provenance.finished_at)}, attempt {record.attempt}"
-    yield "recipe", _recipe(record)
+    yield "recipe", _recipe_differences_text(record)
     yield "", f"seed {record.seed}, starts from {record.init_trial_id or 'fresh weights'}"
     yield "start weights", record.start_weights or UNKNOWN
+    for i, evaluation in enumerate(record.evaluations):
+        text = f"{evaluation.suite} {evaluation.evaluation_id[:12]}, {ago(evaluation.provenance.finished_at)}"
+        yield "evaluated by" if i == 0 else "", f"{text}, code/{evaluation.code_fingerprint}.tar.gz"
     yield "metrics", _metrics(record.metrics)
     cost = record.cost
     yield (
@@ -170,7 +181,7 @@ def _attempt_lines(attempts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
         yield "attempts" if i == 0 else "", text
 
 
-def _recipe(record: TrialRecord) -> str:
+def _recipe_differences_text(record: TrialRecord) -> str:
     """The recipe's name, and its fields that differ from the registered recipe of that name; from the defaults where
     none is registered."""
     stored, name = flat(record.recipe), record.recipe_name
@@ -179,17 +190,21 @@ def _recipe(record: TrialRecord) -> str:
     # Fields added to the schema later are not in the stored recipe: they are no difference.
     changed = [d for d in recipe_differences(usual, record.recipe) if d.path != "seed" and d.path in stored]
     if not registered:
-        return f"{name}: " + ", ".join(f"{d.path} {value(d.right)}" for d in changed if not d.path.startswith("init."))
+        return f"{name}: " + ", ".join(
+            f"{d.path} {format_value(d.right)}" for d in changed if not d.path.startswith("init.")
+        )
     if not changed:
         return f"{name}, unchanged"
-    return f"{name} with " + ", ".join(f"{d.path} {value(d.right)} (not {value(d.left)})" for d in changed)
+    return f"{name} with " + ", ".join(
+        f"{d.path} {format_value(d.right)} (not {format_value(d.left)})" for d in changed
+    )
 
 
 def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe of defaults, with the same kinds of model and data."""
     model: TinyModel | HubModel = TinyModel() if recipe["model"]["kind"] == "tiny" else HubModel()
     data = ShapesWorld() if recipe["data"]["kind"] == "shapes_world" else NLReferFiles(annotations=(), videos="")
-    parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim(), "evaluation": Evaluation()}
+    parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim()}
     return {key: part.model_dump(mode="json") for key, part in parts.items()} | {"init": None}
 
 

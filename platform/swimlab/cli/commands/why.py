@@ -19,6 +19,7 @@ from swimlab.report.number_format import NO_VALUE, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.errors import StoreError
+from swimlab.store.newest_results import newest_results
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import Comparison, Difference, compare
@@ -41,7 +42,7 @@ class Why(StoreCommand):
         store = query.open_store(self.store)
         left, right = (committed(store, query.resolve(store, name)) for name in (self.a, self.b))
         comparison = compare(store, left, right)
-        shown = query.shown_in(store)
+        shown = query.arms_by_trial(store)
         grid = _grid(comparison, [shown.get(r.trial_id, []) for r in (left, right)])
         console.print(grid)
         if self.diff:
@@ -54,12 +55,12 @@ class Why(StoreCommand):
 
 
 def committed(store: SweepStore, trial_id: str) -> TrialRecord:
-    """The record of a trial.
+    """The record of a trial, with its newest evaluations.
 
     Raises:
         StoreError: for a trial that has attempts but no result.
     """
-    if (record := store.record(trial_id)) is None:
+    if (record := newest_results(store, [trial_id]).get(trial_id)) is None:
         raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` shows its attempts")
     return record
 
@@ -72,12 +73,12 @@ def _grid(comparison: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Tab
     for name, record in (("A", left), ("B", right)):
         grid.add_column(f"{name} {record.trial_id[:12]}", overflow="fold", min_width=18)
 
-    def add(subject: str, item: str, a: Any, b: Any) -> None:
-        grid.add_row(subject, *(Text(text) for text in (item, value(a), value(b))))
+    def add(subject: str, item: str, left_value: Any, right_value: Any) -> None:
+        grid.add_row(subject, *(Text(text) for text in (item, format_value(left_value), format_value(right_value))))
 
-    def section(subject: str, same: str, differences: Sequence[Difference]) -> None:
+    def section(subject: str, text_if_equal: str, differences: Sequence[Difference]) -> None:
         if not differences:
-            add(subject, same, "", "")
+            add(subject, text_if_equal, "", "")
         for i, d in enumerate(differences):
             add(subject if i == 0 else "", d.path, d.left, d.right)
 
@@ -120,7 +121,7 @@ def _why_data(comparison: Comparison) -> list[str]:
     """What differs in the data where no recipe field does, and the fingerprint alone does not tell."""
     if not comparison.data or any(d.path.startswith("data.") for d in comparison.recipe):
         return []
-    if any(m.module.startswith("swim.data.shapes") for m in comparison.code):
+    if any(m.module.startswith(("swim.data.shapes", "swim.data.synthetic")) for m in comparison.code):
         return ["same settings; the generator's code changed"]
     if comparison.left.recipe["data"]["kind"] == "shapes_world":
         return ["same settings; the generator ran other code"]
@@ -129,7 +130,7 @@ def _why_data(comparison: Comparison) -> list[str]:
     return ["same file names; an annotation file or a video had other contents"]
 
 
-def value(field: Any) -> str:
+def format_value(field: Any) -> str:
     """A field as it is written in a recipe."""
     if isinstance(field, str):
         return field

@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swim.data.rows import Part, split
-from swim.data.rows_parquet import count_rows
+from swim.data.rows.parquet_rows import count_rows
+from swim.data.rows.read import Part, split
 from swim.data.storage import open_range
 from swim.data.types import DataError
 from swim.recipe import FramePolicy
@@ -32,10 +32,10 @@ from swimlab.data.doctor.row_checks import (
     stopped,
 )
 from swimlab.data.doctor.tally import Pick, Tally
-from swimlab.data.doctor.video_checks import Claims, Trial, check_videos, try_row
+from swimlab.data.doctor.video_checks import DecodeTrial, VideoRequirements, check_videos, try_row
 from swimlab.store.sweep_store import SweepStore
 
-Progress = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 """Called with the stage, the amount done and the total."""
 
 ROWS_PER_PART = 4000  # some seconds of work; a tally of their rows is 100 kB
@@ -49,19 +49,19 @@ class Examination:
     tally: Tally
     sizes: dict[str, int]
     problems: dict[str, str]
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[DecodeTrial] = field(default_factory=list)
     broken_files: list[str] = field(default_factory=list)
 
 
 def run(
-    exam: InspectionConfig, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: Progress
+    exam: InspectionConfig, store: SweepStore, folder: str, scratch: Path, cpus: int, progress: ReportProgress
 ) -> Examination:
     """Run an examination on a started Ray. Broken rows are written to `folder` of the store. Raises OSError when videos
     on S3 cannot be reached, StoreError when the store cannot be written."""
     sizes, problems = _sizes(exam.annotations)
     outcome = Examination(Tally(exam.decode), sizes, problems)
     broken = _BrokenRows(store, folder)
-    with Claims(scratch) as claims:
+    with VideoRequirements(scratch) as claims:
         _read(exam, outcome, broken, claims, cpus, progress)
         if exam.videos and claims.rows:
             _watch(exam, outcome, broken, claims, cpus, progress)
@@ -82,7 +82,12 @@ def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
 
 
 def _read(
-    exam: InspectionConfig, outcome: Examination, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress
+    exam: InspectionConfig,
+    outcome: Examination,
+    broken: _BrokenRows,
+    claims: VideoRequirements,
+    cpus: int,
+    progress: ReportProgress,
 ) -> None:
     total, done = sum(outcome.sizes.values()), 0
     unit, scale = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
@@ -148,18 +153,25 @@ def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
     (name,), (text,), (problem,) = batch["file"], batch["part"], batch["problem"]
     packed = {"tally": "", "broken": b"", "claims": b"", "problem": str(problem)}
     if text:
-        packed = _packed(check_part(Part.model_validate_json(text), InspectionConfig.model_validate_json(exam)))
+        packed = _serialised_inspection(
+            check_part(Part.model_validate_json(text), InspectionConfig.model_validate_json(exam))
+        )
     return {"file": [name], "share": batch["share"]} | {key: [value] for key, value in packed.items()}
 
 
 def _watch(
-    exam: InspectionConfig, outcome: Examination, broken: _BrokenRows, claims: Claims, cpus: int, progress: Progress
+    exam: InspectionConfig,
+    outcome: Examination,
+    broken: _BrokenRows,
+    claims: VideoRequirements,
+    cpus: int,
+    progress: ReportProgress,
 ) -> None:
     """Check every video once, then decode the sampled rows."""
     import ray
 
     assert exam.videos is not None
-    watcher = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_Watcher)
+    watcher = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_VideoWorker)
     total, done = len(outcome.tally.videos), 0
     arguments = exam.videos, exam.frames.model_dump_json(), exam.decode
     actors = [watcher.remote(*arguments) for _ in range(min(cpus, total))]
@@ -170,7 +182,7 @@ def _watch(
         progress("look at videos", done, total)
     picks = outcome.tally.sample
     for trial in _in_turn(actors, "decode", (pick.model_dump_json() for pick in picks)):
-        outcome.trials.append(Trial.model_validate_json(trial))
+        outcome.trials.append(DecodeTrial.model_validate_json(trial))
         progress("decode some rows", len(outcome.trials), len(picks))
     for actor in actors:
         ray.kill(actor)
@@ -189,11 +201,11 @@ def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[A
         yield ray.get(under_way.popleft())
 
 
-class _Watcher:
+class _VideoWorker:
     """Actor: probes videos and decodes rows, in a subprocess that may hang or die."""
 
     def __init__(self, videos: str, frames: str, picks: int) -> None:
-        from swim.data.decoder import Decoder
+        from swim.data.video.decoder import Decoder
 
         self._policy = FramePolicy.model_validate_json(frames)
         self._decoder = Decoder(videos, self._policy)
@@ -202,14 +214,14 @@ class _Watcher:
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """The inspection of a chunk of claims, and its number of videos."""
         inspection = check_videos(claims, self._decoder, self._policy, self._picks)
-        return _packed(inspection), len(claims["video"].unique())
+        return _serialised_inspection(inspection), len(claims["video"].unique())
 
     def decode(self, pick: str) -> str:
         """The timed decoding of one row, as JSON."""
         return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
 
 
-def _packed(inspection: Inspection) -> dict[str, Any]:
+def _serialised_inspection(inspection: Inspection) -> dict[str, Any]:
     return {
         "tally": json.dumps(inspection.tally.to_json()),
         "broken": _bytes(pa.Table.from_pylist([row.model_dump() for row in inspection.broken], schema=BROKEN_SCHEMA)),

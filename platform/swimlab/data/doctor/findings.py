@@ -1,6 +1,6 @@
 """The findings of `swimlab doctor` on annotation files and videos.
 
-`Findings` is the JSON beside the report. The examination is in `examination.py`; text and page are in
+`DoctorFindings` is the JSON beside the report. The examination is in `examination.py`; text and page are in
 `swimlab.report.doctor_text` and `swimlab.report.doctor_page`.
 """
 
@@ -15,7 +15,7 @@ from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.examination import Examination
 from swimlab.data.doctor.row_checks import ROWS_IN, STATES, InspectionConfig
 from swimlab.data.doctor.tally import EDGES, Tally
-from swimlab.data.doctor.video_checks import Trial
+from swimlab.data.doctor.video_checks import DecodeTrial
 from swimlab.data.rejected_rows import BrokenRow
 
 MOST_LABELS = 30
@@ -64,7 +64,7 @@ class Range(Frozen):
         return Range(low=low, mean=self.mean * by, high=high)
 
 
-class Clips(Frozen):
+class ClipSummary(Frozen):
     """The clips that the rows become under the frame policy. `by_masks`: the videos were not examined, so each is taken
     to be as large as its row's masks and long enough; rows without masks are then not counted in `clips`."""
 
@@ -87,7 +87,7 @@ class DecodeCost(Frozen):
     errors: tuple[str, ...] = ()
 
 
-class Findings(Frozen):
+class DoctorFindings(Frozen):
     """All content of the report. `kinds` are rows by format and state; `histograms` map lower edges to counts; `counts`
     hold the commonest labels of each subject, `distinct` how many labels there are."""
 
@@ -105,7 +105,7 @@ class Findings(Frozen):
     counts: dict[str, dict[str, int]]
     distinct: dict[str, int]
     totals: dict[str, int]
-    clips: Clips | None
+    clips: ClipSummary | None
     decode: DecodeCost | None
     broken_files: tuple[str, ...]
 
@@ -119,7 +119,7 @@ class Findings(Frozen):
         return tuple(file for file in self.files if file.problem)
 
 
-def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe: str) -> Findings:
+def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe: str) -> DoctorFindings:
     """The findings of an examination."""
     tally = outcome.tally
     kinds: dict[str, dict[str, int]] = {}
@@ -128,7 +128,7 @@ def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe:
             if rows:
                 kinds.setdefault(kind, {})[state] = rows
     clips = _clips(exam, tally)
-    return Findings(
+    return DoctorFindings(
         name=name,
         files=tuple(
             FileSeen(
@@ -160,11 +160,11 @@ def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe:
     )
 
 
-def _clips(exam: InspectionConfig, tally: Tally) -> Clips | None:
+def _clips(exam: InspectionConfig, tally: Tally) -> ClipSummary | None:
     totals = tally.totals
     if not totals["clips"]:
         return None
-    return Clips(
+    return ClipSummary(
         by_masks=exam.videos is None,
         clips=totals["clips"],
         frames=totals["clip frames"],
@@ -173,7 +173,7 @@ def _clips(exam: InspectionConfig, tally: Tally) -> Clips | None:
     )
 
 
-def decode_cost(trials: Sequence[Trial], clips: Clips) -> DecodeCost | None:
+def decode_cost(trials: Sequence[DecodeTrial], clips: ClipSummary) -> DecodeCost | None:
     """Estimated cost of decoding all clips, from the trials; None when no trial could be decoded."""
     done = [trial for trial in trials if not trial.error]
     if not done:
@@ -197,6 +197,6 @@ def _range(values: Sequence[float]) -> Range:
     return Range(low=max(mean - half, 0.0), mean=mean, high=mean + half)
 
 
-def failed(result: Findings, max_broken_share: float) -> bool:
+def failed(result: DoctorFindings, max_broken_share: float) -> bool:
     """Whether the check failed: a file could not be read to its end, or too many rows are broken."""
     return bool(result.problems) or not result.rows or result.state("broken") > max_broken_share * result.rows

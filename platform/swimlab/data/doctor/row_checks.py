@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 
 from swim import registry
-from swim.data.frames import needs, smart_resize
-from swim.data.parse import RowFormat
-from swim.data.rows import Part, read_part
-from swim.data.samples import FORMATS, parse_row, sample_key
+from swim.data.annotations.fields import RowFormat
+from swim.data.annotations.samples import FORMATS, parse_row, sample_key
+from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError, ReferSample
+from swim.data.video.frame_choice import frame_needs, smart_resize
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.row_counts import add_clip, count_encodings, count_masks, count_texts
 from swimlab.data.doctor.tally import Pick, Tally, place_of
@@ -101,7 +101,7 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
         note_broken(inspection, expected, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
         return
     except Exception as unexpected:
-        hint = "unexpected: try the row alone with swim.data.samples.parse_row, and please report it"
+        hint = "unexpected: try the row alone with swim.data.annotations.samples.parse_row, and please report it"
         error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
         tally.count("broken", UNREADABLE)
         note_broken(inspection, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
@@ -113,7 +113,7 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
     place = place_of(sample.video)
     tally.video(place)
     if part:
-        requirements = needs(sample)
+        requirements = frame_needs(sample)
         inspection.claims.append(
             {
                 "place": place,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from swim.data.markup import strip_tags
-from swim.data.masks import area
+from swim.data.annotations.markup import strip_tags
+from swim.data.masks.encodings import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
 from swimlab.data.doctor.tally import Tally

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.recipe import Frozen
+from swimlab.base.printable import printable
 from swimlab.data.rejected_rows import BrokenRow
 
 MAX_LABELS = 20_000  # of one count; the nouns of VideoRefer-700K fit
@@ -58,8 +59,7 @@ def place_of(text: str) -> int:
 def shown(text: str, most: int = MAX_LABEL_CHARS) -> str:
     """An untrusted text as one short printable line: control characters, direction marks and surrogates are escaped."""
     cut = text[: most + 1]
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut[:most])
-    return plain + "…" * (len(cut) > most)
+    return printable(cut[:most], keep="") + "…" * (len(cut) > most)
 
 
 class Places:

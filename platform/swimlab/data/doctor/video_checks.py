@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from swim.data.frames import Needs, VideoInfo, plan
-from swim.data.rows import Part, read_part
-from swim.data.samples import parse_row
+from swim.data.annotations.samples import parse_row
+from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError
+from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, note_broken, picked
 from swimlab.data.doctor.row_counts import add_clip
 from swimlab.data.doctor.tally import Pick, Tally
 
 if TYPE_CHECKING:
-    from swim.data.decoder import Decoder
+    from swim.data.video.decoder import Decoder
 
 _BUCKETS = 64
 _BUFFERED_ROWS = 100_000
@@ -31,7 +31,7 @@ _CHUNK_VIDEOS = 64
 _MISSING = ("no such file", "no such object")
 
 
-class Claims:
+class VideoRequirements:
     """The requirements of rows on their videos: kept on disk until all rows are read, then given video by video.
 
     The rows of a video are in one bucket, by the hash of its name; one bucket at a time is in memory.
@@ -45,7 +45,7 @@ class Claims:
         self._buffered = 0
         self.rows = 0
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> VideoRequirements:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,27 +129,36 @@ def _probe(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
 
 
 def _check_claim(
-    claim: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, inspection: Inspection
+    requirement: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, inspection: Inspection
 ) -> None:
     tally = inspection.tally
-    sizes = tuple(zip(claim["sizes"][::2], claim["sizes"][1::2], strict=True))
+    sizes = tuple(zip(requirement["sizes"][::2], requirement["sizes"][1::2], strict=True))
     try:
         if isinstance(info, DataError):
             raise info
-        indices, (height, width) = plan(info, Needs(frames=tuple(claim["frames"]), mask_sizes=sizes), policy)
+        indices, (height, width) = plan_frames(
+            info, FrameNeeds(frames=tuple(requirement["frames"]), mask_sizes=sizes), policy
+        )
     except DataError as error:
         # The row was counted by its state without the video.
-        tally.count(claim["state"], claim["kind"], -1)
-        tally.count("broken", claim["kind"])
-        note_broken(inspection, error, file=claim["file"], row=claim["row"], key=claim["key"], kind=claim["kind"])
+        tally.count(requirement["state"], requirement["kind"], -1)
+        tally.count("broken", requirement["kind"])
+        note_broken(
+            inspection,
+            error,
+            file=requirement["file"],
+            row=requirement["row"],
+            key=requirement["key"],
+            kind=requirement["kind"],
+        )
         return
     if any(size != (info.height, info.width) for size in sizes):
         tally.count("caution", "masks of another size than the video (they are scaled)")
     add_clip(len(indices), height, width, policy, tally)
-    tally.pick(picked(claim))
+    tally.pick(picked(requirement))
 
 
-class Trial(Frozen):
+class DecodeTrial(Frozen):
     """One row's clip, decoded alone on one core. `bytes_stored` is its size compressed as the store compresses it."""
 
     key: str
@@ -160,7 +169,7 @@ class Trial(Frozen):
     error: str = ""
 
 
-def try_row(pick: Pick, decoder: Decoder) -> Trial:
+def try_row(pick: Pick, decoder: Decoder) -> DecodeTrial:
     """Decode one row's clip and measure the time, including the download of its video."""
     part = Part.model_validate_json(pick.part)
     try:
@@ -170,9 +179,9 @@ def try_row(pick: Pick, decoder: Decoder) -> Trial:
         clip = decoder.clip(sample)
         seconds = time.perf_counter() - started_s
     except DataError as error:
-        return Trial(key=pick.key, error=str(error))
+        return DecodeTrial(key=pick.key, error=str(error))
     frames = clip.frames_THWC
-    return Trial(
+    return DecodeTrial(
         key=pick.key,
         frames=len(frames),
         seconds=seconds,

@@ -24,7 +24,7 @@ import ray
 import ray.data
 from ray.data import TaskPoolStrategy
 
-from swim.data.rows import Part, read_part, split
+from swim.data.rows.read import Part, read_part, split
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.data.rewriting.ordered_output import RowFile
@@ -41,7 +41,7 @@ from swimlab.llm.budget import Budget
 from swimlab.llm.client import EndpointError
 from swimlab.store.sweep_store import SweepStore
 
-Progress = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 EXAMPLES, _EXAMPLES_OF_A_PART = 12, 3
 # After a stop: how long to wait for requests in flight, since they are paid for.
 _DRAIN_S = 90.0
@@ -58,7 +58,7 @@ class RewritingJob(Frozen):
 
 
 @dataclass
-class Tally:
+class RewriteTally:
     """Counts over rows, which can be summed. `rejected` and `no_synonym` are by reason, `kinds` by part of NL-Refer;
     `words` sums the share of each expression's content words that its answers say."""
 
@@ -101,7 +101,7 @@ def _sum(a: Any, b: Any) -> Any:
     return a + b
 
 
-class SharedLedger:
+class SharedBudget:
     """The budget of all workers: a `Budget` in an actor. Copies in other processes compare equal."""
 
     def __init__(self, limit: float | None) -> None:
@@ -109,7 +109,7 @@ class SharedLedger:
         self._actor = ray.remote(num_cpus=0)(Budget).remote(limit)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SharedLedger) and other._name == self._name
+        return isinstance(other, SharedBudget) and other._name == self._name
 
     def __hash__(self) -> int:
         return hash(self._name)
@@ -130,14 +130,14 @@ class SharedLedger:
 
 
 @lru_cache(maxsize=1)
-def _rewriter(job_json: str, ledger: SharedLedger) -> tuple[Rewriter, ThreadPoolExecutor]:
+def _rewriter(job_json: str, ledger: SharedBudget) -> tuple[Rewriter, ThreadPoolExecutor]:
     """This process's rewriter, kept between parts with its connections, tokenizer and rate limit."""
     job = RewritingJob.model_validate_json(job_json)
     store, asks, share = SweepStore(job.store), not job.estimate, 1 / job.workers
     return Rewriter(job.rewriting, store, asks=asks, budget=ledger, share=share), ThreadPoolExecutor(job.threads)
 
 
-def _work(item: dict[str, Any], job_json: str, ledger: SharedLedger) -> dict[str, Any]:
+def _work(item: dict[str, Any], job_json: str, ledger: SharedBudget) -> dict[str, Any]:
     """Task: a part of a file → its rows, rewritten. `stopped` says why it is not done: an error is returned, not
     raised, because Ray would retry the task."""
     result = {"number": item["number"], "stopped": "", "tally": "", "rows": b"", "synonyms": b"", "rejected": b""}
@@ -169,7 +169,7 @@ def _rewrite_part(part: Part, rewriter: Rewriter, pool: ThreadPoolExecutor) -> d
     rows = list(read_part(part))
     futures = [pool.submit(rewrite_row, row, raw) for row, raw in rows]
     wait(futures)
-    tally = Tally()
+    tally = RewriteTally()
     lines: dict[str, list[str]] = {"rows": [], "synonyms": [], "rejected": []}
     if stop.is_set():
         raise next(error for future in futures if (error := future.exception()))
@@ -222,20 +222,20 @@ def workers_for(requested: int | None, at_a_time: int | None, parts: int) -> int
     return min(requested or default, parts, at_a_time or parts)
 
 
-def estimate(job: RewritingJob, parts: list[Part], progress: Progress) -> RewriteEstimate:
+def estimate(job: RewritingJob, parts: list[Part], progress: ReportProgress) -> RewriteEstimate:
     """Estimate the requests for rewriting these parts. Sends none."""
     total = RewriteEstimate()
-    for result in _results(job.model_copy(update={"estimate": True}), parts, SharedLedger(None), progress, "estimate"):
+    for result in _results(job.model_copy(update={"estimate": True}), parts, SharedBudget(None), progress, "estimate"):
         total = _sum(total, RewriteEstimate(**json.loads(result["tally"])))
     return total
 
 
 def rewrite(
-    job: RewritingJob, parts: list[Part], out: Path, max_cost: float | None, progress: Progress
-) -> tuple[Tally, float]:
+    job: RewritingJob, parts: list[Part], out: Path, max_cost: float | None, progress: ReportProgress
+) -> tuple[RewriteTally, float]:
     """Rewrite the parts to `out`, rejects to a file beside it, the synonym variant to a second file. Returns the counts
     and the cost. Raises StoppedError when it ended early: then no file is written, and all answers are in the store."""
-    total, ledger = Tally(), SharedLedger(max_cost)
+    total, ledger = RewriteTally(), SharedBudget(max_cost)
     with ExitStack() as stack:
         paths = {"rows": out, "rejected": rejected_of(out)}
         if job.rewriting.synonyms:
@@ -260,15 +260,15 @@ def synonyms_of(out: Path) -> Path:
     return out.with_name(f"{out.stem}-synonym{out.suffix}")
 
 
-def _added(total: Tally, counts: dict[str, Any]) -> Tally:
-    added = _sum(total, Tally(**counts | {"asked": TokenUsage(**counts["asked"])}))
-    assert isinstance(added, Tally)
+def _added(total: RewriteTally, counts: dict[str, Any]) -> RewriteTally:
+    added = _sum(total, RewriteTally(**counts | {"asked": TokenUsage(**counts["asked"])}))
+    assert isinstance(added, RewriteTally)
     added.examples = [(before, after) for before, after in added.examples[:EXAMPLES]]
     return added
 
 
 def _results(
-    job: RewritingJob, parts: list[Part], ledger: SharedLedger, progress: Progress, stage: str
+    job: RewritingJob, parts: list[Part], ledger: SharedBudget, progress: ReportProgress, stage: str
 ) -> Generator[dict[str, Any], None, None]:
     """The results of the parts, in any order. Raises StoppedError. Waits for requests in flight before it ends."""
     rows = sum(part.rows for part in parts)
@@ -299,7 +299,7 @@ def _results(
 
 
 @contextmanager
-def _gentle_interrupt(ledger: SharedLedger) -> Iterator[threading.Event]:
+def _gentle_interrupt(ledger: SharedBudget) -> Iterator[threading.Event]:
     """The first Ctrl-C only refuses further requests, so that workers finish the requests in flight and report that
     they stopped; the second interrupts. A KeyboardInterrupt inside Ray Data would kill the workers."""
     interrupted, over = threading.Event(), threading.Event()
@@ -328,7 +328,7 @@ def _gentle_interrupt(ledger: SharedLedger) -> Iterator[threading.Event]:
         teller.join()
 
 
-def _drain(ledger: SharedLedger) -> None:
+def _drain(ledger: SharedBudget) -> None:
     deadline_s = time.monotonic() + _DRAIN_S
     while ledger.state()[1] > 0 and time.monotonic() < deadline_s:
         time.sleep(0.1)

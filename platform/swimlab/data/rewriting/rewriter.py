@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from swim.data.nl_refer import instructions, rules, synonyms
 from swim.data.nl_refer.checks import LEAST_SHARE, Checks, Rewritten, check_video
-from swim.data.nl_refer.tasks import Kind, Task, read_task
+from swim.data.nl_refer.tasks import AnnotationKind, Task, read_task
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.data.rejected_rows import Reject
@@ -35,7 +36,7 @@ class Rewriting(Frozen):
     cannot be used is asked for again; `videos`: their folder, to check that masks fit, or None."""
 
     endpoint: EndpointConfig | None = None
-    kind: Kind | None = None
+    kind: AnnotationKind | None = None
     tokenizer: str | None = None
     least_share: float = Field(LEAST_SHARE, ge=0, le=1)
     reasks: int = Field(2, ge=0)
@@ -72,7 +73,7 @@ class RewriteOutcome:
     """The result of one row."""
 
     done: Rewritten | None = None
-    kind: Kind | None = None
+    kind: AnnotationKind | None = None
     synonym: dict[str, Any] | None = None
     rejects: list[Reject] = field(default_factory=list)
     usage: TokenUsage = field(default_factory=TokenUsage)
@@ -163,10 +164,11 @@ class Rewriter:
         """Parse and check a row, before any request is paid for."""
         task = read_task(raw, file=file, row=row, kind=self.rewriting.kind)
         if self.rewriting.videos is not None:
-            from swim.data.decoder import shared_decoder
+            from swim.data.video.decoder import patiently, shared_decoder
             from swim.recipe import FramePolicy
 
-            check_video(task.sample, shared_decoder(self.rewriting.videos, FramePolicy()).probe)
+            probe = shared_decoder(self.rewriting.videos, FramePolicy()).probe
+            check_video(task.sample, lambda video: patiently(partial(probe, video)))
         return task
 
     def _by_rules(self, task: Task) -> Rewritten:
@@ -231,7 +233,7 @@ class Rewriter:
                 if number == replies:
                     reason = f"{reason}, in the last of {replies} replies"
                     raise DataError(reason, field=error.field, hint=error.hint) from error
-                messages = instructions.again(messages, answer.text, reason)
+                messages = instructions.retry_messages(messages, answer.text, reason)
         raise AssertionError("the last reply returns or raises")
 
     def _tokens(self, text: str) -> int:
@@ -247,7 +249,7 @@ def load_tokenizer(name: str | None) -> Callable[..., Any]:
     """A fast tokenizer from a folder or the hub; the tiny one, built on the spot, for None. May be called from many
     threads. Raises OSError, ValueError."""
     if name is None:
-        from swim.data.tiny_tokenizer import build_tokenizer
+        from swim.data.synthetic.tokenizer import build_tokenizer
 
         tokenizer: Any = build_tokenizer()
     else:

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 from scipy import stats
 
-from swim.data.nl_refer import known
-from swim.data.rows import read_rows
+from swim.data.nl_refer import reference_rows
+from swim.data.rows.read import read_rows
 from swim.recipe import Frozen
 from swimlab.store.errors import StoreError
 from swimlab.store.records import Provenance
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 
 class Errors(Frozen):
-    """Outcomes of the expressions of one group of known rows, by `known.Outcome`."""
+    """Outcomes of the expressions of one group of known rows, by `reference_rows.Outcome`."""
 
     group: str
     counts: dict[str, int]
@@ -45,8 +45,8 @@ class Errors(Frozen):
 
 
 class Built(Frozen):
-    """One run. `tally` is a `job.Tally`, `estimate` a `rewriter.RewriteEstimate`; costs are in the prices' currency:
-    `spent` in this run, `expected` before it."""
+    """One run. `tally` is a `job.RewriteTally`, `estimate` a `rewriter.RewriteEstimate`; costs are in the prices'
+    currency: `spent` in this run, `expected` before it."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -70,17 +70,17 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def errors_in(rows: Iterable[known.Known], out: Path) -> tuple[Errors, ...]:
+def errors_in(rows: Iterable[reference_rows.ReferenceRow], out: Path) -> tuple[Errors, ...]:
     """Compare a rewritten file with the known rows it was made from: the n-th of them is row n of the file it was read
     from, which the rewritten row's `index` says."""
     written = {int(row["index"].rpartition("_")[2]): row for _, row in read_rows(out)}
-    counts: dict[str, Counter[str]] = {group: Counter() for group in known.GROUPS}
+    counts: dict[str, Counter[str]] = {group: Counter() for group in reference_rows.GROUPS}
     for number, known_row in enumerate(rows):
         if number not in written:
-            counts[known_row.group]["rejected"] += len(known_row.asked)
+            counts[known_row.group]["rejected"] += len(known_row.referred)
             continue
-        for position, referent in enumerate(known.read_back(known_row, written[number])):
-            counts[known_row.group][known.judge(known_row, position, referent)] += 1
+        for position, referent in enumerate(reference_rows.read_back(known_row, written[number])):
+            counts[known_row.group][reference_rows.judge(known_row, position, referent)] += 1
     return tuple(Errors(group=group, counts=dict(count)) for group, count in counts.items())
 
 

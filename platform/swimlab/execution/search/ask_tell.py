@@ -15,11 +15,13 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from swim.evaluation.suite import suite_of
 from swim.recipe import Recipe
 from swimlab.execution.search import pruning_rungs
 from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext
 from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
 from swimlab.experiment.search import Search, Value
+from swimlab.experiment.stored_results import failures, is_complete, stored_results
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.store.sweep_store import SweepStore
 
@@ -35,6 +37,7 @@ class SearchLoop:
         self.answers: dict[int, ProposalResult] = {}
         self._store, self._cache, self._retry = store, cache, retry
         self._names = [metric.measured(recipe.name) for metric in search.objectives]
+        self._suite = suite_of(self._names[0], recipe.evaluation) or ""
         self._space = {axis.path: axis.distribution() for axis in search.space}
         self._known: dict[str, ProposalResult] = {}
         self._open: list[tuple[Any, Proposal]] = []
@@ -61,6 +64,7 @@ class SearchLoop:
         return PruningContext(
             search=self.search.name,
             objective=self._names[0],
+            suite=self._suite,
             higher_is_better=self.search.objectives[0].higher_is_better,
             steps=pruning.steps(self.recipe),
             clips=pruning.clips,
@@ -89,8 +93,9 @@ class SearchLoop:
         trial_id = point.spec.trial_id
         answer = self._stored(point.spec)
         if answer is None:
-            why = self._store.failures([trial_id]).get(trial_id, {"error": "it left neither a result nor a failure"})
-            answer = ProposalResult(TrialState.FAIL, rungs=self._reached(point.spec), problem=str(why["error"]))
+            failed = failures(self._store, [point.spec], stored_results(self._store, [point.spec]))
+            problem = failed.get(trial_id, "it left neither a result nor a failure")
+            answer = ProposalResult(TrialState.FAIL, rungs=self._reached(point.spec), problem=problem)
         self._known[trial_id] = answer
         return answer
 
@@ -135,7 +140,9 @@ class SearchLoop:
         self._open = []
 
     def _stored(self, spec: TrialSpec) -> ProposalResult | None:
-        if record := self._store.record(spec.trial_id):
+        results = stored_results(self._store, [spec])
+        if is_complete(spec, results):
+            record = results[spec.trial_id]
             numbers = numbers_of(record)
             if missing := [name for name in self._names if name not in numbers]:
                 return ProposalResult(TrialState.FAIL, record=record, problem=f"its record has no {', '.join(missing)}")
@@ -144,18 +151,17 @@ class SearchLoop:
         if pruned := self._ended(spec):
             passed = {step: value for step, value in self._reached(spec).items() if step <= pruned.step}
             return ProposalResult(TrialState.PRUNED, rungs=passed, record=pruned)
-        if not self._retry and (failed := self._store.failures([spec.trial_id])):
-            return ProposalResult(
-                TrialState.FAIL, rungs=self._reached(spec), problem=str(failed[spec.trial_id]["error"])
-            )
+        if not self._retry and (failed := failures(self._store, [spec], results)):
+            return ProposalResult(TrialState.FAIL, rungs=self._reached(spec), problem=failed[spec.trial_id])
         return None
 
     def _ended(self, spec: TrialSpec) -> PrunedRecord | None:
         pruning, gate = self.search.pruning, self.gate
-        return pruning_rungs.ended(gate, pruning.rule(), self._store, spec.trial_id) if pruning and gate else None
+        return pruning_rungs.ended(gate, pruning.rule(), self._store, spec) if pruning and gate else None
 
     def _reached(self, spec: TrialSpec) -> dict[int, float]:
         if (pruning := self.search.pruning) is None:
             return {}
-        rungs, steps = pruning_rungs.known_rungs(self._store, spec.trial_id, pruning.clips), pruning.steps(self.recipe)
+        evaluation_id, steps = spec.evaluation(self._suite).evaluation_id, pruning.steps(self.recipe)
+        rungs = pruning_rungs.known_rungs(self._store, spec.trial_id, evaluation_id, pruning.clips)
         return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in rungs.items() if step in steps}

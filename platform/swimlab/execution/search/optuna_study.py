@@ -9,11 +9,9 @@ measured at each rung (Optuna keeps intermediate values for studies of one objec
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -22,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
+from swimlab.store.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from swimlab.execution.search.results import SearchResults
@@ -35,8 +34,8 @@ def path(search: str, recipe: str) -> str:
 def export(results: SearchResults) -> None:
     """Write the studies, replacing what is there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="swimlab-study-") as scratch:
-        file = Path(scratch) / "journal.log"
+    with scratch_folder("study") as scratch:
+        file = scratch / "journal.log"
         fill(results, JournalStorage(JournalFileBackend(str(file))))
         results.store.backend.replace(path(results.search.name, results.recipe.name), file.read_bytes())
 
@@ -89,6 +88,8 @@ def _local(utc: str) -> datetime:
 
 def _user_attributes(results: SearchResults, point: Proposal, answer: ProposalResult | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {"trial_id": point.spec.trial_id if point.spec else None}
+    if point.spec:
+        attributes["evaluations"] = {e.suite: e.evaluation_id for e in point.spec.evaluations}
     if point.number in results.repeats:
         attributes["repeats"] = results.repeats[point.number]
     if answer and answer.rungs:

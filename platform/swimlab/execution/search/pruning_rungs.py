@@ -1,8 +1,11 @@
 """Rungs: where a trial of a search stops to ask whether to go on, and what that leaves in the store.
 
-    rungs/<trial_id>/<step>-<clips>.json    what was measured there; the same whoever ran the trial, and why
-    pruned/<trial_id>/<step>.json           a trial that ended there: a result, with its cost; no record, so that an
-                                            ablation may still run it to its end
+    rungs/<trial_id>/<evaluation_id>/<step>-<clips>.json    what was measured there; the same whoever ran the trial
+    pruned/<trial_id>/<evaluation_id>/<step>.json           a trial that ended there: a result, with its cost; no
+                                                            record, so that an ablation may still run it to its end
+
+Both name the evaluation by which the trial was judged: another suite, another configuration or other code of the suite
+judges it anew.
 
 Optuna refuses to prune with several objectives, so the rule sees a study of one, the first. It is rebuilt wherever a
 decision is taken, from the points of finished generations: no trial waits for a coordinator, and the decision is the
@@ -17,28 +20,39 @@ from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import FiniteFloat, ValidationError
+from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
 from swimlab.execution.exactly_once import EndedWithoutRecord
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_trial_id
-from swimlab.store.records import SCHEMA_VERSION, Cost, Provenance
+from swimlab.store.records import Cost, Provenance
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
+SCHEMA_VERSION = 1
 
-class Rung(Frozen):
-    """Metrics after `step` optimiser steps on the first `clips` held-out clips. No time and no host: a rerun writes the
-    same bytes."""
+
+class Rung(SealedModel):
+    """What one suite measures after `step` optimiser steps on the first `clips` held-out clips. No time and no host: a
+    rerun writes the same bytes."""
 
     schema_version: int = SCHEMA_VERSION
     trial_id: str
+    evaluation_id: str
     step: int
     clips: int
     metrics: dict[str, FiniteFloat]
 
+    @property
+    def path(self) -> str:
+        """Where it is, relative to the store."""
+        folder = f"rungs/{checked_trial_id(self.trial_id)}/{checked_trial_id(self.evaluation_id)}"
+        return f"{folder}/{self.step}-{self.clips}.json"
 
-class PrunedRecord(Frozen):
+
+class PrunedRecord(SealedModel):
     """A trial that a search ended at a rung. `rungs` are the values of `objective` it had reached, by step; `metrics`
     all that was measured at the last."""
 
@@ -48,6 +62,7 @@ class PrunedRecord(Frozen):
     attempt: int
     search: str
     objective: str
+    evaluation_id: str
     step: int
     clips: int
     rungs: dict[int, FiniteFloat]
@@ -61,6 +76,11 @@ class PrunedRecord(Frozen):
     data_fingerprint: str
     cost: Cost
     provenance: Provenance
+
+    @property
+    def path(self) -> str:
+        """Where it is, relative to the store."""
+        return _pruned_path(self.trial_id, self.evaluation_id, self.step)
 
 
 class TrialPruned(EndedWithoutRecord):  # no error: a result
@@ -83,11 +103,12 @@ class EarlierTrial(Frozen):
 
 
 class PruningContext(Frozen):
-    """All a trial needs, beside the pruner, to decide at its rungs by itself. `earlier` are the points of finished
-    generations, in the order in which they were proposed."""
+    """All a trial needs, beside the pruner, to decide at its rungs by itself. `suite` measures the objective;
+    `earlier` are the points of finished generations, in the order in which they were proposed."""
 
     search: str
     objective: str
+    suite: str
     higher_is_better: bool
     steps: tuple[int, ...]
     clips: int
@@ -121,10 +142,11 @@ class PrunerReplay:
         return bool(self._trial.should_prune())
 
 
-def known_rungs(store: SweepStore, trial_id: str, clips: int) -> dict[int, Rung]:
-    """What is in the store about a trial's rungs with this many clips, by step. Raises StoreError for a bad file."""
+def known_rungs(store: SweepStore, trial_id: str, evaluation_id: str, clips: int) -> dict[int, Rung]:
+    """What is in the store about a trial's rungs, by this evaluation and with this many clips, by step. Raises
+    StoreError for a bad file."""
     rungs = {}
-    for path in store.list_files(f"rungs/{checked_trial_id(trial_id)}"):
+    for path in store.list_files(f"rungs/{checked_trial_id(trial_id)}/{checked_trial_id(evaluation_id)}"):
         step, _, counted = path.rpartition("/")[2].removesuffix(".json").partition("-")
         if counted == str(clips):
             rungs[int(step)] = _parsed(Rung, store, path)
@@ -133,21 +155,20 @@ def known_rungs(store: SweepStore, trial_id: str, clips: int) -> dict[int, Rung]
 
 def put_rung(store: SweepStore, rung: Rung) -> None:
     """Create-only: an earlier attempt measured the same."""
-    path = f"rungs/{checked_trial_id(rung.trial_id)}/{rung.step}-{rung.clips}.json"
-    store.put_create_only(path, rung.model_dump_json(indent=1).encode())
+    store.put_create_only(rung.path, rung.to_json())
 
 
 def put_pruned(store: SweepStore, record: PrunedRecord) -> None:
     """Create-only: of several runs that ended the trial at this rung, the first one's costs are kept."""
-    store.put_create_only(_pruned_path(record.trial_id, record.step), record.model_dump_json(indent=1).encode())
+    store.put_create_only(record.path, record.to_json())
 
 
-def ended(gate: PruningContext, pruner: Any, store: SweepStore, trial_id: str) -> PrunedRecord | None:
+def ended(gate: PruningContext, pruner: Any, store: SweepStore, spec: TrialSpec) -> PrunedRecord | None:
     """The stored result of a trial that was ended at a rung where this context would end it too; runs nothing."""
-    judge = PrunerReplay(gate, pruner)
-    for step, rung in known_rungs(store, trial_id, gate.clips).items():
+    judge, evaluation_id = PrunerReplay(gate, pruner), spec.evaluation(gate.suite).evaluation_id
+    for step, rung in known_rungs(store, spec.trial_id, evaluation_id, gate.clips).items():
         if step in gate.steps and judge.stops(step, value_of(rung, gate.objective)):
-            path = _pruned_path(trial_id, step)
+            path = _pruned_path(spec.trial_id, evaluation_id, step)
             return _parsed(PrunedRecord, store, path) if store.exists(path) else None
     return None
 
@@ -159,8 +180,8 @@ def value_of(rung: Rung, objective: str) -> float:
     return rung.metrics[objective]
 
 
-def _pruned_path(trial_id: str, step: int) -> str:
-    return f"pruned/{checked_trial_id(trial_id)}/{step}.json"
+def _pruned_path(trial_id: str, evaluation_id: str, step: int) -> str:
+    return f"pruned/{checked_trial_id(trial_id)}/{checked_trial_id(evaluation_id)}/{step}.json"
 
 
 def _parsed(kind: type[Model], store: SweepStore, path: str) -> Model:
@@ -171,6 +192,9 @@ def _parsed(kind: type[Model], store: SweepStore, path: str) -> Model:
             raise StoreError(
                 f"{store.uri}/{path} has schema_version {version}, this swimlab reads {SCHEMA_VERSION}; update swimlab"
             )
-        return kind.model_validate_json(data)
-    except (ValidationError, json.JSONDecodeError, AttributeError) as error:
-        raise StoreError(f"{store.uri}/{path} is no {kind.__name__} ({error}); delete it") from error
+        content = kind.from_json(data)
+        if content.path != path:
+            raise ValueError(f"it is that of {content.path}")
+    except (ValueError, AttributeError) as error:
+        raise StoreError(f"{store.uri}/{path} is no {kind.__name__}, or is damaged ({error}); delete it") from error
+    return content

@@ -10,7 +10,7 @@ from swim.recipe import Recipe
 from swimlab.execution.search.pruning_rungs import EarlierTrial, PrunedRecord
 from swimlab.experiment.search import Search, Value
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.store.records import TrialRecord
+from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -33,7 +33,7 @@ class ProposalResult:
     state: TrialState
     values: tuple[float, ...] = ()
     rungs: dict[int, float] = field(default_factory=dict)
-    record: TrialRecord | PrunedRecord | None = None
+    record: TrialResult | PrunedRecord | None = None
     problem: str = ""
 
     def rank(self, search: Search) -> tuple[float, ...]:
@@ -47,7 +47,7 @@ class ProposalResult:
         return EarlierTrial(state=self.state.name, value=first, rungs=self.rungs)
 
 
-def numbers_of(record: TrialRecord | PrunedRecord) -> dict[str, float]:
+def numbers_of(record: TrialResult | PrunedRecord) -> dict[str, float]:
     """Metrics, and what it cost ("cost.cpu_s")."""
     return record.metrics | {f"cost.{name}": float(value) for name, value in record.cost.model_dump().items()}
 
@@ -58,7 +58,7 @@ class Confirmation:
 
     arm: str
     spec: TrialSpec
-    record: TrialRecord | None
+    record: TrialResult | None
     failure: str
 
 

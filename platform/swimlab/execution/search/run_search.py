@@ -18,11 +18,13 @@ from swimlab.execution.search.results import Confirmation, SearchResults
 from swimlab.experiment import run_manifest
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.search import Search
+from swimlab.experiment.stored_results import failures, is_complete, stored_results
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.identity import naming
 from swimlab.store import provenance
-from swimlab.store.published_tables import ARMS_SCHEMA, write_tables
-from swimlab.store.sweep_store import SweepStore
+from swimlab.store.arms_tables import ARMS_SCHEMA
+from swimlab.store.published_tables import write_tables
+from swimlab.store.sweep_store import SweepStore, reachable_store
 
 
 def check(search: Search, recipe: Recipe, settings: Settings) -> None:
@@ -43,7 +45,7 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
     PlanError when a trial cannot fit, PipelineError when the data cannot be used."""
     started_s = time.monotonic()
     check(search, recipe, settings)
-    store = SweepStore(settings.store)
+    store = reachable_store(settings.store)
     loop = SearchLoop(search, recipe, store, settings.cache, retry=True)
     waiting = loop.todo()
     console.print(
@@ -102,19 +104,17 @@ def confirmations(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
 
 
 def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
-    """The trials of the confirmations without a record, each once: the best point may be the recipe as it is."""
+    """The trials of the confirmations that are not complete, each once: the best point may be the recipe as it is."""
     specs = {spec.trial_id: spec for spec in confirming}
-    done = store.records(specs)
-    return [spec for trial_id, spec in specs.items() if trial_id not in done]
+    done = stored_results(store, specs.values())
+    return [spec for spec in specs.values() if not is_complete(spec, done)]
 
 
 def _confirmed(loop: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
     specs = confirmations(loop, settings)
-    ids = {spec.trial_id for spec in specs}
-    done, failed = store.records(ids), store.failures(ids)
-    return [
-        Confirmation(s.arm, s, done.get(s.trial_id), str(failed.get(s.trial_id, {}).get("error", ""))) for s in specs
-    ]
+    done = stored_results(store, specs)
+    failed = failures(store, specs, done)
+    return [Confirmation(s.arm, s, done.get(s.trial_id), failed.get(s.trial_id, "")) for s in specs]
 
 
 def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Console) -> None:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from swim import parallel
 from swim.data.clips import Clips
 from swim.data.types import Clip
-from swim.evaluate import evaluate
+from swim.evaluation.evaluate import run_suite
 from swim.train import Moment
 from swimlab.execution.search.pruning_rungs import PrunerReplay, PruningContext, Rung, known_rungs, put_rung, value_of
 from swimlab.experiment.trial_spec import TrialSpec
@@ -43,9 +43,10 @@ class RungWatch:
         self._gate, self._spec, self._store, self._held_out = gate, spec, store, held_out
         self._device, self._micro_batch = device, micro_batch
         self._rank, self._world = parallel.ranks()
+        self._evaluation_id = spec.evaluation(gate.suite).evaluation_id
         if self._rank == 0:
             self._judge = PrunerReplay(gate, pruner)
-            self._known = known_rungs(store, spec.trial_id, gate.clips)
+            self._known = known_rungs(store, spec.trial_id, self._evaluation_id, gate.clips)
 
     def measure(self, now: Moment) -> bool:
         """At a rung, measures and stores its metrics. Returns whether this step is a rung."""
@@ -81,8 +82,14 @@ class RungWatch:
     def _measure(self, now: Moment) -> Rung:
         with now.trained() as trained:
             clips = _First(self._held_out, self._gate.clips)
-            metrics = evaluate(self._spec.recipe, trained, clips, self._micro_batch).metrics
-        rung = Rung(trial_id=self._spec.trial_id, step=now.step, clips=self._gate.clips, metrics=metrics)
+            metrics = run_suite(self._gate.suite, self._spec.recipe, trained, clips, self._micro_batch).metrics
+        rung = Rung(
+            trial_id=self._spec.trial_id,
+            evaluation_id=self._evaluation_id,
+            step=now.step,
+            clips=self._gate.clips,
+            metrics=metrics,
+        )
         put_rung(self._store, rung)
         return rung
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swimlab.experiment.claim import Comparison
+from swimlab.experiment.claim import ArmComparison
 
 
 @dataclass(frozen=True)
-class NotWorse(Comparison):
+class NotWorse(ArmComparison):
     """`arm` loses at most `margin` to `than` (non-inferiority). With margin 0 it asks as much as `Better`."""
 
     @property

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from swimlab.report.trackers.base import TRIAL_TAG, TrackedTrial
+from swimlab.report.tracked_trials import TRIAL_TAG, TrackedTrial
 
+TARGET = "tracking_uri"
 _MLFLOW_PARAMS, _MLFLOW_METRICS = 100, 1000  # what one request of its API takes
 
 
-def to_mlflow(trials: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, int]:
+def copy(trials: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, int]:
     """Copies trials to MLflow as runs, in experiments of the same names.
 
     Args:
-        trials: see `base.runs`.
+        trials: see `tracked_trials.runs`.
         tracking_uri: MLflow's server or store.
 
     Returns:
@@ -32,7 +34,7 @@ def to_mlflow(trials: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, i
     try:
         client = MlflowClient(tracking_uri)
         for run in trials:
-            if _to_mlflow(client, run):
+            if _copy_trial(client, run):
                 written += 1
             else:
                 skipped += 1
@@ -41,7 +43,7 @@ def to_mlflow(trials: Iterable[TrackedTrial], tracking_uri: str) -> tuple[int, i
     return written, skipped
 
 
-def _to_mlflow(client: Any, run: TrackedTrial) -> bool:
+def _copy_trial(client: Any, run: TrackedTrial) -> bool:
     """Copies one trial; False when it had been copied before."""
     from mlflow.entities import Metric, Param
 
@@ -54,13 +56,18 @@ def _to_mlflow(client: Any, run: TrackedTrial) -> bool:
         client.delete_run(broken.info.run_id)
     tags = {**run.tags, "mlflow.runName": run.name}
     run_id = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
-    parameters = [Param(key, str(value)) for key, value in run.parameters.items()]
-    metrics = [Metric(f"train/{p.name}", p.value, round(run.at_s(p.step) * 1000), p.step) for p in run.curve]
+    parameters = [Param(_key(key), str(value)) for key, value in run.parameters.items()]
+    metrics = [Metric(_key(f"train/{p.name}"), p.value, round(run.at_s(p.step) * 1000), p.step) for p in run.curve]
     last, done_ms = max((p.step for p in run.curve), default=0), round(run.finished_s * 1000)
-    metrics += [Metric(f"final/{name}", value, done_ms, last) for name, value in run.record.metrics.items()]
+    metrics += [Metric(_key(f"final/{name}"), value, done_ms, last) for name, value in run.record.metrics.items()]
     for start in range(0, len(parameters), _MLFLOW_PARAMS):
         client.log_batch(run_id, params=parameters[start : start + _MLFLOW_PARAMS])
     for start in range(0, len(metrics), _MLFLOW_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _MLFLOW_METRICS])
     client.set_terminated(run_id, "FINISHED", done_ms)
     return True
+
+
+def _key(name: str) -> str:
+    """The name as MLflow takes it for a metric or a parameter: it refuses all but words and / . - : and spaces."""
+    return re.sub(r"[^/\w.\- :]", "_", name)

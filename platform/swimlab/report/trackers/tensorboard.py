@@ -6,14 +6,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from swimlab.report.trackers.base import TrackedTrial, _file_name
+from swimlab.report.markdown import md
+from swimlab.report.tracked_trials import TrackedTrial, _file_name
+
+TARGET = "out"
 
 
-def to_tensorboard(trials: Iterable[TrackedTrial], folder: Path) -> tuple[int, int]:
+def copy(trials: Iterable[TrackedTrial], folder: str) -> tuple[int, int]:
     """Writes event files under folder/<experiment>/<arm and seed>/: scalars train/…, final/… and the hyper-parameters.
 
     Args:
-        trials: see `base.runs`.
+        trials: see `tracked_trials.runs`.
         folder: TensorBoard's log folder.
 
     Returns:
@@ -24,7 +27,7 @@ def to_tensorboard(trials: Iterable[TrackedTrial], folder: Path) -> tuple[int, i
 
     written = skipped = 0
     for run in trials:
-        target = folder / _file_name(run.experiment) / _file_name(run.name)
+        target = Path(folder) / _file_name(run.experiment) / _file_name(run.name)
         if target.exists():
             skipped += 1
             continue
@@ -40,7 +43,7 @@ def to_tensorboard(trials: Iterable[TrackedTrial], folder: Path) -> tuple[int, i
             # The writer's own `add_hparams` would open a second run for them.
             for summary in hparams(run.parameters, final):
                 writer.file_writer.add_summary(summary, last, walltime=run.finished_s)
-            writer.add_text("trial", "  \n".join(f"{key}: {text}" for key, text in run.tags.items()), last)
+            writer.add_text("trial", "  \n".join(f"{md(key)}: {md(text)}" for key, text in run.tags.items()), last)
         partial.rename(target)
         written += 1
     return written, skipped

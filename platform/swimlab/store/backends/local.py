@@ -6,6 +6,7 @@ writes (two processes both "won" in 58 of 60 trials), so files are created with 
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from uuid import uuid4
 from swimlab.store.errors import StoreError
 
 _TEMPORARY = ".tmp-"
+_CHOOSE = "choose a folder you can write to, with free space, on a filesystem with hard links"
+_CHECK = "check the disk, and that you may read and write everything below the store"
 
 
 class LocalBackend:
@@ -25,22 +28,19 @@ class LocalBackend:
         self.uri = str(self.root)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, advice: str = _CHECK) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, StoreError):
             raise
         except OSError as error:
-            raise StoreError(
-                f"store {self.uri}: {error}; choose a folder you can write to, with free space, on a filesystem with "
-                "hard links"
-            ) from error
+            raise StoreError(f"store {self.uri}: {error}; {advice}") from error
 
     @contextmanager
     def _temporary(self, path: str, data: bytes | Path) -> Iterator[tuple[Path, Path]]:
         """A temporary file beside its target, flushed to disk; it is removed on exit."""
         target = self.root / path
-        with self._explained():
+        with self._explained(_CHOOSE):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.parent / f"{_TEMPORARY}{uuid4().hex}"
             try:
@@ -90,8 +90,12 @@ class LocalBackend:
             shutil.copyfile(self.root / path, dest)
 
     def exists(self, path: str) -> bool:
-        with self._explained():
-            return (self.root / path).is_file()
+        try:
+            # Not Path.is_file, which may answer no when the disk does not answer.
+            with self._explained():
+                return stat.S_ISREG((self.root / path).stat().st_mode)
+        except FileNotFoundError:
+            return False
 
     def files(self, folder: str) -> list[str]:
         return [path for path in self._walk(folder) if not _is_temporary(path)]
@@ -107,21 +111,20 @@ class LocalBackend:
         sizes = {}
         with self._temporary("now", b"") as (now, _):
             now_s = now.stat().st_mtime  # by the disk's own clock
-            for path in filter(_is_temporary, self._walk("")):
-                with suppress(FileNotFoundError), self._explained():
-                    status = (self.root / path).stat()
-                    if now_s - status.st_mtime >= older_than_s:
-                        sizes[path] = status.st_size
+            for folder in sorted(entry.name for entry in self.root.iterdir() if entry.is_dir()):
+                # A folder that cannot be listed (lost+found) only hides what might be freed.
+                with suppress(StoreError):
+                    for path in filter(_is_temporary, self._walk(folder)):
+                        with suppress(FileNotFoundError), self._explained():
+                            status = (self.root / path).stat()
+                            if now_s - status.st_mtime >= older_than_s:
+                                sizes[path] = status.st_size
         sizes.pop(now.name, None)
         return sizes
 
     def _walk(self, folder: str) -> list[str]:
         with self._explained():
-            return sorted(
-                Path(parent, name).relative_to(self.root).as_posix()
-                for parent, _, names in os.walk(self.root / folder)
-                for name in names
-            )
+            return sorted(path.relative_to(self.root).as_posix() for path in _files_below(self.root / folder))
 
     def delete(self, path: str) -> None:
         with self._explained():
@@ -130,6 +133,21 @@ class LocalBackend:
     def delete_many(self, paths: Sequence[str]) -> None:
         for path in paths:
             self.delete(path)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder; none when it does not exist. Any other error is raised: os.walk would take a folder
+    that cannot be read for an empty one, and what a listing lacks counts as deleted."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = list(listed)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path))
+        elif not (entry.is_symlink() and entry.is_dir()):
+            yield Path(entry.path)
 
 
 def _is_temporary(path: str) -> bool:

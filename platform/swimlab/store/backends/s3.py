@@ -1,36 +1,57 @@
 """The store's backend on S3, through s3fs, written to need few requests."""
 
-import time
+import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 import fsspec
+from botocore.exceptions import ClientError
 
+from swimlab.store.backends import patience, s3_errors
 from swimlab.store.errors import StoreError
 
+Result = TypeVar("Result")
 _PAGE = 1000  # keys that S3 lists, or deletes, in one request
 _CONNECTIONS = 32
+_BLOCK = 2**20
+_CONNECT_S = 10.0
+_TIMEOUT_S = 60.0  # botocore's own, of an answer that does not come
 
 
 class S3Backend:
     """s3://bucket/prefix through s3fs. Credentials and AWS_ENDPOINT_URL are read as by every AWS tool."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience_s: float = patience.LONG_S) -> None:
         if not urlsplit(uri).netloc:
             raise StoreError(f"{uri}: no bucket; write s3://bucket/prefix")
         self.uri = uri.rstrip("/")
         self.root = self.uri.removeprefix("s3://")
+        self._patience = patience.Patience(f"store {self.uri}", patience_s)
+        self.fs: Any = self._connection()
+
+    def _connection(self) -> Any:
+        """A filesystem that reads the credentials when it is first used."""
+        hasty = self._patience.limit_s < _TIMEOUT_S
         # No instance cache: it would outlive a change of endpoint or credentials.
-        self.fs: Any = fsspec.filesystem(
+        filesystem = fsspec.filesystem(
             "s3",
             skip_instance_cache=True,
             use_listings_cache=False,
-            config_kwargs={"max_pool_connections": _CONNECTIONS},
+            config_kwargs={
+                "max_pool_connections": _CONNECTIONS,
+                "connect_timeout": _CONNECT_S,
+                "read_timeout": _TIMEOUT_S / 3 if hasty else _TIMEOUT_S,
+                "retries": {"max_attempts": 1 if hasty else 4, "mode": "standard"},
+            },
         )
+        if hasty:
+            filesystem.retries = 2
+        return filesystem
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
@@ -48,66 +69,76 @@ class S3Backend:
         finally:
             events.unregister("before-send.s3", note)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _patiently(self, send: Callable[[], Result]) -> Result:
+        """What `send` returns. An error that passes is waited out; the others are StoreErrors that say what to do.
+        A write may have landed although its answer was lost: create-only writes are then refused as taken."""
+
+        def awaited(error: Exception) -> str | None:
+            if s3_errors.renewable(error):
+                self.fs = self._connection()
+            return s3_errors.awaited(error)
+
         try:
-            yield
+            return self._patience.call(send, awaited)
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and _s3_code(error) != "NoSuchBucket":
+            if s3_errors.is_missing_object(error):
                 raise
-            message = f"store {self.uri}: {type(error).__name__}: {error}; {_s3_advice(error)}"
+            message = f"store {self.uri}: {s3_errors.described(error)}; {s3_errors.advice(error)}"
             raise StoreError(message) from error
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}"
 
     def create(self, path: str, data: bytes | Path) -> bool:
-        with self._explained():
-            for wait_s in (0.1, 0.2, 0.4, 0.8, None):
-                try:
-                    if isinstance(data, Path):
-                        self.fs.put_file(str(data), self._path(path), mode="create")
-                    else:
-                        self.fs.pipe_file(self._path(path), data, mode="create")
-                    return True
-                except Exception as error:
-                    if _s3_code(error) in ("PreconditionFailed", "412"):
-                        return False
-                    # 409: another conditional write was in flight and both may have failed; S3 asks to retry.
-                    if _s3_code(error) not in ("ConditionalRequestConflict", "409") or wait_s is None:
-                        raise
-                    time.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
+        def send() -> bool:
+            try:
+                if isinstance(data, Path):
+                    self.fs.put_file(str(data), self._path(path), mode="create")
+                else:
+                    self.fs.pipe_file(self._path(path), data, mode="create")
+            except Exception as error:
+                if s3_errors.code(error) in ("PreconditionFailed", "412"):
+                    return False
+                raise
+            return True
+
+        return self._patiently(send)
 
     def replace(self, path: str, data: bytes) -> None:
-        with self._explained():
-            self.fs.pipe_file(self._path(path), data)
+        self._patiently(lambda: self.fs.pipe_file(self._path(path), data))
 
     def read(self, path: str) -> bytes:
-        with self._explained():
-            # Above one connection s3fs asks for the size first: two requests for every file.
-            data: bytes = self.fs.cat_file(self._path(path), max_concurrency=1)
-            return data
+        # Above one connection s3fs asks for the size first: two requests for every file.
+        data: bytes = self._patiently(lambda: self.fs.cat_file(self._path(path), max_concurrency=1))
+        return data
 
     def open(self, path: str) -> BinaryIO:
-        with self._explained():
-            file: BinaryIO = self.fs.open(self._path(path), "rb", block_size=2**20)
-            return file
+        for name, size in self._page(path, limit=1)[0]:
+            if name == path:
+                return cast(BinaryIO, io.BufferedReader(_RemoteFile(partial(self._range, path), size), _BLOCK))
+        raise FileNotFoundError(f"{self.uri}/{path}")
+
+    def _range(self, path: str, start: int, end: int) -> bytes:
+        data: bytes = self._patiently(lambda: self.fs.cat_file(self._path(path), start=start, end=end))
+        return data
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        if not paths:
-            return {}
         names = {self._path(path): path for path in paths}
-        with self._explained():
-            contents = self.fs.cat(list(names), on_error="return", max_concurrency=1)
-            for answer in contents.values():
-                if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+        contents: dict[str, bytes] = {}
+
+        def send() -> None:
+            asked = [name for name in names if names[name] not in contents]
+            answers = self.fs.cat(asked, on_error="return", max_concurrency=1) if asked else {}
+            contents.update({names[name]: answer for name, answer in answers.items() if isinstance(answer, bytes)})
+            for answer in answers.values():
+                if isinstance(answer, Exception) and not s3_errors.is_missing_object(answer):
                     raise answer
-        return {names[name]: answer for name, answer in contents.items() if isinstance(answer, bytes)}
+
+        self._patiently(send)
+        return contents
 
     def fetch(self, path: str, dest: Path) -> None:
-        with self._explained():
-            self.fs.get_file(self._path(path), str(dest))
+        self._patiently(lambda: self.fs.get_file(self._path(path), str(dest)))
 
     def exists(self, path: str) -> bool:
         # An exact name is listed first. A HEAD request would not tell a missing bucket from a missing object.
@@ -131,10 +162,11 @@ class S3Backend:
         bucket, _, root = self.root.partition("/")
         root = f"{root}/" if root else ""
         start = {"ContinuationToken": token} if token else {}
-        with self._explained():
-            answer = self.fs.call_s3(
+        answer = self._patiently(
+            lambda: self.fs.call_s3(
                 "list_objects_v2", Bucket=bucket, Prefix=root + prefix, MaxKeys=limit or _PAGE, **start
             )
+        )
         # A key with a final slash is a folder made in a web console.
         objects = (item for item in answer.get("Contents", ()) if not item["Key"].endswith("/"))
         entries = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]
@@ -144,34 +176,46 @@ class S3Backend:
         return {}  # objects appear whole; a lifecycle rule of the bucket removes unfinished multipart uploads
 
     def delete(self, path: str) -> None:
-        with self._explained():
-            self.fs.rm_file(self._path(path))
+        self._patiently(lambda: self.fs.rm_file(self._path(path)))
 
     def delete_many(self, paths: Sequence[str]) -> None:
         for start in range(0, len(paths), _PAGE):
             keys = [self._path(path).partition("/")[2] for path in paths[start : start + _PAGE]]
-            request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            with self._explained():
-                answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=request)
-            for error in answer.get("Errors", ()):  # s3fs's own bulk delete ignores them
-                raise StoreError(f"store {self.uri}: {error['Key']} was not deleted: {error.get('Message')}")
+            self._patiently(partial(self._delete_keys, keys))
+
+    def _delete_keys(self, keys: Sequence[str]) -> None:
+        request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        answer = self.fs.call_s3("delete_objects", Bucket=self.root.partition("/")[0], Delete=request)
+        for error in answer.get("Errors", ()):  # s3fs's own bulk delete ignores them
+            about = {
+                "Code": error.get("Code", ""),
+                "Message": f"{error['Key']} was not deleted: {error.get('Message')}",
+            }
+            raise ClientError({"Error": about}, "DeleteObjects")
 
 
-def _s3_code(error: BaseException) -> str:
-    """The server's error code; s3fs turns its answer into an OSError and keeps the original as the cause."""
-    response: dict[str, Any] = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    code: str = response.get("Error", {}).get("Code", "")
-    return code
+class _RemoteFile(io.RawIOBase):
+    """An object that can seek. s3fs has one too, whose reads would be neither patient nor explained."""
 
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch, self._size, self._at = fetch, size, 0
 
-def _s3_advice(error: Exception) -> str:
-    kind = type(error).__name__
-    if _s3_code(error) == "NoSuchBucket":
-        return "create the bucket, or check its name and AWS_ENDPOINT_URL"
-    if "Credentials" in kind:
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
-    if isinstance(error, PermissionError):
-        return "these credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix"
-    if "Connect" in kind or "Endpoint" in kind or "Timeout" in kind:
-        return "check AWS_ENDPOINT_URL and the network"
-    return "check the bucket, AWS_ENDPOINT_URL and the credentials"
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self._size - self._at))
+        if count:
+            buffer[:count] = self._fetch(self._at, self._at + count)
+            self._at += count
+        return count

@@ -1,0 +1,68 @@
+"""Which failures are not the trial's own: its store could not be reached, or a process of it died. Those are tried
+again once, at the end of their wave; a wrong value, or a loss that is no number, would only fail again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from swim.recipe import Frozen
+from swimlab.experiment.stored_results import failure_records, stored_results
+from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.store.errors import StoreError
+from swimlab.store.sweep_store import SweepStore
+
+LOST, STORE = "lost", StoreError.__name__
+# By name: a driver without Ray (as that of the crash storm) shares this file and need not import it.
+_DEATHS = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "WorkerHealthCheckFailedError"}
+_SIGNAL = re.compile(r"\*\*\* (SIG[A-Z0-9]+) received")
+_PID = re.compile(r"\bpid[:=]\s*(\d+)")
+
+
+class Failure(Frozen):
+    """Why an attempt failed: the traceback, and what kind of error it was (`kind_of`)."""
+
+    error: str
+    kind: str
+
+
+def kind_of(error: BaseException) -> str:
+    """LOST where a process died, STORE where the store could not be used, else the name of the error's class."""
+    kinds = {base.__name__ for cause in _causes(error) for base in type(cause).__mro__}
+    if kinds & _DEATHS:
+        return LOST
+    return STORE if STORE in kinds else type(error).__name__
+
+
+def interrupted(store: SweepStore, specs: Iterable[TrialSpec]) -> list[TrialSpec]:
+    """The trials whose latest attempt, or that of an evaluation of theirs, failed for no fault of their own."""
+    specs = list(specs)
+    failed = failure_records(store, specs, stored_results(store, specs))
+    return [spec for spec in specs if failed.get(spec.trial_id, {}).get("kind") in (LOST, STORE)]
+
+
+def death(message: str, logs: str) -> str | None:
+    """One line about a process that Ray reports as dead in `message`: its id, and its signal where its log, in the
+    folder `logs`, has it. None where Ray says otherwise, or has the log on another machine."""
+    pid = _PID.search(message)
+    if "worker process has died" not in message or pid is None:
+        return None
+    for log in Path(logs).glob(f"worker-*-{pid[1]}.err"):
+        if signal := _SIGNAL.search(log.read_text("utf-8", "replace")):
+            return f"process {pid[1]} died of {signal[1]} (its log: {log})"
+        return (
+            f"process {pid[1]} was killed: it left no word, as with SIGKILL, which the kernel's memory killer sends "
+            f"(`dmesg` tells; Ray's logs: {logs})"
+        )
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, through what Ray wraps around errors of other processes."""
+    yield error
+    wrapped = [error.__cause__, getattr(error, "cause", None), getattr(error, "_base_exc", None)]
+    wrapped += [getattr(error, "health_check_failure", None), *getattr(error, "worker_failures", {}).values()]
+    for cause in wrapped:
+        if isinstance(cause, BaseException) and cause is not error:
+            yield from _causes(cause)

@@ -1,0 +1,26 @@
+"""The clips of a trial, as its workers read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from swim.data.clips import Clips
+from swim.recipe import NLReferFiles
+from swimlab.data.prepared_clips import Split, StoredClips, load_prepared
+from swimlab.data.streamed_clips import StreamedClips
+from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.store.sweep_store import SweepStore
+
+
+def reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
+    """Reads the clips of a split: from the store, or decoded on `decode_cpus` of the trial's own. Raises
+    FileNotFoundError for a data set that nobody has prepared."""
+    data = spec.recipe.data
+    streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
+    prepared = load_prepared(store, spec.clips_fingerprint, stored=not streams)
+    if prepared is None:
+        raise FileNotFoundError(f"clips/{spec.clips_fingerprint} is not in the store {store.uri}: prepare it first")
+    if isinstance(data, NLReferFiles) and streams:
+        return partial(StreamedClips, store, prepared, data=data, cpus=decode_cpus)
+    return partial(StoredClips, store, prepared)

@@ -1,0 +1,1 @@
+"""Rows of annotation files: JSON, JSON lines and Parquet, of any size."""

@@ -1,0 +1,1 @@
+"""Videos: their location, which frames are kept, and their exact decoding."""

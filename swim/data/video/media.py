@@ -1,0 +1,178 @@
+"""The location of a row's video: a file or a folder of pictures under a local root, or objects under an s3:// prefix.
+
+Rows may be hostile. Their paths must be a regular file or a folder under the root, and no playlist, which would name
+other files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from swim.data.storage import s3_advice
+from swim.data.video.frame_choice import check_frames, video_error
+from swim.data.video.pictures import SUFFIXES
+
+MAX_VIDEO_BYTES = 2**34  # a video from S3 is stored on a temporary disk
+# Containers are detected by their content, so these names are rejected as well as these beginnings. The decoder's list
+# of formats has no playlist either: this check gives the clearer error.
+_PLAYLISTS = (".m3u", ".m3u8", ".mpd", ".concat", ".ffconcat", ".ffcat", ".sdp", ".pls", ".asx", ".ism", ".xspf")
+_PLAYLIST_BEGINNINGS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]", b"<asx", b"<ASX")
+_SCHEME = "s3://"
+_MAX_NAME_BYTES = 255  # of a local file; keys of S3 may have 1,024
+
+
+@contextmanager
+def local_video(root: str, video: str, scratch: Path | None = None) -> Iterator[Path]:
+    """The file, or folder of pictures, that `video` names under `root`, a folder or s3://bucket/prefix.
+
+    Objects on S3 are downloaded into a temporary folder under `scratch` (the system's, if None) and deleted on exit.
+    Raises DataError (field "video") for a video that is missing, too large or outside the root; OSError when S3 cannot
+    be reached, which is no error of the row.
+    """
+    if not _is_remote(root):
+        path = resolve_video(Path(root), video)
+        try:
+            yield path
+        except OSError as error:
+            raise video_error(f"cannot be read: {error.strerror}", f"{video!r:.200}: check its permissions") from error
+        return
+    with tempfile.TemporaryDirectory(prefix="swim-video-", dir=scratch, ignore_cleanup_errors=True) as folder:
+        yield _download(root, video, Path(folder))
+
+
+def resolve_video(root: Path, video: str) -> Path:
+    """The file or folder `video` names under `root`. Raises DataError for a path outside it, also by a symlink."""
+    _path_parts(video)
+    quoted = f"{video!r:.200}"
+    try:
+        base = Path(root).resolve()
+        path = (base / video).resolve()
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise video_error("no such file", f"{quoted} was looked for under the videos folder {root}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise video_error("not a usable path", f"{quoted}: {error}") from error
+    if base not in path.parents:
+        raise video_error(
+            "outside the videos folder", f"{quoted}: symlinks may not leave it; copy the file, or move the root"
+        )
+    if stat.S_ISDIR(mode):
+        return path
+    if not stat.S_ISREG(mode):  # a pipe or a device might never end
+        raise video_error("neither a file nor a folder", f"{quoted} is a pipe, a device or a socket: copy the video")
+    refuse_playlist(path)
+    return path
+
+
+def refuse_playlist(path: Path) -> None:
+    """Raises DataError for a playlist, which names other files, by its name or its first bytes."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise video_error(f"cannot be read: {error.strerror}", f"{path.name!r:.200}: check its permissions") from error
+    if path.suffix.lower() in _PLAYLISTS or beginning.startswith(_PLAYLIST_BEGINNINGS):
+        raise video_error("a playlist, not a video", f"{path.name!r:.200}: give the video itself")
+
+
+def s3_version(root: str, video: str) -> str | None:
+    """A hash that identifies a video on S3 without reading it: entity tags and sizes, of each picture for a folder.
+
+    None for a local root, where the content of files identifies them. Raises DataError and OSError as `local_video`
+    does.
+    """
+    if not _is_remote(root):
+        return None
+    _, objects = _list_objects(_filesystem(), root, video)
+    named = [[PurePosixPath(entry["name"]).name, entry["ETag"].strip('"'), entry["size"]] for entry in objects]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _is_remote(root: str) -> bool:
+    if "://" in root and not root.startswith(_SCHEME):
+        raise video_error(f"a videos folder {root!r:.100}", "give a local folder or s3://bucket/prefix")
+    return root.startswith(_SCHEME)
+
+
+def _path_parts(video: str) -> tuple[str, ...]:
+    """The parts of the path from the root to the video. Raises DataError for a path that could leave the root."""
+    parts = PurePosixPath(video).parts
+    if "://" in video or not parts or parts[0].startswith("/") or ".." in parts:
+        hint = f"{video!r:.200}: give the path under the videos folder, without '..' or a URL"
+        raise video_error("not a relative path", hint)
+    return parts
+
+
+def _filesystem() -> Any:
+    settings = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _s3_filesystem(os.getpid(), tuple(settings))
+
+
+@lru_cache(maxsize=1)
+def _s3_filesystem(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
+    """Cached, since creating it takes half a second; created again for other settings, and after a fork."""
+    # Imported here: botocore takes another half second, and local files do not need it.
+    import fsspec
+
+    return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)  # listings become outdated
+
+
+def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether the video is a folder, and its object or those of its pictures, in the order of their names."""
+    key = "/".join([root.removeprefix(_SCHEME).rstrip("/"), *_path_parts(video)])
+    quoted = f"{video!r:.200}"
+    try:
+        entry = fs.info(key)
+        folder = entry["type"] == "directory"
+        inside = fs.find(key, maxdepth=1, detail=True).values() if folder else [entry]
+    except FileNotFoundError as error:
+        raise video_error("no such object", f"{quoted} was looked for under {root}") from error
+    except ValueError as error:
+        raise video_error("not a usable path", f"{quoted}: {error}") from error
+    except Exception as error:  # botocore's and aiohttp's errors have no ancestor in common
+        raise _s3_error(key, error) from error
+    objects = [item for item in inside if not folder or PurePosixPath(item["name"]).suffix.lower() in SUFFIXES]
+    # S3 has no folders that a path could leave, but a key may be parsed as something else (`?versionId=`).
+    if any(item["name"] != key and not item["name"].startswith(f"{key}/") for item in objects):
+        raise video_error("outside the videos folder", f"{quoted}: S3 lists it as {objects[0]['name']!r:.200}")
+    if any(len(PurePosixPath(item["name"]).name.encode()) > _MAX_NAME_BYTES for item in objects):
+        raise video_error("too long a name", f"{quoted}: a file name may have {_MAX_NAME_BYTES} bytes")
+    check_frames(len(objects))
+    if (size := sum(item["size"] for item in objects)) > MAX_VIDEO_BYTES:
+        raise video_error(f"{size} bytes", f"a video may have {MAX_VIDEO_BYTES}: write it with a lower bit rate")
+    return folder, sorted(objects, key=lambda item: str(item["name"]))
+
+
+def _download(root: str, video: str, scratch: Path) -> Path:
+    fs = _filesystem()
+    folder, objects = _list_objects(fs, root, video)
+    keys = [item["name"] for item in objects]
+    files = [scratch / PurePosixPath(key).name for key in keys]
+    try:
+        # With two lists no name is expanded as a pattern, and pictures are downloaded concurrently.
+        fs.get(keys, [str(file) for file in files])
+    except FileNotFoundError as error:
+        raise video_error(
+            "no such object", f"{video!r:.200} was deleted from {root} while it was downloaded"
+        ) from error
+    except Exception as error:
+        raise _s3_error(f"{root}/{video}", error) from error
+    if folder:
+        return scratch
+    refuse_playlist(files[0])
+    return files[0]
+
+
+def _s3_error(key: str, error: Exception) -> Exception:
+    if isinstance(error, MemoryError):
+        return error
+    return OSError(f"s3://{key.removeprefix(_SCHEME)}: {type(error).__name__}: {error} ({s3_advice(error)})")

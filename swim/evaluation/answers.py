@@ -1,0 +1,32 @@
+"""Teacher-forced answers: of every token of the answers, whether the model's most likely next token is the true one.
+
+N labelled tokens, V words; other dimensions as in `swim.supervision.objective`.
+"""
+
+import torch
+
+from swim.data.encode import Batch
+from swim.evaluation.answer_ceiling import guesses
+from swim.outputs import SampleScore
+
+
+def answer_scores(batch: Batch, lm_head: torch.nn.Module, hidden_BLD: torch.Tensor) -> list[SampleScore]:
+    """Token accuracy and loss of each conversation, accuracy and ceiling of each slot of its answers."""
+    rows = []
+    for b, sample in enumerate(batch.samples):
+        labelled = (sample.labels_L[1:] >= 0).nonzero()[:, 0]
+        logits_NV = lm_head(hidden_BLD[b, labelled.to(hidden_BLD.device)]).float()
+        target_N = sample.labels_L[1:][labelled].to(logits_NV.device)
+        right_N = (logits_NV.argmax(-1) == target_N).cpu().numpy()
+        loss = float(torch.nn.functional.cross_entropy(logits_NV, target_N))
+        right_at = dict(zip((labelled + 1).tolist(), right_N, strict=True))
+        where = {"key": sample.clip.key, "tag": -1, "noun": ""}
+        rows += [
+            SampleScore(**where, turn=-1, metric="answer.token_accuracy", value=float(right_N.mean())),
+            SampleScore(**where, turn=-1, metric="answer.loss", value=loss),
+        ]
+        for (turn, slot, positions), guessed in zip(sample.slots, guesses(sample.clip.turns), strict=True):
+            hit = float(all(right_at[p] for p in positions))
+            rows.append(SampleScore(**where, turn=turn, metric=f"answer.accuracy.{slot.name}", value=hit))
+            rows.append(SampleScore(**where, turn=turn, metric=f"answer.ceiling.{slot.name}", value=float(guessed)))
+    return rows

@@ -1,0 +1,162 @@
+"""What the suite `attention` measures (see `swim.evaluation.suites.attention`): maps against masks, and answers.
+
+Dimensions as in `swim.evaluation.noun_attention`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+
+from swim.data.clips import Clips
+from swim.data.encode import Batch, NounRow, collate
+from swim.deterministic import deterministic
+from swim.evaluation import metrics
+from swim.evaluation.answers import answer_scores
+from swim.evaluation.attention_config import AttentionConfig
+from swim.evaluation.attributes import attribute_of
+from swim.evaluation.noun_attention import NounAttention, attentions, of_questions, read
+from swim.outputs import Evaluated, Overlay, SampleScore
+from swim.recipe import Recipe
+from swim.supervision.objective import stock
+from swim.train import Trained, autocast, forward_size
+
+BATCH = 25  # conversations a forward pass, where a model is small enough
+_READ = ("layers", "query", "domain", "heads", "chosen_heads")  # what decides the rows that a probe holds
+
+
+def score(
+    config: AttentionConfig, recipe: Recipe, trained: Trained, clips: Clips, micro_batch: int | None
+) -> Evaluated:
+    """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time."""
+    scores: list[SampleScore] = []
+    overlays: list[Overlay] = []
+    with deterministic(recipe.seed), torch.inference_mode():
+        size = forward_size(recipe, micro_batch, BATCH)
+        feed = clips.read(range(len(clips.keys)))
+        while chunk := list(islice(feed, size)):
+            samples = [trained.encoder(clip) for clip in chunk]
+            device = next(trained.model.parameters()).device
+            batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
+            with autocast(recipe, device):
+                batch_scores, batch_overlays = _score_batch(
+                    config, recipe, trained, batch, config.overlays - len(overlays)
+                )
+            scores += batch_scores
+            overlays += batch_overlays
+    return Evaluated(summarise(scores), scores, overlays)
+
+
+def summarise(scores: list[SampleScore]) -> dict[str, float]:
+    """Means over rows; slots of an answer are pooled into `answer.accuracy` and `answer.ceiling`."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in scores:
+        values[row.metric].append(row.value)
+        if row.metric.startswith(("answer.accuracy.", "answer.ceiling.")):
+            values[row.metric.rpartition(".")[0]].append(row.value)
+    means = {name: float(np.mean(of_metric)) for name, of_metric in sorted(values.items())}
+    means["attention.nouns"] = float(len(values.get("attention.ap", ())))
+    return means
+
+
+def _score_batch(
+    config: AttentionConfig, recipe: Recipe, trained: Trained, batch: Batch, overlays_left: int
+) -> tuple[list[SampleScore], list[Overlay]]:
+    own, ruler, threshold = recipe.objective, config.readout, config.precision_threshold
+    nouns = [list(of_questions(of_sample)) for of_sample in batch.nouns]
+    hidden_BLD, reading = read(trained, batch, nouns, ruler)
+    scores = answer_scores(batch, stock(trained.model).lm_head, hidden_BLD)
+    if reading is None:
+        return scores, []
+    by_ruler = attentions(batch, reading, ruler.fusion, "none")
+    scores += _attention_scores(by_ruler, "attention", threshold)
+    if config.attributes:
+        scores += _attribute_scores(config, trained, batch, nouns, by_ruler)
+    if own.mask_weight > 0 and recipe.optim.steps > 0:
+        if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
+            _, reading = read(trained, batch, nouns, own)
+            assert reading is not None  # the same nouns were read a moment ago
+        scores += _attention_scores(attentions(batch, reading, own.fusion, own.normalise), "attention_own", threshold)
+    return scores, _overlays(by_ruler, overlays_left)
+
+
+def _attribute_scores(
+    config: AttentionConfig,
+    trained: Trained,
+    batch: Batch,
+    nouns: Sequence[Sequence[NounRow]],
+    by_ruler: list[NounAttention],
+) -> list[SampleScore]:
+    """The attribute in front of a noun beside that noun, on the nouns that have one, and noun minus attribute."""
+    ruler, threshold = config.readout, config.precision_threshold
+    words = [
+        [word for noun in of_sample if (word := attribute_of(noun, sample.input_ids_L, trained.tokenizer))]
+        for of_sample, sample in zip(nouns, batch.samples, strict=True)
+    ]
+    _, reading = read(trained, batch, words, ruler)
+    if reading is None:
+        return []
+    attributes = _attention_scores(attentions(batch, reading, ruler.fusion, "none"), "attention_attribute", threshold)
+    having = {(row.key, row.tag) for row in attributes}
+    with_attribute = [item for item in by_ruler if (item.sample.clip.key, item.noun.tag) in having]
+    of_nouns = _attention_scores(with_attribute, "attention_its_noun", threshold)
+    attribute_values = {(row.key, row.tag, row.metric.partition(".")[2]): row.value for row in attributes}
+    gaps = []
+    for row in of_nouns:
+        name = row.metric.partition(".")[2]
+        if (row.key, row.tag, name) in attribute_values:
+            gap = row.value - attribute_values[row.key, row.tag, name]
+            gaps.append(row.model_copy(update={"metric": f"attention_gap.{name}", "value": gap}))
+    return attributes + of_nouns + gaps
+
+
+def _attention_scores(of_nouns: list[NounAttention], family: str, threshold: float) -> list[SampleScore]:
+    rows = []
+    for attention in of_nouns:
+        map_PHW, mask_PHW = attention.pixels()
+        if mask_PHW.all() or not mask_PHW.any():
+            continue  # ranking metrics are undefined; `attention.nouns` counts what was scored
+        noun = attention.noun
+        where = {"key": attention.sample.clip.key, "turn": noun.turn, "tag": noun.tag, "noun": noun.noun}
+        rows += [
+            SampleScore(**where, metric=f"{family}.{name}", value=value)
+            for name, value in metrics.scores(map_PHW.ravel(), mask_PHW.ravel(), threshold=threshold).items()
+        ]
+        # A product over layers may be nothing at all in every annotated patch, and then has no entropy.
+        if (spread := metrics.entropy(attention.map_PHW.double().cpu().numpy().ravel())) is not None:
+            rows.append(SampleScore(**where, metric=f"{family}.entropy", value=spread))
+    return rows
+
+
+def _overlays(of_nouns: list[NounAttention], most: int) -> list[Overlay]:
+    """The first noun of each of the first `most` clips."""
+    first: dict[str, NounAttention] = {}
+    for attention in of_nouns:
+        first.setdefault(attention.sample.clip.key, attention)
+    overlays = []
+    for attention in list(first.values())[: max(0, most)]:
+        frames_THWC = attention.sample.clip.frames_THWC
+        height, width = frames_THWC.shape[1:3]
+        map_THW = attention.map_of_video()
+        grid = map_THW.shape
+        mask_THW = np.zeros((grid[0], height, width), dtype=np.uint8)
+        mask_THW[list(attention.frames)] = attention.pixels()[1]
+        overlays.append(
+            Overlay(
+                key=attention.sample.clip.key,
+                tag=attention.noun.tag,
+                noun=attention.noun.noun,
+                question=attention.noun.question,
+                grid=(grid[0], grid[1], grid[2]),
+                frame_size=(int(height), int(width)),
+                frames=np.ascontiguousarray(frames_THWC[::2]).tobytes(),
+                masks=mask_THW.tobytes(),
+                map=map_THW.tobytes(),
+                annotated=tuple(t in attention.frames for t in range(grid[0])),
+            )
+        )
+    return overlays

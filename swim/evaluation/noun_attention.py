@@ -1,0 +1,77 @@
+"""Where nouns look: one map for each noun that has masks, read from a forward pass over plain text.
+
+Prompts carry no tags here either: tags only say which token to read. P annotated temporal patches, T' temporal patches,
+H' × W' visual tokens, H × W pixels; other dimensions as in `swim.supervision.objective`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from swim.data.documents import Noun, documents
+from swim.data.encode import Batch, Encoded, NounRow
+from swim.data.types import Rle
+from swim.recipe import Readout
+from swim.supervision.maps import NounMap, Reading, noun_maps, plan_reading, upsample
+from swim.supervision.objective import stock
+from swim.supervision.targets import render
+from swim.train import Trained
+
+
+@dataclass(frozen=True)
+class NounAttention:
+    """The map of one noun on the temporal patches where it is annotated, `map_PHW` over visual tokens."""
+
+    sample: Encoded
+    noun: NounRow
+    frames: dict[int, tuple[Rle, ...]]
+    map_PHW: torch.Tensor
+
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """(map, mask) [P, H, W] at the frames' size; a pixel is inside where any frame's mask covers half of it."""
+        height, width = self.sample.clip.frames_THWC.shape[1:3]
+        mask_PHW = np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in self.frames.values()])
+        return upsample(self.map_PHW, (height, width)).double().cpu().numpy(), mask_PHW
+
+    def map_of_video(self) -> NDArray[np.float32]:
+        """[T', H', W'], zero where the noun is not annotated."""
+        map_THW = np.zeros((len(self.sample.clip.frames_THWC) // 2, *self.map_PHW.shape[1:]), dtype=np.float32)
+        map_THW[list(self.frames)] = self.map_PHW.float().cpu().numpy()
+        return map_THW
+
+
+def of_questions(nouns: Sequence[NounRow]) -> Iterator[NounRow]:
+    """Questions only: the tag inside an answer is supervised, but at inference the answer is the model's own."""
+    return (noun for noun in nouns if not noun.in_answer)
+
+
+def read(
+    trained: Trained, batch: Batch, nouns: Sequence[Sequence[Noun]], readout: Readout
+) -> tuple[torch.Tensor, Reading | None]:
+    """One forward pass: the last hidden states [B, L, D], and what was read of the nouns (None where there are none).
+    `nouns`: those of each conversation."""
+    model = stock(trained.model)
+    reading = plan_reading(documents(model.config, batch.inputs), nouns, readout, model, batch.labels_BL.device)
+    probe = reading.probe if reading else None
+    return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, reading
+
+
+def attentions(batch: Batch, reading: Reading, fusion: str, normalise: str) -> list[NounAttention]:
+    """The map of every noun that was read."""
+    groups: dict[int, list[NounMap]] = defaultdict(list)
+    for noun_map in noun_maps(reading, reading.probe.stacked_SNRK(), fusion, normalise):
+        groups[id(noun_map.read.noun)].append(noun_map)
+    result = []
+    for maps in groups.values():
+        read_noun = maps[0].read
+        assert isinstance(read_noun.noun, NounRow)
+        # A query that reads a noun in several maps supervises each; here the noun looks where they do on average.
+        map_PHW = torch.stack([noun_map.map_PHW for noun_map in maps]).mean(0)
+        result.append(NounAttention(batch.samples[read_noun.document], read_noun.noun, maps[0].frames, map_PHW))
+    return result

@@ -1,0 +1,65 @@
+"""What training and evaluation hand over: plain rows, so that any host can store them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swim.recipe import Frozen
+
+
+class MetricPoint(Frozen):
+    """One value of a curve: `step` counts optimiser steps done."""
+
+    step: int
+    name: str
+    value: float
+
+
+class SampleScore(Frozen):
+    """One number about one tag of one held-out sample (long format). `tag` is the index of the `<ins>` tag, -1 when the
+    number is about a whole turn; `noun` is the tagged text."""
+
+    key: str
+    turn: int
+    tag: int
+    noun: str
+    metric: str
+    value: float
+
+
+class Overlay(Frozen):
+    """An attention map beside its mask, for pictures. T' temporal patches, H' × W' visual tokens, H × W pixels.
+
+    `frames` uint8 T'×H×W×3 (first frame of each patch), `masks` uint8 0/1 T'×H×W, `map` float32 T'×H'×W', C order.
+    """
+
+    key: str
+    tag: int
+    noun: str
+    question: str
+    grid: tuple[int, int, int]
+    frame_size: tuple[int, int]
+    frames: bytes
+    masks: bytes
+    map: bytes
+    annotated: tuple[bool, ...]
+
+
+class FilmFrame(Frozen):
+    """A noun's attention map at one moment of training; frames and masks are in the `Overlay` of equal key and tag."""
+
+    step: int
+    key: str
+    tag: int
+    noun: str
+    grid: tuple[int, int, int]
+    map: bytes
+
+
+@dataclass
+class Evaluated:
+    """What a suite measured: means by metric, one row per noun and metric, and maps for pictures."""
+
+    metrics: dict[str, float]
+    scores: list[SampleScore]
+    overlays: list[Overlay]

@@ -1,0 +1,95 @@
+"""A sweep that is killed, terminated or interrupted goes on where it was, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from test_sweep import REPO, decided, run
+
+import nano
+from swimlab.store.scratch import abandoned, remove
+from swimlab.store.sweep_store import SweepStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+EXPERIMENT = """
+    import sys
+    sys.path.insert(0, {here!r})
+    import nano
+    from swimlab.cli.experiment_file import run, settings
+    from swimlab.experiment.run_settings import Settings
+
+    if __name__ == "__main__":
+        run([nano.ablation(seeds={seeds})], settings(Settings), lambda: nano.recipe(steps=40))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "seeds", "done"),
+    [
+        pytest.param(signal.SIGKILL, (0, 1), 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, (0,), 0, marks=pytest.mark.slow),
+        (signal.SIGTERM, (0,), 0),
+    ],
+)
+def test_a_stopped_sweep_goes_on(
+    two_cpus: None,
+    tmp_path: Path,
+    how: signal.Signals,
+    seeds: tuple[int, ...],
+    done: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Finished trials are not run again, and the numbers are those of a sweep that nobody stopped."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    temporary = {"TMPDIR": str(scratch), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need a short path
+    file, flags = tmp_path / "experiment.py", ["--store", tmp_path / "stopped", "--cache", tmp_path / "cache"]
+    file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"), seeds=seeds)))
+    ablation, recipe, trials = nano.ablation(seeds=seeds), nano.recipe(steps=40), 1 + 2 * len(seeds)
+    driver = subprocess.Popen(
+        [sys.executable, file, *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | temporary,
+    )
+    store = SweepStore(str(tmp_path / "stopped"))
+    # Killed with some trials done; interrupted while the base trains, when no other trial exists yet.
+    while driver.poll() is None and not (store.list_files("attempts") and len(store.records()) >= done):
+        time.sleep(0.1)
+    # Ray's two per-node agents outlive a killed driver by minutes; they hold no CPU slot and run no code of ours.
+    children = [c for c in psutil.Process(driver.pid).children(recursive=True) if "Agent" not in c.name()]
+    driver.send_signal(how)
+    printed, _ = driver.communicate(timeout=60)
+    before = store.records()
+    assert done <= len(before) < trials, printed
+    assert driver.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[how], printed
+    if how != signal.SIGKILL:
+        assert "run the same command again to continue" in printed
+        assert "Stack trace" not in printed
+        assert "SIGTERM" not in printed
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(scratch))
+        for folder in abandoned():
+            remove(folder)
+    assert list(scratch.glob("swimlab-*")) == []
+
+    assert run(ablation, store.uri, tmp_path, recipe) == 0
+    after = store.records()
+    assert len(after) == trials
+    assert {k: after[k] for k in before} == before
+
+    if how == signal.SIGKILL:
+        assert run(ablation, str(tmp_path / "whole"), tmp_path, recipe) == 0
+        reference = SweepStore(str(tmp_path / "whole")).records()
+        assert {k: decided(r) for k, r in after.items()} == {k: decided(r) for k, r in reference.items()}
