@@ -96,6 +96,8 @@ def test_a_failed_evaluation_loses_no_training_and_is_made_by_the_next_run(bench
     spec = plan.arms[1][1].model_copy(update={"keep_checkpoint": False})
     before = all_results(bench.store)[spec.trial_id]
     bench.store.backend.delete(f"records/{spec.trial_id}.json")
+    # Its claim is this process's, which lives: it would be taken for running until its heartbeat has been silent.
+    shutil.rmtree(f"{bench.store.uri}/attempts/{spec.trial_id}")
     measure = evaluations.run_suite
 
     def broken(*_):
