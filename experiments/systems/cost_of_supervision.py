@@ -20,7 +20,7 @@ from measurement_report import MIB, Column
 from measurements import Bound, Measurement, MeasurementRun, rotated
 from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
-from swimlab.report.grids import Grid, print_grids
+from swimlab.report.grids import Grid
 from swimlab.store.sweep_store import SweepStore
 
 NAME = "cost_of_supervision"
@@ -232,9 +232,7 @@ def show(done: CostRun, store: SweepStore, console: Console) -> None:
     ]
     drawn = {"time_s": "time of a step", "step_bytes": "memory of a step"}
     picture = measurement_plots.ratio_figure(done, "tokens", "sft", drawn, size=size)
-    print_grids(grids, console)
-    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture, console)
 
 
 def main(settings: CostSettings) -> int:

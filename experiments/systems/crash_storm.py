@@ -27,7 +27,7 @@ from loopback_s3 import bucket
 from measurements import Measurement, MeasurementRun
 from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
-from swimlab.report.grids import Grid, print_grids
+from swimlab.report.grids import Grid
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -180,9 +180,7 @@ def show(done: StormRun, store: SweepStore, console: Console) -> None:
         "victim is replaced at once; in the end as many drivers finish what was begun.",
     ]
     grids = [promises(done)]
-    print_grids(grids, console)
-    page = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture(done.rows))
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture(done.rows), console)
 
 
 def main(settings: StormSettings) -> int:

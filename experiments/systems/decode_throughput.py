@@ -24,7 +24,7 @@ from measuring import MeasuringSettings, Task
 from swimlab.cli import experiment_file
 from swimlab.data.prepared_clips import StoredClips
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
-from swimlab.report.grids import Grid, print_grids
+from swimlab.report.grids import Grid
 from swimlab.store import provenance
 from swimlab.store.sweep_store import SweepStore
 
@@ -246,9 +246,7 @@ def show(done: DecodeRun, store: SweepStore, console: Console) -> None:
     ]
     drawn = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in done.rows)]
     picture = measurement_plots.value_figure(done, "frames_per_core_s", "frames/s a core", drawn or ["–"], sizes)
-    print_grids(grids, console)
-    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture, console)
 
 
 def main(settings: DecodeSettings) -> int:

@@ -28,7 +28,6 @@ from measurements import Bound, Measurement, MeasurementRun, rotated
 from measuring import MeasuringSettings, Task
 from swim import recipes
 from swimlab.cli import experiment_file
-from swimlab.report.grids import print_grids
 from swimlab.store import commit_marks, provenance, record_kinds, snapshot
 from swimlab.store.arrow_tables import to_parquet
 from swimlab.store.backends.s3 import S3Backend
@@ -242,9 +241,7 @@ def show(done: ReadRun, store: SweepStore, console: Console) -> None:
     ]
     sizes = list(dict.fromkeys(row.size for row in done.rows))
     picture = measurement_plots.value_figure(done, "time_s", "seconds", SCHEMES, sizes)
-    print_grids(grids, console)
-    page = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture, console)
 
 
 def main(settings: LeaderboardSettings) -> int:

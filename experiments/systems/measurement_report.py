@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+
 from measurements import Bound, MeasurementRun
 from swimlab.report import html
-from swimlab.report.grids import Grid
+from swimlab.report.grids import Grid, print_grids
 from swimlab.report.markdown import md, md_grid
 from swimlab.stats.intervals import Interval
 from swimlab.store.sweep_store import SweepStore
@@ -85,6 +87,22 @@ def markdown(title: str, run: MeasurementRun, grids: Sequence[Grid], notes: Sequ
     for heading, heads, rows in grids:
         lines += [f"## {md(heading)}", "", *md_grid(heads, rows), ""]
     return "\n".join(lines)
+
+
+def show_report(
+    store: SweepStore,
+    run: MeasurementRun,
+    title: str,
+    question: str,
+    grids: Sequence[Grid],
+    notes: Sequence[str],
+    picture: bytes,
+    console: Console,
+) -> None:
+    """Prints the grids, writes the report, and prints where it is."""
+    print_grids(grids, console)
+    page = write_report(store, run, title, question, grids, notes, picture)
+    console.print(f"run    {run.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
 
 
 def write_report(

@@ -35,7 +35,6 @@ from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.report.grids import print_grids
 from swimlab.store import provenance
 from swimlab.store.arrow_tables import metrics_table, overlays_table, samples_table, to_parquet
 from swimlab.store.evaluation_commits import source_name
@@ -249,9 +248,7 @@ def show(done: CommandRun, store: SweepStore, console: Console) -> None:
     ]
     sizes = list(dict.fromkeys(row.size for row in done.rows))
     picture = measurement_plots.value_figure(done, "time_s", "CPU seconds", COMMANDS, sizes)
-    print_grids(grids, console)
-    page = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {page}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture, console)
 
 
 def main(settings: ScaleSettings) -> int:

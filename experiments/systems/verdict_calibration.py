@@ -22,7 +22,7 @@ from measurements import Measurement, MeasurementRun
 from measuring import MeasuringSettings, Task
 from simulated_ablations import NOISES, Case, Rate, findings, tables_with
 from swimlab.cli import experiment_file
-from swimlab.report.grids import Grid, print_grids
+from swimlab.report.grids import Grid
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.power import detectable_in_sds
@@ -217,9 +217,7 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
         for claims in CLAIMS
     }
     picture = power_curves.power_figure(curves)
-    print_grids(grids, console)
-    address = measurement_report.write_report(store, done, TITLE, QUESTION, grids, notes, picture)
-    console.print(f"run    {done.run_id}\nstore  {store.uri}\nreport {address}", soft_wrap=True, highlight=False)
+    measurement_report.show_report(store, done, TITLE, QUESTION, grids, notes, picture, console)
 
 
 def main(settings: CalibrationSettings) -> int:
