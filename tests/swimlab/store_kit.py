@@ -1,8 +1,22 @@
 """Trials and evaluations without training, for tests of the store."""
 
+from swim.outputs import SampleScore
+from swimlab.store.arrow_tables import samples_table, to_parquet
 from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
+from swimlab.store.leases import Owner
+from swimlab.store.snapshot import leaderboard
 
 CONFIG = {"attributes": ["colour"]}
+ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
+
+
+def samples(value: float) -> bytes:
+    score = SampleScore(key="k", turn=0, tag=-1, noun="", metric="attention.ap", value=value)
+    return to_parquet(samples_table([score]))
+
+
+def row_of(store, trial_id="t1"):
+    return {row["trial_id"]: row for row in leaderboard(store).to_pylist()}[trial_id]
 
 
 def record_of(attempt, trial_record, **changes):

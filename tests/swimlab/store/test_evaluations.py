@@ -5,26 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from store_kit import evaluated, evaluation_of, record_of, trained, trained_again
+from store_kit import ELSEWHERE, evaluated, evaluation_of, record_of, row_of, samples, trained, trained_again
 
-from swim.outputs import SampleScore
 from swimlab.store import evaluation_records, snapshot
-from swimlab.store.arrow_tables import from_parquet, samples_table, to_parquet
+from swimlab.store.arrow_tables import from_parquet
 from swimlab.store.evaluation_records import TrialResult, TrialTarget, read_evaluation
-from swimlab.store.leases import Owner
 from swimlab.store.published_tables import PUBLISHED_EVALUATIONS, write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
-
-ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
-
-
-def samples(value: float) -> bytes:
-    score = SampleScore(key="k", turn=0, tag=-1, noun="", metric="attention.ap", value=value)
-    return to_parquet(samples_table([score]))
-
-
-def row_of(store, trial_id="t1"):
-    return {row["trial_id"]: row for row in snapshot.leaderboard(store).to_pylist()}[trial_id]
 
 
 def test_a_trial_and_the_evaluation_made_with_it(store, trial_record):

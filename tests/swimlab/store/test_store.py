@@ -8,7 +8,7 @@ import signal
 import duckdb
 import pyarrow as pa
 import pytest
-from store_kit import committed, record_of
+from store_kit import ELSEWHERE, committed, record_of
 
 from swim.outputs import MetricPoint
 from swimlab.store.arrow_tables import metrics_table, to_parquet
@@ -16,7 +16,6 @@ from swimlab.store.leases import Owner
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
-ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
 FORK = multiprocessing.get_context("fork")
 
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from store_kit import committed, evaluated, evaluation_of, record_of, trained, trained_again
+from store_kit import ELSEWHERE, committed, evaluated, evaluation_of, record_of, trained, trained_again
 
 import nano
 from swim import recipes
@@ -21,7 +21,6 @@ from swimlab.store.sweep_store import StoreError, SweepStore
 
 ME = Owner.current()
 GONE = ME.model_copy(update={"started_ticks": ME.started_ticks - 3600})
-ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
 STEP = {"steps/10/run.safetensors": b"old", "steps/10/done.json": b"{}"}
 NEXT_STEP = {"steps/20/run.safetensors": b"new!", "steps/20/done.json": b"{}"}
 
