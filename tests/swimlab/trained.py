@@ -12,7 +12,7 @@ from swim.data.synthetic import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.data import decode_part, preparation
-from swimlab.execution import evaluations, run_ablations, trial
+from swimlab.execution import run_ablations, trial, workers
 from swimlab.execution.cluster import Slots
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
@@ -57,8 +57,7 @@ def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "draw_embedded", drawn)
         patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
-        patch.setattr(trial, "TorchTrainer", InProcess)
-        patch.setattr(evaluations, "TorchTrainer", InProcess)
+        patch.setattr(workers, "TorchTrainer", InProcess)
         for spec in (spec for wave in plan.waves for spec in wave):
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
             for suite in spec.evaluations:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import get_device
 
 from swim.data.clips import Clips
 from swim.evaluation.evaluate import restore, run_suite
@@ -23,6 +22,7 @@ from swimlab.execution.exactly_once import failure_of, run_once
 from swimlab.execution.faults import Failure
 from swimlab.execution.numerics import numerics_of
 from swimlab.execution.trial_clips import reader
+from swimlab.execution.workers import run_workers
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.identity.naming import EvaluationIdentity
@@ -82,7 +82,7 @@ def complete(
     evaluations = []
     for evaluation in spec.evaluations:
         evaluation_id = evaluation.evaluation_id
-        if record := _committed(store, trial, evaluation_id) or store.publish(trial, evaluation_id):
+        if record := store.publish(trial, evaluation_id):
             evaluations.append(record)
         elif evaluation_id not in failed:
             evaluations.append(_evaluate_stored(spec, evaluation, trial, store, slots, micro_batch, report, waiting))
@@ -119,19 +119,12 @@ def _evaluate_stored(
         }
         progress = both(beat.tell, report)
         progress({"stage": "evaluate", "step": spec.recipe.optim.steps, "steps": spec.recipe.optim.steps})
-        with scratch_folder("evaluate") as scratch:
-            if slots.workers == 0:
-                config["local"] = {"gpu": "GPU" in slots.worker}
-            result = TorchTrainer(
-                evaluation_loop,
-                train_loop_config=config,
-                # One worker: a suite scores with one whole model, however many trained it.
-                scaling_config=ScalingConfig(
-                    num_workers=min(1, slots.workers), use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
-                ),
-                run_config=RunConfig(name=evaluation.evaluation_id, storage_path=str(scratch)),
-            ).fit()
-        record = EvaluationRecord.model_validate_json(result.return_value)
+        if slots.workers == 0:
+            config["local"] = {"gpu": "GPU" in slots.worker}
+        # One worker: a suite scores with one whole model, however many trained it.
+        workers = min(1, slots.workers)
+        returned = run_workers(evaluation_loop, config, slots, workers, name=attempt.trial_id, purpose="evaluate")
+        record = EvaluationRecord.model_validate_json(returned)
         attempt.files.update(record.files)
         return record
 
@@ -139,7 +132,7 @@ def _evaluate_stored(
         work,
         waiting,
         claim=lambda: store.claim(evaluation.evaluation_id, TrialTarget.of(trial)),
-        committed=lambda: _committed(store, trial, evaluation.evaluation_id),
+        committed=lambda: store.publish(trial, evaluation.evaluation_id),
         commit=store.commit_evaluation,
     )
 
@@ -149,11 +142,6 @@ def is_held(spec: TrialSpec, store: SweepStore) -> bool:
     if (trial := store.record(spec.trial_id)) is None:
         return store.is_claimed(spec.trial_id)
     return any(store.is_claimed(e.evaluation_id, TrialTarget.of(trial)) for e in spec.evaluations)
-
-
-def _committed(store: SweepStore, trial: TrialRecord, evaluation_id: str) -> EvaluationRecord | None:
-    record = store.read_evaluations([evaluation_id]).get(evaluation_id)
-    return record if record and record.fits(trial) else None
 
 
 def evaluation_loop(config: dict[str, Any]) -> str:

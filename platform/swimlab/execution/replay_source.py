@@ -10,6 +10,7 @@ from swimlab.identity import source_archive
 from swimlab.identity.source_archive import MOST_PACKED_BYTES
 from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError
 from swimlab.store.errors import StoreError
+from swimlab.store.paths import code_path
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -32,15 +33,10 @@ class StoredSource:
         return folder
 
 
-def archive_path(fingerprint: str) -> str:
-    """Where a store keeps the source of this fingerprint."""
-    return f"code/{fingerprint}.tar.gz"
-
-
 def archive_digest(store: SweepStore, fingerprint: str) -> str | None:
     """Hash of the stored archive as it is now; None where there is none."""
     try:
-        return source_archive.digest(store.read(archive_path(fingerprint)))
+        return source_archive.digest(store.read(code_path(fingerprint)))
     except FileNotFoundError:
         return None
 
@@ -51,7 +47,7 @@ def stored_source(store: SweepStore, record: TrialRecord) -> StoredSource:
     The code fingerprint covers what modules compute, not their annotations, and no schemas. Therefore the archive must
     also be the one of the record's `source_sha256`; of a record without it, schemas must be those of this checkout.
     """
-    path = archive_path(record.code_fingerprint)
+    path = code_path(record.code_fingerprint)
     uri = f"{store.uri}/{path}"
     try:
         with store.open(path) as file:

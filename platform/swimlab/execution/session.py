@@ -23,6 +23,7 @@ from swimlab.execution.run_times import WaveTiming
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
+from swimlab.store.paths import code_path
 from swimlab.store.sweep_store import SweepStore
 
 NAMED_ARMS = 8
@@ -45,7 +46,7 @@ class RunSession:
             for evaluation in spec.evaluations:
                 archives[evaluation.code_fingerprint] = partial(naming.suite_archive, spec.recipe, evaluation.suite)
         for fingerprint, packed in archives.items():
-            path = f"code/{fingerprint}.tar.gz"
+            path = code_path(fingerprint)
             if not self.store.exists(path):
                 self.store.put_create_only(path, packed())
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-
 from swimlab.execution import evaluations
 from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import HeldElsewhere, run_trial_once
@@ -19,13 +16,13 @@ from swimlab.execution.faults import Failure
 from swimlab.execution.replay_source import archive_digest
 from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext, TrialPruned, ended, put_pruned
 from swimlab.execution.train_loop import TrialOutcome, train_loop
+from swimlab.execution.workers import run_workers
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store import provenance
 from swimlab.store.attempts import Attempt
 from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import Report, both
 from swimlab.store.records import Cost, TrialRecord
-from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 
 POLL_S = 2.0
@@ -89,19 +86,11 @@ def _run_attempt(
         "gate": gate.model_dump_json() if gate else None,
         "pruner": pruner,
     }
-    with scratch_folder("train") as scratch:
-        if slots.workers == 0:
-            # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
-            config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
-        result = TorchTrainer(
-            train_loop,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=slots.workers, use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
-            ),
-            run_config=RunConfig(name=spec.trial_id, storage_path=str(scratch)),
-        ).fit()
-    outcome: TrialOutcome = TrialOutcome.model_validate(result.return_value)
+    if slots.workers == 0:
+        # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
+        config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
+    returned = run_workers(train_loop, config, slots, slots.workers, name=spec.trial_id, purpose="train")
+    outcome: TrialOutcome = TrialOutcome.model_validate(returned)
     about: dict[str, Any] = {
         "trial_id": spec.trial_id,
         "attempt": attempt.number,

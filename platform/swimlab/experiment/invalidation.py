@@ -14,6 +14,7 @@ from swimlab.identity import naming
 from swimlab.identity.canonical import canonical_fields, canonical_json, with_seed
 from swimlab.identity.source_archive import archived_hashes
 from swimlab.identity.source_closure import IdentityError
+from swimlab.store.paths import code_path
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import without_evaluation
@@ -109,7 +110,7 @@ class Invalidations:
     def _hashes(self, fingerprint: str) -> dict[str, str] | None:
         if fingerprint not in self._archives:
             try:
-                packed = self._store.read(f"code/{fingerprint}.tar.gz")
+                packed = self._store.read(code_path(fingerprint))
                 self._archives[fingerprint] = archived_hashes(packed)
             except FileNotFoundError:
                 self._archives[fingerprint] = None

@@ -27,6 +27,11 @@ def checked_trial_id(trial_id: str) -> str:
     return trial_id
 
 
+def code_path(fingerprint: str) -> str:
+    """The archive of the sources with this code fingerprint, relative to the store."""
+    return f"code/{fingerprint}.tar.gz"
+
+
 def folder_of(work_id: str, number: int) -> str:
     """The folder of an attempt's files, relative to the store. `work_id`: of a trial or an evaluation."""
     return f"attempts/{work_id}/{number}"

@@ -15,6 +15,7 @@ from swimlab.identity.source_hash import source_hash
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
 from swimlab.store.flat_rows import trial_row
+from swimlab.store.paths import code_path
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -115,7 +116,7 @@ def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
 
     Raises StoreError when it is missing or damaged.
     """
-    path = f"code/{fingerprint}.tar.gz"
+    path = code_path(fingerprint)
     try:
         packed = store.read(path)
     except FileNotFoundError as error:

@@ -13,6 +13,7 @@ from swim.recipe import DataConfig
 from swimlab.identity import naming
 from swimlab.store import evaluation_commits, listings
 from swimlab.store.errors import StoreError
+from swimlab.store.paths import code_path
 from swimlab.store.sealed_json import unsealed
 from swimlab.store.sweep_store import SweepStore
 
@@ -32,7 +33,7 @@ def unused_code(store: SweepStore) -> dict[str, int]:
                 # Its driver was killed before it published this, or is about to do it.
                 evaluation, _ = evaluation_commits.made_with_training(store.backend, record, evaluation_id)
                 fingerprints.add(evaluation.code_fingerprint)
-    used = {f"code/{fingerprint}.tar.gz" for fingerprint in fingerprints}
+    used = {code_path(fingerprint) for fingerprint in fingerprints}
     return {path: size_bytes for path, size_bytes in listings.sizes(store.backend, "code").items() if path not in used}
 
 

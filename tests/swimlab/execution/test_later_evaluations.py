@@ -9,7 +9,7 @@ import trained
 
 import nano
 from swimlab.cli import plan_view
-from swimlab.execution import evaluations, run_ablations, trial
+from swimlab.execution import evaluations, run_ablations, trial, workers
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import make_plan, merged, missing
 from swimlab.experiment.run_settings import Settings
@@ -28,8 +28,7 @@ STRICTER = {"evaluation.attention.precision_threshold": 0.75}
 def bench(trained_store, tmp_path, monkeypatch):
     """A copy of the trained store, and plans of its table."""
     shutil.copytree(trained_store.uri, tmp_path / "store")
-    monkeypatch.setattr(trial, "TorchTrainer", trained.InProcess)
-    monkeypatch.setattr(evaluations, "TorchTrainer", trained.InProcess)
+    monkeypatch.setattr(workers, "TorchTrainer", trained.InProcess)
     settings = Settings(store=str(tmp_path / "store"), cache=tmp_path / "cache")
 
     def plan(**changes):

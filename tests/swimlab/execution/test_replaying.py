@@ -16,11 +16,12 @@ from swim.recipe import NLReferFiles
 from swimlab import __main__
 from swimlab.execution import replay
 from swimlab.execution.replay_process import ReplayError, environment
-from swimlab.execution.replay_source import archive_digest, archive_path
+from swimlab.execution.replay_source import archive_digest
 from swimlab.identity import canonical, source_archive
 from swimlab.identity.source_archive import members
 from swimlab.identity.source_closure import SOURCE_ROOT, SourceFile, fingerprint
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table, metrics_table, to_parquet
+from swimlab.store.paths import code_path
 from swimlab.store.records import FileEntry, TrialRecord
 from swimlab.store.sweep_store import StoreError, SweepStore
 
@@ -73,14 +74,14 @@ def on_terminal(answer: str, *argv: str) -> tuple[int, str]:
 
 def rewritten(store: SweepStore, record: TrialRecord, changes: Mapping[str, tuple[bytes, bytes]]) -> TrialRecord:
     """Path → old and new text: changed in the archive, and the record forged so that it names the new archive."""
-    files = members(store.read(archive_path(record.code_fingerprint)))
+    files = members(store.read(code_path(record.code_fingerprint)))
     for path, (old, new) in changes.items():
         assert old in files[path]
         files[path] = files[path].replace(old, new)
     hashes = source_archive._hashes(files)
     packed = source_archive.archive(SourceFile(path, data, "") for path, data in files.items())
     name = fingerprint(dict(sorted(hashes.items())))
-    store.backend.replace(archive_path(name), packed)
+    store.backend.replace(code_path(name), packed)
     provenance = record.provenance.model_copy(update={"source_sha256": source_archive.digest(packed)})
     return record.model_copy(update={"code_fingerprint": name, "provenance": provenance})
 
@@ -168,7 +169,7 @@ raise SystemExit(repr((everything, os.listdir(os.path.expanduser("~")), sys.stdi
 """
     record = of_arm(copied, mask_weight=0.0)
     path = "swim/train.py"
-    first = members(copied.read(archive_path(record.code_fingerprint)))[path]
+    first = members(copied.read(code_path(record.code_fingerprint)))[path]
     forged = rewritten(copied, record, {path: (first, looks)})
     with pytest.raises(ReplayError) as caught:
         replay.replay(copied, forged, steps=2, cache=tmp_path)
@@ -205,10 +206,10 @@ def test_another_archive_than_the_records_is_not_unpacked(
     if not pinned:
         older = record.provenance.model_copy(update={"source_sha256": None})
         record = record.model_copy(update={"provenance": older})
-    files = members(copied.read(archive_path(record.code_fingerprint)))
+    files = members(copied.read(code_path(record.code_fingerprint)))
     files[path] = files.get(path, b"") + addition
     packed = source_archive.archive(SourceFile(name, data, "") for name, data in files.items())
-    copied.backend.replace(archive_path(record.code_fingerprint), packed)
+    copied.backend.replace(code_path(record.code_fingerprint), packed)
     monkeypatch.setattr(replay.StoredSource, "unpack", lambda *_: pytest.fail("unpacked"))
     if not pinned and addition == b"# a comment\n":  # no fingerprint covers those
         with pytest.raises(pytest.fail.Exception, match="unpacked"):

@@ -28,6 +28,7 @@ from swimlab.store.attempts import COLLECTED
 from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.leases import Owner, released
 from swimlab.store.newest_results import newest_results
+from swimlab.store.paths import code_path
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
@@ -144,7 +145,7 @@ def _lines(
     yield "start weights", record.start_weights or UNKNOWN
     for i, evaluation in enumerate(record.evaluations):
         text = f"{evaluation.suite} {evaluation.evaluation_id[:12]}, {ago(evaluation.provenance.finished_at)}"
-        yield "evaluated by" if i == 0 else "", f"{text}, code/{evaluation.code_fingerprint}.tar.gz"
+        yield "evaluated by" if i == 0 else "", f"{text}, {code_path(evaluation.code_fingerprint)}"
     yield "metrics", _metrics(record.metrics)
     cost = record.cost
     yield (
@@ -161,7 +162,7 @@ def _lines(
     yield "made by", f"{git} on {provenance.host}, {provenance.started_at} to {provenance.finished_at[11:]}"
     yield "", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     yield "numerics", ", ".join(f"{name} {text}" for name, text in provenance.numerics.items())
-    yield "code", f"code/{record.code_fingerprint}.tar.gz"
+    yield "code", code_path(record.code_fingerprint)
     yield "data", record.data_fingerprint
     yield "files", _files(record)
     yield from _attempt_lines(attempts)
