@@ -106,8 +106,8 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
     if undecided and wait:
         wait(store.dead_after_s)
         states |= {key: _state(store, key, attempts) for key in undecided}
-    # Listed again: an attempt whose process has exited may have committed after the first listing.
     items: list[Item] = []
+    # Listed again: an attempt whose process has exited may have committed after the first listing.
     unfinished = sorted(set(attempts) - present.union(*committed_ids(store.backend).values()))
     claimed = _claimed_evaluations(store, {work_id: attempts[work_id] for work_id in unfinished})
     for work_id, record in sorted(records.items()):

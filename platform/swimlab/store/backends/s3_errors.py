@@ -129,9 +129,4 @@ def _response(error: BaseException) -> dict[str, Any]:
 def _is_cut(error: BaseException) -> bool:
     """Whether the answer ended early or was none of S3's, as a proxy's page is: the classes are of packages below
     botocore."""
-    return type(error).__name__ in (
-        "ClientPayloadError",
-        "ResponseParserError",
-        "IncompleteRead",
-        "ServerDisconnectedError",
-    )
+    return type(error).__name__ in _CUT
