@@ -5,7 +5,7 @@ Without a process group nothing is wrapped. Both average gradients over the rank
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -73,8 +73,18 @@ def gradient_sync(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
     """Scales all gradients to a norm of at most `max_norm`; returns the norm before that, the same on every rank."""
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if any(grad.dtype == torch.bfloat16 for grad in grads):
+        # In bf16 the norm itself would have three digits. No sharded gradient is bf16.
+        norm = torch.linalg.vector_norm(
+            torch.stack([torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads])
+        )
+        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(scale)
+        return norm
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 

@@ -28,6 +28,7 @@ from swim.data.clips import Clips, as_clips, subset
 from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
 from swim.data.types import Clip
 from swim.deterministic import deterministic
+from swim.optimizer import build_optimizer
 from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
 from swim.supervision.maps import count_maps
@@ -194,10 +195,7 @@ def _fit(
 ) -> list[MetricPoint]:
     """`share` is a rank's part of the batch, in conversations."""
     optim = recipe.optim
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
-    )
+    optimizer = build_optimizer(module.parameters(), optim)
     curve: list[MetricPoint] = []
     done = 0
     if host.resume:
@@ -278,8 +276,9 @@ def forward_size(recipe: Recipe, micro_batch: int | None, default: int) -> int:
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:
-    """What a recipe's forward passes run under: bf16 where its model says so."""
-    wanted = isinstance(recipe.model, HubModel) and recipe.model.dtype == "bfloat16"
+    """What a recipe's forward passes run under: bf16 where its model says so and its weights are fp32."""
+    model = recipe.model
+    wanted = isinstance(model, HubModel) and model.dtype == "bfloat16" and model.weights == "float32"
     # The cache would keep a bf16 copy of every trained weight until the forward pass ends (15 GB for 7B), also where
     # checkpointing or sharding let the layer go; without it one layer's is held.
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted, cache_enabled=False)

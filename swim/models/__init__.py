@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer
 
 from swim.models.weights import load_weights
@@ -37,11 +38,11 @@ def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
                 r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules=rf".*language_model.*\.({targets})"
             ),
         )
-    # AdamW in bf16 loses its steps: 2e-5 is below half a unit in the last place of a weight of 0.02 (6e-5). Trained
-    # weights stay in fp32, and `swim.train.autocast` computes in bf16.
+    # Trained weights are fp32, and `swim.train.autocast` computes in bf16; or bf16, with masters in `swim.optimizer`.
+    trained_dtype = getattr(torch, getattr(spec, "weights", "float32"))
     for parameter in model.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(trained_dtype)
     return model, tokenizer
 
 
