@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,11 +31,25 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def wrap_model(module: SupervisedModel, device: torch.device, shard: bool) -> nn.Module:
+@dataclass(frozen=True)
+class Sharding:
+    """How a sharded model uses a device. `reshard`: a layer's weights are given up after its forward pass and gathered
+    again for the backward pass; without it they stay (faster, and the memory of the whole model). `cpu_offload`: shares
+    of weights, gradients and optimiser states lie in CPU memory, and the step is taken there (on GPUs the process group
+    then needs a backend for either, "cpu:gloo,cuda:nccl")."""
+
+    reshard: bool = True
+    cpu_offload: bool = False
+
+
+def wrap_model(
+    module: SupervisedModel, device: torch.device, shard: bool, sharding: Sharding = Sharding()
+) -> nn.Module:
     """The module on its device, wrapped for the process group. Call it before creating the optimiser.
 
     With `shard` each rank has 1/world of every weight, gradient and optimiser state, and only the current layer (and
-    the next) in full. Every rank must have equal weights. Raises ValueError without a process group.
+    the next) in full. Trained weights that are bf16 become fp32 shares, gathered in bf16, whose gradients are summed in
+    fp32: the shares are their masters. Every rank must have equal weights. Raises ValueError without a process group.
     """
     if shard:
         if not _grouped():
@@ -43,10 +58,19 @@ def wrap_model(module: SupervisedModel, device: torch.device, shard: bool) -> nn
             )
         # Not moved to the device in full: fully_shard moves one layer at a time and keeps a share.
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        settings: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": sharding.reshard}
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if any(parameter.dtype == torch.bfloat16 for parameter in trained):
+            # Inputs are left as they are: among them are fp32 pixels and masks.
+            settings["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+            for parameter in trained:
+                parameter.data = parameter.data.float()
+        if sharding.cpu_offload:
+            settings["offload_policy"] = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         model = stock(module.model)
         for part in (model.model.visual, *model.get_decoder().layers):
-            fully_shard(part, mesh=mesh)
-        fully_shard(module, mesh=mesh)
+            fully_shard(part, **settings)
+        fully_shard(module, **settings)
         return module
     module.to(device)
     if ranks()[1] == 1:
@@ -78,15 +102,15 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tenso
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if any(grad.dtype == torch.bfloat16 for grad in grads):
         # In bf16 the norm itself would have three digits. No sharded gradient is bf16.
-        norm = torch.linalg.vector_norm(
+        norm: Tensor = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads])
         )
         scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale)
         return norm
-    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    total = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return total.full_tensor() if isinstance(total, DTensor) else total
 
 
 def whole_state(module: nn.Module) -> dict[str, Any] | None:

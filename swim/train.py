@@ -6,13 +6,12 @@ split over the ranks, each with a copy of the model or a share of it, which chan
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,16 @@ from torch import nn
 from swim import checkpoint, models, parallel
 from swim.checkpoint import Checkpoint
 from swim.data.clips import Clips, as_clips, subset
-from swim.data.encode import FRAMES_PER_PATCH, Batch, Encoder, collate
+from swim.data.encode import FRAMES_PER_PATCH, IGNORE, Batch, Encoder
+from swim.data.prefetch import Prefetch
 from swim.data.types import Clip
 from swim.deterministic import deterministic
+from swim.feed import step_batches
 from swim.optimizer import build_optimizer
 from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
 from swim.supervision.maps import count_maps
-from swim.supervision.objective import SupervisedModel, mask_weight
+from swim.supervision.objective import SupervisedModel, mask_weight, stock
 
 # Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
 SYSTEM = "You are a helpful assistant."
@@ -44,14 +45,17 @@ class Host:
 
     `on_step(step, values, now)` is called on every rank after every optimiser step, with the values of the whole batch
     (a host may report through a barrier) and the run as it stands, to look at and to save; `on_start(now)` before the
-    first. `micro_batch` splits a rank's share of the batch into forward passes of at most that many conversations;
-    `shard` spreads the model over the process group (FSDP2) where it would be copied (DDP). `resume` is where an
-    earlier run of this recipe in one process stood; it was started then.
+    first. `micro_batch` splits a rank's share of the batch into forward passes of at most that many conversations,
+    `micro_tokens` into ones of at most that many tokens, padding included (a longer conversation alone). `shard`
+    spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `resume` is
+    where an earlier run of this recipe in one process stood; it was started then.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     micro_batch: int | None = None
+    micro_tokens: int | None = None
     shard: bool = False
+    sharding: parallel.Sharding = field(default_factory=parallel.Sharding)
     on_start: Callable[[Moment], None] = lambda now: None
     on_step: Callable[[int, dict[str, float], Moment], None] = lambda step, values, now: None
     resume: Checkpoint | None = None
@@ -139,14 +143,20 @@ def train(
     """Train a recipe on clips (the fraction of them that its data states), from `init_dir` (a folder written by
     `swim.models.save`) or from fresh weights.
 
-    Raises ValueError when the batch does not divide over the ranks, there is nothing to train on or nothing to shard
-    over, or a run on several ranks would resume; FloatingPointError when a loss or its gradient is no longer finite.
+    Raises ValueError when the batch does not divide over the ranks, options of the host exclude each other, there is
+    nothing to train on or nothing to shard over, or a run on several ranks would resume; FloatingPointError when a loss
+    or its gradient is no longer finite.
     """
     host = host or Host()
     rank, world = parallel.ranks()
     source = as_clips(clips)
     if recipe.optim.batch % world:
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over {world} workers")
+    if host.micro_tokens and (host.micro_batch or host.shard):
+        raise ValueError(
+            "micro_tokens goes with neither micro_batch, which says the same in conversations, nor shard, where all "
+            "ranks must make equally many forward passes: leave one out"
+        )
     if host.resume and world > 1:
         raise ValueError(f"a run on {world} workers cannot resume from a step checkpoint: start it again")
     plan = reading_plan(source.keys, recipe, rank, world)
@@ -154,9 +164,26 @@ def train(
     with deterministic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
-        module = parallel.wrap_model(SupervisedModel(model.train(), recipe.objective), host.device, host.shard)
-        feed = _Feed(source.read(plan[done:].ravel().tolist()))
-        curve = _fit(recipe, feed, plan.shape[1], module, tokenizer, encoder, host)
+        module = parallel.wrap_model(
+            SupervisedModel(model.train(), recipe.objective), host.device, host.shard, host.sharding
+        )
+        # A tokenizer of its own: in one that two threads use, a call changes settings that the other relies on.
+        ahead = encoder_for(recipe, model, copy.deepcopy(tokenizer))
+        batches = step_batches(
+            recipe,
+            source.read(plan[done:].ravel().tolist()),
+            ahead,
+            stock(model),
+            steps=len(plan) - done,
+            share=plan.shape[1],
+            micro_batch=host.micro_batch,
+            micro_tokens=host.micro_tokens,
+            device=host.device,
+        )
+        with Prefetch(batches) as feed:
+            curve = _fit(recipe, feed, module, tokenizer, encoder, host)
+        waited_s = feed.waited_s
+        del feed, batches
         if (state := parallel.whole_state(module)) is not None:
             # A device that held a share is about to hold the whole: the share and its cyclic references go first.
             del module, model
@@ -165,23 +192,7 @@ def train(
         if model is not None:
             model.eval()
         kept = len(subset(source.keys, recipe.data.fraction))
-        return Trained(model, tokenizer, encoder, curve, clips=kept, data_wait_s=feed.waited_s)
-
-
-class _Feed:
-    """Clips as they come, and how long this process stood waiting for them."""
-
-    def __init__(self, clips: Iterator[Clip]) -> None:
-        self._clips = clips
-        self.waited_s = 0.0
-
-    def take(self, n: int) -> list[Clip]:
-        began_s = time.perf_counter()
-        taken = list(islice(self._clips, n))
-        self.waited_s += time.perf_counter() - began_s
-        if len(taken) < n:
-            raise RuntimeError(f"the clips ended {n - len(taken)} short of the plan")
-        return taken
+        return Trained(model, tokenizer, encoder, curve, clips=kept, data_wait_s=waited_s)
 
 
 def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device: torch.device) -> Any:
@@ -191,9 +202,8 @@ def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device:
 
 
 def _fit(
-    recipe: Recipe, feed: _Feed, share: int, module: nn.Module, tokenizer: Any, encoder: Encoder, host: Host
+    recipe: Recipe, feed: Iterator[list[Batch]], module: nn.Module, tokenizer: Any, encoder: Encoder, host: Host
 ) -> list[MetricPoint]:
-    """`share` is a rank's part of the batch, in conversations."""
     optim = recipe.optim
     optimizer = build_optimizer(module.parameters(), optim)
     curve: list[MetricPoint] = []
@@ -206,15 +216,8 @@ def _fit(
     for step in range(done, optim.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim)
-        samples = [encoder(clip) for clip in feed.take(share)]
-        size = forward_size(recipe, host.micro_batch, len(samples))
-        batches = [
-            collate(samples[i : i + size], encoder.tokenizer.pad_token_id).to(host.device)
-            for i in range(0, len(samples), size)
-        ]
-        values = optimiser_step(
-            module, optimizer, batches, recipe, mask_weight(recipe.objective, (step + 1) / optim.steps)
-        )
+        weight = mask_weight(recipe.objective, (step + 1) / optim.steps)
+        values = optimiser_step(module, optimizer, next(feed), recipe, weight, host.device)
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
@@ -224,17 +227,28 @@ def _fit(
 
 
 def optimiser_step(
-    module: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Batch], recipe: Recipe, mask_weight: float
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: list[Batch],
+    recipe: Recipe,
+    mask_weight: float,
+    device: torch.device | None = None,
 ) -> dict[str, float]:
-    """One optimiser step over a rank's micro-batches. Every loss is its global sum ÷ its global count."""
-    objective, device, (_, world) = recipe.objective, batches[0].labels_BL.device, parallel.ranks()
-    text_count, mask_count = (max(1, count) for count in global_counts(batches, objective, world))
+    """One optimiser step over a rank's micro-batches. Every loss is its global sum ÷ its global count.
+
+    Each micro-batch is sent to the device (default: where the first one is) when its turn comes. The host reads from
+    the device once, at the end: until then it runs ahead of it.
+    """
+    objective, (_, world) = recipe.objective, parallel.ranks()
+    device = device or batches[0].labels_BL.device
+    text_count, mask_count = (max(1, count) for count in global_counts(batches, objective, world, device))
     optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, device=device)
     for i, batch in enumerate(batches):
+        on_device = batch.to(device)
         with parallel.gradient_sync(module, last=i == len(batches) - 1):
             with autocast(recipe, device):
-                losses = module(batch.inputs, batch.labels_BL, batch.nouns)
+                losses = module(on_device.inputs, on_device.labels_BL, on_device.nouns, on_device.plan)
             loss = objective.text_weight * losses.text_sum / text_count + mask_weight * losses.mask_sum / mask_count
             # The mean over ranks that copies and shares of a model take is turned back into a sum.
             (loss * world).backward()
@@ -245,34 +259,32 @@ def optimiser_step(
     grad_norm = parallel.clip_gradients(parameters, recipe.optim.clip_norm)
     lr = optimizer.param_groups[0]["lr"]
     optimizer.step()
-    text, mask = float(sums[0]) / text_count, float(sums[1]) / mask_count
+    text_sum, mask_sum, norm = torch.stack([*sums, grad_norm.to(sums)]).tolist()
+    text, mask = text_sum / text_count, mask_sum / mask_count
     return {
         "loss": objective.text_weight * text + mask_weight * mask,
         "text_loss": text,
         "mask_loss": mask,
-        "grad_norm": float(grad_norm),
+        "grad_norm": norm,
         "lr": lr,
     }
 
 
-def global_counts(batches: list[Batch], objective: Objective, world: int) -> tuple[int, int]:
+def global_counts(
+    batches: list[Batch], objective: Objective, world: int, device: torch.device | None = None
+) -> tuple[int, int]:
     """Label tokens and supervised maps of the optimiser batch, over all micro-batches and ranks."""
-    text = sum(int((b.labels_BL[:, 1:] >= 0).sum()) for b in batches)
+    text = sum(int((b.labels_BL[:, 1:] != IGNORE).sum()) if b.plan is None else len(b.plan.kept_N) for b in batches)
     maps = 0
     if objective.mask_weight > 0:
         maps = sum(
             count_maps(noun, objective, FRAMES_PER_PATCH) for b in batches for s in b.samples for noun in s.nouns
         )
     if world > 1:
-        counts = torch.tensor([text, maps], device=batches[0].labels_BL.device)
+        counts = torch.tensor([text, maps], device=device or batches[0].labels_BL.device)
         dist.all_reduce(counts)
-        text, maps = int(counts[0]), int(counts[1])
+        text, maps = counts.tolist()
     return text, maps
-
-
-def forward_size(recipe: Recipe, micro_batch: int | None, default: int) -> int:
-    """Conversations a forward pass: as asked; else one of a hub model's (up to 12,288 visual tokens), or `default`."""
-    return micro_batch or (1 if isinstance(recipe.model, HubModel) else default)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:

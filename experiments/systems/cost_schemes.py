@@ -34,6 +34,7 @@ from swim.data.masks import encodings
 from swim.recipe import Objective
 from swim.supervision import layers
 from swim.supervision.attention import attach
+from swim.supervision.forward_plan import labelled
 from swim.supervision.losses.bce import mask_loss
 from swim.supervision.objective import SupervisedModel, text_loss
 
@@ -214,11 +215,12 @@ def build(scheme: str, size: Size, tokens: int, text: int, device: torch.device)
         [torch.from_numpy(encodings.decode(example.nouns[n].masks[2 * p + 1])) for n, p in example.targets]
     )
     mask_PHW = mask_PHW.float().to(device)
+    labels = labelled(example.labels_BL)
 
     def other() -> Tensor:
         hidden_BLC, map_PHW = reference(model, example, size)
         map_PHW = F.interpolate(map_PHW[:, None], size=MASK_PX, mode="bilinear", align_corners=False)[:, 0]
-        text_sum, count = text_loss(model.lm_head, hidden_BLC, example.labels_BL)
+        text_sum, count = text_loss(model.lm_head, hidden_BLC, *labels)
         return TEXT_WEIGHT * text_sum / count + mask_loss(map_PHW, mask_PHW).mean()
 
     return model, other

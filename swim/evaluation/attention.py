@@ -20,10 +20,11 @@ from swim.evaluation.answers import answer_scores
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.attributes import attribute_of
 from swim.evaluation.noun_attention import NounAttention, attentions, of_questions, read
+from swim.feed import forward_size
 from swim.outputs import Evaluated, Overlay, SampleScore
 from swim.recipe import Recipe
 from swim.supervision.objective import stock
-from swim.train import Trained, autocast, forward_size
+from swim.train import Trained, autocast
 
 BATCH = 25  # conversations a forward pass, where a model is small enough
 _READ = ("layers", "query", "domain", "heads", "chosen_heads")  # what decides the rows that a probe holds

@@ -81,7 +81,8 @@ def _spread(visual: nn.Module) -> None:
 def _standardise(visual: nn.Module, shape: TinyModel) -> None:
     frames_NTHWC = calibration_frames(16)
     patches, grids = zip(
-        *(patchify(frames_THWC, shape.patch_px, shape.merge) for frames_THWC in frames_NTHWC), strict=True
+        *(patchify(torch.from_numpy(frames_THWC), shape.patch_px, shape.merge) for frames_THWC in frames_NTHWC),
+        strict=True,
     )
     features = visual(torch.cat(patches), grid_thw=torch.tensor(grids)).pooler_output
     mean, std = features.mean(0), features.std(0)

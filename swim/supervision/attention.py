@@ -71,7 +71,17 @@ class AttentionProbe:
         self.row_N, self.start_N, self.end_N = row_N, start_N, end_N
         self.rows_NR, self.columns_NK, self.valid_NK, self.frame_NK = rows_NR, columns_NK, valid_NK, frame_NK
         self.domain, self.heads, self.chosen_heads = domain, heads, chosen_heads
+        # A number, because to ask a GPU for it in every layer would wait for that layer.
+        self.longest = int((end_N - start_N).max())
         self.maps: dict[int, Tensor] = {}
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> AttentionProbe:
+        """A probe that has read nothing yet, with every tensor of its rows and columns changed."""
+        probe = copy.copy(self)
+        for name in ("row_N", "start_N", "end_N", "rows_NR", "columns_NK", "valid_NK", "frame_NK"):
+            setattr(probe, name, change(getattr(self, name)))
+        probe.maps = {}
+        return probe
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
         """Stores this layer's map. The first call of a layer counts: gradient checkpointing runs the layer a second
@@ -101,7 +111,7 @@ class AttentionProbe:
 
         def every_NHRL() -> Tensor:
             length_N1 = (self.end_N - self.start_N)[:, None]
-            offset_1L = torch.arange(int(length_N1.max()), device=length_N1.device)[None]
+            offset_1L = torch.arange(self.longest, device=length_N1.device)[None]
             valid_NL = offset_1L < length_N1
             return score_NHRC(torch.where(valid_NL, offset_1L, 0) + self.start_N[:, None], valid_NL)
 

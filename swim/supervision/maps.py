@@ -7,7 +7,7 @@ sub-token for some queries), P supervised maps (reading × annotated temporal pa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,15 +22,18 @@ from swim.data.types import Rle
 from swim.recipe import Objective, PatchMasks, Readout
 from swim.supervision.attention import AttentionProbe
 from swim.supervision.layers import resolve
+from swim.supervision.mask_targets import MaskTargets, mask_targets
 from swim.supervision.per_map import per_map
-from swim.supervision.targets import area_share, patch_frames, render
+from swim.supervision.targets import area_share, patch_frames
 
 # Maps are compared with their masks in chunks of about this many pixels, at the moment when a step's memory peaks: a
 # loss works on some ten tensors of 1 MB (a larger mask is a chunk of its own: 100 MB at 1080p). At 2**21 a small
-# model's step took three times the memory, and was slower.
-CHUNK_PIXELS = 2**18
+# model's step on a CPU took three times the memory, and was slower. A GPU wants chunks worth a launch: ten tensors of
+# 32 MB.
+CHUNK_PIXELS = {"cpu": 2**18, "cuda": 2**23}
 
 Size = tuple[int, int]
+Group = tuple[Size, Size]  # the token grid of maps and the size at which they are compared
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,13 @@ def plan_reading(
     most = max(len(noun_rows) for noun_rows in rows)
     rows_NR = torch.tensor([noun_rows + noun_rows[-1:] * (most - len(noun_rows)) for noun_rows in rows])
 
-    def pad(items: list[Tensor]) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
-
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     probe = AttentionProbe(
         layers=layers,
-        row_N=torch.tensor([document.row for _, document in with_nouns]).to(device),
-        start_N=torch.tensor([document.start for _, document in with_nouns]).to(device),
-        end_N=torch.tensor([document.end for _, document in with_nouns]).to(device),
-        rows_NR=rows_NR.to(device),
+        row_N=torch.tensor([document.row for _, document in with_nouns]),
+        start_N=torch.tensor([document.start for _, document in with_nouns]),
+        end_N=torch.tensor([document.end for _, document in with_nouns]),
+        rows_NR=rows_NR,
         columns_NK=pad([v.columns_K for v in visuals]),
         valid_NK=pad([torch.ones_like(v.columns_K, dtype=torch.bool) for v in visuals]),
         frame_NK=pad([torch.arange(len(v.columns_K)) // (v.grid[1] * v.grid[2]) for v in visuals]),
@@ -129,7 +130,7 @@ def plan_reading(
         heads=readout.heads,
         chosen_heads=readout.chosen_heads,
     )
-    return Reading(probe, tuple(reads))
+    return Reading(probe.each(lambda tensor: tensor.to(device, non_blocking=True)), tuple(reads))
 
 
 def _check_noun(number: int, document: Document, noun: Noun) -> Visual:
@@ -159,12 +160,17 @@ def noun_maps(
 
     `a_SNRK` is the probe's `stacked_SNRK()`.
     """
+
+    def send(values: Sequence[float], dtype: torch.dtype = torch.int64) -> Tensor:
+        # A plain copy, or a list as an index, would wait for the whole forward pass.
+        return torch.tensor(values, dtype=dtype).to(a_SNRK.device, non_blocking=True)
+
     rows_X = [read.n * a_SNRK.shape[2] + row for read in reading.reads for row in _range(read.rows)]
     read_X = [m for m, read in enumerate(reading.reads) for _ in _range(read.rows)]
     share_X = [1 / len(_range(read.rows)) for read in reading.reads for _ in _range(read.rows)]
-    a_SXK = a_SNRK.flatten(1, 2)[:, rows_X] * a_SNRK.new_tensor(share_X)[:, None]
+    a_SXK = a_SNRK.flatten(1, 2)[:, send(rows_X)] * send(share_X, a_SNRK.dtype)[:, None]
     a_SMK = a_SXK.new_zeros(len(a_SXK), len(reading.reads), a_SXK.shape[-1])
-    a_SMK = a_SMK.index_add(1, torch.tensor(read_X, device=a_SXK.device), a_SXK)
+    a_SMK = a_SMK.index_add(1, send(read_X), a_SXK)
     a_MK = registry.load("swim.supervision.fusion", fusion)(a_SMK)
     # Below 1e-26 counts as 0: the gradient of a logarithm is 1 / a, which overflows in the backward pass of smaller
     # ones (six layers of 1e-7 multiplied are 1e-42). Written so that NaN stays NaN.
@@ -174,8 +180,8 @@ def noun_maps(
     for read, a_K in zip(reading.reads, a_MK, strict=True):
         if frames := patch_frames(read.noun.masks, read.visual.frames_per_patch, patch_masks):
             T, H, W = read.visual.grid
-            map_PHW = a_K[: T * H * W].reshape(T, H, W)[list(frames)]
-            area_P = a_K.new_tensor([area_share(frames[patch]) for patch in frames]) * (H * W)
+            map_PHW = a_K[: T * H * W].reshape(T, H, W)[send(list(frames))]
+            area_P = send([area_share(frames[patch]) for patch in frames], a_K.dtype) * (H * W)
             maps.append(NounMap(read, frames, normal(map_PHW, area_P)))
     return maps
 
@@ -189,32 +195,46 @@ def upsample(map_PHW: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(map_PHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def mask_loss(reading: Reading, a_SNRK: Tensor, objective: Objective) -> tuple[Tensor, int]:
+def targets_of(reading: Reading, objective: Objective) -> dict[Group, MaskTargets]:
+    """The masks of all supervised maps, on the CPU: one entry for each token grid and size at which they are compared,
+    in the order of `mask_loss`."""
+    groups: dict[Group, list[tuple[Rle, ...]]] = defaultdict(list)
+    for read in reading.reads:
+        for frames in patch_frames(read.noun.masks, read.visual.frames_per_patch, objective.patch_masks).values():
+            groups[_group(objective, read.visual.grid, frames)].append(frames)
+    return {group: mask_targets(masks_P, group[1]) for group, masks_P in groups.items()}
+
+
+def _group(objective: Objective, grid: tuple[int, int, int], frames: tuple[Rle, ...]) -> Group:
+    return grid[1:], (frames[0].height, frames[0].width) if objective.resize == "map-to-mask" else grid[1:]
+
+
+def mask_loss(
+    reading: Reading, a_SNRK: Tensor, objective: Objective, targets: Mapping[Group, MaskTargets] | None = None
+) -> tuple[Tensor, int]:
     """The mask loss summed over supervised maps, and their count. fp32.
 
     Maps are resized to their masks' own resolution (`map-to-mask`), or masks pooled to the token grid (`mask-to-grid`).
+    `targets` is `targets_of(reading, objective)`, worked out here where it is not given.
     """
     maps = noun_maps(reading, a_SNRK, objective.fusion, objective.normalise, objective.patch_masks)
-    groups: dict[tuple[Size, Size], list[tuple[Tensor, tuple[Rle, ...]]]] = defaultdict(list)
+    groups: dict[Group, list[Tensor]] = defaultdict(list)
     for item in maps:
         for map_HW, frames in zip(item.map_PHW, item.frames.values(), strict=True):
-            grid: Size = (map_HW.shape[0], map_HW.shape[1])
-            size = (frames[0].height, frames[0].width) if objective.resize == "map-to-mask" else grid
-            groups[grid, size].append((map_HW, frames))
+            groups[_group(objective, item.read.visual.grid, frames)].append(map_HW)
+    targets = targets_of(reading, objective) if targets is None else targets
+    pixels = CHUNK_PIXELS.get(a_SNRK.device.type, CHUNK_PIXELS["cpu"])
     total = a_SNRK.new_zeros(())
-    for (_, size), pairs in groups.items():
-        score = partial(_score, objective, size, [frames for _, frames in pairs])
-        map_PHW = torch.stack([map_HW for map_HW, _ in pairs])
-        total = total + per_map(map_PHW, score, max(1, CHUNK_PIXELS // (size[0] * size[1]))).sum()
+    for (grid, size), maps_HW in groups.items():
+        masks = targets[grid, size].each(lambda tensor: tensor.to(a_SNRK.device, non_blocking=True))
+        score = partial(_score, objective, masks)
+        total = total + per_map(torch.stack(maps_HW), score, max(1, pixels // (size[0] * size[1]))).sum()
     return total, sum(len(item.frames) for item in maps)
 
 
-def _score(objective: Objective, size: Size, frames: list[tuple[Rle, ...]], map_PHW: Tensor, first: int) -> Tensor:
-    chunk = frames[first : first + len(map_PHW)]
-    # Question and answer name one object with the same masks: each is rendered once.
-    mask_of = {key: torch.from_numpy(render(key, size)) for key in dict.fromkeys(chunk)}
-    mask_PHW = torch.stack([mask_of[key] for key in chunk]).to(map_PHW)
+def _score(objective: Objective, masks: MaskTargets, map_PHW: Tensor, first: int) -> Tensor:
+    mask_PHW = masks.chunk(first, len(map_PHW)).to(map_PHW)
     if objective.resize == "map-to-mask":
-        map_PHW = upsample(map_PHW, size)
+        map_PHW = upsample(map_PHW, masks.size)
     loss_P: Tensor = registry.load("swim.supervision.losses", objective.mask_loss)(map_PHW.clamp(0, 1), mask_PHW)
     return loss_P

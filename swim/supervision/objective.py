@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swim import registry
-from swim.data.documents import Noun, documents
-from swim.data.encode import IGNORE
+from swim.data.documents import Noun
 from swim.recipe import Objective
 from swim.supervision.attention import attach
-from swim.supervision.maps import check_readout, mask_loss, plan_reading
+from swim.supervision.forward_plan import ForwardPlan, plan_forward
+from swim.supervision.maps import check_readout, mask_loss
 
 
 @dataclass(frozen=True)
@@ -79,32 +79,37 @@ class SupervisedModel(nn.Module):
         weight = mask_weight(self.objective, progress)
         return self.objective.text_weight * losses.text + weight * losses.mask
 
-    def forward(self, inputs: Mapping[str, Tensor], labels_BL: Tensor, nouns: Sequence[Sequence[Noun]]) -> Losses:
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        labels_BL: Tensor,
+        nouns: Sequence[Sequence[Noun]],
+        plan: ForwardPlan | None = None,
+    ) -> Losses:
         """`inputs` as `model(...)` takes them; `labels_BL` are token ids, or -100 for tokens that are no labels;
-        `nouns` has one list per document (a sample; packing puts several into a row), empty without supervision."""
-        model, reading = stock(self.model), None
-        if self.objective.mask_weight > 0 and any(nouns):
-            reading = plan_reading(documents(model.config, inputs), nouns, self.objective, model, labels_BL.device)
-        probe = reading.probe if reading else None
+        `nouns` has one list per document (a sample; packing puts several into a row), empty without supervision.
+        `plan` is `plan_forward` of the same, worked out here where it is not given."""
+        model, device = stock(self.model), labels_BL.device
+        plan = (plan or plan_forward(model, self.objective, inputs, labels_BL, nouns)).to(device)
+        probe = plan.reading.probe if plan.reading else None
         hidden_BLD = model.model(**inputs, use_cache=False, probe=probe).last_hidden_state
-        text_sum, text_count = text_loss(model.lm_head, hidden_BLD, labels_BL)
+        text_sum, text_count = text_loss(model.lm_head, hidden_BLD, plan.kept_N, plan.target_N)
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
-        if reading is not None:
-            a_SNRK = reading.probe.stacked_SNRK()
+        if plan.reading is not None:
+            a_SNRK = plan.reading.probe.stacked_SNRK()
             trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
             if trained and not a_SNRK.requires_grad:
                 raise RuntimeError(
-                    f"the attention at layers {reading.probe.layers} carries no gradient: gradient checkpointing is "
-                    "reentrant, or q_proj and k_proj up to there are frozen"
+                    f"the attention at layers {plan.reading.probe.layers} carries no gradient: gradient checkpointing "
+                    "is reentrant, or q_proj and k_proj up to there are frozen"
                 )
-            mask_sum, mask_count = mask_loss(reading, a_SNRK, self.objective)
+            mask_sum, mask_count = mask_loss(plan.reading, a_SNRK, self.objective, plan.targets)
         return Losses(text_sum, text_count, mask_sum, mask_count)
 
 
-def text_loss(lm_head: nn.Module, hidden_BLD: Tensor, labels_BL: Tensor) -> tuple[Tensor, int]:
-    """Next-token cross-entropy, summed, and its count. The head runs on labelled positions only: logits are the largest
-    tensor of a step (4,096 × 152,064 in fp32 is 2.5 GB), and almost none of them is used."""
-    target_BL = labels_BL[:, 1:]
-    keep_BL = target_BL != IGNORE
-    logits_NV = lm_head(hidden_BLD[:, :-1][keep_BL]).float()
-    return F.cross_entropy(logits_NV, target_BL[keep_BL], reduction="sum"), int(keep_BL.sum())
+def text_loss(lm_head: nn.Module, hidden_BLD: Tensor, kept_N: Tensor, target_N: Tensor) -> tuple[Tensor, int]:
+    """Next-token cross-entropy, summed, and its count. The head runs on the positions `kept_N` of B·L only, which are
+    followed by the labels `target_N`: logits are the largest tensor of a step (4,096 × 152,064 in fp32 is 2.5 GB), and
+    almost none of them is used."""
+    logits_NV = lm_head(hidden_BLD.flatten(0, 1)[kept_N]).float()
+    return F.cross_entropy(logits_NV, target_N, reduction="sum"), len(kept_N)

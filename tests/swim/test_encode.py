@@ -25,7 +25,7 @@ def spoken(clip, human, gpt, slots=(), tags=0):
 def test_patches_are_qwens(patch, merge):
     side = patch * merge
     frames_THWC = np.random.default_rng(0).integers(0, 256, (4, 2 * side, 3 * side, 3), dtype=np.uint8)
-    found, grid = patchify(frames_THWC, patch, merge)
+    found, grid = patchify(torch.from_numpy(frames_THWC), patch, merge)
     assert grid == (2, 2 * merge, 3 * merge)
     processor = Qwen2VLImageProcessorPil(do_resize=False, patch_size=patch, merge_size=merge, temporal_patch_size=2)
     # The processor doubles a picture in time; each frame of a pair is one half of such a double.
