@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from swim import models, parallel
 from swim.data.documents import documents
 from swim.data.encode import collate
+from swim.optimizer import build_optimizer
 from swim.recipe import HubModel, Lora, Objective, Optim, Recipe, ShapesWorld, TinyModel
 from swim.supervision.attention import AttentionProbe
 from swim.supervision.maps import plan_reading
@@ -36,10 +37,15 @@ class Way:
     checkpointing: bool = False
     bf16: bool = False
     lora: bool = False
+    bf16_weights: bool = False  # beside fp32 masters
+    sharding: parallel.Sharding = parallel.Sharding()  # noqa: RUF009 (frozen)
     own_policy: bool = False  # FSDP2 as a user may apply it, computing in bf16 without autocast
 
 
+WEIGHTS = Way(BF16, bf16=True, bf16_weights=True)
 ALONE = {
+    "bf16 weights": WEIGHTS,
+    "lora, bf16 weights, checkpointing": replace(WEIGHTS, lora=True, checkpointing=True),
     "checkpointing": Way(RERUN, checkpointing=True),
     "bf16": Way(BF16, bf16=True),
     "lora": Way(lora=True),
@@ -48,6 +54,10 @@ ALONE = {
 }
 TOGETHER = {
     "ddp": Way(),
+    "ddp, bf16 weights, micro-batches": replace(WEIGHTS, micro_batch=2),
+    "fsdp, bf16 weights, a rank without nouns": replace(WEIGHTS, shard=True, bare=True),
+    "fsdp, layers kept": Way(shard=True, micro_batch=2, sharding=parallel.Sharding(reshard=False)),
+    "fsdp, on the CPU": Way(shard=True, checkpointing=True, sharding=parallel.Sharding(cpu_offload=True)),
     "ddp, a rank without nouns": Way(bare=True),
     "ddp, micro-batches, checkpointing": Way(micro_batch=2, checkpointing=True),
     "ddp, lora": Way(lora=True, bare=True),
@@ -96,6 +106,7 @@ def built(recipe, way):
         update={
             "gradient_checkpointing": way.checkpointing,
             "dtype": "bfloat16" if way.bf16 else "float32",
+            "weights": "bfloat16" if way.bf16_weights else "float32",
             "lora": Lora(rank=2, alpha=4) if way.lora else None,
         }
     )
@@ -103,7 +114,8 @@ def built(recipe, way):
     model, tokenizer = models.build(spec)
     for i, (name, parameter) in enumerate(model.named_parameters()):
         if "lora_" in name:  # B starts at zero, which would hide A's gradient
-            parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) / 16
+            drawn = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) / 16
+            parameter.data = drawn.to(parameter.dtype)
     return recipe, model.train(), tokenizer
 
 
@@ -112,13 +124,13 @@ def batches_of(recipe, model, tokenizer, clips, size):
     return [collate(samples[i : i + size], tokenizer.pad_token_id) for i in range(0, len(samples), size)]
 
 
-def gradients(module):
+def gradients(module, dtype):
     found = {}
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             grad = parameter.grad.full_tensor() if isinstance(parameter.grad, DTensor) else parameter.grad
-            assert grad.dtype == torch.float32
-            found[name.removeprefix("module.").removeprefix("model.")] = grad
+            assert grad.dtype == dtype
+            found[name.removeprefix("module.").removeprefix("model.")] = grad.float()
     return found
 
 
@@ -139,13 +151,14 @@ def step(recipe, way, clips, merge=False):
             part(layer, mp_policy=bf16)
         part(module)
     else:
-        module = parallel.wrap_model(module, CPU, way.shard)
-    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=0.0)
+        module = parallel.wrap_model(module, CPU, way.shard, way.sharding)
+    optimizer = build_optimizer(module.parameters(), recipe.optim)
     values = optimiser_step(module, optimizer, batches, recipe, recipe.objective.mask_weight)
     if way.shard:
         held = sum(p.to_local().numel() for p in module.parameters())
         assert held < 0.55 * sum(p.numel() for p in module.parameters())
-    return values, gradients(module)
+    # The shares of a sharded model are the masters.
+    return values, gradients(module, torch.bfloat16 if way.bf16_weights and not way.shard else torch.float32)
 
 
 def projected(recipe, way, clips):

@@ -116,6 +116,7 @@ def state():
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.is_grad_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
     )
 
 
@@ -131,7 +132,7 @@ def test_deterministic_fixes_everything_and_restores_it(fails):
             for _ in range(2):
                 try:
                     with deterministic(7):
-                        assert state()[3:] == (torch.float32, 1, True, torch.cuda.is_available(), True)
+                        assert state()[3:] == (torch.float32, 1, True, torch.cuda.is_available(), True, False)
                         draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
                         torch.set_default_dtype(torch.float16)
                         torch.set_grad_enabled(False)
@@ -262,6 +263,10 @@ def test_small_steps_are_not_lost_to_bf16(hub, clips):
     recipe = hub.override({"model.dtype": "bfloat16", "optim.lr": 2e-5, "optim.warmup_steps": 0})
     before, _ = models.build(recipe.model)
     trained = train(recipe, clips)
+    rounded = train(recipe.override({"model.weights": "bfloat16"}), clips)
+    assert curve(rounded, "loss") == pytest.approx(curve(trained, "loss"), rel=1e-2)
+    assert {p.dtype for p in rounded.model.parameters()} == {torch.bfloat16}
+    assert np.isfinite(list(evaluate(recipe, rounded, clips[:2]).metrics.values())).all()
     weight = trained.model.get_decoder().layers[0].self_attn.q_proj.weight
     moved = weight != before.get_decoder().layers[0].self_attn.q_proj.weight
     assert moved.float().mean() > 0.9
@@ -278,12 +283,14 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["whole", "adapted"])
+@pytest.mark.parametrize("kind", ["whole", "adapted", "bf16 weights"])
 def test_a_stopped_run_that_goes_on_ends_with_the_same_bytes(nano, clips, tmp_path, kind):
     recipe = nano.override({"optim": Optim(steps=6, batch=4, warmup_steps=2)})
-    if kind == "adapted":
+    if kind != "whole":
         models.save(*models.build(nano.model), tmp_path / "base")
-        spec = HubModel(path=str(tmp_path / "base"), layers=3, cell_px=8, lora=Lora(rank=2, alpha=4))
+        spec = HubModel(path=str(tmp_path / "base"), layers=3, cell_px=8)
+        changes = {"lora": Lora(rank=2, alpha=4)} if kind == "adapted" else {"weights": "bfloat16"}
+        spec = spec.model_copy(update=changes)
         recipe = recipe.override({"model": spec})
     uninterrupted = train(recipe, clips)
 
