@@ -24,14 +24,29 @@ def forward_size(recipe: Recipe, micro_batch: int | None, default: int) -> int:
 
 
 def within_budget(samples: list[Encoded], tokens: int) -> list[list[Encoded]]:
-    """The samples in as few forward passes as their order by length allows: each of at most `tokens` tokens, padding
-    included, or of a single sample that is longer. Longest first, so that a lack of memory shows at once."""
+    """The samples in forward passes of at most `tokens` tokens, padding included, or of a single sample that is longer.
+
+    Neighbours in the order of length share a pass, so that the tokens computed, plus `tokens` ÷ 8 for each pass, are
+    fewest: 7B on an H200 takes 86 µs a token and 0.107 s, or 1,245 tokens, a pass (2,048 to 8,192 tokens). The longest
+    come first: a lack of memory shows at once.
+    """
+    ordered = sorted(samples, key=lambda sample: len(sample.input_ids_L), reverse=True)
+    # best[n]: (cost of the first n samples, where their last pass begins).
+    best = [(0.0, 0)]
+    for end in range(1, len(ordered) + 1):
+        options = []
+        for begin in range(end - 1, -1, -1):
+            computed = len(ordered[begin].input_ids_L) * (end - begin)
+            if computed > tokens and end - begin > 1:
+                break
+            options.append((best[begin][0] + computed + tokens / 8, begin))
+        best.append(min(options))
     groups: list[list[Encoded]] = []
-    for sample in sorted(samples, key=lambda sample: len(sample.input_ids_L), reverse=True):
-        if groups and len(groups[-1][0].input_ids_L) * (len(groups[-1]) + 1) <= tokens:
-            groups[-1].append(sample)
-        else:
-            groups.append([sample])
+    end = len(ordered)
+    while end:
+        begin = best[end][1]
+        groups.insert(0, ordered[begin:end])
+        end = begin
     return groups
 
 

@@ -4,8 +4,10 @@ the host wait for the device."""
 import sys
 import threading
 from dataclasses import replace
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,8 +32,28 @@ def lengths(groups):
 def test_a_budget_counts_padding_and_longer_samples_go_alone():
     samples = [sample(n) for n in (3, 90, 10, 9, 4, 5)]
     assert lengths(within_budget(samples, 20)) == [[90], [10, 9], [5, 4, 3]]
-    assert lengths(within_budget(samples, 1000)) == [[90, 10, 9, 5, 4, 3]]
     assert lengths(within_budget(samples, 1)) == [[n] for n in (90, 10, 9, 5, 4, 3)]
+    # Nothing is padded to a length that costs more than a pass of its own, though it would fit.
+    assert lengths(within_budget(samples, 8000)) == [[90, 10, 9, 5, 4, 3]]
+    assert lengths(within_budget(samples, 1000)) == [[90], [10, 9, 5, 4, 3]]
+    assert within_budget([], 10) == []
+
+
+def test_passes_are_divided_at_the_least_cost():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        drawn = rng.integers(1, 40, 7).tolist()
+        ordered, budget = sorted(drawn, reverse=True), int(rng.integers(20, 120))
+
+        def cost(groups, budget=budget):
+            return sum(group[0] * len(group) + budget / 8 for group in groups)
+
+        cuts = (sorted(cut) for n in range(7) for cut in combinations(range(1, 7), n))
+        divisions = [[ordered[a:b] for a, b in pairwise([0, *cut, 7])] for cut in cuts]
+        allowed = [d for d in divisions if all(len(g) == 1 or g[0] * len(g) <= budget for g in d)]
+        ours = lengths(within_budget([sample(n) for n in drawn], budget))
+        assert ours in allowed
+        assert cost(ours) == min(map(cost, allowed))
 
 
 def longer(clips):
