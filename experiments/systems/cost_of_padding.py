@@ -3,7 +3,8 @@
 `python experiments/systems/cost_of_padding.py` on one CPU thread. Conversations differ in length as videos do: their
 frames are log-normal, 2 to 32 with a median of 6. `fixed` puts as many of them into a forward pass as fit where all are
 the longest, in the order of the batch; `budget` packs up to as many tokens as those, padding included; `single` is one
-conversation a pass, which wastes nothing on a CPU and leaves a GPU idle. A step is the product's own, from clips to the optimiser, and its losses are the same.
+conversation a pass, which wastes nothing on a CPU and leaves a GPU idle. A step is the product's own, from clips to the
+optimiser, and its losses are the same.
 """
 
 from __future__ import annotations
