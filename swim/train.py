@@ -10,7 +10,7 @@ import copy
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from swim.data.prefetch import Prefetch
 from swim.data.types import Clip
 from swim.deterministic import deterministic
 from swim.feed import step_batches
+from swim.models.fused import compiled_elementwise
+from swim.models.vision import prepare_vision
 from swim.optimizer import build_optimizer
 from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
@@ -47,7 +49,8 @@ class Host:
     (a host may report through a barrier) and the run as it stands, to look at and to save; `on_start(now)` before the
     first. `micro_batch` splits a rank's share of the batch into forward passes of at most that many conversations,
     `micro_tokens` into ones of at most that many tokens, padding included (a longer conversation alone). `shard`
-    spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `resume` is
+    spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `compiled`:
+    on a GPU norms, gated activations and rotary embeddings run compiled (`swim.models.fused`; 6 s once). `resume` is
     where an earlier run of this recipe in one process stood; it was started then.
     """
 
@@ -56,6 +59,7 @@ class Host:
     micro_tokens: int | None = None
     shard: bool = False
     sharding: parallel.Sharding = field(default_factory=parallel.Sharding)
+    compiled: bool = True
     on_start: Callable[[Moment], None] = lambda now: None
     on_step: Callable[[int, dict[str, float], Moment], None] = lambda step, values, now: None
     resume: Checkpoint | None = None
@@ -164,6 +168,7 @@ def train(
     with deterministic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
+        prepare_vision(stock(model), host.device, host.shard)
         module = parallel.wrap_model(
             SupervisedModel(model.train(), recipe.objective), host.device, host.shard, host.sharding
         )
@@ -180,7 +185,8 @@ def train(
             micro_tokens=host.micro_tokens,
             device=host.device,
         )
-        with Prefetch(batches) as feed:
+        compiled = host.compiled and host.device.type == "cuda"
+        with Prefetch(batches) as feed, compiled_elementwise(model) if compiled else nullcontext():
             curve = _fit(recipe, feed, module, tokenizer, encoder, host)
         waited_s = feed.waited_s
         del feed, batches
@@ -198,6 +204,7 @@ def train(
 def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device: torch.device) -> Any:
     model, _ = models.build(recipe.model, init_dir)
     SupervisedModel(model, recipe.objective).load_state_dict(state)
+    prepare_vision(stock(model), device)
     return model.to(device)
 
 

@@ -10,6 +10,7 @@ import torch
 from swim import models, registry
 from swim.data.clips import Clips, as_clips
 from swim.data.types import Clip
+from swim.models.vision import prepare_vision
 from swim.outputs import Evaluated
 from swim.recipe import SUITES, HubModel, Recipe
 from swim.train import Trained, encoder_for
@@ -49,5 +50,7 @@ def restore(recipe: Recipe, folder: Path, device: torch.device | None = None) ->
     model, tokenizer = models.build(spec, folder)
     if isinstance(recipe.model, HubModel):
         model.model.visual.to(getattr(torch, recipe.model.dtype))
-    model.to(device or torch.device("cpu")).eval()
+    device = device or torch.device("cpu")
+    prepare_vision(model, device)
+    model.to(device).eval()
     return Trained(model, tokenizer, encoder_for(recipe, model, tokenizer), [])

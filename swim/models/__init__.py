@@ -22,8 +22,16 @@ def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
     else:
         model = load_weights(init_dir, getattr(spec, "dtype", "float32"))
         tokenizer = AutoTokenizer.from_pretrained(init_dir)
+    return prepare(model, spec), tokenizer
+
+
+def prepare(model: Any, spec: ModelConfig) -> Any:
+    """A loaded model as the spec trains it: checkpointing, probe, frozen vision, adapters, precision of the weights."""
     if isinstance(spec, HubModel) and spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The last layers: their activations are the first that the backward pass lets go.
+        for layer in model.get_decoder().layers[spec.layers - spec.unchecked_layers :]:
+            layer.gradient_checkpointing = False
     attach(model)
     # Paper, section 4.1: everything under `visual` is frozen, tower and merger.
     model.model.visual.requires_grad_(False)
@@ -43,7 +51,7 @@ def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(trained_dtype)
-    return model, tokenizer
+    return model
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
