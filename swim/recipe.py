@@ -144,9 +144,9 @@ class HubModel(Frozen):
 
     `dtype` is what is computed in. Trained weights are fp32 and cast for each product (`weights` "float32"), or bf16
     beside an fp32 master copy in the optimiser ("bfloat16": faster, activations take half, maps are 3 to 4 times
-    further from fp32; the saved model is the rounded one).
-    `unchecked_layers` of the checkpointed layers keep their activations, which costs memory and spares computing the
-    layer twice (7B at 8,192 tokens: 0.8 GB and 8 ms a layer in bf16).
+    further from fp32; the saved model is the rounded one). `unchecked_layers` of the checkpointed layers keep their
+    activations, which costs memory and spares computing the layer twice (7B at 8,192 tokens: 0.8 GB and 8 ms a layer
+    in bf16).
     """
 
     kind: Literal["hub"] = "hub"
@@ -164,6 +164,9 @@ class HubModel(Frozen):
     def _one_precision(self) -> Self:
         if self.weights == "bfloat16" and self.dtype != "bfloat16":
             raise ValueError("model.weights is bfloat16, model.dtype float32: bf16 weights compute in bf16, set both")
+        return self
+
+    @model_validator(mode="after")
     def _checked(self) -> Self:
         if self.unchecked_layers > (self.layers if self.gradient_checkpointing else 0):
             raise ValueError(

@@ -50,7 +50,7 @@ def test_the_last_layers_keep_their_activations(folder: Path) -> None:
 def test_more_layers_than_are_checkpointed_are_refused(folder: Path) -> None:
     with pytest.raises(ValidationError, match="at most the 4 layers"):
         spec(folder, unchecked_layers=5)
-    with pytest.raises(ValidationError, match="only with model.gradient_checkpointing"):
+    with pytest.raises(ValidationError, match=r"only with model\.gradient_checkpointing"):
         spec(folder, unchecked_layers=1, gradient_checkpointing=False)
 
 
