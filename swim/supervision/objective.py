@@ -21,6 +21,7 @@ from swim.data.documents import Noun, documents
 from swim.data.encode import IGNORE
 from swim.recipe import Objective
 from swim.supervision.attention import attach
+from swim.supervision.forward import last_hidden
 from swim.supervision.maps import check_readout, mask_loss, plan_reading
 
 
@@ -80,13 +81,14 @@ class SupervisedModel(nn.Module):
         return self.objective.text_weight * losses.text + weight * losses.mask
 
     def forward(self, inputs: Mapping[str, Tensor], labels_BL: Tensor, nouns: Sequence[Sequence[Noun]]) -> Losses:
-        """`inputs` as `model(...)` takes them; `labels_BL` are token ids, or -100 for tokens that are no labels;
+        """`inputs` as `model(...)` takes them, `position_ids` among them or by the family's rule (`with_positions`);
+        `labels_BL` are token ids, or -100 for tokens that are no labels;
         `nouns` has one list per document (a sample; packing puts several into a row), empty without supervision."""
         model, reading = stock(self.model), None
         if self.objective.mask_weight > 0 and any(nouns):
             reading = plan_reading(documents(model.config, inputs), nouns, self.objective, model, labels_BL.device)
         probe = reading.probe if reading else None
-        hidden_BLD = model.model(**inputs, use_cache=False, probe=probe).last_hidden_state
+        hidden_BLD = last_hidden(model, inputs, probe)
         text_sum, text_count = text_loss(model.lm_head, hidden_BLD, labels_BL)
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
         if reading is not None:
