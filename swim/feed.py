@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from swim.data.encode import Batch, Encoded, Encoder, collate
+from swim.data.positions import with_positions
 from swim.data.types import Clip
 from swim.recipe import HubModel, Recipe
 from swim.supervision.forward_plan import plan_forward
@@ -65,7 +66,7 @@ def step_batches(
     """The micro-batches of `steps` steps, `share` clips each, planned and (for a GPU) pinned. Of `model` only the
     config is read. Raises RuntimeError when the clips end early, and whatever reading and encoding raise."""
     on_gpu = device is not None and device.type == "cuda"
-    if on_gpu:
+    if device is not None and device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # of this thread: pinned memory is registered with one device
     for _ in range(steps):
         taken = list(islice(clips, share))
@@ -80,6 +81,7 @@ def step_batches(
         batches = []
         for group in groups:
             batch = collate(group, encoder.tokenizer.pad_token_id)
+            batch = replace(batch, tokens=with_positions(model.config, batch.tokens))
             plan = plan_forward(model, recipe.objective, batch.tokens, batch.labels_BL, batch.nouns)
             batch = replace(batch, plan=plan)
             batches.append(batch.pin_memory() if on_gpu else batch)

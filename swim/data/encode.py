@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swim.data.annotations import markup
 from swim.data.documents import Noun
+from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
 
 # CLIP's statistics, which Qwen's processor uses.
@@ -223,20 +224,16 @@ def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] 
     return Batch(tuple(samples), tokens, _frames(samples), labels_BL, _shift_nouns(samples, shifts))
 
 
-def pack(samples: list[Encoded], rope_index: Callable[..., tuple[Tensor, Tensor]]) -> Batch:
-    """All samples in one row without padding. `rope_index` is the model's own (`model.model.get_rope_index`).
+def pack(samples: list[Encoded], config: Any) -> Batch:
+    """All samples in one row without padding, for a model of this config (`model.config`).
 
     M-RoPE and the text positions restart with each sample; transformers separates samples by the text positions."""
     lengths = [len(s.input_ids_L) for s in samples]
     types = [s.is_video_L.int() * VIDEO_TYPE for s in samples]
     positions = []
     for sample, type_L in zip(samples, types, strict=True):
-        rope_3BL, _ = rope_index(
-            sample.input_ids_L[None],
-            mm_token_type_ids=type_L[None],
-            video_grid_thw=torch.tensor([sample.grid]),
-            second_per_grid_ts=torch.tensor([sample.seconds_per_patch]),
-        )
+        alone = {"input_ids": sample.input_ids_L[None], "mm_token_type_ids": type_L[None], **_grids([sample])}
+        rope_3BL = with_positions(config, alone)["position_ids"]
         text_1BL = torch.arange(len(sample.input_ids_L))[None, None]
         positions.append(torch.cat([text_1BL, rope_3BL]))
     labels = [s.labels_L.clone() for s in samples]

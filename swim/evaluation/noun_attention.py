@@ -18,6 +18,7 @@ from swim.data.documents import Noun, documents
 from swim.data.encode import Batch, Encoded, NounRow
 from swim.data.types import Rle
 from swim.recipe import Readout
+from swim.supervision.forward import last_hidden
 from swim.supervision.maps import NounMap, Reading, noun_maps, plan_reading, upsample
 from swim.supervision.objective import stock
 from swim.supervision.targets import render
@@ -59,7 +60,7 @@ def read(
     model = stock(trained.model)
     reading = plan_reading(documents(model.config, batch.inputs), nouns, readout, model, batch.labels_BL.device)
     probe = reading.probe if reading else None
-    return model.model(**batch.inputs, use_cache=False, probe=probe).last_hidden_state, reading
+    return last_hidden(model, batch.inputs, probe), reading
 
 
 def attentions(batch: Batch, reading: Reading, fusion: str, normalise: str) -> list[NounAttention]:

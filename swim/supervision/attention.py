@@ -26,6 +26,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import registry
+from swim.supervision.frozen_tower import keep_out_of_graph
+from swim.supervision.unsupported import refuse_changed_logits, refuse_changed_scores
 
 PREFIX = "swim_"
 BASES = ("sdpa", "eager")
@@ -170,8 +172,10 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             forward = sys.modules[type(module).__module__].eager_attention_forward
         else:
             forward = ALL_ATTENTION_FUNCTIONS[base]
-        if probe is not None:
-            probe.read(module.layer_idx, query, key, kwargs["scaling"])  # type: ignore[arg-type]
+        if probe is not None and module.layer_idx in probe.layers:
+            layer: int = module.layer_idx  # type: ignore[assignment]
+            refuse_changed_scores(module, layer, kwargs, probe.start_N, probe.end_N, key.shape[2])
+            probe.read(layer, query, key, kwargs["scaling"])
         result: tuple[Tensor, Tensor | None] = forward(module, query, key, value, attention_mask, **kwargs)
         return result
 
@@ -179,10 +183,11 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
 
 
 def attach(model: Any) -> None:
-    """Switches a model's language layers to the probed version of their attention function; output is unchanged.
+    """Switches a model's language layers to the probed version of their attention function, and keeps a frozen vision
+    tower out of the graph; output is unchanged.
 
-    Raises ValueError for an implementation without such a version, and for reentrant gradient checkpointing, which
-    drops the attention gradient without an error.
+    Raises ValueError for an implementation without such a version, for reentrant gradient checkpointing, which drops
+    the attention gradient without an error, and for a model that changes its logits behind the head.
     """
     for name in BASES:
         AttentionInterface.register(PREFIX + name, _probed_attention(name))
@@ -191,6 +196,8 @@ def attach(model: Any) -> None:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     current = decoder.config._attn_implementation
     refuse_reentrant(model)
+    refuse_changed_logits(decoder.config)
+    keep_out_of_graph(model)
     if current.startswith(PREFIX):
         return
     if current not in BASES:

@@ -21,10 +21,11 @@ from swim.data.documents import Document, Noun, Visual
 from swim.data.types import Rle
 from swim.recipe import Objective, PatchMasks, Readout
 from swim.supervision.attention import AttentionProbe
-from swim.supervision.layers import resolve
+from swim.supervision.layers import resolve_among
 from swim.supervision.mask_targets import MaskTargets, mask_targets
 from swim.supervision.per_map import per_map
 from swim.supervision.targets import area_share, patch_frames
+from swim.supervision.unsupported import softmax_layers
 
 # Maps are compared with their masks in chunks of about this many pixels, at the moment when a step's memory peaks: a
 # loss works on some ten tensors of 1 MB (a larger mask is a chunk of its own: 100 MB at 1080p). At 2**21 a small
@@ -78,11 +79,12 @@ def count_maps(noun: Noun, objective: Objective, frames_per_patch: int) -> int:
 
 
 def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
-    """The layers of a readout, ascending. Raises ValueError for layers or heads that a model of this config lacks."""
+    """The layers of a readout, ascending: a choice is one of the layers with softmax attention. Raises ValueError for
+    layers or heads that a model of this config lacks."""
     text = config.get_text_config()
     if bad := [head for head in readout.chosen_heads if not 0 <= head < text.num_attention_heads]:
         raise ValueError(f"chosen_heads {bad} are outside the model's {text.num_attention_heads} query heads")
-    return resolve(readout.layers, text.num_hidden_layers)
+    return resolve_among(readout.layers, softmax_layers(text), text.num_hidden_layers)
 
 
 def plan_reading(

@@ -20,6 +20,7 @@ from swim import registry
 from swim.data.documents import Noun
 from swim.recipe import Objective
 from swim.supervision.attention import attach
+from swim.supervision.forward import last_hidden
 from swim.supervision.forward_plan import ForwardPlan, plan_forward
 from swim.supervision.maps import check_readout, mask_loss
 
@@ -92,7 +93,7 @@ class SupervisedModel(nn.Module):
         model, device = stock(self.model), labels_BL.device
         plan = (plan or plan_forward(model, self.objective, inputs, labels_BL, nouns)).to(device)
         probe = plan.reading.probe if plan.reading else None
-        hidden_BLD = model.model(**inputs, use_cache=False, probe=probe).last_hidden_state
+        hidden_BLD = last_hidden(model, inputs, probe)
         text_sum, text_count = text_loss(model.lm_head, hidden_BLD, plan.kept_N, plan.target_N)
         mask_sum, mask_count = hidden_BLD.new_zeros((), dtype=torch.float32), 0
         if plan.reading is not None:

@@ -12,6 +12,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from swim import registry
 from swim.data.documents import Noun, documents
+from swim.data.positions import with_positions
 from swim.recipe import Objective, Readout
 from swim.supervision.attention import attach
 from swim.supervision.maps import plan_reading
@@ -134,7 +135,8 @@ def test_a_packed_row_is_the_sum_of_its_documents(name):
     ids_BL = torch.cat([inputs["input_ids"] for inputs, _, _ in alone], 1)
     position_ids = torch.cat([torch.arange(len(sample.ids)) for sample in batch])[None]
     if hasattr(model.model, "get_rope_index"):
-        spatial = [model.model.get_rope_index(**inputs)[0] for inputs, _, _ in alone]
+        text = torch.arange(len(batch[-1].ids)).expand(3, 1, -1)
+        spatial = [with_positions(model.config, inputs).get("position_ids", text) for inputs, _, _ in alone]
         position_ids = torch.cat([position_ids[None], torch.cat(spatial, 2)])
     videos = family.pixels([sample.video for sample in batch if sample.video is not None])
     labels_BL = torch.cat([labels for _, labels, _ in alone], 1)

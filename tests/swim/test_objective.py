@@ -62,7 +62,7 @@ def test_a_batch_is_the_count_weighted_mean_of_its_singles(model, clips, encoder
     objective = nano.override(PRESETS[preset]).objective
     samples = [encoder(clip) for clip in uneven(clips)]
     if lay == "packed":
-        batch = pack(samples, model.model.get_rope_index)
+        batch = pack(samples, model.config)
         assert batch.labels_BL.shape == (1, sum(len(s.input_ids_L) for s in samples))
     else:
         batch = collate(samples, tokenizer.pad_token_id, lay)
@@ -83,7 +83,7 @@ def test_packed_samples_do_not_see_each_other(model, clips, encoder):
     first, other, second = (encoder(clip) for clip in (clips[0], clips[3], clips[1]))
     found = []
     for neighbour in (first, other):
-        batch = pack([neighbour, second], model.model.get_rope_index)
+        batch = pack([neighbour, second], model.config)
         reading = planned(model, batch)
         with torch.no_grad():
             model(**batch.inputs, use_cache=False, probe=reading.probe)

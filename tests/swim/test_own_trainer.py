@@ -92,7 +92,7 @@ def test_other_tokens_missing_masks_and_truncation_are_named(clips, encoder, tok
 
 
 def test_packed_samples_are_told_apart_by_where_they_end(stock, clips, encoder, tokenizer):
-    batch = pack([encoder(one_turn(clip)) for clip in clips[:2]], stock.model.get_rope_index)
+    batch = pack([encoder(one_turn(clip)) for clip in clips[:2]], stock.config)
     for clip, nouns, document in zip(clips, batch.nouns, documents(stock.config, batch.inputs), strict=False):
         found = tagged_nouns(tokenizer, chat(clip), clip.masks[:2], batch.inputs, end=document.end)
         assert [noun.tokens for noun in found] == [noun.tokens for noun in nouns]

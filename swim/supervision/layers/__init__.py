@@ -26,6 +26,18 @@ def resolve(choice: str | tuple[int, ...], depth: int) -> tuple[int, ...]:
     return tuple(sorted(choice))
 
 
+def resolve_among(choice: str | tuple[int, ...], layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """Ascending layer numbers of a model of which only `layers` have softmax attention: a choice counts and spaces
+    those ("even:6" of Qwen3.5 are six of its full-attention layers), and numbers must be among them. Raises ValueError
+    as `resolve` does, and for a number that is no such layer."""
+    if isinstance(choice, str):
+        return tuple(layers[place] for place in resolve(choice, len(layers)))
+    chosen = resolve(choice, depth)
+    if without := [layer for layer in chosen if layer not in layers]:
+        raise ValueError(f"layers {without} have no softmax attention to supervise; those that have: {list(layers)}")
+    return chosen
+
+
 def number(amount: str) -> int | float:
     """A whole number (of layers), or a fraction in [0, 1] (of the depth) where it has a point."""
     try:

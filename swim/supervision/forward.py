@@ -1,0 +1,19 @@
+"""The forward pass that training and evaluation share: the same positions and the same probe in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from swim.data.positions import with_positions
+from swim.supervision.attention import AttentionProbe
+
+
+def last_hidden(model: Any, inputs: Mapping[str, Any], probe: AttentionProbe | None) -> Tensor:
+    """The last hidden states, [B, L, D], of a stock model (`stock`), and the maps in `probe`. `inputs` as `model(...)`
+    takes them. Raises ValueError like `with_positions`."""
+    output = model.model(**with_positions(model.config, inputs), use_cache=False, probe=probe)
+    hidden_BLD: Tensor = output.last_hidden_state
+    return hidden_BLD
