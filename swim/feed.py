@@ -66,7 +66,7 @@ def step_batches(
     """The micro-batches of `steps` steps, `share` clips each, planned and (for a GPU) pinned. Of `model` only the
     config is read. Raises RuntimeError when the clips end early, and whatever reading and encoding raise."""
     on_gpu = device is not None and device.type == "cuda"
-    if device is not None and device.type == "cuda" and device.index is not None:
+    if on_gpu and device is not None and device.index is not None:
         torch.cuda.set_device(device)  # of this thread: pinned memory is registered with one device
     for _ in range(steps):
         taken = list(islice(clips, share))

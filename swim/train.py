@@ -183,7 +183,7 @@ def train(
             share=plan.shape[1],
             micro_batch=host.micro_batch,
             micro_tokens=host.micro_tokens,
-            device=host.device,
+            device=_numbered(host.device),
         )
         compiled = host.compiled and host.device.type == "cuda"
         with Prefetch(batches) as feed, compiled_elementwise(model) if compiled else nullcontext():
@@ -199,6 +199,13 @@ def train(
             model.eval()
         kept = len(subset(source.keys, recipe.data.fraction))
         return Trained(model, tokenizer, encoder, curve, clips=kept, data_wait_s=waited_s)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device with its number: "cuda" is this thread's own GPU, and another one in a thread that has none."""
+    return (
+        torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
+    )
 
 
 def _whole(recipe: Recipe, init_dir: Path | None, state: dict[str, Any], device: torch.device) -> Any:

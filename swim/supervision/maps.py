@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -194,7 +194,31 @@ def _range(rows: slice) -> range:
 
 def upsample(map_PHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, align_corners=False (paper, section 3.2)."""
-    return F.interpolate(map_PHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    if map_PHW.device.type == "cpu":
+        return F.interpolate(map_PHW[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return upsample_by_products(map_PHW, size)
+
+
+def upsample_by_products(map_PHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same as two products of matrices, but for rounding. Under deterministic algorithms torch interpolates on a
+    GPU by indices, whose backward pass sorts every pixel of the mask."""
+    rows_hH, columns_wW = (_weights(n, m, map_PHW.device) for n, m in zip(map_PHW.shape[1:], size, strict=True))
+    with torch.autocast(map_PHW.device.type, enabled=False):
+        return rows_hH @ map_PHW @ columns_wW.T
+
+
+@lru_cache(maxsize=256)
+def _weights(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """[pixels, cells]: the shares of the two nearest cells in each pixel."""
+    with torch.inference_mode(False):  # an evaluation may be the first to ask, and training must be able to keep it
+        place_p = ((torch.arange(pixels, dtype=torch.float64) + 0.5) * cells / pixels - 0.5).clamp(0, cells - 1)
+        near_p = place_p.floor().long()
+        weight_pc = torch.zeros(pixels, cells, dtype=torch.float64)
+        row_p = torch.arange(pixels)
+        weight_pc[row_p, near_p] = 1 - (place_p - near_p)
+        # At the last cell the share of the next one is 0.
+        weight_pc[row_p, (near_p + 1).clamp(max=cells - 1)] += place_p - near_p
+        return weight_pc.float().to(device, non_blocking=True)
 
 
 def targets_of(reading: Reading, objective: Objective) -> dict[Group, MaskTargets]:

@@ -6,6 +6,7 @@ import torch
 from pycocotools import mask as coco
 
 from swim.data.types import DataError, Rle
+from swim.supervision.maps import upsample, upsample_by_products
 from swim.supervision.mask_targets import mask_targets
 from swim.supervision.targets import render
 
@@ -51,3 +52,26 @@ def test_runs_that_do_not_fill_their_mask_are_refused():
     whole = rle(np.ones((4, 4)))
     with pytest.raises(DataError, match="run lengths add up to 16, a 4 × 5 mask has 20 pixels"):
         mask_targets([(Rle(height=4, width=5, counts=whole.counts),)], (4, 5))
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 5), (31, 31)])
+@pytest.mark.parametrize("size", [(1, 3), (7, 4), (90, 160)])
+def test_products_upsample_as_interpolation_does(grid, size):
+    map_PHW = torch.rand(3, *grid, generator=torch.Generator().manual_seed(0))
+    weight_Phw = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+    results = []
+    for function in (upsample, upsample_by_products):
+        leaf_PHW = map_PHW.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            up_Phw = function(leaf_PHW, size)
+        (up_Phw * weight_Phw).sum().backward()
+        results.append((up_Phw.detach(), leaf_PHW.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+def test_weights_first_asked_for_by_an_evaluation_serve_training():
+    with torch.inference_mode():
+        upsample_by_products(torch.rand(1, 3, 3), (11, 13))
+    leaf_PHW = torch.rand(1, 3, 3, requires_grad=True)
+    upsample_by_products(leaf_PHW, (11, 13)).sum().backward()
+    torch.testing.assert_close(leaf_PHW.grad.sum(), torch.tensor(11.0 * 13.0))
