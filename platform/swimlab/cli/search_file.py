@@ -85,7 +85,7 @@ def _variants(search: Search, recipe: Recipe) -> list[Recipe]:
     their points fail with a message of their own."""
     variants = [recipe]
     for axis in search.space:
-        for label in axis.probes:
+        for label in axis.test_values:
             with suppress(ValueError):
                 variants.append(recipe.override({axis.path: axis.value(label)}))
     return variants

@@ -50,10 +50,10 @@ class RunSession:
             if not self.store.exists(path):
                 self.store.put_create_only(path, packed())
 
-    def prepare(self, needed: Mapping[str, DataConfig]) -> None:
+    def prepare(self, data_by_fingerprint: Mapping[str, DataConfig]) -> None:
         """Clips fingerprint → data set: each is read, decoded and stored, unless the store has it. Raises
         PipelineError."""
-        for fingerprint, data in needed.items():
+        for fingerprint, data in data_by_fingerprint.items():
             preparation.prepare(
                 data,
                 fingerprint,

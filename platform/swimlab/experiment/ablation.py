@@ -96,9 +96,9 @@ class Ablation:
             self._check_known(name, f"claim {claim.text!r}")
         return weights
 
-    def oriented(self, claim: Claim) -> dict[str, float]:
+    def oriented_weights(self, claim: Claim) -> dict[str, float]:
         """The claim as weights over arms, positive as claimed on the primary metric, whatever its direction."""
-        return claim.oriented(self.arms, self.primary.higher_is_better)
+        return claim.oriented_weights(self.arms, self.primary.higher_is_better)
 
     def plan(
         self,

@@ -54,7 +54,7 @@ class Claim(ABC):
         """The axis of numbers along which the report fits the metric, a recipe path or its last word; None: no fit."""
         return None
 
-    def oriented(self, arms: Sequence[Arm], higher_is_better: bool) -> dict[str, float]:
+    def oriented_weights(self, arms: Sequence[Arm], higher_is_better: bool) -> dict[str, float]:
         """The weights, positive as claimed whatever the metric's direction. A claim with a threshold is about the size
         of the metric, not about which arm is better, so the direction does not turn it round."""
         weights = self.weights(arms)

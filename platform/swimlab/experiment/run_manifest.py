@@ -76,7 +76,7 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
         claims=tuple(
             AnnouncedClaim(
                 text=claim.text,
-                weights=ablation.oriented(claim),
+                weights=ablation.oriented_weights(claim),
                 above=claim.threshold or 0.0,
                 margin=claim.margin,
                 non_inferiority=claim.non_inferiority,

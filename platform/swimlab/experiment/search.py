@@ -45,7 +45,7 @@ class Choice:
         return self.values[str(label)]
 
     @property
-    def probes(self) -> tuple[Value, ...]:
+    def test_values(self) -> tuple[Value, ...]:
         """Values with which to check that the recipe accepts the axis."""
         return tuple(self.values)
 
@@ -72,7 +72,7 @@ class Float:
         return number
 
     @property
-    def probes(self) -> tuple[Value, ...]:
+    def test_values(self) -> tuple[Value, ...]:
         return (self.low, self.high)
 
     def distribution(self) -> Any:
@@ -98,7 +98,7 @@ class Int:
         return number
 
     @property
-    def probes(self) -> tuple[Value, ...]:
+    def test_values(self) -> tuple[Value, ...]:
         return (self.low, self.high)
 
     def distribution(self) -> Any:
@@ -221,7 +221,7 @@ class Search:
                 raise ValueError(f"search {self.name!r} may not search {axis.path!r}: all points share it")
         base = recipes.named(self.recipe)
         for axis in self.space:
-            for probe in axis.probes:
+            for probe in axis.test_values:
                 self.resolve(base, {axis.path: probe})
         for point in self.start:
             for path in point:

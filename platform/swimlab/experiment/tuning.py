@@ -50,7 +50,7 @@ class Tuned:
                         "value and a chosen one cannot both hold; leave one out"
                     )
             search = self.search(name, primary, recipe, arm.name)
-            for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.probes]:
+            for path, probe in [(axis.path, probe) for axis in self.space for probe in axis.test_values]:
                 search.resolve(arm_recipe, {path: probe})
 
     def search(self, ablation: str, primary: Metric, recipe: str, arm: str) -> Search:

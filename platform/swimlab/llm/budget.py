@@ -71,7 +71,7 @@ class Budget:
         with self._lock:
             self._stopped = self._stopped or reason
 
-    def state(self) -> tuple[float, int]:
+    def spent_and_pending(self) -> tuple[float, int]:
         """(spent so far, requests under way)."""
         with self._lock:
             return self._spent, self._under_way

@@ -98,7 +98,7 @@ class CitedNumber:
             lines += [f"select {aggregate}", f"from {trials}", f"where trial_id in (\n    {ids}\n);"]
         return "\n".join(lines)
 
-    def replays(self, store_uri: str) -> list[str]:
+    def replay_commands(self, store_uri: str) -> list[str]:
         """One shell line a trial, which runs it again and compares."""
         return [f"swimlab replay {trial_id} --store {quoting.shell(store_uri)}" for trial_id in self.trial_ids]
 

@@ -181,7 +181,7 @@ def _claims(
     mixed: bool,
 ) -> tuple[ClaimRow, ...]:
     above = [claim.threshold or 0.0 for claim in ablation.paper.claims]
-    weights = [ablation.oriented(claim) for claim in ablation.paper.claims]
+    weights = [ablation.oriented_weights(claim) for claim in ablation.paper.claims]
     paired = [
         intervals.paired_differences(w, scores, ids, value, origins) for w, value in zip(weights, above, strict=True)
     ]
@@ -207,7 +207,7 @@ def _claims(
 
 
 def _paper_gap(ablation: Ablation, claim: Claim) -> float | None:
-    weights, rows = ablation.oriented(claim), ablation.paper.rows
+    weights, rows = ablation.oriented_weights(claim), ablation.paper.rows
     if not set(weights) <= set(rows):
         return None
     return math.fsum(w * rows[arm] for arm, w in weights.items()) - (claim.threshold or 0.0)

@@ -69,7 +69,7 @@ class TrackedTrial:
         """Seconds since 1970."""
         return datetime.fromisoformat(self.record.provenance.finished_at).timestamp()
 
-    def at_s(self, step: int) -> float:
+    def time_of_step(self, step: int) -> float:
         """The approximate time of a step, in seconds since 1970."""
         last = max((point.step for point in self.curve), default=1) or 1
         began = datetime.fromisoformat(self.record.provenance.started_at).timestamp()

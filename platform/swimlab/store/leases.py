@@ -148,11 +148,12 @@ class HeartbeatObserver:
         self.dead_after_s, self._clock = dead_after_s, clock
         self._seen: dict[str, tuple[bytes | None, float]] = {}
 
-    def is_dead(self, key: str, beat: bytes | None) -> bool:
-        """True once the beat under `key` (None: not written yet) did not change for `dead_after_s`."""
+    def is_dead(self, key: str, beat: bytes | None, unreachable_s: float) -> bool:
+        """True once the beat under `key` (None: not written yet) did not change for `dead_after_s`, while the store
+        answered. `unreachable_s`: when it last did not: then the owner could not write its beats either."""
         now_s = self._clock()
         last, since_s = self._seen.get(key, (None, now_s))
         if key not in self._seen or last != beat:
             self._seen[key] = (beat, now_s)
             return False
-        return now_s - since_s >= self.dead_after_s
+        return now_s - max(since_s, unreachable_s) >= self.dead_after_s

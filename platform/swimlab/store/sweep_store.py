@@ -298,7 +298,7 @@ class SweepStore:
             return "released"
         if self._claim(work_id, number).owner.has_exited(self._owner or Owner.current()):
             return "gone"
-        return "silent" if self._observer.is_dead(folder, beat) else None
+        return "silent" if self._observer.is_dead(folder, beat, self.backend.unreachable_s) else None
 
     def _claim(self, work_id: str, number: int) -> Claim:
         return read_claims(self.backend, [(work_id, number)]).get((work_id, number), Claim())

@@ -190,7 +190,7 @@ class Comparison:
         return self.left.start_weights != self.right.start_weights
 
     @property
-    def unlike_start(self) -> bool:
+    def starts_differ(self) -> bool:
         """Whether the weights differ although the recipes state the same start (`swimlab.stats.pairing`)."""
         left, right = (replace(Origin.of(trial_row(r)), numerics=()) for r in (self.left, self.right))
         return not comparable((left, right))
@@ -217,7 +217,7 @@ class Comparison:
         if self.numerics:
             names = _listed(d.path for d in self.numerics)
             text += f" Their numerics classes differ too ({names}): do not compare their numbers."
-        if self.unlike_start:
+        if self.starts_differ:
             recorded = self.left.start_weights and self.right.start_weights
             clause = "They started from different weights" if recorded else "The start weights of one are not recorded"
             text += f" {clause}, although their recipes state the same start: do not compare their numbers."

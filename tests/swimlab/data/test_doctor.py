@@ -253,12 +253,12 @@ def test_names_and_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     chosen = Doctor(annotations=["my rows/ä b.json", "s3://b/c.jsonl"], videos="clips")
     assert chosen.store == "s3://bucket/prefix"
     assert chosen.report_name == "b+c"
-    exam, recipe = chosen.inspection()
+    exam, recipe = chosen.inspection_and_recipe_name()
     assert exam.annotations == (str(tmp_path / "my rows/ä b.json"), "s3://b/c.jsonl")
     assert exam.videos == str(tmp_path / "clips")
     assert (exam.frames, recipe) == (FramePolicy(), "the paper")
-    tiny, _ = Doctor(annotations=["a.json"], recipe="tiny", max_frames=8).inspection()
+    tiny, _ = Doctor(annotations=["a.json"], recipe="tiny", max_frames=8).inspection_and_recipe_name()
     assert tiny.frames.max_frames == 8
     assert tiny.frames.cell_px == 8
     with pytest.raises(ValueError, match="did you mean"):
-        Doctor(annotations=["a.json"], recipe="tiyn").inspection()
+        Doctor(annotations=["a.json"], recipe="tiyn").inspection_and_recipe_name()

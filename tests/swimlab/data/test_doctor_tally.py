@@ -32,7 +32,7 @@ def tally_of(rows: list[tuple[str, int]]) -> Tally:
         elif kind == "broken":
             reason = f"reason {row % 7}"
             example = BrokenRow(file=f"f{row % 2}", row=row, key=str(row), kind="k", field="x", reason=reason, hint="h")
-            tally.broken(reason, example)
+            tally.add_broken(reason, example)
         elif kind == "video":
             tally.video(place_of(str(row % 9)))
         elif kind == "pick":
@@ -87,7 +87,7 @@ def test_many_labels_take_no_more_room_than_few() -> None:
         part = Tally()
         part.count("noun", f"hostile{row}")
         example = BrokenRow(file="f", row=row, key="", kind="", field="", reason=f"r{row}", hint="")
-        part.broken(f"reason {row}", example)
+        part.add_broken(f"reason {row}", example)
         total.merge(part)
     assert len(total.counts["noun"]) <= 10
     assert len(total.examples) <= 10

@@ -83,9 +83,9 @@ def test_a_kind_in_a_file_of_its_own_is_declared_announced_judged_and_printed(tm
 def test_the_metrics_direction_turns_comparisons_round_and_thresholds_not():
     claims = [Better("high", "low"), NotWorse("high", "low", 0.1), Above("high", 0.3)]
     comparison = {"high": 1.0, "low": -1.0}
-    assert [ablation(claims).oriented(claim) for claim in claims] == [comparison, comparison, {"high": 1.0}]
+    assert [ablation(claims).oriented_weights(claim) for claim in claims] == [comparison, comparison, {"high": 1.0}]
     turned = {"high": -1.0, "low": 1.0}
-    assert [ablation(claims, False).oriented(claim) for claim in claims] == [turned, turned, {"high": 1.0}]
+    assert [ablation(claims, False).oriented_weights(claim) for claim in claims] == [turned, turned, {"high": 1.0}]
 
 
 def test_the_papers_gap_is_measured_from_the_threshold_as_our_differences_are(tmp_path):

@@ -236,7 +236,7 @@ def test_no_request_leaves_that_could_exceed_the_budget(serve: Any, tmp_path: Pa
     with pytest.raises(EndpointError, match=r"--max-cost is"):
         asks.ask(question(asks, "question 2"))
     assert asks.ask(question(asks, "question 0")).cached
-    assert ledger.state() == (pytest.approx(2 * real), 0)
+    assert ledger.spent_and_pending() == (pytest.approx(2 * real), 0)
     assert sum(model.asked.values()) == 2
 
 
@@ -246,7 +246,7 @@ def test_a_request_that_came_to_nothing_is_settled(serve: Any, tmp_path: Path, f
     asks = endpoint(serve(lambda body, n: fault), tmp_path, ledger, prices=Prices(prompt=1.0, completion=1.0))
     with pytest.raises(RequestError):
         asks.ask(question(asks))
-    assert ledger.state() == (pytest.approx(asks.most(question(asks)) if charged else 0.0), 0)
+    assert ledger.spent_and_pending() == (pytest.approx(asks.most(question(asks)) if charged else 0.0), 0)
 
 
 def test_an_answer_without_counts_is_counted_at_its_most(serve: Any, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_an_answer_without_counts_is_counted_at_its_most(serve: Any, tmp_path: P
     model = serve(lambda body, n: Reply("{}", usage=False))
     asks = endpoint(model, tmp_path, ledger, prices=Prices(prompt=1.0, completion=1.0))
     asks.ask(question(asks))
-    assert ledger.state()[0] == asks.most(question(asks)) == (len(canonical(question(asks))) + 500) / 1e6
+    assert ledger.spent_and_pending()[0] == asks.most(question(asks)) == (len(canonical(question(asks))) + 500) / 1e6
 
 
 def test_a_damaged_answer_is_named_and_not_paid_again(serve: Any, tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ def test_reservations_count_until_they_are_settled() -> None:
     assert ledger.reserve(4.0) == ""
     assert ledger.reserve(5.0) is None  # as long as those two may cost 10, and then it may again
     ledger.settle(6.0, 1.0)
-    assert ledger.state() == (1.0, 1)
+    assert ledger.spent_and_pending() == (1.0, 1)
     assert ledger.reserve(5.0) == ""
     ledger.settle(4.0, 4.0)
     ledger.settle(5.0, 4.75)
     refused = ledger.reserve(0.5)
     assert refused == "9.7500 are spent, the next request may cost 0.5000, and --max-cost is 10"
     assert ledger.reserve(0.0) == refused  # once stopped it stays so: rows must not overtake each other
-    assert ledger.state() == (9.75, 0)
+    assert ledger.spent_and_pending() == (9.75, 0)
 
 
 def test_a_stop_lets_nothing_leave_and_keeps_its_first_reason() -> None:
@@ -36,7 +36,7 @@ def test_a_stop_lets_nothing_leave_and_keeps_its_first_reason() -> None:
     ledger.stop("because")
     ledger.stop("another")
     assert ledger.reserve(0.0) == "because"
-    assert ledger.state() == (0.0, 1)
+    assert ledger.spent_and_pending() == (0.0, 1)
 
 
 def test_no_thread_slips_past_the_limit() -> None:
@@ -57,7 +57,7 @@ def test_no_thread_slips_past_the_limit() -> None:
     for thread in threads:
         thread.join()
     assert len(passed) == 100
-    assert ledger.state() == (100.0, 0)
+    assert ledger.spent_and_pending() == (100.0, 0)
 
 
 class Clock:

@@ -113,4 +113,4 @@ def test_an_id_is_of_trials_metric_and_statistic_alone(tmp_path):
 
 def test_a_replay_line_survives_a_shell(tmp_path):
     number = evidence.CitedNumber("n", "m", "mean", "1", (evidence.Contribution("a", 0, "t0", 1.0),))
-    assert number.replays("/my store/x") == ["swimlab replay t0 --store '/my store/x'"]
+    assert number.replay_commands("/my store/x") == ["swimlab replay t0 --store '/my store/x'"]

@@ -100,7 +100,9 @@ def test_the_code_that_opens_a_study_names_its_file(tmp_path: Path) -> None:
 def test_the_doctors_pages(seed: int) -> None:
     file, field, reason, hint, question, problem = nasty.names(6, seed)
     tally = Tally()
-    tally.broken(reason, BrokenRow(file=file, row=3, key=field, kind="nl-refer", field=field, reason=reason, hint=hint))
+    tally.add_broken(
+        reason, BrokenRow(file=file, row=3, key=field, kind="nl-refer", field=field, reason=reason, hint=hint)
+    )
     tally.count("broken", "nl-refer")
     tally.count("noun", question)
     tally.add("tags", 1)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from s3_proxy import RESET, Proxy, refusal
-from store_kit import record_of
+from store_kit import ELSEWHERE, record_of
 
 from swimlab.store.backends import patience, s3
 from swimlab.store.backends.patience import Patience, waiting_at_most
@@ -218,3 +218,22 @@ def test_schemes_and_file_addresses(tmp_path):
         SweepStore(f"file://{folder}")
     with pytest.raises(StoreError, match="names the machine 'host'"):
         SweepStore("file://host/x")
+
+
+def test_silence_during_the_observer_s_own_outage_is_no_death(proxy, s3_store_uri, monkeypatch):
+    """Both share one store: whoever cannot read heartbeats must not conclude that nobody writes them."""
+    now_s = [0.0]
+    SweepStore(s3_store_uri).claim("t1")
+    observer = SweepStore(s3_store_uri, dead_after_s=60, owner=ELSEWHERE, clock=lambda: now_s[0])
+
+    def sleep(_):
+        now_s[0] += 90
+        proxy.fault = lambda method, path: None
+
+    monkeypatch.setattr(observer.backend, "_patience", Patience("s", 600.0, sleep=sleep, clock=lambda: now_s[0]))
+    assert observer.ended("t1", 1) is None
+    proxy.fault = lambda method, path: refusal(503, "SlowDown")
+    assert observer.ended("t1", 1) is None
+    assert now_s[0] == 90
+    now_s[0] += 60
+    assert observer.ended("t1", 1) == "silent"

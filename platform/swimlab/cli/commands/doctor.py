@@ -60,7 +60,7 @@ class Doctor(BaseSettings):
         stems = "+".join(PurePosixPath(file).stem for file in self.annotations)
         return (_NOT_A_NAME.sub("-", self.name or stems).strip("-") or "unnamed")[:MAX_NAME_CHARS]
 
-    def inspection(self) -> tuple[InspectionConfig, str]:
+    def inspection_and_recipe_name(self) -> tuple[InspectionConfig, str]:
         """The configuration of the inspection, and the recipe's name for the report.
 
         Raises:
@@ -107,7 +107,7 @@ def examine(flags: Doctor, console: Console) -> int:
     from swimlab.report import doctor_page, doctor_text
     from swimlab.store.sweep_store import reachable_store
 
-    inspection, recipe = flags.inspection()
+    inspection, recipe = flags.inspection_and_recipe_name()
     if inspection.videos and "://" not in inspection.videos and not Path(inspection.videos).is_dir():
         raise ValueError(f"no folder {inspection.videos}: --videos is what the rows' video paths are relative to")
     name = flags.report_name

@@ -165,7 +165,7 @@ def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int
     """Count a broken row by its reason, and add it to the table of broken rows."""
     entry = BrokenRow.of(error, file=file, row=row, key=key, max_chars=MAX_TEXT_CHARS, kind=kind)
     inspection.broken.append(entry)
-    inspection.tally.broken(entry.group, entry)
+    inspection.tally.add_broken(entry.group, entry)
 
 
 def stopped(error: DataError) -> str:

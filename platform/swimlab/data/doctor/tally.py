@@ -126,7 +126,7 @@ class Tally:
         """Add a video, by the hash of its name; duplicates count once."""
         self.videos.add(place)
 
-    def broken(self, reason: str, example: BrokenRow) -> None:
+    def add_broken(self, reason: str, example: BrokenRow) -> None:
         """Add a broken row to its reason."""
         reason = shown(reason, 2 * MAX_LABEL_CHARS)
         self.counts["reason"][reason] += 1

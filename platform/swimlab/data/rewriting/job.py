@@ -124,8 +124,8 @@ class SharedBudget:
     def stop(self, reason: str) -> None:
         ray.get(self._actor.stop.remote(reason))
 
-    def state(self) -> tuple[float, int]:
-        spent, under_way = ray.get(self._actor.state.remote())
+    def spent_and_pending(self) -> tuple[float, int]:
+        spent, under_way = ray.get(self._actor.spent_and_pending.remote())
         return float(spent), int(under_way)
 
 
@@ -247,7 +247,7 @@ def rewrite(
             for name, file in files.items():
                 file.put(result["number"], result[name])
             total = _added(total, json.loads(result["tally"]))
-    return total, ledger.state()[0]
+    return total, ledger.spent_and_pending()[0]
 
 
 def rejected_of(out: Path) -> Path:
@@ -330,5 +330,5 @@ def _gentle_interrupt(ledger: SharedBudget) -> Iterator[threading.Event]:
 
 def _drain(ledger: SharedBudget) -> None:
     deadline_s = time.monotonic() + _DRAIN_S
-    while ledger.state()[1] > 0 and time.monotonic() < deadline_s:
+    while ledger.spent_and_pending()[1] > 0 and time.monotonic() < deadline_s:
         time.sleep(0.1)

@@ -55,9 +55,11 @@ def _copy_trial(client: Any, run: TrackedTrial) -> bool:
     for broken in copies:  # interrupted copies
         client.delete_run(broken.info.run_id)
     tags = {**run.tags, "mlflow.runName": run.name}
-    run_id = client.create_run(experiment_id, round(run.at_s(0) * 1000), tags=tags).info.run_id
+    run_id = client.create_run(experiment_id, round(run.time_of_step(0) * 1000), tags=tags).info.run_id
     parameters = [Param(_key(key), str(value)) for key, value in run.parameters.items()]
-    metrics = [Metric(_key(f"train/{p.name}"), p.value, round(run.at_s(p.step) * 1000), p.step) for p in run.curve]
+    metrics = [
+        Metric(_key(f"train/{p.name}"), p.value, round(run.time_of_step(p.step) * 1000), p.step) for p in run.curve
+    ]
     last, done_ms = max((p.step for p in run.curve), default=0), round(run.finished_s * 1000)
     metrics += [Metric(_key(f"final/{name}"), value, done_ms, last) for name, value in run.record.metrics.items()]
     for start in range(0, len(parameters), _MLFLOW_PARAMS):

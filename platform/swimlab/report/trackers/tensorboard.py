@@ -36,7 +36,7 @@ def copy(trials: Iterable[TrackedTrial], folder: str) -> tuple[int, int]:
         final = {f"final/{name}": value for name, value in run.record.metrics.items()}
         with SummaryWriter(str(partial)) as writer:
             for point in run.curve:
-                writer.add_scalar(f"train/{point.name}", point.value, point.step, walltime=run.at_s(point.step))
+                writer.add_scalar(f"train/{point.name}", point.value, point.step, walltime=run.time_of_step(point.step))
             last = max((point.step for point in run.curve), default=0)
             for name, value in final.items():
                 writer.add_scalar(name, value, last, walltime=run.finished_s)

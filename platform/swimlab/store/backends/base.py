@@ -10,6 +10,10 @@ class Backend(Protocol):
 
     uri: str
 
+    @property
+    def unreachable_s(self) -> float:
+        """When the store last did not answer a call of this process (monotonic clock); -inf for never."""
+
     def create(self, path: str, data: bytes | Path) -> bool:
         """Write bytes, or a local file's content, unless the path exists: then False, and nothing changes."""
 

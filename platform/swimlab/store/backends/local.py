@@ -27,6 +27,10 @@ class LocalBackend:
         self.root = Path(folder).expanduser().absolute()
         self.uri = str(self.root)
 
+    @property
+    def unreachable_s(self) -> float:
+        return float("-inf")
+
     @contextmanager
     def _explained(self, advice: str = _CHECK) -> Iterator[None]:
         try:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -36,15 +36,16 @@ def waiting_at_most(limit_s: float) -> Iterator[None]:
         _most_s.reset(token)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Patience:
     """How long one call may wait, `limit_s`, and what the log calls the store. `sleep` and `clock` are replaced in
-    tests."""
+    tests. `unreachable_s`: when a call last failed in a way that waiting mends, by that clock; -inf for never."""
 
     subject: str
     limit_s: float
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    unreachable_s: float = field(default=float("-inf"), init=False)
 
     def call(self, send: Callable[[], Result], awaited: Callable[[Exception], str | None]) -> Result:
         """What `send` returns; it is called again while its errors pass. `awaited`: an error → what is waited for, or
@@ -54,8 +55,11 @@ class Patience:
             try:
                 result = send()
             except Exception as error:
-                why, waited_s = awaited(error), self.clock() - began_s
-                if why is None or waited_s + wait_s > limit_s:
+                if (why := awaited(error)) is None:
+                    raise
+                self.unreachable_s = self.clock()
+                waited_s = self.unreachable_s - began_s
+                if waited_s + wait_s > limit_s:
                     raise
                 if self.clock() - line_s >= LINE_EVERY_S:
                     line_s = self.clock()
@@ -71,5 +75,6 @@ class Patience:
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
                 if line_s > float("-inf"):
-                    _log.warning("%s: answers again after %.0f s", self.subject, self.clock() - began_s)
+                    self.unreachable_s = self.clock()
+                    _log.warning("%s: answers again after %.0f s", self.subject, self.unreachable_s - began_s)
                 return result

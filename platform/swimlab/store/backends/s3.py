@@ -34,6 +34,10 @@ class S3Backend:
         self._patience = patience.Patience(f"store {self.uri}", patience_s)
         self.fs: Any = self._connection()
 
+    @property
+    def unreachable_s(self) -> float:
+        return self._patience.unreachable_s
+
     def _connection(self) -> Any:
         """A filesystem that reads the credentials when it is first used."""
         hasty = self._patience.limit_s < _TIMEOUT_S
