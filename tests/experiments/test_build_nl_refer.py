@@ -201,6 +201,11 @@ def at_rest(model: Model) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.fault(
+    injection="kill -9 of a rewriting run",
+    symptom="paid answers are asked for again; half a file is left",
+    expected="right: goes on from what was stored",
+)
 @pytest.mark.ray
 def test_a_killed_run_goes_on_and_asks_nothing_twice(
     key: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -27,7 +27,20 @@ def store_at(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "store") if where == "local" else request.getfixturevalue("s3_store_uri")
 
 
-@pytest.mark.parametrize(("where", "kills"), [("local", 12), ("s3", 4)])
+def fault(injection, symptom, expected):
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected)
+
+
+LOST = "a result is lost or counted twice, or more than one report interval is computed again"
+
+
+@pytest.mark.parametrize(
+    ("where", "kills"),
+    [
+        pytest.param("local", 12, marks=fault("kill -9 of drivers at random moments, local store", LOST, "right: 0")),
+        pytest.param("s3", 4, marks=fault("kill -9 of drivers at random moments, store on S3", LOST, "right: 0")),
+    ],
+)
 def test_killed_drivers_lose_nothing(where: str, kills: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     raised = storm.Storm(store_at(where, request, tmp_path), tmp_path, drivers=2, seed=1)
     raised.kill(kills, crash_storm.LIFE_S[where] / 2)
@@ -39,7 +52,16 @@ def test_killed_drivers_lose_nothing(where: str, kills: int, request: pytest.Fix
     assert raised.killed_at.total() == kills
 
 
-@pytest.mark.parametrize(("where", "trials"), [("local", 30), ("s3", 8)])
+TWICE = "a trial is run twice"
+
+
+@pytest.mark.parametrize(
+    ("where", "trials"),
+    [
+        pytest.param("local", 30, marks=fault("two drivers at once on a local store", TWICE, "right: once")),
+        pytest.param("s3", 8, marks=fault("two drivers at once on a store on S3", TWICE, "right: once")),
+    ],
+)
 def test_two_drivers_at_once_run_each_trial_once(
     where: str, trials: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

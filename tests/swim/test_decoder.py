@@ -91,6 +91,10 @@ def gone(pid: int) -> bool:
     return False
 
 
+def fault(injection: str, symptom: str, expected: str, reference: str = "") -> pytest.MarkDecorator:
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
+
+
 def test_a_clip_is_the_one_of_this_process(working: Decoder, root: Path) -> None:
     check_works(working, root)
     pid = working.pid
@@ -112,6 +116,7 @@ def test_errors_are_the_ones_of_this_process(working: Decoder, root: Path) -> No
     assert working.deaths == 0
 
 
+@fault("kill -9 of a decoder between two rows", "the next row is lost", "right: a new decoder, the same clip")
 def test_a_child_killed_between_two_rows_is_replaced(root: Path) -> None:
     with Decoder(str(root), POLICY) as found:
         found.probe("a.mp4")
@@ -124,6 +129,7 @@ def test_a_child_killed_between_two_rows_is_replaced(root: Path) -> None:
     assert gone(last)
 
 
+@fault("a decoder dies once in the middle of a row", "the row is lost or gets half a clip", "right: decoded again")
 @pytest.mark.parametrize(
     "does",
     [
@@ -139,6 +145,11 @@ def test_a_child_that_dies_in_the_middle_costs_nothing(does: str, root: Path, tm
         assert found.deaths == 1
 
 
+@fault(
+    "a decoder dies at a row each time, or answers rubbish",
+    "the data set is lost, or rubbish becomes a clip",
+    "error costs the row and names how it died",
+)
 @pytest.mark.parametrize(
     ("does", "reason"),
     [
@@ -164,6 +175,12 @@ def test_a_child_that_always_dies_or_lies_costs_its_row(does: str, reason: str, 
         assert not isinstance(caught.value, MachineError)
 
 
+@fault(
+    "kill -9 of the decoder at each try, as the memory killer does",
+    "a good video is left out for good",
+    "error says that the machine killed it; tried again later",
+    "F7",
+)
 def test_a_child_that_is_killed_each_time_is_the_machines_fault(root: Path) -> None:
     killed = child("hear(); os.kill(os.getpid(), signal.SIGKILL)")
     with Decoder(str(root), POLICY, command=killed) as found:
@@ -223,6 +240,7 @@ def test_what_a_child_reports_is_kept_short(root: Path) -> None:
     assert len(caught.value.reason) == 2000
 
 
+@fault("a decoder hangs", "preparation hangs", "error costs the row after the deadline")
 @pytest.mark.parametrize(
     "does", ["time.sleep(60)", "hear(); say({'info': info}, bytes(1000)); time.sleep(60)", "hear(); hear()"]
 )
@@ -233,6 +251,7 @@ def test_a_child_that_hangs_is_ended_at_the_deadline(does: str, root: Path) -> N
         assert (caught.value.key, found.deaths, found.pid) == ("f:2:x", 1, None)
 
 
+@fault("SIGSTOP of a decoder", "preparation hangs, or the next row gets the old answer", "right: replaced")
 def test_a_stopped_child_is_replaced_for_the_next_row(root: Path) -> None:
     with Decoder(str(root), POLICY) as found:
         found.probe("a.mp4")
@@ -257,6 +276,11 @@ def test_a_request_larger_than_a_pipe_does_not_hang(root: Path) -> None:
         found.clip(many)
 
 
+@fault(
+    "a picture of 16 kB that asks for 256 MB a frame",
+    "the machine's memory is used up",
+    "error names the limit and costs the row",
+)
 def test_memory_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "large").mkdir()
     (tmp_path / "small").mkdir()
@@ -272,6 +296,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         assert found.deaths == 1
 
 
+@fault("a decoder cannot start for want of memory", "every row is left out as damaged", "error is the machine's")
 def test_a_child_that_cannot_start_is_no_fault_of_the_row(root: Path) -> None:
     for command, memory, reason in (
         (("/bin/false",), 2**30, r"exit code 1.*/bin/false"),
@@ -284,6 +309,7 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_row(root: Path) -> None:
             assert found.pid is None
 
 
+@fault("libraries print into the decoder's stdout", "the clip is shifted by their bytes", "right: the same clip")
 def test_what_libraries_print_does_not_reach_the_pipe(root: Path) -> None:
     noisy = """
 import os, sys
@@ -302,6 +328,7 @@ decoder_child.main()
         check_works(found, root)
 
 
+@fault("kill -9 of the process that owns a decoder that hangs", "the decoder stays behind", "right: it ends too")
 def test_no_child_outlives_its_parent(root: Path) -> None:
     script = f"""
 import os, signal

@@ -228,6 +228,11 @@ def test_what_is_not_annotated_is_neither_supervised_nor_counted():
     assert scenes.plan([scenes.Sample(0, 0, 12, [*range(6)], (3, 1, 2), [])], objective) is None
 
 
+@pytest.mark.fault(
+    injection="truncation cuts off a supervised noun",
+    symptom="the noun supervises another token",
+    expected="error names the noun",
+)
 def test_a_noun_cut_off_by_truncation_is_named(model, clips, batch_of):
     batch = batch_of(clips[0])
     last = batch.nouns[0][-1]

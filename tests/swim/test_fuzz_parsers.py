@@ -101,6 +101,11 @@ def test_rows_with_anything_wrong_become_samples_or_errors() -> None:
     assert INPUTS / 5 < outcomes["refused"] < INPUTS
 
 
+@pytest.mark.fault(
+    injection="hostile values in every place of a row",
+    symptom="a crash without row and field",
+    expected="right: a sample or an error that names the field",
+)
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: type(value).__name__)
 def test_any_value_in_any_place_is_a_sample_or_an_error(value: Any) -> None:
     read(value)

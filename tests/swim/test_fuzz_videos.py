@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from muxed import Make, remux, write
 
 from swim.data.types import DataError, ReferSample, Rle, Turn
@@ -50,6 +51,11 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
     return bytes(content[: rng.integers(1, len(content))] if rng.random() < 0.1 else content)
 
 
+@pytest.mark.fault(
+    injection="random bytes of videos overwritten or cut",
+    symptom="the process crashes or hangs",
+    expected="right: a clip or a reason",
+)
 def test_damaged_videos_give_a_clip_or_a_reason(tmp_path: Path) -> None:
     wholes: list[tuple[str, bytes]] = []
     for i, make in enumerate(MAKES):

@@ -59,6 +59,11 @@ def test_polygons_are_merged_at_the_size_of_the_row() -> None:
 GOOD = compressed(np.eye(4, dtype=np.uint8))
 
 
+@pytest.mark.fault(
+    injection="masks with wrong sizes, counts, corners or types",
+    symptom="a shifted or empty mask supervises",
+    expected="error names field and reason",
+)
 @pytest.mark.parametrize(
     ("segmentation", "reason"),
     [
@@ -102,6 +107,11 @@ def test_what_is_no_mask_is_refused_with_a_reason(segmentation: Any, reason: str
 ZIGZAG = [coordinate for corner in range(40) for coordinate in (8000 * (corner % 2), corner)]
 
 
+@pytest.mark.fault(
+    injection="masks of a few bytes that draw for hours (bombs)",
+    symptom="memory or hours are used up",
+    expected="error before anything is drawn",
+)
 @pytest.mark.parametrize(
     ("segmentation", "reason"),
     [
@@ -172,6 +182,11 @@ def test_full_and_same_size_masks_are_exact() -> None:
     assert (encodings.to_grid(encodings.to_rle(compressed(mask_HW)), 13, 29) == mask_HW).all()
 
 
+@pytest.mark.fault(
+    injection="a run-length mask that was altered in memory",
+    symptom="pixels of other frames are read",
+    expected="error",
+)
 @pytest.mark.parametrize("height", [3, 5])
 def test_a_damaged_rle_does_not_decode(height: int) -> None:
     with pytest.raises(DataError, match=f"add up to 16, a {height} × 4 mask"):

@@ -32,6 +32,11 @@ def sample(video: str) -> ReferSample:
     return ReferSample(key="k", file="f.json", row=1, video=video, turns=(Turn(human="What?", gpt="That."),))
 
 
+@pytest.mark.fault(
+    injection="annotations name ../, absolute paths, links and URLs",
+    symptom="files outside the videos folder are read",
+    expected="error names the path",
+)
 def test_paths_stay_under_the_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "in").mkdir(parents=True)
@@ -56,6 +61,11 @@ def test_paths_stay_under_the_root(tmp_path: Path) -> None:
         assert reason(base, "passwd").startswith("a videos folder")
 
 
+@pytest.mark.fault(
+    injection="annotations name a pipe, a socket or /dev/zero",
+    symptom="preparation waits for ever",
+    expected="error says what it is",
+)
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     """A pipe nobody writes to would be waited for, for ever."""
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -130,6 +140,11 @@ def test_videos_on_s3_decode_as_local_ones(bucket: tuple[str, Put], tmp_path: Pa
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.fault(
+    injection="annotations name keys outside the prefix on S3",
+    symptom="objects outside the prefix are read",
+    expected="error names the key",
+)
 def test_keys_stay_under_the_prefix(bucket: tuple[str, Put]) -> None:
     root, put = bucket
     put("secret.mp4", b"x")
@@ -168,6 +183,11 @@ def test_versions_follow_the_content(bucket: tuple[str, Put]) -> None:
         media.s3_version(root, "none.mp4")
 
 
+@pytest.mark.fault(
+    injection="the server of the videos does not answer",
+    symptom="every row is left out as a missing video",
+    expected="error stops the run and names the endpoint",
+)
 def test_s3_that_cannot_be_reached_is_no_fault_of_the_row(
     bucket: tuple[str, Put], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -110,6 +110,11 @@ def _loads(content: bytes) -> Any:
         return None
 
 
+@pytest.mark.fault(
+    injection="a JSON file of annotations is cut at every byte",
+    symptom="the last row is half, or the rest counts as absent",
+    expected="error names row and byte; whole rows are read",
+)
 @pytest.mark.parametrize("chunk", [1, 5, 2**20])
 def test_a_file_cut_anywhere_gives_whole_rows_and_an_error(file: Callable[..., Path], chunk: int) -> None:
     rows = [{"é😀": [1, {"b": "]"}], "c": -1.5e-7}, 1234567, "x\\", [], None, {"d": "\ud83d"}, float("inf"), True]
@@ -127,6 +132,11 @@ def test_a_file_cut_anywhere_gives_whole_rows_and_an_error(file: Callable[..., P
 ARRAY = b'[{"id": "a"},\n {"id": "\xc3\xa9"},\n '
 
 
+@pytest.mark.fault(
+    injection="annotations with broken JSON, deep nesting or wrong encodings",
+    symptom="rows are skipped, or the interpreter crashes",
+    expected="error names row and byte",
+)
 @pytest.mark.parametrize(
     ("behind", "rows", "row", "reason", "hint"),
     [
@@ -206,6 +216,11 @@ def test_rows_are_at_most_so_large(file: Callable[..., Path], name: str) -> None
         assert len(read(file(content, name), chunk_bytes=chunk, max_row_bytes=110)[0]) == 4
 
 
+@pytest.mark.fault(
+    injection="a row of annotations without an end",
+    symptom="memory is used up",
+    expected="error names where the row begins",
+)
 @pytest.mark.parametrize(("name", "begin"), [("a.json", b'[{"id": 1}, '), ("a.jsonl", b'{"id": 1}\n')])
 def test_a_row_without_end_is_not_read_whole(file: Callable[..., Path], name: str, begin: bytes) -> None:
     path = file(begin + b'{"id": "' + b"x" * 2_000_000, name)

@@ -224,6 +224,11 @@ def test_large_rows_come_in_small_batches(file: Callable[..., Path], monkeypatch
     assert len(values(path)) == 9
 
 
+@pytest.mark.fault(
+    injection="a Parquet file of annotations is empty or cut",
+    symptom="some row groups count as the whole",
+    expected="error names the file",
+)
 @pytest.mark.parametrize("cut", [0, 3, 200, -1])
 def test_what_is_no_parquet_is_refused(file: Callable[..., Path], cut: int) -> None:
     path = file(of_text())
@@ -236,6 +241,11 @@ def test_what_is_no_parquet_is_refused(file: Callable[..., Path], cut: int) -> N
         assert "JSON must end in .json or .jsonl" in error.hint
 
 
+@pytest.mark.fault(
+    injection="a Parquet file has two columns of one name",
+    symptom="the last column wins without a word",
+    expected="error names the column",
+)
 def test_columns_of_one_name_are_refused(file: Callable[..., Path]) -> None:
     path = file(pa.table([pa.array([1]), pa.array([2])], names=["id", "id"]))
     with pytest.raises(DataError, match="field 'id': two columns of one name"):
@@ -248,6 +258,11 @@ def test_fields_of_one_name_are_refused_with_their_column(file: Callable[..., Pa
         values(file(pa.table({"id": ["a", "b"], "meta": twice})))
 
 
+@pytest.mark.fault(
+    injection="a Parquet file shrinks between planning and reading",
+    symptom="rows are missing without a word",
+    expected="error names the file",
+)
 def test_a_file_with_fewer_rows_than_its_parts_is_refused(file: Callable[..., Path]) -> None:
     last = list(split(file(pa.table({"n": list(range(10))})), 5))[1]
     path = file(pa.table({"n": list(range(7))}))

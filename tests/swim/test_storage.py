@@ -114,6 +114,11 @@ def test_s3_errors_say_what_to_do(put: Put, monkeypatch: pytest.MonkeyPatch) -> 
     refused(name, "Unable to locate credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
+@pytest.mark.fault(
+    injection="annotations on S3 are replaced while they are read",
+    symptom="the first half of one file and the second of another",
+    expected="error says to start again",
+)
 def test_an_object_replaced_while_it_is_read_is_noticed(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "BLOCK_BYTES", 2**16)
     rows = read_rows(put("a.jsonl", b'{"id": 1}\n' * 30_000))

@@ -71,6 +71,11 @@ def test_training_lowers_both_losses(nano, clips):
     assert curve(trained, "mask_loss")[-1] < 0.95 * curve(trained, "mask_loss")[0]
 
 
+@pytest.mark.fault(
+    injection="a loss becomes nan or inf",
+    symptom="the trial goes on and is committed",
+    expected="error names step and recipe",
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_loss_that_is_no_number_stops_the_run(nano, clips):
     wild = Optim(steps=4, batch=4, lr=1e30, warmup_steps=0, clip_norm=1e30)
@@ -184,6 +189,11 @@ class Opened:
         return open, (str(self.path), "w")
 
 
+@pytest.mark.fault(
+    injection="a checkpoint holds pickled weights that run code",
+    symptom="code runs on loading",
+    expected="error says to convert them where you trust them",
+)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00001.bin"])
 def test_pickled_weights_are_refused_with_advice(name, hub, tmp_path):
     folder = tmp_path / "base"
@@ -311,6 +321,11 @@ def test_a_stopped_run_that_goes_on_ends_with_the_same_bytes(nano, clips, tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.fault(
+    injection="a trial resumes from the checkpoint of another model",
+    symptom="weights are half loaded",
+    expected="error says that it is of another model",
+)
 def test_a_checkpoint_of_another_model_is_refused(nano, clips, tmp_path):
     kept = []
     train(nano, clips, host=Host(on_step=lambda step, values, now: kept.append(now.checkpoint())))

@@ -32,6 +32,11 @@ def test_plain_clips_are_sought(tmp_path: Path, b_frames: str) -> None:
     assert numbers(path, [40, 3, 3, 17]) == [40, 3, 3, 17]
 
 
+@pytest.mark.fault(
+    injection="a video cut without encoding (edit list)",
+    symptom="frames are off by the hidden ones",
+    expected="right: the frames that a player shows",
+)
 @pytest.mark.parametrize("start", [17, 24])
 def test_clips_cut_without_encoding_count_what_is_shown(tmp_path: Path, start: int) -> None:
     path = remux(write(tmp_path / "a.mp4", GROUPS), tmp_path / "b.mp4", start=start, how="hide")
@@ -78,6 +83,11 @@ def test_pixels_are_those_of_the_picture(tmp_path: Path, size: tuple[int, int]) 
     assert abs(difference.mean()) < 0.3
 
 
+@pytest.mark.fault(
+    injection="a picture attached to a video (cover art)",
+    symptom="it is taken for a frame",
+    expected="right: frames of the video",
+)
 def test_cover_art_is_no_frame(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         cover = container.add_stream("mjpeg", rate=1)
@@ -93,6 +103,11 @@ def test_cover_art_is_no_frame(tmp_path: Path) -> None:
     assert numbers(tmp_path / "a.mkv", [11, 5]) == [11, 5]
 
 
+@pytest.mark.fault(
+    injection="the middle of a video is overwritten, or its end is missing",
+    symptom="patched or repeated frames are handed on",
+    expected="error names the video; whole parts are right",
+)
 def test_damaged_files_are_refused_not_patched(tmp_path: Path) -> None:
     content = bytearray(write(tmp_path / "a.mp4", GROUPS).read_bytes())
     start = content.index(b"mdat") + 4
@@ -111,6 +126,11 @@ def test_damaged_files_are_refused_not_patched(tmp_path: Path) -> None:
             decode.probe(tmp_path / f"{name}.mp4")
 
 
+@pytest.mark.fault(
+    injection="a picture that others are built from is damaged",
+    symptom="smeared frames are handed on",
+    expected="error for those frames",
+)
 def test_frames_built_from_a_damaged_one_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", Make(frames=30, options={"g": "30", "bf": "0"}))
     content = bytearray(path.read_bytes())
@@ -125,6 +145,11 @@ def test_frames_built_from_a_damaged_one_are_refused(tmp_path: Path) -> None:
             decode.decode_frames(path, [i], SIZE)
 
 
+@pytest.mark.fault(
+    injection="a video changes its size",
+    symptom="masks lie on other pixels",
+    expected="error names both sizes",
+)
 def test_a_picture_that_changes_its_size_is_refused(tmp_path: Path) -> None:
     parts = [write(tmp_path / f"{h}.ts", Make(suffix="ts", frames=10, height=h)) for h in (64, 96)]
     (tmp_path / "a.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -135,6 +160,11 @@ def test_a_picture_that_changes_its_size_is_refused(tmp_path: Path) -> None:
         decode.decode_frames(tmp_path / "a.ts", [3, 12], SIZE)
 
 
+@pytest.mark.fault(
+    injection="headers that promise 65,500 pixels or 2 billion frames",
+    symptom="memory is used up",
+    expected="error before decoding",
+)
 def test_absurd_headers_are_refused_before_decoding(tmp_path: Path) -> None:
     mkv = bytearray(write(tmp_path / "a.mkv", Make(frames=3)).read_bytes())
     at = mkv.index(b"\xb0\x81\x80\xba\x81\x40")  # PixelWidth 128, PixelHeight 64
@@ -167,6 +197,11 @@ def test_more_frames_than_a_video_has_are_refused(tmp_path: Path, monkeypatch: p
             decode.probe(tmp_path / name)
 
 
+@pytest.mark.fault(
+    injection="a playlist under the name of a video",
+    symptom="files outside the folder are opened",
+    expected="error says that it is no video",
+)
 def test_playlists_open_nothing_else(tmp_path: Path) -> None:
     """Whatever they are called; the file that they name is there and could be read."""
     write(tmp_path / "secret.ts", Make(suffix="ts"))

@@ -18,7 +18,8 @@ def refusal(status: int, code: str) -> Reply:
 
 class Proxy(ThreadingHTTPServer):
     """`fault(method, path)`: the reply to give, or None to pass the request on. `lost`: likewise, for a request that
-    reaches the server and whose answer is replaced. `sent`: methods and paths of all requests."""
+    reaches the server and whose answer is replaced. `changed`: the body to hand on in place of an answer's, and the
+    length that its header says; a shorter body ends with the connection. `sent`: methods and paths of all requests."""
 
     daemon_threads = True
 
@@ -27,6 +28,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = upstream.removeprefix("http://")
         self.fault: Callable[[str, str], Reply | None] = lambda method, path: None
         self.lost: Callable[[str, str], Reply | None] = lambda method, path: None
+        self.changed: Callable[[str, str, bytes], tuple[bytes, int] | None] = lambda method, path, body: None
         self.sent: list[tuple[str, str]] = []
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -79,6 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in (*_HOP, "server", "date"):
                 self.send_header(name, value)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+        if change := self.server.changed(self.command, self.path, data):
+            data, length = change[0], str(change[1])
+            self.close_connection = True
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         self.wfile.write(data)

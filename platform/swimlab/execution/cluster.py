@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import ray
 from ray._common.utils import get_default_ray_temp_dir, get_ray_address_file
 from ray.exceptions import AuthenticationError
@@ -27,6 +29,8 @@ RELEASE_S = 10.0
 WAITING = {"node:__internal_head__": 0.001}
 # Long enough for any network; Ray itself tries a dead address for more than ten minutes without a word.
 REACH_S = 10.0
+# What Ray writes before it answers: its logs, and the addresses of its processes.
+ROOM_BYTES = 4 * 2**20
 
 
 class PlanError(ValueError):
@@ -67,6 +71,8 @@ def ray_session() -> Iterator[None]:
         _find_token()
     terminated = signal.getsignal(signal.SIGTERM)
     try:
+        if address is None:
+            _check_room(Path(get_default_ray_temp_dir()))
         # The dashboard belongs to `ray start --head`; a Ray of our own is gone before anybody could look.
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", runtime_env=environment)
     except Exception as error:  # Ray raises plain ones too
@@ -111,6 +117,15 @@ def _find_token() -> None:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
+def _check_room(folder: Path) -> None:
+    """Raises OSError where the folder, made if need be, takes no file of ROOM_BYTES. On a full disk Ray would wait for
+    minutes for a file of its own, and then report that as a timeout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(ROOM_BYTES))
+        file.flush()
+
+
 def why_no_ray(error: Exception, address: str | None) -> str:
     """What `ray.init` raised, as one line that says what to do."""
     message = " ".join(str(error).split())
@@ -125,7 +140,7 @@ def why_no_ray(error: Exception, address: str | None) -> str:
     if isinstance(error, OSError):
         return (
             f"Ray cannot use its temporary folder {folder} ({message}): set RAY_TMPDIR to a short folder that you can "
-            f"write to, such as /tmp/$USER"
+            "write to, with free space, such as /tmp/$USER"
         )
     return (
         f"Ray did not start ({message}): the machine may be overloaded, so run the same command again; Ray's logs are "
@@ -155,15 +170,28 @@ def running_cluster() -> str | None:
         address, source = (announced.read_text().strip() if announced.exists() else ""), str(announced)
         if not address:
             return None
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+        _reach(address)
     except (OSError, ValueError) as error:
         raise PlanError(
             f"no Ray answers at {address}, the address in {source} ({error}): start it again, correct {source}, or "
             f"{'unset' if source == 'RAY_ADDRESS' else 'delete'} it for a Ray of our own"
         ) from error
     return address
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError where no server of Ray's protocol listens: nothing, or another program that was
+    given the port of a cluster that is gone. Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return  # its greeting needs the cluster's certificates
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=REACH_S)
+        except grpc.FutureTimeoutError as error:
+            raise TimeoutError(f"another program listens there, or none that answers within {REACH_S:g} s") from error
 
 
 def check_durable(store_uri: str) -> None:

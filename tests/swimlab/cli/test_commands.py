@@ -179,6 +179,11 @@ def test_a_prefix_must_be_one_trial(tmp_path: Path, trial_record) -> None:
             query.resolve(store, wrong)
 
 
+@pytest.mark.fault(
+    injection="a store is named that is none",
+    symptom="an empty table",
+    expected="error says that it is no store",
+)
 def test_what_is_no_store_says_so(say, tmp_path: Path) -> None:
     assert "is not there; name the sweep store with --store" in say("ls", code=1, store=str(tmp_path / "nowhere"))
     (tmp_path / "notes").mkdir()
@@ -186,6 +191,11 @@ def test_what_is_no_store_says_so(say, tmp_path: Path) -> None:
     assert "gs:// has no create-only write here" in say("ls", code=1, store="gs://bucket")
 
 
+@pytest.mark.fault(
+    injection="no credentials for S3",
+    symptom="a raw botocore error",
+    expected="error names the variables",
+)
 def test_s3_says_what_is_missing(say, s3_store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"there is no sweep store at {s3_store_uri}" in say("ls", code=1, store=s3_store_uri)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -247,6 +257,11 @@ def test_export_says_which_flags_go_together(say, flags: tuple[str, ...], says: 
     assert says in say("export", *flags, code=1)
 
 
+@pytest.mark.fault(
+    injection="stdout takes latin-1 or ASCII only",
+    symptom="UnicodeEncodeError, or the minus sign of a number is lost",
+    expected="right: signs stay, the rest becomes ?",
+)
 @pytest.mark.parametrize(("encoding", "printed"), [("latin-1", "-0.063 ± 0.002"), ("ascii", "-0.063 +- 0.002")])
 def test_any_stdout_takes_every_text(
     encoding: str, printed: str, trained_store: SweepStore, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +279,11 @@ def test_any_stdout_takes_every_text(
     assert raw.getvalue().decode(encoding).endswith(f"{printed} - ? [bold]x[/bold] [/] :x:\n")
 
 
+@pytest.mark.fault(
+    injection="HOME is no folder",
+    symptom="a raw traceback",
+    expected="right: another cache, named in one line",
+)
 def test_a_home_that_cannot_be_written_costs_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

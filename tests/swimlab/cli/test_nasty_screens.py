@@ -112,6 +112,12 @@ class TuneTrial:
         return self._name
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms and stages in the progress of a sweep",
+    symptom="progress kills the run with MarkupError after Ray started",
+    expected="right: shown as text",
+    reference="F14",
+)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_shows_names_as_text(terminal: bool) -> None:
     names = nasty.names(25, seed=6)
@@ -133,6 +139,12 @@ def test_progress_shows_names_as_text(terminal: bool) -> None:
         assert len(output.splitlines()) in (2 * len(names) + 1, 2 * len(names) + 2)  # training reports by the clock
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, hosts and errors in a store",
+    symptom="`watch` breaks its screen",
+    expected="right: shown as text",
+    reference="F16",
+)
 def test_live_status_shows_names_as_text() -> None:
     names = nasty.names(60, seed=7)
     trials = tuple(
@@ -221,11 +233,23 @@ def run(filled: SweepStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return command
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, recipes and hosts in a store (escapes, markup, SQL)",
+    symptom="`swimlab ls` moves the cursor, retitles the terminal or breaks",
+    expected="right: shown as text",
+    reference="F16",
+)
 def test_ls_shows_names_as_text(run: Any, filled: SweepStore, names: list[str]) -> None:
     check(run("ls"), [*names[:8], "it's"])
     check(run("ls", "--experiment", "nasty", "--columns", '"recipe_name"', "--columns", '"arm"'), names[:8])
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, recipes and hosts in a store (escapes, markup, SQL)",
+    symptom="`swimlab show` or `why` moves the cursor or breaks",
+    expected="right: shown as text",
+    reference="F16",
+)
 def test_show_and_why_show_names_as_text(run: Any, names: list[str]) -> None:
     for i in range(4):
         check(run("show", f"t{i}"), [names[i]])
@@ -235,6 +259,11 @@ def test_show_and_why_show_names_as_text(run: Any, names: list[str]) -> None:
     check(run("why", "t0", "t1"), names[:2])
 
 
+@pytest.mark.fault(
+    injection="hostile text in --where, --sort and --columns",
+    symptom="terminal escapes are echoed, or SQL is run",
+    expected="right: answered as text",
+)
 @pytest.mark.parametrize("flag", ["--where", "--experiment", "--sort", "--columns"])
 def test_flags_are_answered_as_text(run: Any, names: list[str], flag: str) -> None:
     for name in names:

@@ -17,6 +17,12 @@ def ctrl_c_is_pythons():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.fault(
+    injection="SIGTERM or SIGINT to a command",
+    symptom="a native stack dump, and no word of how to go on",
+    expected="right: cleans up, says it, exit code 143 or 130",
+    reference="F11",
+)
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_terminated_command_cleans_up_and_says_how_to_go_on(how, code, capsys):
     before, ended = signal.getsignal(signal.SIGTERM), []

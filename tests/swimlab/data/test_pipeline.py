@@ -90,6 +90,11 @@ def test_good_rows_are_decoded_and_bad_ones_explained(
     assert contents(one_process) == contents(store)
 
 
+@pytest.mark.fault(
+    injection="most rows of a data set cannot be used",
+    symptom="a model is trained on the few that are left",
+    expected="error shows the reasons",
+)
 @pytest.mark.ray
 def test_too_little_left_is_an_error_that_shows_the_reasons(two_cpus: None, videos: Path, tmp_path: Path) -> None:
     rows = [row("good", "0.mp4"), row("gone1", "gone1.mp4"), row("gone2", "gone2.mp4")]
@@ -167,6 +172,11 @@ def test_the_first_manifest_counts(
     assert prepare(data, "f", store, tmp_path / "scratch") == other
 
 
+@pytest.mark.fault(
+    injection="a shard of prepared clips is altered or deleted",
+    symptom="trials train on other pixels",
+    expected="error names the folder to delete",
+)
 def test_a_damaged_or_missing_shard_is_noticed(
     finished: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +284,11 @@ def kill_one_at_work() -> int | None:
     return None
 
 
+@pytest.mark.fault(
+    injection="kill -9 of Ray Data workers that decode",
+    symptom="rows are missing or twice, or shards differ",
+    expected="right: the same bytes",
+)
 @pytest.mark.ray
 def test_killed_workers_and_their_number_change_nothing(
     ray_4_cpus: None, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -115,6 +115,11 @@ def chaos(body: dict[str, Any], before: int) -> Reply:
     return Reply(oracle(body))
 
 
+@pytest.mark.fault(
+    injection="a language model's server that refuses, drops, babbles and delays",
+    symptom="rows are lost, or answers paid for twice",
+    expected="right: each row rewritten or rejected with its reason",
+)
 @pytest.mark.ray
 def test_every_row_ends_rewritten_or_rejected_and_nothing_is_asked_twice(logs: Path, tmp_path: Path) -> None:
     annotations = written(tmp_path, ROWS)
@@ -150,6 +155,11 @@ def test_every_row_ends_rewritten_or_rejected_and_nothing_is_asked_twice(logs: P
     assert model.keys == {f"Bearer {KEY}"}
 
 
+@pytest.mark.fault(
+    injection="the budget for a language model is used up",
+    symptom="more is spent, or paid answers are lost",
+    expected="error says what is spent; more money goes on",
+)
 @pytest.mark.ray
 def test_a_budget_stops_the_run_and_more_money_goes_on(logs: Path, tmp_path: Path) -> None:
     annotations = written(tmp_path, ROWS)
@@ -175,6 +185,11 @@ def test_a_budget_stops_the_run_and_more_money_goes_on(logs: Path, tmp_path: Pat
         assert tally.rewritten == len(ROWS)
 
 
+@pytest.mark.fault(
+    injection="Ctrl-C while answers of a language model are under way",
+    symptom="answers are paid for and thrown away",
+    expected="right: they are awaited and kept",
+)
 @pytest.mark.ray
 def test_ctrl_c_waits_for_what_is_paid_for(logs: Path, tmp_path: Path) -> None:
     annotations = written(tmp_path, ROWS)

@@ -81,6 +81,11 @@ def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch:
     assert [t.name for t in threading.enumerate() if t.name.startswith("clips")] == []
 
 
+@pytest.mark.fault(
+    injection="a bit, the end or the whole of a shard is lost while trials read it",
+    symptom="a trial trains on other pixels",
+    expected="error names the folder to delete",
+)
 @pytest.mark.parametrize("held_bytes", [0, 2**30])
 def test_damage_is_noticed_however_clips_are_read(
     tmp_path: Path, held_bytes: int, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,11 @@ def test_a_streamed_trial_is_the_stored_trial(four_cpus: None, data: NLReferFile
     assert found["streamed"] == found["stored"]
 
 
+@pytest.mark.fault(
+    injection="streamed clips do not fit Ray's object store",
+    symptom="training hangs, or a rank gets others' rows",
+    expected="right: each rank its rows in its order",
+)
 @pytest.mark.slow
 @pytest.mark.ray
 def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> None:
@@ -120,6 +125,11 @@ def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> No
     assert len(result.return_value) == reads
 
 
+@pytest.mark.fault(
+    injection="a video disappears between the check and a streamed epoch",
+    symptom="the batch is short without a word",
+    expected="error names the row",
+)
 @pytest.mark.ray
 def test_a_row_that_broke_since_it_was_checked_is_named(two_cpus: None, data: NLReferFiles, tmp_path: Path) -> None:
     store = SweepStore(str(tmp_path / "store"))

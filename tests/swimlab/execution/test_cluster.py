@@ -5,12 +5,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 from ray.exceptions import AuthenticationError
+from small_disk import small_disk
 
 import nano
 from swimlab.execution import cluster
@@ -38,6 +42,11 @@ def test_slots_fill_the_cluster_and_no_more(two_cpus: None) -> None:
         cluster.slots(workers=1, gpu=False, concurrency=None, decode_cpus=2)
 
 
+@pytest.mark.fault(
+    injection="a plan asks for more CPUs or GPUs than the cluster has",
+    symptom="Ray waits for ever without a word",
+    expected="error says what is needed, what there is and what to change",
+)
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("workers", "gpu", "message"),
@@ -73,12 +82,56 @@ def test_whole_notices_what_is_held(two_cpus: None) -> None:
     assert cluster.whole(timeout_s=60)
 
 
+@pytest.mark.fault(
+    injection="RAY_ADDRESS names a port where nobody answers",
+    symptom="Ray tries for ten minutes without a word",
+    expected="error names the address and says to unset it",
+)
 def test_an_address_where_nobody_answers_is_refused(dead_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", dead_address)
     with pytest.raises(PlanError, match=f"no Ray answers at {dead_address}, the address in RAY_ADDRESS .* unset it"):
         cluster.running_cluster()
 
 
+@pytest.mark.fault(
+    injection="the port in RAY_ADDRESS is taken by another program, which is silent, hangs up or speaks HTTP",
+    symptom="Ray tries for minutes without a word",
+    expected="error says that another program listens there",
+)
+@pytest.mark.parametrize("reply", [None, b"", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"])
+def test_a_port_that_another_program_has_taken_is_refused(reply: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve() -> None:
+        with suppress(OSError):  # until the test closes the port
+            while True:
+                connection, _ = listening.accept()
+                held.append(connection)
+                if reply is not None:
+                    connection.recv(1000)
+                    connection.sendall(reply)
+                    connection.close()
+
+    held: list[socket.socket] = []
+    monkeypatch.setattr(cluster, "REACH_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(PlanError, match=r"no Ray answers at .*another program listens there.*unset it"):
+            cluster.running_cluster()
+    assert held
+    for connection in held:
+        connection.close()
+
+
+@pytest.mark.ray
+def test_a_ray_that_runs_is_reached(two_cpus: None) -> None:
+    cluster._reach(ray.get_runtime_context().gcs_address)
+
+
+@pytest.mark.fault(
+    injection="the address that `ray start` left behind is of a head that is gone",
+    symptom="the driver hangs, or starts a second Ray unasked",
+    expected="error names the file and says to delete it",
+)
 def test_a_head_that_is_gone_is_named(dead_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -92,6 +145,11 @@ def test_a_head_that_is_gone_is_named(dead_address: str, monkeypatch: pytest.Mon
     assert cluster.running_cluster() is None
 
 
+@pytest.mark.fault(
+    injection="RAY_ADDRESS is the address of a dashboard",
+    symptom="a raw error of Ray's client",
+    expected="error says which variable it belongs in",
+)
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://127.0.0.1:10001"])
 def test_a_dashboard_is_no_cluster_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -99,6 +157,11 @@ def test_a_dashboard_is_no_cluster_address(address: str, monkeypatch: pytest.Mon
         cluster.running_cluster()
 
 
+@pytest.mark.fault(
+    injection="the store lies in the scratch copy of a submitted job",
+    symptom="Ray deletes the results with the job",
+    expected="error says to set SWIMLAB_STORE",
+)
 def test_a_store_that_ray_would_delete_is_refused() -> None:
     with pytest.raises(PlanError, match="set SWIMLAB_STORE"):
         cluster.check_durable("/scratch/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1/swimlab-store")
@@ -169,6 +232,28 @@ def test_a_ray_that_does_not_start_is_a_line_with_what_to_do(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.fault(
+    injection="the disk of Ray's folder is full when a sweep starts",
+    symptom="Ray waits for minutes and reports a timeout of an overloaded machine",
+    expected="error names the folder and RAY_TMPDIR, at once",
+)
+def test_a_folder_without_room_for_ray_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        monkeypatch.setenv("RAY_TMPDIR", str(disk.folder))
+        disk.fill()
+        says = (
+            rf"temporary folder {disk.folder}/ray \(.*No space left on device\): set RAY_TMPDIR to .* with free space"
+        )
+        with pytest.raises(PlanError, match=says) as refused, cluster.ray_session():
+            pass
+    record_property("message", str(refused.value))
+
+
 HARD_PLACES = """
 import os, ray
 from swimlab.execution import cluster
@@ -188,6 +273,12 @@ with cluster.ray_session():
 """
 
 
+@pytest.mark.fault(
+    injection="RAY_TMPDIR is too long for a socket",
+    symptom="Ray ends with a raw traceback",
+    expected="error names the folder and says to choose a short one",
+    reference="F10",
+)
 @pytest.mark.ray
 def test_ray_in_hard_places(tmp_path: Path) -> None:
     """A temporary folder too long for a socket is refused. An interpreter with a space in its path and a home that

@@ -97,6 +97,12 @@ def test_a_trial_replays_equal_once_somebody_says_yes(trained_store: SweepStore,
     assert "EQUAL: 4 of 4 steps" in after
 
 
+@pytest.mark.fault(
+    injection="the question before a replay is answered by no, nothing or end of file",
+    symptom="code from the store runs unasked",
+    expected="right: nothing runs, exit code 1",
+    reference="F17",
+)
 @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
 def test_without_a_yes_nothing_runs(answer: str, copied: SweepStore, tmp_path: Path) -> None:
     record = of_arm(copied, mask_weight=1.0, fusion="mean")
@@ -121,6 +127,11 @@ def test_a_control_replays_equal(trained_store: SweepStore, tmp_path: Path) -> N
     assert replay.replay(trained_store, record, steps=2, cache=tmp_path).equal
 
 
+@pytest.mark.fault(
+    injection="a stored loss is moved by 1e-15 and the record forged to fit",
+    symptom="replay says EQUAL",
+    expected="error says DIFFERENT and from which step",
+)
 def test_a_tampered_curve_is_found_and_its_step_named(copied: SweepStore, tmp_path: Path, capsys) -> None:
     record = of_arm(copied, mask_weight=1.0, fusion="mean")
     points = metrics_from_table(from_parquet(copied.open_file(record.trial_id, "metrics.parquet")))
@@ -158,6 +169,12 @@ def test_what_runs_is_the_stored_code(copied: SweepStore, tmp_path: Path) -> Non
     assert not result.numerics
 
 
+@pytest.mark.fault(
+    injection="code in the store reads the environment and the home folder",
+    symptom="keys of whoever replays reach it",
+    expected="right: it is given none",
+    reference="F17",
+)
 def test_what_runs_gets_no_credentials(copied: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HTTPS_PROXY", "SWIMLAB_STORE", "DB_PASSWORD"):
         monkeypatch.setenv(name, "hush-hush")
@@ -219,6 +236,11 @@ def test_another_archive_than_the_records_is_not_unpacked(
         replay.replay(copied, record, cache=tmp_path)
 
 
+@pytest.mark.fault(
+    injection="a byte of a stored clip changes before a replay",
+    symptom="the replay differs and blames the trial",
+    expected="error names the shard",
+)
 def test_an_altered_clip_is_named(copied: SweepStore, tmp_path: Path) -> None:
     record = of_arm(copied, mask_weight=1.0, fusion="mean")
     for path in copied.list_files("clips"):
@@ -228,6 +250,11 @@ def test_an_altered_clip_is_named(copied: SweepStore, tmp_path: Path) -> None:
         replay.replay(copied, record, cache=tmp_path)
 
 
+@pytest.mark.fault(
+    injection="the source archive of a trial was deleted",
+    symptom="today's code runs in its place",
+    expected="error says that the trial is without its code",
+)
 def test_what_is_gone_is_named(copied: SweepStore, tmp_path: Path) -> None:
     record = of_arm(copied, mask_weight=1.0, fusion="mean")
     copied.backend.delete(f"code/{record.code_fingerprint}.tar.gz")
@@ -235,6 +262,11 @@ def test_what_is_gone_is_named(copied: SweepStore, tmp_path: Path) -> None:
         replay.replay(copied, record, cache=tmp_path)
 
 
+@pytest.mark.fault(
+    injection="annotations changed since the trial",
+    symptom="the replay trains on other rows",
+    expected="error names the file",
+)
 def test_other_files_than_the_trial_saw_are_refused(tmp_path: Path, trial_record) -> None:
     rows = tmp_path / "rows.json"
     rows.write_text("[]")

@@ -31,12 +31,21 @@ EXPERIMENT = """
 """
 
 
+def stopped(injection: str, reference: str = "") -> pytest.MarkDecorator:
+    return pytest.mark.fault(
+        injection=injection,
+        symptom="processes or scratch stay behind, a trial is lost, or the sweep ends with other numbers",
+        expected="right: the same command goes on",
+        reference=reference,
+    )
+
+
 @pytest.mark.parametrize(
     ("how", "seeds", "done"),
     [
-        pytest.param(signal.SIGKILL, (0, 1), 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, (0,), 0, marks=pytest.mark.slow),
-        (signal.SIGTERM, (0,), 0),
+        pytest.param(signal.SIGKILL, (0, 1), 2, marks=[pytest.mark.slow, stopped("kill -9 of the driver of a sweep")]),
+        pytest.param(signal.SIGINT, (0,), 0, marks=[pytest.mark.slow, stopped("Ctrl-C in a sweep")]),
+        pytest.param(signal.SIGTERM, (0,), 0, marks=stopped("SIGTERM to the driver of a sweep", "F11")),
     ],
 )
 def test_a_stopped_sweep_goes_on(

@@ -103,6 +103,11 @@ def test_a_sweep_ends_with_a_table_and_is_cached(
     assert "<html" in (tmp_path / "store/reports/nano/nano/index.html").read_text()[:200]
 
 
+@pytest.mark.fault(
+    injection="the network of a trial breaks in mid-training",
+    symptom="it starts from step 0, or ends with other bytes",
+    expected="right: goes on from its last step to the same bytes",
+)
 def test_a_trial_that_dies_goes_on_from_its_last_step(
     two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,11 +153,26 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     assert resumed["start_weights"] == whole.start_weights
 
 
+def died(injection: str, expected: str, reference: str) -> pytest.MarkDecorator:
+    symptom = "the trial is reported as not run, and is not tried again"
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
+
+
 @pytest.mark.parametrize(
     ("how", "kills", "death"),
     [
-        (signal.SIGSEGV, 1, r"process \d+ died of SIGSEGV \(its log: .*\.err\)"),
-        (signal.SIGKILL, 2, r"process \d+ was killed: it left no word, as with SIGKILL.*Ray's logs: /.*/logs\)"),
+        pytest.param(
+            signal.SIGSEGV,
+            1,
+            r"process \d+ died of SIGSEGV \(its log: .*\.err\)",
+            marks=died("SIGSEGV in a worker in mid-training", "right: tried again from its last step", "F8"),
+        ),
+        pytest.param(
+            signal.SIGKILL,
+            2,
+            r"process \d+ was killed: it left no word, as with SIGKILL.*Ray's logs: /.*/logs\)",
+            marks=died("kill -9 of a worker, twice", "error names process, signal and log", "F8"),
+        ),
     ],
 )
 def test_a_trial_whose_process_dies_is_tried_again_once_and_named_with_the_reason(
@@ -196,6 +216,11 @@ def test_a_trial_whose_process_dies_is_tried_again_once_and_named_with_the_reaso
     assert re.match(death, store.failures([trial_id])[trial_id]["error"])
 
 
+@pytest.mark.fault(
+    injection="a second driver holds a trial and gives up",
+    symptom="the sweep waits for ever, or runs the trial twice",
+    expected="right: other trials first, then its own attempt",
+)
 def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:
     """What another driver holds is left to it while there is other work, and taken over when it gives up."""
     recipe = nano.recipe(base=False)
@@ -237,6 +262,11 @@ def test_the_same_sweep_on_s3(
     check_sweep(s3_store_uri, (0,), tmp_path, capsys, monkeypatch)
 
 
+@pytest.mark.fault(
+    injection="a trial diverges in a worker that others reuse",
+    symptom="the next trial in that worker gets other numbers",
+    expected="right: the same bytes",
+)
 def test_a_reused_actor_leaves_no_trace(two_cpus: None, tmp_path: Path) -> None:
     """The bytes of trial A are the same alone, after B in the same process, and after a B that failed."""
     a, b = Arm("a"), Arm("b", {"objective.fusion": "max"})
@@ -334,6 +364,11 @@ def test_the_first_gradient_of_two_workers_is_that_of_one(two_cpus: None, tmp_pa
     assert np.linalg.norm(two - one) <= 1e-5 * np.linalg.norm(one)
 
 
+@pytest.mark.fault(
+    injection="videos of a data set are missing or no videos",
+    symptom="the sweep fails, or trains on fewer rows without a word",
+    expected="right: trained without them, and each is named",
+)
 def test_bad_rows_are_quarantined_and_named(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from swim.data.synthetic import shapes_world
     from swim.recipe import NLReferFiles, ShapesWorld
@@ -351,6 +386,11 @@ def test_bad_rows_are_quarantined_and_named(two_cpus: None, tmp_path: Path, caps
         assert f"mine.json row {row} video" in printed
 
 
+@pytest.mark.fault(
+    injection="a file stands where the store's folder should be",
+    symptom="hours of training before the first write fails",
+    expected="error before Ray starts",
+)
 def test_an_unwritable_store_fails_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,11 @@ def test_what_passed_is_not_imported_again_until_a_byte_moves(tmp_path: Path, mo
     assert remembered.load(tmp_path / "checked-code.json") == known
 
 
+@pytest.mark.fault(
+    injection="a file of a registry has an undefined name or import",
+    symptom="every trial fails after an hour of preparation",
+    expected="error names file and line before any work",
+)
 @pytest.mark.parametrize(
     ("command", "huber", "said"),
     [

@@ -176,6 +176,11 @@ def test_drivers_at_once_write_one_first_protocol(tmp_path):
     assert SweepStore(str(tmp_path)).list_files("protocols") == ["protocols/nano/nano/0001.json"]
 
 
+@pytest.mark.fault(
+    injection="drivers declare different protocols at the same moment",
+    symptom="a declaration is overwritten",
+    expected="right: each has its number",
+)
 def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_declare, [str(tmp_path)] * 4, [margin / 100 for margin in range(4)]))
@@ -184,6 +189,11 @@ def test_different_protocols_at_once_queue_up_and_none_is_lost(tmp_path):
     assert len({entry.hash for entry in entries}) == 4
 
 
+@pytest.mark.fault(
+    injection="a declared margin is altered afterwards, or its file deleted",
+    symptom="verdicts are judged by another protocol than was declared",
+    expected="error names the protocol",
+)
 def test_a_protocol_that_was_altered_or_is_gone_is_refused(tmp_path):
     store = SweepStore(str(tmp_path))
     protocol.declare(planned(), store)

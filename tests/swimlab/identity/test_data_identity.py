@@ -58,6 +58,11 @@ def test_content_is_the_files_and_the_videos_they_name(tmp_path: Path, name: str
     }
 
 
+@pytest.mark.fault(
+    injection="annotations break off half-way when a run names its data",
+    symptom="the run trains on the first half",
+    expected="error names file and row",
+)
 def test_annotations_broken_half_way_refuse_the_run(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(f"[{json.dumps(ROWS[0])}, {{'video': 1}}]")

@@ -84,12 +84,23 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.fault(
+    injection="hostile source archives: traversal, links, devices, bombs, cut ones",
+    symptom="files outside the folder, a full disk, a raw traceback",
+    expected="error names the member and why",
+    reference="F17",
+)
 @pytest.mark.parametrize(("make", "reason"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_archive_is_refused_with_its_reason(make: Callable[[], bytes], reason: str) -> None:
     with pytest.raises(IdentityError, match=reason):
         members(make())
 
 
+@pytest.mark.fault(
+    injection="a module of a source archive is no Python, or nested 100,000 deep",
+    symptom="the interpreter crashes or a raw SyntaxError",
+    expected="error says that it is no source archive",
+)
 @pytest.mark.parametrize("code", [b"def f(:", b"a = '\x00'", b"(" * 100_000, b"\xff = 1"])
 def test_a_module_that_cannot_be_parsed_is_named_as_such(code: bytes) -> None:
     with pytest.raises(IdentityError, match="not a source archive"):

@@ -99,6 +99,11 @@ def test_whatever_decides_an_answer_makes_another_request(serve: Any, tmp_path: 
         assert model.bodies[1]["response_format"] == {"type": "json_object"}
 
 
+@pytest.mark.fault(
+    injection="a language model's server answers 429, 5xx, 408, drops or is late once",
+    symptom="the row is rejected",
+    expected="right: asked again",
+)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -120,6 +125,11 @@ def test_what_may_pass_is_tried_again(serve: Any, tmp_path: Path, fault: Reply) 
     assert len(files(tmp_path)) == 1
 
 
+@pytest.mark.fault(
+    injection="a language model's server answers no completion, however often",
+    symptom="the run ends, or rubbish becomes a row",
+    expected="error costs that row and says why",
+)
 @pytest.mark.parametrize(
     ("fault", "reason", "charged"),
     [
@@ -150,6 +160,11 @@ def test_a_request_without_an_answer_costs_one_row(
     assert asks.ask(question(asks)).text == "{}"
 
 
+@pytest.mark.fault(
+    injection="a language model's server refuses key, model or account",
+    symptom="every row is rejected one by one; the key is printed",
+    expected="error stops the run and hides the key",
+)
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -170,6 +185,11 @@ def test_what_no_request_can_pass_stops_the_run(serve: Any, tmp_path: Path, faul
     assert KEY not in str(error.value) + repr(error.value.__cause__)
 
 
+@pytest.mark.fault(
+    injection="a language model's server fails every request",
+    symptom="hours of retries",
+    expected="error after a bounded number",
+)
 def test_an_endpoint_that_fails_every_time_is_given_up(
     serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +241,11 @@ def test_refusals_and_missing_counts_are_reported(serve: Any, tmp_path: Path) ->
     assert KEY not in "".join(file.read_text() for file in files(tmp_path))
 
 
+@pytest.mark.fault(
+    injection="requests in parallel at the end of a budget",
+    symptom="together they exceed it",
+    expected="error before the request",
+)
 def test_no_request_leaves_that_could_exceed_the_budget(serve: Any, tmp_path: Path) -> None:
     model = serve(lambda body, n: Reply("{}", usage=True))
     prices = Prices(prompt=1e4, completion=1e4)
@@ -257,6 +282,11 @@ def test_an_answer_without_counts_is_counted_at_its_most(serve: Any, tmp_path: P
     assert ledger.spent_and_pending()[0] == asks.most(question(asks)) == (len(canonical(question(asks))) + 500) / 1e6
 
 
+@pytest.mark.fault(
+    injection="a stored answer of a language model is damaged",
+    symptom="it is paid for again, or half of it is used",
+    expected="error names the file",
+)
 def test_a_damaged_answer_is_named_and_not_paid_again(serve: Any, tmp_path: Path) -> None:
     model = serve(lambda body, n: Reply("{}"))
     asks = endpoint(model, tmp_path)

@@ -111,6 +111,11 @@ def test_an_id_is_of_trials_metric_and_statistic_alone(tmp_path):
     assert number.id == "c6dfd859"
 
 
+@pytest.mark.fault(
+    injection="a store's path with quotes, blanks and $ in a printed command",
+    symptom="the shell runs something else",
+    expected="right: quoted",
+)
 def test_a_replay_line_survives_a_shell(tmp_path):
     number = evidence.CitedNumber("n", "m", "mean", "1", (evidence.Contribution("a", 0, "t0", 1.0),))
     assert number.replay_commands("/my store/x") == ["swimlab replay t0 --store '/my store/x'"]

@@ -102,6 +102,11 @@ def test_the_index_reads_no_record(store, monkeypatch):
     assert store.read(index_page.PAGE) == before
 
 
+@pytest.mark.fault(
+    injection="a page's summary in the store is damaged",
+    symptom="the index is not written, or lacks a table without a word",
+    expected="right: named, other pages are linked",
+)
 def test_a_summary_that_cannot_be_read_is_named_and_other_pages_are_linked(store, tmp_path):
     fresh = committed(named("t", "T"), tmp_path, noisy, nouns=(), steps=0)
     ablation_page.write_report(fresh, summarise(fresh))

@@ -73,6 +73,11 @@ def results(folder: Path, names: list[str]) -> SearchResults:
     )
 
 
+@pytest.mark.fault(
+    injection="hostile names in the page of a search",
+    symptom="they become elements of the page",
+    expected="right: the same elements, names as text",
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_page_of_a_search(seed: int, tmp_path: Path) -> None:
     names = nasty.names(4, seed)
@@ -96,6 +101,11 @@ def test_the_code_that_opens_a_study_names_its_file(tmp_path: Path) -> None:
     assert printed.startswith(f"{folder}/")
 
 
+@pytest.mark.fault(
+    injection="hostile labels, paths and reasons in a data set",
+    symptom="they become elements of the doctor's page",
+    expected="right: the same elements, names as text",
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_doctors_pages(seed: int) -> None:
     file, field, reason, hint, question, problem = nasty.names(6, seed)
@@ -120,6 +130,11 @@ def test_the_doctors_pages(seed: int) -> None:
     assert 'href="broken-a%3Fb%23c.parquet"' in files["index.html"]
 
 
+@pytest.mark.fault(
+    injection="hostile words of a language model",
+    symptom="they become elements of the rewriting page",
+    expected="right: the same elements, names as text",
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_pages_of_a_rewriting_run(seed: int, tmp_path: Path) -> None:
     names = nasty.names(6, seed)
@@ -142,6 +157,11 @@ def test_the_pages_of_a_rewriting_run(seed: int, tmp_path: Path) -> None:
     check_markdown(store.read(f"{folder}/report.md").decode(), [names[0], names[1], names[4], names[5]])
 
 
+@pytest.mark.fault(
+    injection="hostile names in a copy for TensorBoard",
+    symptom="control characters in its files and folders",
+    expected="right: printable names",
+)
 def test_trackers_get_printable_names(tmp_path: Path, trial_record: Any) -> None:
     names, store = nasty.names(12, seed=3), SweepStore(str(tmp_path / "store"))
     files = {"metrics.parquet": to_parquet(metrics_table([]))}

@@ -102,6 +102,11 @@ def written(pair: Any) -> tuple[dict[str, str], dict[str, str]]:
     return plain, hostile
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, metrics and claims",
+    symptom="they become elements or scripts of the HTML page",
+    expected="right: the same elements, names as text",
+)
 def test_html_has_the_same_elements_and_the_names_as_text(written: Any, pair: Any) -> None:
     plain, hostile = (Page(files["index.html"]) for files in written)
     assert nasty.controls(written[1]["index.html"]) <= {"\t"}
@@ -111,6 +116,12 @@ def test_html_has_the_same_elements_and_the_names_as_text(written: Any, pair: An
         assert token in plain.text
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, metrics and claims",
+    symptom="they become links, maths or cells of the Markdown page",
+    expected="right: the same elements, names as text",
+    reference="F16",
+)
 def test_markdown_has_the_same_elements_and_the_names_as_text(written: Any, pair: Any) -> None:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     plain, hostile = (Page(parser.render(files["report.md"])) for files in written)
@@ -154,6 +165,12 @@ READ = {
 TOKEN = re.compile("|".join(map(re.escape, sorted(READ, key=len, reverse=True))))
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, metrics and claims",
+    symptom="they become commands of the LaTeX table, or it does not compile",
+    expected="right: the same commands, names as text",
+    reference="F15",
+)
 def test_latex_has_the_same_commands_and_the_names_as_text(written: Any, pair: Any) -> None:
     plain, hostile = (files["report.tex"].splitlines() for files in written)
     assert not nasty.controls("\n".join(hostile))
@@ -179,6 +196,12 @@ def test_latex_keeps_what_a_command_would_take_for_its_option() -> None:
     assert latex.tex("a--b \"c\" ``d''") == r"a-{}-b \texttt{\char34}c\texttt{\char34} \`{}\`{}d'{}'"
 
 
+@pytest.mark.fault(
+    injection="hostile names of arms, metrics and claims",
+    symptom="the printed table sends control characters",
+    expected="right: shown as text",
+    reference="F16",
+)
 def test_the_terminal_shows_the_names_and_no_control_character(pair: Any) -> None:
     table: Table = summarise(pair[1])
     printed = terminal.render_terminal(table, width=2000)
@@ -210,6 +233,11 @@ def test_csv_has_no_formula_and_every_name(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "trials.parquet")["arm"].to_pylist() == texts
 
 
+@pytest.mark.fault(
+    injection="$ and control characters in the labels of a figure",
+    symptom="matplotlib reads maths, or fails",
+    expected="right: drawn as text",
+)
 def test_a_figure_shows_a_dollar_and_no_control_character() -> None:
     from matplotlib import rc_context
 
@@ -224,6 +252,11 @@ def test_a_figure_shows_a_dollar_and_no_control_character() -> None:
         assert text in svg
 
 
+@pytest.mark.fault(
+    injection="names with .. and : in the links of the index",
+    symptom="a link leads out of the folder or runs a script",
+    expected="right: links stay in the folder",
+)
 def test_links_of_pages_lead_into_the_folder() -> None:
     page = html.render(
         "index.html.j2",

@@ -208,6 +208,11 @@ def test_a_trend_shows_its_curve_and_says_why_there_is_none(tmp_path):
     assert "No curve: a curve needs at least three amounts" in bare.text
 
 
+@pytest.mark.fault(
+    injection="a committed file that a page shows is damaged",
+    symptom="the page has a gap that looks like no data",
+    expected="error names the file",
+)
 def test_a_damaged_file_is_an_error_not_a_gap_in_the_page(tmp_path, results):
     fresh = committed(results.ablation, tmp_path, lambda arm, seed: {"attention.ap": 0.5, "answer.accuracy": 0.5})
     for file in tmp_path.rglob("overlays.parquet"):

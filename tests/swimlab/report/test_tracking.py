@@ -56,6 +56,11 @@ def test_event_files_hold_curves_parameters_and_finals(
     assert len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.fault(
+    injection="Ctrl-C in the middle of an export to TensorBoard",
+    symptom="half a run counts as copied, or curves are doubled",
+    expected="right: the rest is copied",
+)
 def test_a_copy_that_was_cut_off_is_made_again(chosen: list[TrackedTrial], tmp_path: Path) -> None:
     def cut(runs):
         yield runs[0]

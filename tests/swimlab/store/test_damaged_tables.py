@@ -82,6 +82,12 @@ def test_a_table_of_an_older_swimlab_is_read():
         from_parquet(buffer.getvalue().to_pybytes()[:-9])
 
 
+@pytest.mark.fault(
+    injection="a snapshot of the leaderboard is empty, cut, flipped or zeroed",
+    symptom="ls, run and gc end with a raw error, or rows are missing",
+    expected="right: the records are read, the file is named and written anew",
+    reference="F5",
+)
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "zeros"])
 def test_a_damaged_snapshot_is_rebuilt(filled, caplog, damage):
     (path,) = filled.list_files("recent/snapshots")

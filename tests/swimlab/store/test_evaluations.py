@@ -90,6 +90,11 @@ def test_a_trial_trained_again_does_not_show_the_old_evaluation(store, trial_rec
     assert store.results({"t1": ["e2"]})["t1"].metrics["attention.ap"] == 0.8
 
 
+@pytest.mark.fault(
+    injection="a trial is trained again while its old weights are evaluated",
+    symptom="scores of old weights stand beside the new ones",
+    expected="right: the late evaluation is refused",
+)
 def test_an_evaluation_of_weights_that_are_gone_is_not_committed(store, trial_record):
     first = trained(store, trial_record)
     attempt = store.claim("e2", TrialTarget.of(first))
@@ -103,6 +108,11 @@ def test_an_evaluation_of_weights_that_are_gone_is_not_committed(store, trial_re
     assert store.evaluations() == {"e2": evaluation}
 
 
+@pytest.mark.fault(
+    injection="a driver ends between committing a trial and publishing its evaluation",
+    symptom="the evaluation is lost or made again",
+    expected="right: the next driver publishes it",
+)
 def test_a_driver_killed_before_publishing_loses_nothing(store, uri, trial_record):
     record = trained(store, trial_record)
     another = SweepStore(uri)
@@ -171,6 +181,11 @@ def test_one_overtaken_while_it_commits_leaves_no_mark(uri, trial_record, monkey
 ROUNDS, RACERS = 10, 4
 
 
+@pytest.mark.fault(
+    injection="threads publish the same evaluation at the same moment",
+    symptom="two records, or a mark without one",
+    expected="right: one record",
+)
 def test_racing_publishers_and_an_evaluator_leave_one_record(tmp_path, trial_record):
     store = SweepStore(str(tmp_path))
     records = []
@@ -229,6 +244,11 @@ def test_failures_of_evaluations(store, trial_record):
     assert store.failures(["e2"])["e2"]["error"] == "other weights"
 
 
+@pytest.mark.fault(
+    injection="the record of an evaluation is empty, cut, or of a newer version",
+    symptom="the trial shows no score, or another's",
+    expected="error names the file and says to delete it or to update",
+)
 def test_a_record_that_is_damaged_or_newer_is_named(store, trial_record, monkeypatch):
     record = trained(store, trial_record)
     store.publish(record, "e1")
@@ -254,6 +274,11 @@ def test_a_record_that_is_damaged_or_newer_is_named(store, trial_record, monkeyp
     assert read_evaluation(data).suite == "renamed"
 
 
+@pytest.mark.fault(
+    injection="the samples of an evaluation are altered or missing",
+    symptom="scores are recomputed from altered samples",
+    expected="error names the file and says to restore or delete",
+)
 def test_an_altered_file_of_an_evaluation_is_named(store, trial_record):
     record = trained(store, trial_record, files={"samples.parquet": b"s"})
     with_training = store.publish(record, "e1")
@@ -270,6 +295,11 @@ def test_an_altered_file_of_an_evaluation_is_named(store, trial_record):
             store.evaluation_file(evaluation, "samples.parquet")
 
 
+@pytest.mark.fault(
+    injection="an attempt holds another trial's evaluation under its own name",
+    symptom="another trial's scores are published as this one's",
+    expected="error names the file and whose it is",
+)
 def test_a_file_that_is_not_the_evaluation_it_is_named_after_is_not_published(store, trial_record):
     record = trained(store, trial_record)
     content = store.open_file("t1", "evaluations/e1.json")

@@ -89,6 +89,11 @@ def test_a_damaged_claim_or_heartbeat_stops_nobody(tmp_path, trial_record, data,
     assert store.commit(attempt, record_of(attempt, trial_record)), "it was alive after all"
 
 
+@pytest.mark.fault(
+    injection="the claim of a dead attempt is copied over that of a live one",
+    symptom="the live attempt counts as dead",
+    expected="right: the copy is named and counts for nobody",
+)
 def test_a_claim_that_was_copied_is_nobodys(tmp_path, caplog):
     store = SweepStore(str(tmp_path))
     store.claim("t1")
@@ -106,6 +111,11 @@ def test_a_claim_of_an_older_swimlab_is_read(tmp_path):
     assert attempts_of(store, "t1", None)[0]["owner"] == "h, process 1"
 
 
+@pytest.mark.fault(
+    injection="the note that a checkpoint was not kept is damaged",
+    symptom="a checkpoint that was left out counts as lost",
+    expected="error says that it was not kept and how to keep it",
+)
 @pytest.mark.parametrize("data", BAD)
 def test_a_damaged_note_still_says_that_a_checkpoint_was_not_kept(tmp_path, trial_record, data):
     store = SweepStore(str(tmp_path / "store"))
@@ -116,6 +126,11 @@ def test_a_damaged_note_still_says_that_a_checkpoint_was_not_kept(tmp_path, tria
         store.download("t1", "checkpoint/", tmp_path / "copy")
 
 
+@pytest.mark.fault(
+    injection="the account of a failed attempt is damaged",
+    symptom="the failed trial counts as running, or cannot be claimed",
+    expected="error names failure.json, and the trial may run again",
+)
 @pytest.mark.parametrize("data", BAD)
 def test_a_damaged_failure_is_still_a_failure(tmp_path, data):
     store = SweepStore(str(tmp_path))

@@ -36,6 +36,18 @@ def no_time_passes(monkeypatch):
     monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
 
 
+def fault(injection, symptom, expected, **more):
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, **more)
+
+
+def outage(what, reference="F4"):
+    return fault(f"every kind of S3 request: {what}", "the trial fails", "right: waited out", reference=reference)
+
+
+def refused(what):
+    return fault(f"every S3 request: {what}", "it is waited for, for an hour", "error at once, with what to do")
+
+
 def every_call(store, record):
     """A whole trial, and what readers do with it."""
     attempt = store.claim("t1")
@@ -52,45 +64,57 @@ def every_call(store, record):
 
 
 @pytest.mark.parametrize(
-    ("fault", "outage"),
+    ("reply", "failures"),
     [
         pytest.param(RESET, OUTAGE, id="reset"),
         pytest.param(refusal(503, "SlowDown"), OUTAGE, id="SlowDown"),
-        pytest.param((502, b"<html>a proxy's page</html>"), 6, id="502"),
+        pytest.param((502, b"<html>a proxy's page</html>"), 6, id="502", marks=outage("502 with a proxy's page")),
         pytest.param(refusal(500, "InternalError"), 6, id="500"),
-        pytest.param(refusal(400, "RequestTimeout"), 6, id="RequestTimeout"),
+        pytest.param(refusal(400, "RequestTimeout"), 6, id="RequestTimeout", marks=outage("RequestTimeout")),
         pytest.param(refusal(400, "ExpiredToken"), 2, id="ExpiredToken"),
-        pytest.param(refusal(403, "RequestTimeTooSkewed"), 2, id="RequestTimeTooSkewed"),
-        pytest.param(refusal(409, "ConditionalRequestConflict"), 2, id="409"),
+        pytest.param(refusal(403, "RequestTimeTooSkewed"), 2, id="skewed", marks=outage("RequestTimeTooSkewed", "F20")),
+        pytest.param(refusal(409, "ConditionalRequestConflict"), 2, id="409", marks=outage("409 Conflict twice", "")),
     ],
 )
-def test_an_outage_costs_time_and_no_trial(proxy, s3_store_uri, trial_record, fault, outage, caplog):
+def test_an_outage_costs_time_and_no_trial(proxy, s3_store_uri, trial_record, reply, failures, caplog):
     """Each kind of request fails, more often than the client tries by itself; the log says what is waited for."""
     store, tried = SweepStore(s3_store_uri), {}
 
     def down(method, path):
         kind = method, "list-type" in path, "parquet" in path
         tried[kind] = tried.get(kind, 0) + 1
-        return fault if tried[kind] <= outage else None
+        return reply if tried[kind] <= failures else None
 
     proxy.fault = down
     with caplog.at_level(logging.WARNING):
         every_call(store, trial_record)
     text = caplog.text
     assert len(tried) > 5
-    assert min(tried.values()) > outage
+    assert min(tried.values()) > failures
     assert text.count("waiting for ") > 2
     assert "so far, giving up after 3600 s" in text
     assert "answers again after" in text
 
 
-@pytest.mark.parametrize("fault", [RESET, refusal(503, "SlowDown")], ids=["reset", "SlowDown"])
-def test_a_third_of_the_requests_may_fail_throughout(proxy, s3_store_uri, trial_record, fault):
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(RESET, id="reset", marks=outage("30 % are reset throughout")),
+        pytest.param(refusal(503, "SlowDown"), id="SlowDown", marks=outage("30 % are told SlowDown throughout")),
+    ],
+)
+def test_a_third_of_the_requests_may_fail_throughout(proxy, s3_store_uri, trial_record, reply):
     chance = random.Random(0)
-    proxy.fault = lambda method, path: fault if chance.random() < 0.3 else None
+    proxy.fault = lambda method, path: reply if chance.random() < 0.3 else None
     every_call(SweepStore(s3_store_uri), trial_record)
 
 
+@pytest.mark.fault(
+    injection="the answer to every write is lost, by a proxy before S3",
+    symptom="a driver takes its own write for another's, or counts a trial twice",
+    expected="right: one winner, every file once",
+    reference="F12",
+)
 def test_a_lost_answer_leaves_one_winner(proxy, s3_store_uri, trial_record):
     """Every write lands, and its answer is lost for longer than the client tries: it is sent again and refused."""
     store, lost = SweepStore(s3_store_uri), set()
@@ -111,13 +135,13 @@ def test_a_lost_answer_leaves_one_winner(proxy, s3_store_uri, trial_record):
 @pytest.mark.parametrize(
     ("status", "name", "hint"),
     [
-        (403, "AccessDenied", "s3:PutObject"),
-        (404, "NoSuchBucket", "create the bucket"),
-        (403, "InvalidAccessKeyId", "AWS_SECRET_ACCESS_KEY"),
-        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
-        (403, "QuotaExceeded", "check the bucket"),
-        (507, "XMinioStorageFull", "check the bucket"),
-        (400, "AuthorizationHeaderMalformed", "AWS_DEFAULT_REGION"),
+        pytest.param(403, "AccessDenied", "s3:PutObject", marks=refused("AccessDenied")),
+        pytest.param(404, "NoSuchBucket", "create the bucket", marks=refused("NoSuchBucket")),
+        pytest.param(403, "InvalidAccessKeyId", "AWS_SECRET_ACCESS_KEY", marks=refused("InvalidAccessKeyId")),
+        pytest.param(403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY", marks=refused("SignatureDoesNotMatch")),
+        pytest.param(403, "QuotaExceeded", "check the bucket", marks=refused("QuotaExceeded")),
+        pytest.param(507, "XMinioStorageFull", "check the bucket", marks=refused("storage full")),
+        pytest.param(400, "AuthorizationHeaderMalformed", "AWS_DEFAULT_REGION"),
     ],
 )
 def test_what_waiting_cannot_mend_is_said_at_once(proxy, s3_store_uri, status, name, hint, caplog):
@@ -146,6 +170,11 @@ def test_an_impatient_store_gives_up_and_says_what_to_do(proxy, s3_store_uri, fa
         SweepStore(s3_store_uri).records()
 
 
+@pytest.mark.fault(
+    injection="the S3 endpoint resets every connection from the start",
+    symptom="a mistyped endpoint is waited for, for an hour",
+    expected="error names AWS_ENDPOINT_URL",
+)
 def test_a_driver_s_first_contact_is_not_patient(proxy, s3_store_uri, monkeypatch):
     monkeypatch.setattr("swimlab.store.sweep_store.SHORT_S", 0.0)
     proxy.fault = lambda method, path: RESET
@@ -153,6 +182,12 @@ def test_a_driver_s_first_contact_is_not_patient(proxy, s3_store_uri, monkeypatc
         reachable_store(s3_store_uri)
 
 
+@pytest.mark.fault(
+    injection="credentials expire in a running command and their file is renewed",
+    symptom="the old keys are used until the run fails",
+    expected="right: the new keys are read and the call goes on",
+    reference="F4",
+)
 def test_renewed_credentials_are_read(proxy, s3_store_uri, monkeypatch, tmp_path):
     """Keys of a file that is rewritten while a sweep runs, as a login does."""
     file = tmp_path / "credentials"

@@ -55,6 +55,11 @@ def test_schema_comes_from_the_model_and_refuses_what_it_cannot_hold():
         arrow_tables.arrow_schema(Odd)
 
 
+@pytest.mark.fault(
+    injection="a metric is nan or inf",
+    symptom="the table's mean is nan, or the value counts as 0",
+    expected="error names the metric",
+)
 def test_a_record_refuses_a_metric_that_is_not_finite(trial_record):
     assert records.TrialRecord.model_validate_json(trial_record().model_dump_json()) == trial_record()
     with pytest.raises(ValidationError, match=r"train\.loss"):
@@ -115,6 +120,11 @@ def test_what_is_written_is_declared():
     assert {"records": required, "tables": columns} == json.loads((GOLDEN / "schema_v2.json").read_text())
 
 
+@pytest.mark.fault(
+    injection="a record written by a newer swimlab",
+    symptom="fields that this version does not know are dropped",
+    expected="error names both versions",
+)
 def test_an_older_version_is_brought_up_and_a_newer_one_refused(monkeypatch):
     data = (GOLDEN / "record_v1.json").read_bytes()
     monkeypatch.setattr(records, "SCHEMA_VERSION", 3)

@@ -107,6 +107,12 @@ def test_a_record_that_was_copied_over_another_is_named(store, trial_record):
         store.evaluations()
 
 
+@pytest.mark.fault(
+    injection="a plan, rung or pruned trial is emptied, cut, or another's copy",
+    symptom="numbers of another data set, or an error that names no file",
+    expected="error names the file and says to delete it",
+    reference="F13",
+)
 def test_clips_plans_rungs_and_pruned_trials_that_are_damaged_or_copied_are_named(store, trial_record):
     about = trial_record()
     pruned = PrunedRecord(

@@ -135,6 +135,11 @@ def test_a_file_is_written_once(store):
         attempt.put("metrics.parquet", b"others")
 
 
+@pytest.mark.fault(
+    injection="a committed file is altered or missing",
+    symptom="altered bytes are handed on as the trial's",
+    expected="error names the file and says to restore or delete",
+)
 def test_an_altered_file_is_named(store, trial_record, tmp_path):
     committed(store, trial_record, files={"checkpoint/model.bin": b"weights"})
     store.backend.replace("attempts/t1/1/checkpoint/model.bin", b"altered")
@@ -148,6 +153,11 @@ def test_an_altered_file_is_named(store, trial_record, tmp_path):
         store.open_file("t1", "checkpoint/model.bin")
 
 
+@pytest.mark.fault(
+    injection="a trial's record is no record",
+    symptom="the trial counts as not run, or another file is blamed",
+    expected="error names the record",
+)
 def test_a_record_that_cannot_be_read_is_named(store):
     store.put_create_only("records/t1.json", b"{}")
     with pytest.raises(StoreError, match=r"records/t1\.json has schema_version None"):
@@ -169,6 +179,11 @@ def test_failures_are_of_the_latest_attempt_and_without_a_record(store, trial_re
     assert store.failures(["t1"]) == {}
 
 
+@pytest.mark.fault(
+    injection="the owner of a claim on another machine goes silent",
+    symptom="its trial is never run again, or is taken while it works",
+    expected="right: taken after the limit on the observer's clock",
+)
 def test_a_silent_owner_is_taken_over_only_after_t_on_the_observers_clock(uri):
     owner = SweepStore(uri, owner=ELSEWHERE)
     clock = Clock()
@@ -214,6 +229,11 @@ def test_a_live_process_of_this_machine_keeps_its_claim_and_a_dead_one_loses_it(
     assert SweepStore(uri).claim("dead").number == 2
 
 
+@pytest.mark.fault(
+    injection="a trial or file is named ../x or with an absolute path",
+    symptom="a file outside the store is written or read",
+    expected="error names the path",
+)
 def test_names_cannot_leave_the_store(store, tmp_path):
     for bad in ("../t1", "a/b", "", ".hidden", "t" * 65):
         with pytest.raises(StoreError, match="trial id"):
@@ -297,6 +317,11 @@ def _race(uri, barrier, results):
     barrier.wait()
 
 
+@pytest.mark.fault(
+    injection="processes claim the same trial at the same moment",
+    symptom="two train the same trial",
+    expected="right: one claim a trial",
+)
 def test_of_racing_processes_exactly_one_wins_a_claim(tmp_path):
     barrier, results = FORK.Barrier(RACERS), FORK.Queue()
     racers = [FORK.Process(target=_race, args=(str(tmp_path), barrier, results)) for _ in range(RACERS)]
@@ -315,6 +340,11 @@ def _claim_and_wait(uri, ready):
         signal.pause()
 
 
+@pytest.mark.fault(
+    injection="kill -9 of the process that holds a claim",
+    symptom="a rerun on the machine waits for the claim to time out",
+    expected="right: the claim is free at once",
+)
 def test_after_kill_9_a_rerun_does_not_wait(tmp_path):
     ready = FORK.Event()
     process = FORK.Process(target=_claim_and_wait, args=(str(tmp_path), ready))

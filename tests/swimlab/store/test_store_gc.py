@@ -75,6 +75,11 @@ def test_looking_removes_nothing_and_says_how_many_bytes(store, uri, trial_recor
     assert garbage_collection.find(store).items == ()
 
 
+@pytest.mark.fault(
+    injection="gc between two attempts at a trial",
+    symptom="the next attempt starts from step 0",
+    expected="right: the newest step checkpoint stays",
+)
 def test_the_last_step_of_a_trial_without_a_record_stays(store, uri):
     """With it the next attempt goes on; so do the latest claim, whose number fences, and the reason of the failure."""
     attempted(uri, GONE, STEP | NEXT_STEP | {"samples.parquet": b"s"})
@@ -110,6 +115,11 @@ def test_an_attempt_that_was_silent_is_fenced(uri, trial_record):
     assert store.record("t1") is None
 
 
+@pytest.mark.fault(
+    injection="a slow attempt beats only while gc waits",
+    symptom="gc deletes files of a live attempt",
+    expected="right: it stays",
+)
 def test_a_heartbeat_keeps_an_attempt_while_gc_waits(uri):
     owner = SweepStore(uri, owner=ELSEWHERE)
     owner.claim("t1")
@@ -341,6 +351,11 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
         garbage_collection.find(store, rules)
 
 
+@pytest.mark.fault(
+    injection="a writer killed in the middle of a file",
+    symptom="half a file is read as whole, or stays for ever",
+    expected="right: invisible, and collected after an hour",
+)
 def test_half_written_files_of_killed_writers_go_after_an_hour(tmp_path: Path):
     store = SweepStore(str(tmp_path))
     store.put_create_only("records/x", b"1")

@@ -105,6 +105,11 @@ def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch)
     assert len(store.list_files("recent/snapshots")) == 2
 
 
+@pytest.mark.fault(
+    injection="two compactions between a reader's listing and its reading",
+    symptom="rows committed meanwhile are missing",
+    expected="right: every row",
+)
 def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_record, monkeypatch):
     """The reader has listed the marks; before it reads, another driver commits and compacts twice."""
     committed(store, trial_record, "t1")
@@ -125,6 +130,11 @@ def test_a_compaction_between_listing_and_reading_hides_nothing(store, trial_rec
     assert ids(snapshot.leaderboard(store)) == ["t1", "t2", "t3", "t4"]
 
 
+@pytest.mark.fault(
+    injection="two drivers compact at once",
+    symptom="the slower one's snapshot lacks the other's rows",
+    expected="right: every row",
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_of_two_that_compact_at_once_the_slower_goes_on_from_the_others(store, trial_record, monkeypatch, when):
     """Without the numbered snapshots the slower one would write back a state in which a row is missing whose mark the

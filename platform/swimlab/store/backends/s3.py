@@ -166,11 +166,18 @@ class S3Backend:
         bucket, _, root = self.root.partition("/")
         root = f"{root}/" if root else ""
         start = {"ContinuationToken": token} if token else {}
-        answer = self._patiently(
-            lambda: self.fs.call_s3(
+
+        def send() -> dict[str, Any]:
+            answer: dict[str, Any] = self.fs.call_s3(
                 "list_objects_v2", Bucket=bucket, Prefix=root + prefix, MaxKeys=limit or _PAGE, **start
             )
-        )
+            # A proxy's page, or nothing, with status 200 would else read as an empty folder. S3 says in every listing
+            # whether there are more keys.
+            if "IsTruncated" not in answer:
+                raise ConnectionError(f"what came for a listing of {prefix} is no listing")
+            return answer
+
+        answer = self._patiently(send)
         # A key with a final slash is a folder made in a web console.
         objects = (item for item in answer.get("Contents", ()) if not item["Key"].endswith("/"))
         entries = [(item["Key"].removeprefix(root), item["Size"]) for item in objects]

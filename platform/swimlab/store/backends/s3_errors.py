@@ -102,6 +102,8 @@ def advice(error: Exception) -> str:
         return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or an instance role"
     if isinstance(error, PermissionError):
         return "these credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix"
+    if any(type(cause).__name__ == "FlexibleChecksumError" for cause in _causes(error)):
+        return "what arrived is not what was stored: something between here and the server changed it; try again"
     if any(isinstance(cause, _UNREACHABLE) or _is_cut(cause) for cause in _causes(error)):
         return "check AWS_ENDPOINT_URL and the network"
     if awaited(error):
