@@ -1,13 +1,48 @@
 """Trials and evaluations without training, for tests of the store."""
 
+from typing import Any
+
 from swim.outputs import SampleScore
 from swimlab.store.arrow_tables import samples_table, to_parquet
 from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
 from swimlab.store.leases import Owner
+from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.snapshot import leaderboard
 
 CONFIG = {"attributes": ["colour"]}
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
+
+
+def plausible_record(**changes: Any) -> TrialRecord:
+    """A record of a trial; keywords replace fields."""
+    fields: dict[str, Any] = {
+        "trial_id": "t1",
+        "attempt": 1,
+        "nonce": "n",
+        "recipe": {
+            "name": "tiny",
+            "seed": 0,
+            "objective": {"fusion": "mean", "layers": [1, 2], "mask_weight": 1.0},
+        },
+        "recipe_name": "tiny",
+        "seed": 0,
+        "init_trial_id": None,
+        "code_fingerprint": "c",
+        "data_fingerprint": "d",
+        "metrics": {"attention.ap": 0.5},
+        "files": {},
+        "cost": Cost(wall_s=1.0, cpu_s=1.0, train_s=0.5, eval_s=0.5, peak_rss_bytes=1),
+        "provenance": Provenance(
+            git_sha=None,
+            git_dirty=None,
+            versions={"torch": "2"},
+            host="h",
+            numerics={"torch": "2", "device": "cpu", "world_size": 1},
+            started_at="2026-01-01T00:00:00+00:00",
+            finished_at="2026-01-01T00:00:01+00:00",
+        ),
+    }
+    return TrialRecord(**fields | changes)
 
 
 def samples(value: float) -> bytes:
