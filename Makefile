@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 # Two processes, in the order of the tests: the two groups that start Ray are the longest (tests/side_by_side.py).
 PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: sweep smoke control paper-quick paper test unit test-all check setup clean
+.PHONY: sweep smoke control paper-quick paper test unit test-all faults check setup clean
 
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
@@ -33,6 +33,12 @@ unit: $(STAMP)  ## the tests that start no Ray
 
 test-all: check  ## checks, then every test
 	$(PYTEST) --durations=40
+
+FAULT_SEED ?= 0
+FAULT_TABLE ?= tests/FAULTS.md
+
+faults: $(STAMP)  ## every fault that is known, slow loops included; writes tests/FAULTS.md
+	$(PYTEST) -m fault --fault-seed $(FAULT_SEED) --fault-table $(FAULT_TABLE)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

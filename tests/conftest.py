@@ -13,6 +13,8 @@ import side_by_side
 from hypothesis import settings
 from side_by_side import uses_shared_ray
 
+pytest_plugins = ("fault_table", "pytester")
+
 # Before torch is imported: two processes of tests, and what they start, have two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

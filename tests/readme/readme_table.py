@@ -68,6 +68,12 @@ COMMANDS: dict[str, Entry] = {
     ),
     "make test": (Run(env=ONE_MODULE, prints=(*CHECKED, "test_architecture")),),
     "make test-all": (Run(env=ONE_MODULE, slow=True, prints=(*CHECKED, "test_architecture")),),
+    "make faults": (
+        Run(
+            env={"PYTEST_ADDOPTS": "tests/swimlab/cli/test_signals.py -p no:cacheprovider", "FAULT_TABLE": "faults.md"},
+            prints=("0 WRONG", "faults.md"),
+        ),
+    ),
     "make check": (Run(env=ONE_MODULE, slow=True, prints=CHECKED),),
     "make unit": (Run(env=ONE_MODULE, slow=True, prints=("test_architecture",)),),
     ".venv/bin/pre-commit install": NotRun("pre-commit is none of our dependencies: its one hook is `make check`"),
