@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 from fault_kit import FILES
-from store_kit import committed, completed, plausible_record
+from store_kit import committed, plausible_record
 
 import nano
-from swimlab import Ablation, __main__
-from swimlab.cli import experiment_file
-from swimlab.experiment.plan import Plan, make_plan
-from swimlab.experiment.run_settings import Settings
+from swimlab import __main__
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
@@ -69,33 +66,3 @@ def bound_by_rights() -> Iterator[None]:
     yield
     sets[0] = effective
     assert libc.capset(header, sets) == 0
-
-
-@pytest.fixture
-def experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs an experiment file of this table: `python FILE ARGV`, in this process. Its exit code and what it printed."""
-
-    def run(table: Ablation, *argv: str) -> tuple[int, str]:
-        flags = ("--store", str(tmp_path / "store"), "--cache", str(tmp_path / "cache"))
-        chosen = experiment_file.settings(Settings, [*argv, *flags])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            experiment_file.run([table], chosen, lambda: nano.recipe(base=False))
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out + printed.err
-
-    return run
-
-
-@pytest.fixture
-def finished(tmp_path: Path) -> Callable[[Ablation], Plan]:
-    """Commits numbers for every trial of a table, as its run leaves them."""
-
-    def fill(table: Ablation) -> Plan:
-        settings = Settings(store=str(tmp_path / "store"), cache=tmp_path / "cache")
-        plan, store = make_plan(table, nano.recipe(base=False), settings), SweepStore(settings.store)
-        for number, (_, spec) in enumerate(plan.arms):
-            completed(store, spec, {"attention.ap": 0.25 + number / 64, "answer.accuracy": 0.5})
-        return plan
-
-    return fill
