@@ -1,6 +1,5 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from store_kit import plausible_record

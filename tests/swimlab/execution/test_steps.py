@@ -69,6 +69,10 @@ def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
     assert first.backend.files("attempts/t/1/steps") == []
 
 
+@pytest.mark.fault(
+    injection="steps/*/done.json is cut, altered or empty", symptom="the trial fails at every rerun",
+    expected="right: the step is skipped, with a line", reference="F13",
+)  # fmt: skip
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"{}", b'{"numerics": {', "digit", "files"])
 def test_a_damaged_step_is_skipped_and_named(tmp_path, damage, caplog):
     first, second, third = attempts(tmp_path, 3)

@@ -148,6 +148,14 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     assert resumed["start_weights"] == whole.start_weights
 
 
+@pytest.mark.fault(
+    injection="a trial's process dies (SIGSEGV, SIGKILL)", symptom="reported as not run, and not tried again",
+    expected="right: again from its last step; error names process and signal", reference="F8",
+)  # fmt: skip
+@pytest.mark.fault(
+    injection="an arm named '[/]:x: [bold]a[/bold]' in the progress of a run", symptom="MarkupError, or a cut name",
+    expected="right", reference="F14",
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("how", "kills", "death"),
     [
