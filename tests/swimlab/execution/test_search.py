@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search
+from swimlab.execution import faults
 from swimlab.execution.search import optuna_study, run_search
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.execution.search.pruning_rungs import (
@@ -56,6 +57,7 @@ class Lab:
     def __init__(self, folder: Path, record: Callable[..., TrialRecord], evaluate: Callable[..., None]) -> None:
         self.store, self._record, self.ran = SweepStore(str(folder / "store")), record, list[str]()
         self._evaluate = evaluate
+        self.interruptions: dict[str, list[str]] = {}  # by fusion
         self.cache = folder / "cache"
 
     def course(self, declared: Search, recipe: Recipe = RECIPE, retry: bool = True) -> SearchLoop:
@@ -79,6 +81,9 @@ class Lab:
         ap = {"mean": 0.5, "max": 0.3, "add": 0.4}[objective.fusion] + 0.05 * min(objective.mask_weight, 4)
         attempt = self.store.claim(spec.trial_id)
         assert attempt is not None
+        if kinds := self.interruptions.get(objective.fusion):
+            attempt.fail("why", kinds.pop(0))
+            return
         if objective.fusion == "add" and objective.mask_weight > 5:
             attempt.fail("ValueError: diverged", "ValueError")
             return
@@ -195,6 +200,23 @@ def test_a_trial_that_failed_is_asked_once_a_run_and_again_the_next(lab: Lab) ->
     assert len(lab.ran) == 1
     assert lab.course(course.search, retry=False).todo() == []
     assert len(lab.course(course.search).todo()) == 1
+
+
+@pytest.mark.fault(
+    injection="points of a search fail by the store, or by a dead process", symptom="Optuna is told that they are bad",
+    expected="right: tried again once, at the end of their generation", reference="F4",
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [faults.LOST, faults.STORE])
+def test_interrupted_points_run_again_once_when_their_generation_has_run(lab: Lab, kind: str) -> None:
+    space = [Choice("objective.fusion", ["mean", "max", "add"])]
+    start = [{"objective.fusion": fusion} for fusion in ("mean", "max", "add")]
+    course = lab.course(search(space=space, start=start, budget=3, generation=3, pruning=None))
+    lab.interruptions = {"mean": [kind], "max": [kind, kind, kind], "add": ["ValueError", "ValueError"]}
+    first = [point.spec.trial_id for point in course.todo() if point.spec]
+    lab.go(course)
+    assert lab.ran == [*first, *first[:2]]
+    assert [state for _, state in told(course)] == ["COMPLETE", "FAIL", "FAIL"]
+    assert lab.interruptions == {"mean": [], "max": [kind], "add": ["ValueError"]}
 
 
 def test_values_that_do_not_go_together_fail_alone(lab: Lab) -> None:
