@@ -137,3 +137,16 @@ def test_replay_refuses_an_archive_that_is_not_the_trials(
     assert list(outside.iterdir()) == []
     assert (code, says in printed) == (1, True), printed
     assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < before + 1_000_000
+
+
+@pytest.mark.parametrize("text", ["2026-01-01T00:00:00", "yesterday"])
+@fault("a record's time has no zone, or is none", "TypeError in ls and show, or local time", "right", "")
+def test_a_time_without_a_zone_is_utc(swimlab: Command, tmp_path: Path, text: str) -> None:
+    about = plausible_record().provenance.model_copy(update={"started_at": text, "finished_at": text})
+    recipe = nano.recipe(base=False).model_dump(mode="json")
+    committed(SweepStore(str(tmp_path)), plausible_record, "t1", recipe=recipe, provenance=about)
+    for argv in (("ls",), ("show", "t1"), ("watch", "--once")):
+        code, printed = swimlab(*argv, "--store", str(tmp_path))
+        assert (code, "Error" in printed) == (0, False), printed
+    code, printed = swimlab("ls", "--columns", "finished_at", "--store", str(tmp_path))
+    assert (" d ago" in printed) if "T" in text else ("yesterday" in printed)
