@@ -3,6 +3,7 @@ command prints, or what the public face of the store answers."""
 
 import ctypes
 import multiprocessing
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,16 @@ import nano
 from swimlab import __main__
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of this test alone: gc looks into it for those of killed processes."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
 
 
 @pytest.fixture

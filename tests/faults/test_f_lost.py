@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from store_kit import plausible_record, record_of
 
 from swimlab.store import garbage_collection
 from swimlab.store.published_tables import write_tables
+from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 
@@ -196,12 +196,7 @@ def test_a_commit_that_pauses_leaves_no_record_without_files(
 
 
 @fault("a driver is killed (SIGKILL)", "its scratch, tens of GB, stays for ever", "right: gc --delete frees it", "F19")
-def test_scratch_of_a_killed_process_is_collected(
-    store: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swimlab: Command
-) -> None:
-    from swimlab.store.scratch import scratch_folder  # came with the mend
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_scratch_of_a_killed_process_is_collected(store: SweepStore, temporary: Path, swimlab: Command) -> None:
     ready, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -210,7 +205,7 @@ def test_scratch_of_a_killed_process_is_collected(
             os.write(theirs, b"!")
             signal.pause()
     assert os.read(ready, 1) == b"!"
-    (left,) = tmp_path.glob("swimlab-train-*")
+    (left,) = temporary.glob("swimlab-train-*")
     assert "nothing to collect" in swimlab("gc", "--delete", "--store", store.uri)[1]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
