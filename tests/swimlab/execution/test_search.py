@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
 import nano
 from swim.recipe import Recipe
@@ -26,7 +27,9 @@ from swimlab.execution.search.pruning_rungs import (
     put_rung,
 )
 from swimlab.execution.search.results import Proposal, ProposalResult
+from swimlab.execution.search.tune_searcher import Proposals
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report import index_page, search_findings, search_page
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
@@ -213,8 +216,20 @@ def test_interrupted_points_run_again_once_when_their_generation_has_run(lab: La
     course = lab.course(search(space=space, start=start, budget=3, generation=3, pruning=None))
     lab.interruptions = {"mean": [kind], "max": [kind, kind, kind], "add": ["ValueError", "ValueError"]}
     first = [point.spec.trial_id for point in course.todo() if point.spec]
-    lab.go(course)
+    said: list[str] = []
+    proposals = Proposals(course, lambda spec: said.append(spec.arm), lambda spec: said.append(f"again {spec.arm}"))
+    running: dict[str, Proposal] = {}
+    for name in map(str, range(20)):  # as Tune asks and tells
+        if (answer := proposals.suggest(name)) == Searcher.FINISHED:
+            break
+        if isinstance(answer, dict):
+            running[name] = Proposal(0, {}, TrialSpec.model_validate_json(answer["spec"]))
+            continue
+        for started in list(running):
+            lab.run(running.pop(started), None, None)
+            proposals.on_trial_complete(started)
     assert lab.ran == [*first, *first[:2]]
+    assert said == ["point 0", "point 1", "point 2", "again point 0", "point 0", "again point 1", "point 1"]
     assert [state for _, state in told(course)] == ["COMPLETE", "FAIL", "FAIL"]
     assert lab.interruptions == {"mean": [], "max": [kind], "add": ["ValueError"]}
 
