@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
-FLIPS = 80
+FLIPS = 50
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
@@ -162,15 +163,12 @@ FOLDERS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LITTER)
 @fault("files of other programs in every folder of a store", "no command runs", "right: they are ignored", "F9")
-def test_files_of_other_programs_stop_no_command(
-    store: SweepStore, tmp_path: Path, swimlab: Command, name: str
-) -> None:
+def test_files_of_other_programs_stop_no_command(store: SweepStore, tmp_path: Path, swimlab: Command) -> None:
     calm = {
         argv: swimlab(*argv, "--store", store.uri) for argv in (("ls",), ("show", "t1"), ("gc",), ("why", "t1", "t2"))
     }
-    for folder in FOLDERS:
+    for folder, name in product(FOLDERS, LITTER):
         file = tmp_path / "store" / folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"\0")
