@@ -196,6 +196,10 @@ def test_a_child_that_is_killed_slowly_is_known_by_its_signal(root: Path) -> Non
         found.clip(sample("a.mp4"))
 
 
+@pytest.mark.fault(
+    injection="a decoder is late without computing (a loaded machine)", symptom="a good row is called damaged",
+    expected="right: the machine's fault", reference="F7",
+)  # fmt: skip
 @pytest.mark.parametrize(("does", "kept_waiting"), [("time.sleep(60)", True), ("\nwhile True: pass", False)])
 def test_a_late_child_is_the_machines_fault_unless_it_computed(does: str, kept_waiting: bool, root: Path) -> None:
     with Decoder(str(root), POLICY, deadline_s=1.0, command=child("hear();" + does)) as found:

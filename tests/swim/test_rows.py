@@ -54,6 +54,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return written
 
 
+def value_of(content: bytes) -> Any:
+    """As `json.loads` reads it, but that no value of a repeated key is lost."""
+
+    def pairs(pairs: list[tuple[str, Any]]) -> Any:
+        return dict(pairs) if len({key for key, _ in pairs}) == len(pairs) else [list(pair) for pair in pairs]
+
+    return json.loads(content, object_pairs_hook=pairs)
+
+
 def read(path: Path, **limits: int) -> tuple[list[Any], DataError | None]:
     """The rows, and the error that came after them."""
     rows: list[Any] = []
@@ -71,7 +80,7 @@ def test_streamed_rows_are_what_json_gives(file: Callable[..., Path], text: str,
     content = text.encode(encoding, "surrogatepass")
     rows, error = read(file(content), chunk_bytes=chunk)
     assert error is None
-    assert repr(rows) == repr(json.loads(content))  # repr: NaN equals itself, 1 is not True, keys keep their order
+    assert repr(rows) == repr(value_of(content))  # repr: NaN equals itself, 1 is not True, keys keep their order
 
 
 @given(FILES, st.data(), CHUNKS)
@@ -84,7 +93,7 @@ def test_damage_is_seen_wherever_it_is(file: Callable[..., Path], text: str, dat
     content = good[:at] + byte + good[at + data.draw(st.integers(0, 1)) :]
     rows, error = read(file(content), chunk_bytes=chunk)
     try:
-        whole = json.loads(content)
+        whole = value_of(content)
     except ValueError:
         whole = None
     if isinstance(whole, list):
@@ -105,7 +114,7 @@ def test_damage_is_seen_wherever_it_is(file: Callable[..., Path], text: str, dat
 
 def _loads(content: bytes) -> Any:
     try:
-        return json.loads(content)
+        return value_of(content)
     except ValueError:
         return None
 

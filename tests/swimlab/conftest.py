@@ -1,50 +1,20 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from store_kit import plausible_record
 
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
-from swimlab.store.records import Cost, Provenance, TrialRecord
+from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
 
 @pytest.fixture
 def trial_record() -> Callable[..., TrialRecord]:
-    """A plausible record; keywords replace fields."""
+    """See `store_kit.plausible_record`."""
 
-    def build(**changes: Any) -> TrialRecord:
-        fields: dict[str, Any] = {
-            "trial_id": "t1",
-            "attempt": 1,
-            "nonce": "n",
-            "recipe": {
-                "name": "tiny",
-                "seed": 0,
-                "objective": {"fusion": "mean", "layers": [1, 2], "mask_weight": 1.0},
-            },
-            "recipe_name": "tiny",
-            "seed": 0,
-            "init_trial_id": None,
-            "code_fingerprint": "c",
-            "data_fingerprint": "d",
-            "metrics": {"attention.ap": 0.5},
-            "files": {},
-            "cost": Cost(wall_s=1.0, cpu_s=1.0, train_s=0.5, eval_s=0.5, peak_rss_bytes=1),
-            "provenance": Provenance(
-                git_sha=None,
-                git_dirty=None,
-                versions={"torch": "2"},
-                host="h",
-                numerics={"torch": "2", "device": "cpu", "world_size": 1},
-                started_at="2026-01-01T00:00:00+00:00",
-                finished_at="2026-01-01T00:00:01+00:00",
-            ),
-        }
-        return TrialRecord(**fields | changes)
-
-    return build
+    return plausible_record
 
 
 @pytest.fixture

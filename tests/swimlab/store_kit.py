@@ -1,13 +1,48 @@
 """Trials and evaluations without training, for tests of the store."""
 
+from typing import Any
+
 from swim.outputs import SampleScore
 from swimlab.store.arrow_tables import samples_table, to_parquet
 from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
 from swimlab.store.leases import Owner
+from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.snapshot import leaderboard
 
 CONFIG = {"attributes": ["colour"]}
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
+
+
+def plausible_record(**changes: Any) -> TrialRecord:
+    """A record of a trial; keywords replace fields."""
+    fields: dict[str, Any] = {
+        "trial_id": "t1",
+        "attempt": 1,
+        "nonce": "n",
+        "recipe": {
+            "name": "tiny",
+            "seed": 0,
+            "objective": {"fusion": "mean", "layers": [1, 2], "mask_weight": 1.0},
+        },
+        "recipe_name": "tiny",
+        "seed": 0,
+        "init_trial_id": None,
+        "code_fingerprint": "c",
+        "data_fingerprint": "d",
+        "metrics": {"attention.ap": 0.5},
+        "files": {},
+        "cost": Cost(wall_s=1.0, cpu_s=1.0, train_s=0.5, eval_s=0.5, peak_rss_bytes=1),
+        "provenance": Provenance(
+            git_sha=None,
+            git_dirty=None,
+            versions={"torch": "2"},
+            host="h",
+            numerics={"torch": "2", "device": "cpu", "world_size": 1},
+            started_at="2026-01-01T00:00:00+00:00",
+            finished_at="2026-01-01T00:00:01+00:00",
+        ),
+    }
+    return TrialRecord(**fields | changes)
 
 
 def samples(value: float) -> bytes:
@@ -88,3 +123,14 @@ def trained_again(store, trial_record, record, **changes):
     store.backend.delete(record.path)
     store.backend.create(f"{record.folder}/failure.json", b'{"error": "its process ended", "kind": "Killed"}')
     return trained(store, trial_record, record.trial_id, **changes)
+
+
+def completed(store, spec, metrics):
+    """A trial of a plan and its evaluations, committed without training."""
+    recipe = spec.recipe.model_dump(mode="json", exclude={"evaluation"})
+    named = {name: getattr(spec, name) for name in ("seed", "init_trial_id", "code_fingerprint", "data_fingerprint")}
+    committed(store, plausible_record, spec.trial_id, recipe=recipe, recipe_name=spec.recipe.name, metrics={}, **named)
+    record = store.record(spec.trial_id)
+    for evaluation in spec.evaluations:
+        fields = evaluation.model_dump() | {"data_fingerprint": spec.data_fingerprint, "metrics": metrics}
+        evaluated(store, record, **fields)

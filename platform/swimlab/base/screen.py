@@ -6,8 +6,7 @@ import codecs
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -52,15 +51,6 @@ def screen(width: int = LOG_WIDTH) -> Console:
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a line literally, without wrapping, so that paths stay whole."""
     console.print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
-def ago(moment: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
-    """The time since a UTC time of a record, in one unit: "3 h ago"."""
-    seconds = (now() - datetime.fromisoformat(moment)).total_seconds()
-    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length_s:
-            return f"{seconds / length_s:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
 
 
 # Replacements for encodings that lack a character: a "?" in place of a minus sign would change a result.

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,8 @@ def ray_session() -> Iterator[None]:
     environment = worker_environment(sys.executable, own_ray=address is None)
     if address is None:
         _find_token()
+        # Ray would tell its makers about each start; who wants to sets the variable.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
@@ -108,13 +110,24 @@ def _survives(interpreter: str) -> bool:
 
 
 def _find_token() -> None:
-    """Sets RAY_AUTH_TOKEN where Ray cannot write its token to ~/.ray: a Ray that is started here would otherwise not
-    start. Nobody else needs the token."""
+    """Makes the token of a Ray that is started here, unless there is one. The one that Ray makes is readable for
+    everybody on most machines, as the umask says, and whoever has it runs code in this Ray. Where ~/.ray cannot be
+    written the token is a variable: nobody else needs it."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    token = secrets.token_hex(32)
     try:
-        (Path.home() / ".ray").mkdir(exist_ok=True)
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+        if (folder / "auth_token").exists():
+            return
+        with tempfile.NamedTemporaryFile("w", dir=folder) as file:  # of mode 0600
+            file.write(token)
+            file.flush()
+            with suppress(FileExistsError):  # another driver was first
+                os.link(file.name, folder / "auth_token")
     except (OSError, RuntimeError):  # RuntimeError: the user has no home
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN"] = token
 
 
 def _check_room(folder: Path) -> None:

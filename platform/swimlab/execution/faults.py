@@ -1,5 +1,6 @@
 """Which failures are not the trial's own: its store could not be reached, or a process of it died. Those are tried
-again once, at the end of their wave; a wrong value, or a loss that is no number, would only fail again."""
+again once, at the end of their wave, or of their generation in a search; a wrong value, or a loss that is no number,
+would only fail again."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
 LOST, STORE = "lost", StoreError.__name__
+INTERRUPTIONS = (LOST, STORE)
 # By name: a driver without Ray (as that of the crash storm) shares this file and need not import it.
 _DEATHS = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "WorkerHealthCheckFailedError"}
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z0-9]+) received")
@@ -39,7 +41,7 @@ def interrupted(store: SweepStore, specs: Iterable[TrialSpec]) -> list[TrialSpec
     """The trials whose latest attempt, or that of an evaluation of theirs, failed for no fault of their own."""
     specs = list(specs)
     failed = failure_records(store, specs, stored_results(store, specs))
-    return [spec for spec in specs if failed.get(spec.trial_id, {}).get("kind") in (LOST, STORE)]
+    return [spec for spec in specs if failed.get(spec.trial_id, {}).get("kind") in INTERRUPTIONS]
 
 
 def death(message: str, logs: str) -> str | None:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from swimlab.base.times import age_s
 from swimlab.experiment.run_manifest import AnnouncedTrial, RunManifest, announcements, judged
 from swimlab.store.attempt_files import claim_of, json_object
 from swimlab.store.attempts import COLLECTED
@@ -150,12 +150,11 @@ class Watcher:
             return {"state": "waiting"}
         owner = claim_of(f"{folder}/claim", self._fixed[f"{folder}/claim"]).owner
         progress = beats.get(f"{folder}/progress") or beat.get("progress")
-        age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds() if "at" in beat else None
         return {
             "state": "running",
             "progress": Progress.model_validate(progress) if progress else None,
             "host": owner.host,
-            "beat_age_s": age_s,
+            "beat_age_s": age_s(beat.get("at")),
             "lost": owner.has_exited(self._me),
         }
 

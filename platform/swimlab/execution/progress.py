@@ -63,6 +63,13 @@ class SweepProgress(Callback):  # type: ignore[misc]  # Ray ships no types
         self._wave = self._bars.add_task(name, total=total, note="")
         self._line(f"{name}: {total} to run", now=True)
 
+    def again(self, name: str) -> None:
+        """A trial of this wave will run once more."""
+        self._total += 1
+        if self._wave is not None:
+            self._bars.update(self._wave, total=self._total)
+        self._line(f"{name}: again, after the store or a process failed", now=True)
+
     def occupied_s(self) -> dict[str, float]:
         """Trial id → how long it held its slot, for the trials of this wave that ended well."""
         return dict(self._occupied_s)

@@ -89,8 +89,8 @@ def run_search(
         progress,
         LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"])),
         label=lambda config: _label(config["arm"], config["seed"]),
-        search_alg=Proposals(loop, before),
-        num_samples=loop.search.budget,
+        search_alg=Proposals(loop, before, lambda spec: progress.again(_label(spec.arm, spec.seed))),
+        num_samples=2 * loop.search.budget,  # each may have to run twice; the proposals say when they have ended
     )
 
 

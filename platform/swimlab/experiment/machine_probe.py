@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from swimlab.base import remembered
@@ -33,6 +34,7 @@ print(2 * rows * inner * columns / best)
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM")}
 
 
+@cache  # in this process: of thousands of trials, few differ in these sizes
 def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
     """The speed of (rows × inner) @ (inner × columns), with rows rounded to a power of two and all sizes limited so
     that a product takes a moment. Remembered for each processor and shape."""
@@ -55,6 +57,7 @@ def flops_per_s(rows: int, inner: int, columns: int, cache_dir: Path) -> float:
     return measured
 
 
+@cache  # the kernel writes /proc/cpuinfo anew for each reader, with a paragraph for each CPU
 def processor() -> str:
     """The model of this machine's processor, or what Python reports of it."""
     try:

@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from swim.outputs import MetricPoint
 from swimlab.base.printable import LINE, printable
+from swimlab.base.times import utc_time
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
 from swimlab.store.newest_results import newest_results
 from swimlab.store.records import TrialRecord
@@ -67,12 +67,12 @@ class TrackedTrial:
     @property
     def finished_s(self) -> float:
         """Seconds since 1970."""
-        return datetime.fromisoformat(self.record.provenance.finished_at).timestamp()
+        return utc_time(self.record.provenance.finished_at).timestamp()
 
     def time_of_step(self, step: int) -> float:
         """The approximate time of a step, in seconds since 1970."""
         last = max((point.step for point in self.curve), default=1) or 1
-        began = datetime.fromisoformat(self.record.provenance.started_at).timestamp()
+        began = utc_time(self.record.provenance.started_at).timestamp()
         return began + self.record.cost.train_s * step / last
 
 

@@ -45,7 +45,7 @@ def parse_row(raw: Any, *, file: str, row: int, formats: tuple[str, ...] | None 
     key = sample_key(raw, file=file, row=row)
     try:
         if not isinstance(raw, dict):
-            raise DataError("not a JSON object", field="row", hint="each row must be {…}; is the line cut off?")
+            raise DataError("not a JSON object", field="row", hint="a row is {…} with each key once; is it cut off?")
         name = _matching_format(raw, accepted)
         return ReferSample(key=key, file=file, row=row, kind=name, **vars(_format(name).parse(raw)))
     except DataError as error:

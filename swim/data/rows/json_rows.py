@@ -24,7 +24,16 @@ _ARRAY_HINT = "one JSON array of rows is expected; a file with one row a line mu
 _REPAIR_HINT = "correct the text there; the rows before it are readable"
 _CUT_HINT = "the file seems cut off: compare its size with the original's and copy it again"
 
-_decode = json.JSONDecoder().raw_decode
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    """An object of JSON. One with a repeated key is a list of its pairs, as of a map in Parquet: a dict would lose one
+    of the values in silence, and which one is meant nobody can tell."""
+    mapping = dict(pairs)
+    return mapping if len(mapping) == len(pairs) else [list(pair) for pair in pairs]
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object)
+_decode = _decoder.raw_decode
 _unfinished = re.compile(r"[\w\\+.-]{0,32}").fullmatch  # a literal, number or escape that may go on
 
 
@@ -44,9 +53,14 @@ def lines(file: BinaryIO, name: str, max_row_bytes: int, row: int = 0) -> Iterat
 def line_value(line: bytes) -> Any:
     """The JSON value of a line; its text where it is no JSON."""
     try:
-        return json.loads(line)
+        return json_value(line.decode(json.detect_encoding(line), "surrogatepass"))
     except (ValueError, RecursionError):
         return line.decode("utf-8", "replace")
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text; an object with a repeated key is a list of its pairs. Raises ValueError."""
+    return _decoder.decode(text)
 
 
 def enter_filled_array(text: TextReader) -> bool:

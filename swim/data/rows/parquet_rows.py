@@ -6,13 +6,13 @@ Arrow gives every row the keys of all rows. A null value is therefore left out a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swim.data.rows.json_rows import json_value
 from swim.data.storage import BLOCK_BYTES
 from swim.data.types import DataError
 
@@ -128,7 +128,7 @@ def _values(column: Any, name: str, file: str, row: int) -> list[Any]:
 def _from_json(value: Any) -> Any:
     """The value of JSON text; anything else unchanged, which `parse_row` rejects."""
     try:
-        return json.loads(value) if isinstance(value, str) else value
+        return json_value(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         return value
 

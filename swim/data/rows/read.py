@@ -34,7 +34,8 @@ class Part(Frozen):
 def read_rows(
     path: str | Path, *, chunk_bytes: int = CHUNK_BYTES, max_row_bytes: int = MAX_ROW_BYTES
 ) -> Iterator[tuple[int, Any]]:
-    """(row number from 0, row) of a file, in order: the values of `json.loads`, or their equivalent from Parquet.
+    """(row number from 0, row) of a file, in order: the values of `json.loads`, or their equivalent from Parquet. An
+    object with a repeated key is a list of its pairs.
 
     A row that is no JSON object is yielded unchanged, and `parse_row` rejects it: one bad line must not lose the
     others. Inside an array only valid JSON shows where the next row begins, so the rows before an error are yielded,

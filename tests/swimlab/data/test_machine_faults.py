@@ -63,6 +63,10 @@ def three(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     return SweepStore(str(tmp_path / "store")), data
 
 
+@pytest.mark.fault(
+    injection="a decoder is SIGKILLed while others decode", symptom="a good row is left out for ever",
+    expected="right: decoded again alone", reference="F7",
+)  # fmt: skip
 def test_a_killed_decoders_part_is_decoded_again_alone(
     three: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +89,10 @@ def test_a_killed_decoders_part_is_decoded_again_alone(
     assert contents(calm) == contents(store)
 
 
+@pytest.mark.fault(
+    injection="a decoder is SIGKILLed twice, alone too", symptom="a data set without the row is committed for good",
+    expected="error; the next preparation tries again", reference="F7",
+)  # fmt: skip
 def test_no_trial_gets_a_data_set_that_lacks_rows_for_the_machines_sake(
     three: tuple[SweepStore, NLReferFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

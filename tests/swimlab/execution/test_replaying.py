@@ -112,6 +112,10 @@ def test_without_a_yes_nothing_runs(answer: str, copied: SweepStore, tmp_path: P
     assert (code, screen.rpartition("Run it?")[2].endswith("not run")) == (1, True), screen
 
 
+@pytest.mark.fault(
+    injection="swimlab replay without a terminal and without --trust", symptom="code of the store runs unasked",
+    expected="error: it asks, and names the flag", reference="F17",
+)  # fmt: skip
 def test_without_a_terminal_nothing_runs(
     trained_store: SweepStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,11 +174,9 @@ def test_what_runs_is_the_stored_code(copied: SweepStore, tmp_path: Path) -> Non
 
 
 @pytest.mark.fault(
-    injection="code in the store reads the environment and the home folder",
-    symptom="keys of whoever replays reach it",
-    expected="right: it is given none",
-    reference="F17",
-)
+    injection="code of the store looks for keys in its environment", symptom="it gets AWS and OpenAI keys",
+    expected="right: it runs without", reference="F17",
+)  # fmt: skip
 def test_what_runs_gets_no_credentials(copied: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HTTPS_PROXY", "SWIMLAB_STORE", "DB_PASSWORD"):
         monkeypatch.setenv(name, "hush-hush")

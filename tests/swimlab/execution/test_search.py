@@ -9,10 +9,12 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
 import nano
 from swim.recipe import Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search
+from swimlab.execution import faults
 from swimlab.execution.search import optuna_study, run_search
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.execution.search.pruning_rungs import (
@@ -25,7 +27,9 @@ from swimlab.execution.search.pruning_rungs import (
     put_rung,
 )
 from swimlab.execution.search.results import Proposal, ProposalResult
+from swimlab.execution.search.tune_searcher import Proposals
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report import index_page, search_findings, search_page
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
@@ -56,6 +60,7 @@ class Lab:
     def __init__(self, folder: Path, record: Callable[..., TrialRecord], evaluate: Callable[..., None]) -> None:
         self.store, self._record, self.ran = SweepStore(str(folder / "store")), record, list[str]()
         self._evaluate = evaluate
+        self.interruptions: dict[str, list[str]] = {}  # by fusion
         self.cache = folder / "cache"
 
     def course(self, declared: Search, recipe: Recipe = RECIPE, retry: bool = True) -> SearchLoop:
@@ -79,6 +84,9 @@ class Lab:
         ap = {"mean": 0.5, "max": 0.3, "add": 0.4}[objective.fusion] + 0.05 * min(objective.mask_weight, 4)
         attempt = self.store.claim(spec.trial_id)
         assert attempt is not None
+        if kinds := self.interruptions.get(objective.fusion):
+            attempt.fail("why", kinds.pop(0))
+            return
         if objective.fusion == "add" and objective.mask_weight > 5:
             attempt.fail("ValueError: diverged", "ValueError")
             return
@@ -195,6 +203,35 @@ def test_a_trial_that_failed_is_asked_once_a_run_and_again_the_next(lab: Lab) ->
     assert len(lab.ran) == 1
     assert lab.course(course.search, retry=False).todo() == []
     assert len(lab.course(course.search).todo()) == 1
+
+
+@pytest.mark.fault(
+    injection="points of a search fail by the store, or by a dead process", symptom="Optuna is told that they are bad",
+    expected="right: tried again once, at the end of their generation", reference="F4",
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [faults.LOST, faults.STORE])
+def test_interrupted_points_run_again_once_when_their_generation_has_run(lab: Lab, kind: str) -> None:
+    space = [Choice("objective.fusion", ["mean", "max", "add"])]
+    start = [{"objective.fusion": fusion} for fusion in ("mean", "max", "add")]
+    course = lab.course(search(space=space, start=start, budget=3, generation=3, pruning=None))
+    lab.interruptions = {"mean": [kind], "max": [kind, kind, kind], "add": ["ValueError", "ValueError"]}
+    first = [point.spec.trial_id for point in course.todo() if point.spec]
+    said: list[str] = []
+    proposals = Proposals(course, lambda spec: said.append(spec.arm), lambda spec: said.append(f"again {spec.arm}"))
+    running: dict[str, Proposal] = {}
+    for name in map(str, range(20)):  # as Tune asks and tells
+        if (answer := proposals.suggest(name)) == Searcher.FINISHED:
+            break
+        if isinstance(answer, dict):
+            running[name] = Proposal(0, {}, TrialSpec.model_validate_json(answer["spec"]))
+            continue
+        for started in list(running):
+            lab.run(running.pop(started), None, None)
+            proposals.on_trial_complete(started)
+    assert lab.ran == [*first, *first[:2]]
+    assert said == ["point 0", "point 1", "point 2", "again point 0", "point 0", "again point 1", "point 1"]
+    assert [state for _, state in told(course)] == ["COMPLETE", "FAIL", "FAIL"]
+    assert lab.interruptions == {"mean": [], "max": [kind], "add": ["ValueError"]}
 
 
 def test_values_that_do_not_go_together_fail_alone(lab: Lab) -> None:

@@ -1,7 +1,11 @@
 """Searches through Ray Tune and Ray Train: identical proposals, pruning in one process and in groups, no trace."""
 
 import json
+import os
 import re
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +157,36 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
     with pytest.raises(PrunedAt, match="step 2") as pruned:
         curve(1.0, 1.0)
     assert pruned.value.values == {2: known_rungs(store, spec.trial_id, evaluation_id, 2)[2].metrics["attention.ap"]}
+
+
+@pytest.mark.fault(
+    injection="the process of a search's trial is SIGKILLed", symptom="its point counts as a failure of its values",
+    expected="right: it runs again", reference="F8",
+)  # fmt: skip
+def test_a_point_whose_process_dies_runs_again(
+    two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, store, killed = nano.recipe(base=False, steps=300), SweepStore(str(tmp_path / "store")), list[int]()
+
+    def kill() -> None:
+        while not killed:
+            time.sleep(0.1)
+            if steps := [path for path in store.list_files("attempts") if path.endswith("/done.json")]:
+                claim = json.loads(store.read("/".join(steps[0].split("/")[:3]) + "/claim"))
+                killed.append(claim["owner"]["pid"])
+                os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    declared = search(space=[Choice("objective.fusion", ["mean"])], budget=1, objectives=[Metric("attention.ap")])
+    assert run(declared, tmp_path / "store", recipe, tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert "point 0 · seed 0: again, after the store or a process failed" in printed
+    assert re.search(r"point 0 · seed 0: FAILED \(1 of 1\), process \d+ was killed", printed), printed
+    assert "point 0 · seed 0: done (2 of 2)" in printed
+    assert "1 complete, 0 pruned, 0 failed" in printed
+    (record,) = store.records().values()
+    assert record.cost.resumed_step >= 10
 
 
 def test_a_base_that_fails_ends_the_search_and_says_why(

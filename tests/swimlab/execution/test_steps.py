@@ -70,11 +70,9 @@ def test_the_next_attempt_finds_the_newest_whole_step(tmp_path):
 
 
 @pytest.mark.fault(
-    injection="a step checkpoint's manifest or files are damaged",
-    symptom="the trial fails at every rerun, or goes on from other weights",
-    expected="right: passed over and named",
-    reference="F13",
-)
+    injection="steps/*/done.json is cut, altered or empty", symptom="the trial fails at every rerun",
+    expected="right: the step is skipped, with a line", reference="F13",
+)  # fmt: skip
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"{}", b'{"numerics": {', "digit", "files"])
 def test_a_damaged_step_is_skipped_and_named(tmp_path, damage, caplog):
     first, second, third = attempts(tmp_path, 3)

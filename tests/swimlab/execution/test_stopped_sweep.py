@@ -17,6 +17,17 @@ import nano
 from swimlab.store.scratch import abandoned, remove
 from swimlab.store.sweep_store import SweepStore
 
+
+def fault(reference: str, injection: str, symptom: str, expected: str) -> pytest.MarkDecorator:
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
+
+
+TERMINATED = [
+    fault("F11", "SIGTERM to a driver whose Ray runs", "Aborted, a native stack, no word", "right: 143 and the line"),
+    fault("F19", "SIGTERM to a driver while a trial trains", "its scratch stays for ever", "right: none is left"),
+    fault("F20", "a driver makes the token of its Ray", "everybody may read the token", "right: mode 0600"),
+    fault("F20", "a driver starts a Ray of its own", "Ray sends statistics of use", "right: it is told not to"),
+]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 EXPERIMENT = """
@@ -45,7 +56,7 @@ def stopped(injection: str, reference: str = "") -> pytest.MarkDecorator:
     [
         pytest.param(signal.SIGKILL, (0, 1), 2, marks=[pytest.mark.slow, stopped("kill -9 of the driver of a sweep")]),
         pytest.param(signal.SIGINT, (0,), 0, marks=[pytest.mark.slow, stopped("Ctrl-C in a sweep")]),
-        pytest.param(signal.SIGTERM, (0,), 0, marks=stopped("SIGTERM to the driver of a sweep", "F11")),
+        pytest.param(signal.SIGTERM, (0,), 0, marks=TERMINATED),
     ],
 )
 def test_a_stopped_sweep_goes_on(
@@ -59,7 +70,13 @@ def test_a_stopped_sweep_goes_on(
     """Finished trials are not run again, and the numbers are those of a sweep that nobody stopped."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    temporary = {"TMPDIR": str(scratch), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need a short path
+    home = tmp_path / "home"
+    home.mkdir()
+    temporary = {
+        "TMPDIR": str(scratch),
+        "HOME": str(home),
+        "RAY_TMPDIR": tempfile.gettempdir(),
+    }  # Ray's sockets need a short path
     file, flags = tmp_path / "experiment.py", ["--store", tmp_path / "stopped", "--cache", tmp_path / "cache"]
     file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"), seeds=seeds)))
     ablation, recipe, trials = nano.ablation(seeds=seeds), nano.recipe(steps=40), 1 + 2 * len(seeds)
@@ -68,7 +85,7 @@ def test_a_stopped_sweep_goes_on(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | temporary,
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | temporary,
     )
     store = SweepStore(str(tmp_path / "stopped"))
     # Killed with some trials done; interrupted while the base trains, when no other trial exists yet.
@@ -76,6 +93,8 @@ def test_a_stopped_sweep_goes_on(
         time.sleep(0.1)
     # Ray's two per-node agents outlive a killed driver by minutes; they hold no CPU slot and run no code of ours.
     children = [c for c in psutil.Process(driver.pid).children(recursive=True) if "Agent" not in c.name()]
+    assert {child.environ().get("RAY_USAGE_STATS_ENABLED") for child in children if child.name() == "raylet"} == {"0"}
+    assert (home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
     driver.send_signal(how)
     printed, _ = driver.communicate(timeout=60)
     before = store.records()

@@ -158,6 +158,10 @@ def died(injection: str, expected: str, reference: str) -> pytest.MarkDecorator:
     return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
 
 
+@pytest.mark.fault(
+    injection="an arm named '[/]:x: [bold]a[/bold]' in the progress of a run", symptom="MarkupError, or a cut name",
+    expected="right", reference="F14",
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("how", "kills", "death"),
     [

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import trained
 
 import nano
@@ -13,6 +14,10 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 
+@pytest.mark.fault(
+    injection="trials of a wave fail by the store, or by a dead process", symptom="they are lost for this run",
+    expected="right: tried again once, and no other", reference="F4",
+)  # fmt: skip
 def test_only_interrupted_trials_run_again_and_only_once(tmp_path, monkeypatch):
     settings = Settings(store=str(tmp_path / "store"), cache=tmp_path / "cache")
     plan = make_plan(nano.ablation(seeds=(0,), arms=trained.ARMS), nano.recipe(base=False), settings)

@@ -60,6 +60,7 @@ def test_the_machine_is_probed_once_for_a_shape(tmp_path: Path, monkeypatch: pyt
     assert (found.source, found.records) == (FIRST, 0)
     assert found.wall_s > 0
     monkeypatch.setattr(machine_probe.subprocess, "run", lambda *_, **__: pytest.fail("probed again"))
+    machine_probe.flops_per_s.cache_clear()  # as in the next process
     assert first_estimate.first_estimate(recipes.tiny(), tmp_path) == found
     # Another seed, fusion or data set is the same shape; a wider model is not.
     assert first_estimate.first_estimate(recipes.tiny_hard_look(), tmp_path) is not None

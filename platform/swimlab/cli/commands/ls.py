@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swimlab.base.screen import ago, say
+from swimlab.base.screen import say
+from swimlab.base.times import ago
 from swimlab.cli.store_command import StoreCommand
 from swimlab.report.number_format import NO_VALUE, duration, number
 from swimlab.store import query

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from swim import recipes
 from swim.recipe import HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
-from swimlab.base.screen import ago, say
+from swimlab.base.screen import say
+from swimlab.base.times import ago
 from swimlab.cli.commands.why import format_value
 from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import size

@@ -17,11 +17,12 @@ from optuna.trial import TrialState
 
 from swim.evaluation.suite import suite_of
 from swim.recipe import Recipe
+from swimlab.execution import faults
 from swimlab.execution.search import pruning_rungs
 from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext
 from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
 from swimlab.experiment.search import Search, Value
-from swimlab.experiment.stored_results import failures, is_complete, stored_results
+from swimlab.experiment.stored_results import failure_records, failures, is_complete, stored_results
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.store.sweep_store import SweepStore
 
@@ -40,6 +41,7 @@ class SearchLoop:
         self._suite = suite_of(self._names[0], recipe.evaluation) or ""
         self._space = {axis.path: axis.distribution() for axis in search.space}
         self._known: dict[str, ProposalResult] = {}
+        self._tried_again: set[str] = set()
         self._open: list[tuple[Any, Proposal]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -87,14 +89,20 @@ class SearchLoop:
                 return []
             self._propose(min(self.search.generation, self.search.budget - len(self.points)))
 
-    def settle(self, point: Proposal) -> ProposalResult:
-        """Reads what a trial that has just ended left in the store."""
+    def settle(self, point: Proposal) -> ProposalResult | None:
+        """Reads what a trial that has just ended left in the store. None, once a trial, where the store or a dead
+        process interrupted it: then `todo` returns it again, once the other trials of its generation have ended."""
         assert point.spec is not None
         trial_id = point.spec.trial_id
         answer = self._stored(point.spec)
         if answer is None:
-            failed = failures(self._store, [point.spec], stored_results(self._store, [point.spec]))
-            problem = failed.get(trial_id, "it left neither a result nor a failure")
+            # A process that dies leaves nothing at first: its failure is written when its claim has lapsed.
+            problem, kind = "it left neither a result nor a failure", faults.LOST
+            if failure := failure_records(self._store, [point.spec], stored_results(self._store, [point.spec])):
+                problem, kind = failure[trial_id]["error"], failure[trial_id]["kind"]
+            if kind in faults.INTERRUPTIONS and trial_id not in self._tried_again:
+                self._tried_again.add(trial_id)
+                return None
             answer = ProposalResult(TrialState.FAIL, rungs=self._reached(point.spec), problem=problem)
         self._known[trial_id] = answer
         return answer

@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from swimlab.base.times import utc_time
 from swimlab.execution.search.results import Proposal, ProposalResult, numbers_of
 from swimlab.store.scratch import scratch_folder
 
@@ -83,7 +84,7 @@ def _optuna_trial(
 
 def _local(utc: str) -> datetime:
     """Optuna's clock: naive local time."""
-    return datetime.fromisoformat(utc).astimezone().replace(tzinfo=None)
+    return utc_time(utc).astimezone().replace(tzinfo=None)
 
 
 def _user_attributes(results: SearchResults, point: Proposal, answer: ProposalResult | None) -> dict[str, Any]:

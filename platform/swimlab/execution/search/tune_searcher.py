@@ -15,13 +15,17 @@ from swimlab.experiment.trial_spec import TrialSpec
 
 class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Proposes one generation after another. The configuration of a Tune trial holds what it runs: `spec` and `gate`
-    as JSON. `before(spec)` is called before a trial is handed to Tune."""
+    as JSON. `before(spec)` is called before a trial is handed to Tune; so is `again(spec)` where it was interrupted and
+    runs once more."""
 
-    def __init__(self, loop: SearchLoop, before: Callable[[TrialSpec], None]) -> None:
+    def __init__(
+        self, loop: SearchLoop, before: Callable[[TrialSpec], None], again: Callable[[TrialSpec], None]
+    ) -> None:
         super().__init__()
-        self._loop, self._before = loop, before
+        self._loop, self._before, self._again = loop, before, again
         self._waiting: list[Proposal] = []
         self._running: dict[str, Proposal] = {}
+        self._interrupted: set[int] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune: the next trial; None while all trials of a generation are running; FINISHED when the budget is
@@ -34,6 +38,8 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
             return None
         point = self._running[trial_id] = self._waiting.pop(0)
         assert point.spec is not None
+        if point.number in self._interrupted:
+            self._again(point.spec)
         self._before(point.spec)
         gate = self._loop.gate
         return {
@@ -45,7 +51,9 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune: a trial ended. Its result is read from the store."""
-        self._loop.settle(self._running.pop(trial_id))
+        point = self._running.pop(trial_id)
+        if self._loop.settle(point) is None:
+            self._interrupted.add(point.number)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune saves its search algorithm every few seconds. Nothing is saved: a search is rebuilt from the store."""
