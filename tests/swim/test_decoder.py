@@ -12,12 +12,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from muxed import Make, picture, write
+from muxed import Make, write
 from PIL import Image
 
 from swim.data.types import DataError, MachineError, ReferSample, Rle, Turn
@@ -98,45 +97,6 @@ def test_a_clip_is_the_one_of_this_process(working: Decoder, root: Path) -> None
     assert working.probe("b.mkv").frames == 5
     assert working.clip(sample("b.mkv", {1: RLE}, {4: RLE})).frame_indices == (0, 1, 2, 3, 4, 4)
     assert (working.pid, working.deaths) == (pid, 0)
-
-
-@pytest.fixture(scope="module")
-def numbered(root: Path) -> Path:
-    """Three pictures, called 10, 15 and 25."""
-    (root / "numbered").mkdir()
-    for name in (10, 15, 25):
-        Image.fromarray(picture(name)).save(root / "numbered" / f"{name:05d}.png")
-    return root
-
-
-@pytest.mark.parametrize(("policy", "frames"), [("number", None), (None, "number"), ("position", "number")])
-def test_keys_may_be_the_numbers_in_names(numbered: Path, policy: Any, frames: Any) -> None:
-    row = sample("numbered", {15: RLE, 25: RLE}, {10: RLE}).model_copy(update={"frames": frames})
-    policy = POLICY.model_copy(update={"numbering": policy})
-    with Decoder(str(numbered), policy) as decoder:
-        clip = decoder.clip(row)
-        assert clip.frame_indices == (0, 1, 2, 2)
-        assert [sorted(track) for track in clip.masks] == [[1, 2, 3], [0]]
-        assert clip.to_row() == decode_sample(row, numbered, policy).to_row()
-        with pytest.raises(DataError, match=r"no picture has the number 11 .*from 10 to 25"):
-            decoder.clip(row.model_copy(update={"tracks": ({11: RLE},)}))
-        # A video file has no other numbers than its positions.
-        video = decoder.clip(row.model_copy(update={"video": "a.mp4", "tracks": ({15: RLE},)}))
-        assert 15 in video.frame_indices
-
-
-def test_keys_by_number_that_are_taken_for_positions_are_refused_with_the_way_out(numbered: Path) -> None:
-    with pytest.raises(DataError, match=r'past the end of 3 pictures .*"frames": "number"'):
-        decode_sample(sample("numbered", {15: RLE}), numbered, POLICY)
-
-
-@pytest.mark.parametrize(
-    "numbers", [5, [[0, 1]], [[0, 1, 39]], [[0, 1, 20], [10, 1, 20]], [[0, 0, 40]], [["0", 1, 40]]]
-)
-def test_numbers_that_cannot_be_are_not_believed(numbers: Any, root: Path) -> None:
-    does = f"hear(); info['numbers'] = {numbers!r}; say({{'info': info}})"
-    with Decoder(str(root), POLICY, command=child(does)) as decoder, pytest.raises(DataError, match="died twice"):
-        decoder.probe("a.mp4")
 
 
 def test_errors_are_the_ones_of_this_process(working: Decoder, root: Path) -> None:
