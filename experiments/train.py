@@ -1,7 +1,7 @@
 """One recipe on your own annotations and videos: what is unusable and why, then attention overlays."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,9 @@ class TrainSettings(Settings):
     videos: str | None = Field(None, description="folder of the video paths; default: the annotations' own folder")
     held_out: tuple[str, ...] = Field((), description="annotations to score; default: the training rows; it says so")
     formats: tuple[str, ...] = Field((), description="kinds of rows to use; default: nl-refer,llava-video")
+    frames: Literal["position", "number"] | None = Field(
+        None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
+    )
     fraction: float = Field(1.0, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5")
 
 
@@ -45,7 +48,8 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
         "data.held_out_annotations": settings.held_out,
         "data.fraction": settings.fraction,
     }
-    return overrides | ({"data.formats": settings.formats} if settings.formats else {})
+    chosen = {"data.formats": settings.formats or None, "data.frames.numbering": settings.frames}
+    return overrides | {path: value for path, value in chosen.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -57,12 +57,16 @@ class FramePolicy(Frozen):
     """Which frames a clip keeps and at what size (paper, section 4.1: up to 32 frames, annotated ones forced in).
 
     `cell_px` is the side of one visual token in pixels of the resized frame (patch × merge: 28 for Qwen2.5-VL).
+    `numbering`: the frame that a key of an annotation means in a folder of pictures, for rows that do not say it
+    themselves in `frames`: the picture at this position, counted from 0 (also if None), or the one with this number in
+    its name.
     """
 
     max_frames: int = Field(32, ge=2, multiple_of=2)
     min_pixels: int = Field(100_352, gt=0)
     max_pixels: int = Field(602_112, gt=0)
     cell_px: int = Field(28, gt=0)
+    numbering: Literal["position", "number"] | None = None
 
 
 class ShapesWorld(Frozen):

@@ -69,6 +69,8 @@ class ReferSample(Frozen):
 
     `marks` are `<ins>` tags, or the `<region>` placeholders of a row that has not been rewritten yet and cannot be
     trained on. `kind` is the format that read the row; `question_type` and `options` are those of a benchmark's row.
+    `frames` says what the frame indices of `tracks` are where the video is a folder of pictures: positions, or the
+    numbers in the names (`swim.data.video.numbering`); None leaves it to the frame policy.
     """
 
     key: str
@@ -81,6 +83,7 @@ class ReferSample(Frozen):
     marks: Literal["ins", "region", "none"] = "ins"
     question_type: str = ""
     options: tuple[str, ...] = ()
+    frames: Literal["position", "number"] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ FILES = (
     "platform/swimlab/README.md",
     *(f"platform/swimlab/{package}/README.md" for package in ("experiment", "llm", "report", "store")),
     "swim/README.md",
+    "swim/data/README.md",
     "tests/README.md",
 )
 

@@ -1,5 +1,6 @@
 """The checks: what passes is a row that trains, what does not says why."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,6 +135,10 @@ def test_masks_are_held_against_their_video() -> None:
     wide = task_of("<region>?", "A dog.", annotation=[{"1": {"segmentation": {"size": [8, 16], "counts": [10, 118]}}}])
     with pytest.raises(DataError, match="8 × 16 does not fit"):
         check_video(wide.sample, probe)
+
+    numbered = task_of("<region>?", "A dog.", frames="number",
+                       annotation=[{"15": {"segmentation": {"size": [8, 8], "counts": [10, 54]}}}])  # fmt: skip
+    check_video(numbered.sample, lambda _: replace(probe(_), numbers=((0, 5, 4),)))
 
     def gone(_: str) -> VideoInfo:
         raise DataError("no such file", field="video", hint="copy it")

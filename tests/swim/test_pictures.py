@@ -69,7 +69,7 @@ def test_broken_pictures_are_refused(folder: Path) -> None:
     assert refused(folder, (folder / "small").read_bytes()) == "pictures of different sizes"
 
 
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PPM", "ICO", "BMP", "TGA"])
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM", "ICO", "BMP", "TGA"])
 def test_other_formats_by_the_name_of_a_jpeg_are_refused(folder: Path, kind: str) -> None:
     Image.fromarray(picture(5)).save(folder / "disguised", format=kind)
     assert refused(folder, (folder / "disguised").read_bytes()) == "not a readable picture"
@@ -120,3 +120,31 @@ def test_damaged_pictures_give_pixels_or_a_reason(folder: Path) -> None:
             (folder / "5.jpg").write_bytes(content)
             with contextlib.suppress(DataError):
                 assert pictures.decode_folder(folder, [5], SIZE)[5].shape == (*SIZE, 3)
+
+
+def test_sixteen_bits_are_scaled(tmp_path: Path) -> None:
+    ramp_HW = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(ramp_HW).save(tmp_path / "0.png")
+    frames_THWC, _ = decode.decode_frames(tmp_path, [0], (256, 256))
+    assert np.array_equal(frames_THWC[0, ..., 0], np.floor(ramp_HW / 257 + 0.5))
+    assert np.array_equal(frames_THWC[0, ..., 0], frames_THWC[0, ..., 2])
+
+
+def test_pictures_of_one_shown_size_may_be_stored_in_two(folder: Path) -> None:
+    sideways = Image.fromarray(np.rot90(picture(5)))
+    sideways.save(
+        folder / "5.jpg", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    )
+    frames_THWC, _ = decode.decode_frames(folder, [4, 5], SIZE)
+    assert [number(frame) for frame in frames_THWC] == [4, 5]
+
+
+def test_a_moving_webp_is_refused(folder: Path) -> None:
+    frames = [Image.fromarray(picture(i)) for i in range(3)]
+    frames[0].save(folder / "moving", format="WEBP", save_all=True, append_images=frames[1:])
+    assert refused(folder, (folder / "moving").read_bytes()) == "an animated picture"
+
+
+def test_pixels_that_cannot_be_scaled_are_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="a picture of 'F' pixels"):
+        pictures._as_rgb(Image.new("F", (8, 8)), "5.jpg")

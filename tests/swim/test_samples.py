@@ -97,6 +97,20 @@ def test_null_frames_are_not_annotated_and_empty_masks_are() -> None:
     assert list(sample.tracks[0]) == [2, 4]
 
 
+@pytest.mark.parametrize(
+    ("value", "frames"),
+    [("number", "number"), ("position", "position"), (None, None), (64, None), (["00000", "00005"], None)],
+)
+def test_frames_says_what_keys_mean_and_others_may_count_or_list_them(value: Any, frames: str | None) -> None:
+    assert parse_row(ROW | {"frames": value}, file="f.json", row=0).frames == frames
+
+
+def test_another_word_in_frames_is_refused() -> None:
+    with pytest.raises(DataError, match="'numbers' is no way to number frames") as caught:
+        parse_row(ROW | {"frames": "numbers"}, file="f.json", row=0)
+    assert caught.value.field == "frames"
+
+
 def test_polygons_take_the_size_of_the_row() -> None:
     polygons = changed("annotation", 0, to={"1": {"segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}})
     sample = parse_row(polygons | {"height": 4, "width": 5}, file="f.json", row=0)

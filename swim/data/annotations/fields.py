@@ -166,6 +166,20 @@ def read_video(raw: dict[str, Any]) -> str:
     return plain_text(raw.get("video"), field="video", hint=hint, max_chars=MAX_PATH_CHARS)
 
 
+def read_numbering(raw: dict[str, Any]) -> Literal["position", "number"] | None:
+    """What the keys of `annotation` are in a folder of pictures, if `frames` says it. Anything but a text belongs to
+    somebody else: data sets list or count their frames under this name."""
+    match raw.get("frames"):
+        case "position":
+            return "position"
+        case "number":
+            return "number"
+        case str(other):
+            hint = '"position" (keys count pictures from 0) or "number" (keys are the numbers in their names)'
+            raise DataError(f"{abbreviate(other)} is no way to number frames", field="frames", hint=hint)
+    return None
+
+
 def read_label(raw: dict[str, Any], field: str) -> str:
     """A short optional text, "" when it is missing."""
     return (

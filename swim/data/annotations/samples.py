@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from swim import registry
-from swim.data.annotations.fields import RowFormat
+from swim.data.annotations.fields import RowFormat, read_numbering
 from swim.data.limits import MAX_LABEL_CHARS
 from swim.data.types import DataError, ReferSample
 
@@ -47,7 +47,8 @@ def parse_row(raw: Any, *, file: str, row: int, formats: tuple[str, ...] | None 
         if not isinstance(raw, dict):
             raise DataError("not a JSON object", field="row", hint="a row is {…} with each key once; is it cut off?")
         name = _matching_format(raw, accepted)
-        return ReferSample(key=key, file=file, row=row, kind=name, **vars(_format(name).parse(raw)))
+        content = vars(_format(name).parse(raw))
+        return ReferSample(key=key, file=file, row=row, kind=name, frames=read_numbering(raw), **content)
     except DataError as error:
         raise locate(error, file=file, row=row, key=key) from error
 

@@ -18,7 +18,8 @@ from swim.data.annotations.samples import locate, parse_row
 from swim.data.nl_refer.tasks import ARTICLES, Referent, Task, find_noun, substitute
 from swim.data.nl_refer.words import FUNCTION_WORDS
 from swim.data.types import DataError, ReferSample
-from swim.data.video.frame_choice import MASK_ASPECT_TOLERANCE, VideoInfo
+from swim.data.video.frame_choice import MASK_ASPECT_TOLERANCE, VideoInfo, at_positions
+from swim.recipe import FramePolicy
 
 # Inflected forms count as equal ("sits", "sitting"), synonyms do not. Three in four: of four content words one may be
 # missing in the answers, of fewer none.
@@ -131,6 +132,7 @@ def check_video(sample: ReferSample, probe: Callable[[str], VideoInfo]) -> None:
     row."""
     try:
         info = probe(sample.video)
+        sample = at_positions(sample, info, FramePolicy())
         for number, track in enumerate(sample.tracks):
             if max(track) >= info.frames:
                 hint = f"frame {max(track)} is annotated, the video shows {info.frames}: is it the right one?"

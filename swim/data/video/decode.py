@@ -18,6 +18,7 @@ from swim.data.annotations.samples import locate
 from swim.data.types import Clip, DataError, ReferSample
 from swim.data.video.frame_choice import (
     VideoInfo,
+    at_positions,
     build_clip,
     choose_frames,
     frame_needs,
@@ -26,7 +27,8 @@ from swim.data.video.frame_choice import (
     video_error,
 )
 from swim.data.video.media import local_video, resolve_video
-from swim.data.video.packet_index import FrameIndex, index_of, open_video, quarter_turns, upright_size
+from swim.data.video.orientation import orientation_of
+from swim.data.video.packet_index import FrameIndex, index_of, open_video
 from swim.data.video.pictures import decode_folder, probe_folder
 from swim.recipe import FramePolicy
 
@@ -79,7 +81,8 @@ def decode_sample(sample: ReferSample, root: str | Path, policy: FramePolicy) ->
     """
     try:
         with local_video(str(root), sample.video) as path:
-            indices, size = plan_frames(probe(path), frame_needs(sample), policy)
+            sample = at_positions(sample, info := probe(path), policy)
+            indices, size = plan_frames(info, frame_needs(sample), policy)
             frames_THWC, fps = decode_frames(path, indices, size)
     except DataError as error:
         raise locate(error, file=sample.file, row=sample.row, key=sample.key) from error
@@ -93,7 +96,7 @@ def _decode(path: Path, indices: list[int], size: tuple[int, int], index: FrameI
         if len(frames) < len(indices):  # decode everything from the start, as a player does
             frames = _decode_spans(path, indices, size, index, [(0, int(index.packets.max()))], skip=False)
     else:
-        frames = _decode_from_start(path, indices, size, index.info)
+        frames = _decode_from_start(path, indices, size, index)
     if missing := set(indices) - frames.keys():
         raise video_error("fewer frames decode than the file lists", f"frame {min(missing)} is missing: {_COPY_AGAIN}")
     return frames
@@ -122,7 +125,7 @@ def _decode_spans(
         if frame.is_corrupt:
             damaged.append(i)
         if i in needed:
-            pictures[i] = _picture(frame, i, size, index.info)
+            pictures[i] = _picture(frame, i, size, index)
     if not skip:
         due = [np.flatnonzero((index.entries >= first) & (index.packets <= last)) for first, last in spans]
         damaged += np.setdiff1d(np.concatenate(due), decoded).tolist()
@@ -134,7 +137,7 @@ def _decode_spans(
 
 
 def _decode_from_start(
-    path: Path, indices: list[int], size: tuple[int, int], info: VideoInfo
+    path: Path, indices: list[int], size: tuple[int, int], index: FrameIndex
 ) -> dict[int, NDArray[np.uint8]]:
     """The frames by index, counted from the first."""
     needed, damaged = set(indices), False
@@ -145,7 +148,7 @@ def _decode_from_start(
             if i in needed:
                 if damaged:
                     raise _damaged_error(i)
-                pictures[i] = _picture(frame, i, size, info)
+                pictures[i] = _picture(frame, i, size, index)
             if len(pictures) == len(needed):
                 break
     return pictures
@@ -183,19 +186,23 @@ def _frames(path: Path, spans: list[tuple[int, int]], times: Collection[int] | N
             context.reorder_depth = depth  # known from the stream so far; without it the decoder may drop frames
 
 
-def _picture(frame: av.VideoFrame, i: int, size: tuple[int, int], info: VideoInfo) -> NDArray[np.uint8]:
+def _picture(frame: av.VideoFrame, i: int, size: tuple[int, int], index: FrameIndex) -> NDArray[np.uint8]:
     """RGB pixels, upright, at `size`."""
-    if upright_size(frame) != (info.height, info.width):
-        height, width = upright_size(frame)
+    # H.264 may store the orientation at key frames only, for all frames behind them; FFmpeg 8 does not keep it there.
+    info, orientation = index.info, index.orientation
+    if (orientation_of(frame) or orientation) != orientation:
+        hint = f"frame {i} is turned in another way than the first one: write the file again, as it is shown"
+        raise video_error("the picture changes its orientation", hint)
+    height, width = orientation.size(frame.height, frame.width)
+    if (height, width) != (info.height, info.width):
         hint = f"frame {i} is {height} × {width}, the first one {info.height} × {info.width}: write the file again"
         raise video_error("the picture changes its size", hint)
-    turns = quarter_turns(frame)
-    height, width = size[::-1] if turns % 2 else size
+    height, width = orientation.size(*size)
     # As an array, gbrp is H × W × RGB.
     picture_HWC: NDArray[np.uint8] = frame.reformat(
         width, height, _PLANES, interpolation=_SCALING, threads=1
     ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture_HWC, turns))
+    return orientation.apply(picture_HWC)
 
 
 def _damaged_error(i: int) -> DataError:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,17 +36,19 @@ from swim.data.video.frame_choice import (
     MAX_PIXELS,
     FrameNeeds,
     VideoInfo,
+    at_positions,
     build_clip,
     frame_needs,
     plan_frames,
     video_error,
 )
+from swim.data.video.numbering import NumberRun
 from swim.recipe import FramePolicy
 
 DEADLINE_S = 300.0
 # Address space, because it can be limited. Decoding 720p takes 0.4 GB of it (0.2 GB of memory).
 MEMORY_BYTES = 2 * 2**30
-_MAX_ANSWER_BYTES = 2**16
+_MAX_ANSWER_BYTES = 2**18  # the numbers in the names of pictures may take most of it
 _MAX_TEXT_CHARS = 2000
 
 _START_S = 60.0  # its imports take half a second, on a busy disk much longer
@@ -118,7 +120,7 @@ class Decoder:
             info, indices, frames_THWC = self._request(request, needs)
         except DataError as error:
             raise locate(error, file=sample.file, row=sample.row, key=sample.key) from error
-        return build_clip(sample, indices, frames_THWC, info.fps)
+        return build_clip(at_positions(sample, info, self.policy), indices, frames_THWC, info.fps)
 
     def _request(self, request: dict[str, Any], needs: FrameNeeds | None) -> DecodedVideo:
         with self._lock:
@@ -250,6 +252,8 @@ def _parse_answer(answer: Any) -> VideoInfo | Exception:
         match answer:
             case {"info": dict(fields)}:
                 info = VideoInfo(**fields)
+                if info.numbers is not None:
+                    info = replace(info, numbers=tuple((first, step, count) for first, step, count in info.numbers))
                 if _is_plausible(info):
                     return info
             case {"error": {"reason": str(reason), "field": str(field), "hint": str(hint)}}:
@@ -258,7 +262,7 @@ def _parse_answer(answer: Any) -> VideoInfo | Exception:
                 return MemoryError()
             case {"fault": str(text), "storage": bool(storage)}:
                 return (OSError if storage else RuntimeError)(text[:_MAX_TEXT_CHARS])
-    except TypeError:  # fields of other names
+    except (TypeError, ValueError):  # fields of other names or kinds
         pass
     raise ChildDiedError("its answer is not readable")
 
@@ -267,8 +271,21 @@ def _is_plausible(info: VideoInfo) -> bool:
     counts = (info.frames, info.height, info.width)
     if any(type(count) is not int or count < 1 for count in counts) or type(info.fps) is not float:
         return False
+    if info.numbers and not _are_runs(info.numbers, info.frames):
+        return False
     small = info.frames <= MAX_FRAMES and max(counts[1:]) <= MAX_SIDE_PX and info.height * info.width <= MAX_PIXELS
     return small and math.isfinite(info.fps) and info.fps > 0 and type(info.seekable) is bool
+
+
+def _are_runs(numbers: tuple[NumberRun, ...], frames: int) -> bool:
+    """Whether these are ascending numbers for all frames."""
+    if any(type(value) is not int for run in numbers for value in run):
+        return False
+    if any(first < 0 or step < 1 or count < 1 for first, step, count in numbers):
+        return False
+    ends = [first + step * (count - 1) for first, step, count in numbers]
+    ascending = all(end < first for end, (first, _, _) in zip(ends, numbers[1:], strict=False))
+    return ascending and sum(count for _, _, count in numbers) == frames
 
 
 _shared: tuple[tuple[object, ...], Decoder] | None = None

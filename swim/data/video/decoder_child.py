@@ -121,7 +121,8 @@ def _decode(request: dict[str, Any], videos: _VideoCache) -> tuple[dict[str, Any
         info = probe(path)
         if request["do"] == "probe":
             return {"info": asdict(info)}, b""
-        needs = FrameNeeds(tuple(request["frames"]), tuple((h, w) for h, w in request["mask_sizes"]))
+        sizes = tuple((h, w) for h, w in request["mask_sizes"])
+        needs = FrameNeeds(tuple(request["frames"]), sizes, request["numbering"])
         indices, size = plan_frames(info, needs, FramePolicy.model_validate(request["policy"]))
         frames_THWC, _ = decode_frames(path, indices, size)
         return {"info": asdict(info)}, frames_THWC.data.cast("B")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from swim.data.limits import MAX_SIDE_PX
 from swim.data.types import Clip, DataError, ReferSample
+from swim.data.video.numbering import Numbering, NumberRun, positions
 from swim.recipe import FramePolicy
 
 MAX_ASPECT = 200  # Qwen2-VL's own limit
@@ -29,6 +30,8 @@ class VideoInfo:
     """A video as shown: `frames`, `height` and `width` in pixels after rotation, `fps` shown frames per second.
 
     `seekable` means that the frames' times are known without decoding, so that decoding may begin at a key frame.
+    `numbers` are those in the names of a folder's pictures; empty where they are 0, 1, 2, …, as those of a video's
+    frames; None where names have no number.
     """
 
     frames: int
@@ -36,14 +39,17 @@ class VideoInfo:
     width: int
     fps: float
     seekable: bool
+    numbers: tuple[NumberRun, ...] | None = ()
 
 
 @dataclass(frozen=True)
 class FrameNeeds:
-    """What a row needs of its video: the frames with masks, and the (height, width) of these masks."""
+    """What a row needs of its video: the keys of the frames with masks, the (height, width) of these masks, and what
+    the keys are (None: as the policy says)."""
 
     frames: tuple[int, ...]
     mask_sizes: tuple[tuple[int, int], ...]
+    numbering: Numbering | None = None
 
 
 def frame_needs(sample: ReferSample) -> FrameNeeds:
@@ -52,6 +58,7 @@ def frame_needs(sample: ReferSample) -> FrameNeeds:
     return FrameNeeds(
         frames=tuple(sorted({frame for track in sample.tracks for frame in track})),
         mask_sizes=tuple(sorted({(rle.height, rle.width) for rle in rles})),
+        numbering=sample.frames,
     )
 
 
@@ -62,11 +69,32 @@ def plan_frames(info: VideoInfo, needs: FrameNeeds, policy: FramePolicy) -> tupl
         if not 1 / MASK_ASPECT_TOLERANCE <= ratio <= MASK_ASPECT_TOLERANCE:
             hint = f"the video is {info.height} × {info.width}; is the mask's size [height, width]?"
             raise DataError(f"a mask of {height} × {width} does not fit", field="annotation", hint=hint)
-    return choose_frames(info.frames, needs.frames, policy), smart_resize(info.height, info.width, policy)
+    frames: Iterable[int] = needs.frames
+    if by_number(needs.numbering, policy):
+        frames = positions(frames, info.numbers).values()
+    elif info.numbers and max(frames, default=0) >= info.frames:
+        hint = 'keys count pictures from 0; if they are the numbers in the names, say "frames": "number" in the row'
+        raise DataError(f"annotated frame past the end of {info.frames} pictures", field="annotation", hint=hint)
+    return choose_frames(info.frames, frames, policy), smart_resize(info.height, info.width, policy)
+
+
+def by_number(numbering: Numbering | None, policy: FramePolicy) -> bool:
+    """Whether the keys of a row are the numbers in the names of pictures. The row decides before the policy."""
+    return (numbering or policy.numbering) == "number"
+
+
+def at_positions(sample: ReferSample, info: VideoInfo, policy: FramePolicy) -> ReferSample:
+    """The row with its masks at the positions of frames. Raises DataError as `plan_frames`."""
+    if not by_number(sample.frames, policy):
+        return sample
+    position = positions({frame for track in sample.tracks for frame in track}, info.numbers)
+    tracks = tuple({position[frame]: rle for frame, rle in track.items()} for track in sample.tracks)
+    return sample.model_copy(update={"tracks": tracks, "frames": "position"})
 
 
 def build_clip(sample: ReferSample, indices: list[int], frames_THWC: NDArray[np.uint8], fps: float) -> Clip:
-    """The clip of decoded frames. Masks keep their annotated size; a frame that is used twice has its masks twice."""
+    """The clip of decoded frames. The row's masks are at positions, and keep their annotated size; a frame that is used
+    twice has its masks twice."""
     return Clip(
         key=sample.key,
         turns=sample.turns,

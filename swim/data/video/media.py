@@ -1,7 +1,7 @@
 """The location of a row's video: a file or a folder of pictures under a local root, or objects under an s3:// prefix.
 
 Rows may be hostile. Their paths must be a regular file or a folder under the root, and no playlist, which would name
-other files.
+other files (`file_kinds`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from swim.data.storage import s3_advice
-from swim.data.video.frame_choice import check_frames, video_error
-from swim.data.video.pictures import SUFFIXES
+from swim.data.video.file_kinds import refuse_no_video
+from swim.data.video.frame_choice import video_error
+from swim.data.video.frame_names import frame_names, is_frame
 
 MAX_VIDEO_BYTES = 2**34  # a video from S3 is stored on a temporary disk
-# Containers are detected by their content, so these names are rejected as well as these beginnings. The decoder's list
-# of formats has no playlist either: this check gives the clearer error.
-_PLAYLISTS = (".m3u", ".m3u8", ".mpd", ".concat", ".ffconcat", ".ffcat", ".sdp", ".pls", ".asx", ".ism", ".xspf")
-_PLAYLIST_BEGINNINGS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]", b"<asx", b"<ASX")
 _SCHEME = "s3://"
 _MAX_NAME_BYTES = 255  # of a local file; keys of S3 may have 1,024
 
@@ -69,19 +66,8 @@ def resolve_video(root: Path, video: str) -> Path:
         return path
     if not stat.S_ISREG(mode):  # a pipe or a device might never end
         raise video_error("neither a file nor a folder", f"{quoted} is a pipe, a device or a socket: copy the video")
-    refuse_playlist(path)
+    refuse_no_video(path)
     return path
-
-
-def refuse_playlist(path: Path) -> None:
-    """Raises DataError for a playlist, which names other files, by its name or its first bytes."""
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise video_error(f"cannot be read: {error.strerror}", f"{path.name!r:.200}: check its permissions") from error
-    if path.suffix.lower() in _PLAYLISTS or beginning.startswith(_PLAYLIST_BEGINNINGS):
-        raise video_error("a playlist, not a video", f"{path.name!r:.200}: give the video itself")
 
 
 def s3_version(root: str, video: str) -> str | None:
@@ -140,13 +126,14 @@ def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, 
         raise video_error("not a usable path", f"{quoted}: {error}") from error
     except Exception as error:  # botocore's and aiohttp's errors have no ancestor in common
         raise _s3_error(key, error) from error
-    objects = [item for item in inside if not folder or PurePosixPath(item["name"]).suffix.lower() in SUFFIXES]
+    objects = [item for item in inside if not folder or is_frame(PurePosixPath(item["name"]).name)]
     # S3 has no folders that a path could leave, but a key may be parsed as something else (`?versionId=`).
     if any(item["name"] != key and not item["name"].startswith(f"{key}/") for item in objects):
         raise video_error("outside the videos folder", f"{quoted}: S3 lists it as {objects[0]['name']!r:.200}")
     if any(len(PurePosixPath(item["name"]).name.encode()) > _MAX_NAME_BYTES for item in objects):
         raise video_error("too long a name", f"{quoted}: a file name may have {_MAX_NAME_BYTES} bytes")
-    check_frames(len(objects))
+    if folder:  # what is not downloaded could not be refused later
+        frame_names(PurePosixPath(item["name"]).name for item in inside)
     if (size := sum(item["size"] for item in objects)) > MAX_VIDEO_BYTES:
         raise video_error(f"{size} bytes", f"a video may have {MAX_VIDEO_BYTES}: write it with a lower bit rate")
     return folder, sorted(objects, key=lambda item: str(item["name"]))
@@ -168,7 +155,7 @@ def _download(root: str, video: str, scratch: Path) -> Path:
         raise _s3_error(f"{root}/{video}", error) from error
     if folder:
         return scratch
-    refuse_playlist(files[0])
+    refuse_no_video(files[0])
     return files[0]
 
 

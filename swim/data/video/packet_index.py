@@ -17,11 +17,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from swim.data.types import DataError
 from swim.data.video import keyframes
 from swim.data.video.frame_choice import MAX_PIXELS, VideoInfo, check_frames, check_size, video_error
+from swim.data.video.orientation import UPRIGHT, Orientation, orientation_of
 
 # Containers that include their video data. Other formats of FFmpeg (playlists, lists of files, devices, scripts,
 # pictures, raw pixels without a header) are not opened, whatever the file's name.
@@ -30,16 +32,19 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264
 # the packets, which is wrong where pictures are shown in another order.
 _TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "mpeg", "flv", "asf", "nut"}
 _COPY_AGAIN = "the file is empty or cut off: copy it again or remove the row"
+# Video streams that are no video: the cover of a sound file, pictures of chapters.
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 _REMEMBERED_FRAMES = 2**21  # 24 bytes each: the cache of a process stays below 50 MB
 
 
 @dataclass(frozen=True)
 class FrameIndex:
     """For each shown frame, if `info.seekable`: its time, its packet, and the packet where its decoding may begin
-    (packets are numbered in the order of the file). Else the arrays are empty."""
+    (packets are numbered in the order of the file). Else the arrays are empty. `orientation` is that of all frames."""
 
     info: VideoInfo
     codec: str
+    orientation: Orientation
     times: NDArray[np.int64]
     packets: NDArray[np.int64]
     entries: NDArray[np.int64]
@@ -77,16 +82,17 @@ def read_index(path: Path) -> FrameIndex:
     """Reads every packet of a file and decodes one frame, or all frames where they must be counted. Raises
     DataError."""
     times, shown, entry_points = array("q"), bytearray(), array("q")
-    complete, smallest = True, MAX_PIXELS
+    complete, smallest, empty_packets = True, MAX_PIXELS, 0
     first: av.VideoFrame | None = None
     with open_video(path) as (container, stream):
         codec, extradata = stream.codec_context.codec.canonical_name, stream.codec_context.extradata or b""
         for packet in container.demux(stream):
-            if first is None:
-                first = next(iter(packet.decode()), None)
             if not packet.size:
+                empty_packets += 1
                 continue
             check_frames(len(times) + 1)
+            if first is None:
+                first = next(iter(packet.decode()), None)
             if packet.is_keyframe and keyframes.decodes_alone(codec, extradata, bytes(packet)):
                 entry_points.append(len(times))
             complete = complete and packet.pts is not None
@@ -94,8 +100,11 @@ def read_index(path: Path) -> FrameIndex:
             shown.append(not packet.is_discard)
             smallest = min(smallest, packet.size)
         if first is None:
+            first = next(iter(stream.codec_context.decode(None)), None)
+        if first is None:
             raise video_error("no frame can be decoded", _COPY_AGAIN)
-        height, width = upright_size(first)
+        orientation = orientation_of(first) or UPRIGHT
+        height, width = orientation.size(first.height, first.width)
         check_size(height, width)
         time_base, rate = stream.time_base, float(stream.average_rate or 0)
         complete = complete and container.format.name in _TIMED
@@ -107,10 +116,14 @@ def read_index(path: Path) -> FrameIndex:
         if arrays is not None:
             spread = float((arrays[0][-1] - arrays[0][0]) * time_base)
             info = VideoInfo(len(arrays[0]), height, width, _fps(len(arrays[0]), spread, rate), seekable=True)
-            return FrameIndex(info, codec, *arrays)
+            return FrameIndex(info, codec, orientation, *arrays)
+    if empty_packets > 1:  # the last one only marks the end of the file
+        # A player shows the picture before again, a decoder skips it: which frame is the tenth depends on the program.
+        hint = f"write it again, with each frame in it: ffmpeg -i {path.name!r:.100} -fps_mode cfr new.mp4"
+        raise video_error("repeated frames that are stored as empty packets", hint)
     frames, spread = _count_by_decoding(path)
     info, empty = VideoInfo(frames, height, width, _fps(frames, spread, rate), seekable=False), np.zeros(0, np.int64)
-    return FrameIndex(info, codec, empty, empty, empty)
+    return FrameIndex(info, codec, orientation, empty, empty, empty)
 
 
 @contextmanager
@@ -124,9 +137,7 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **limits}
     try:
         with av.open(str(path), options=options, metadata_errors="ignore") as container:
-            stream = container.streams.best("video")
-            if stream is None or stream.codec_context is None:
-                raise video_error("no video that can be decoded", "write the file again, as H.264 in mp4")
+            stream = _video_stream(container)
             height, width = stream.codec_context.height, stream.codec_context.width
             if not height or not width:  # FFmpeg reports a size above its limits in the same way
                 raise video_error("a picture without a size, or with an absurd one", _COPY_AGAIN)
@@ -141,14 +152,17 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
         raise video_error("not a readable video", f"{error}: copy it again or remove the row") from error
 
 
-def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """(height, width) of the picture after rotation."""
-    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """How often the decoded picture must be turned by 90° anticlockwise."""
-    return round(int(frame.rotation) / 90) % 4
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The video stream that a player chooses. Raises DataError where there is none, or only attached pictures."""
+    best = container.streams.best("video")
+    if best is not None and best.disposition & _PICTURES:
+        hint = (
+            "its only picture is attached, as the cover of a sound file is: give a file with video, or remove the row"
+        )
+        raise video_error("no video that can be decoded", hint)
+    if not isinstance(best, av.VideoStream) or best.codec_context is None:
+        raise video_error("no video that can be decoded", "write the file again, as H.264 in mp4")
+    return best
 
 
 def _from_packets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, CliPositionalArg
@@ -35,6 +36,9 @@ class Doctor(BaseSettings):
     recipe: str | None = Field(None, description="the recipe whose frames and formats count; default: the paper's")
     max_frames: int | None = Field(None, ge=2, multiple_of=2, description="frames of a clip, instead of the recipe's")
     max_pixels: int | None = Field(None, ge=1, description="pixels of a frame at most, instead of the recipe's")
+    frames: Literal["position", "number"] | None = Field(
+        None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
+    )
     decode: int = Field(16, ge=0, description="rows to decode, to estimate what all of them cost")
     store: str = Field("swimlab-store", description="where the report goes: a folder or s3://bucket/prefix")
     name: str | None = Field(None, description="the report's name; default: that of the annotation files")
@@ -67,7 +71,7 @@ class Doctor(BaseSettings):
             ValueError: for a recipe that does not exist.
         """
         data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
-        changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels}
+        changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels, "numbering": self.frames}
         frames = data.frames.model_dump() | {name: value for name, value in changed.items() if value is not None}
         formats = data.formats if isinstance(data, NLReferFiles) else ("nl-refer",)
         inspection = InspectionConfig(

@@ -48,6 +48,7 @@ CLAIM_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("frames", pa.list_(pa.int64())),
         ("sizes", pa.list_(pa.int64())),  # height, width, height, width, …
+        ("numbering", pa.string()),
         ("part", pa.string()),
     ]
 )
@@ -125,6 +126,7 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
                 "state": state,
                 "frames": list(requirements.frames),
                 "sizes": [side for size in requirements.mask_sizes for side in size],
+                "numbering": requirements.numbering,
                 "part": part,
             }
         )

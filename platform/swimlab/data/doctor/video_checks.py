@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _BUCKETS = 64
 _BUFFERED_ROWS = 100_000
 _CHUNK_VIDEOS = 64
+# At most MAX_LABEL_CHARS. Where numbers have gaps or do not begin at 0, and nothing says what keys mean.
+KEYS_UNCLEAR = "key 3 is the fourth picture, whatever number its name has (see --frames)"
 _MISSING = ("no such file", "no such object")
 
 
@@ -136,9 +138,8 @@ def _check_claim(
     try:
         if isinstance(info, DataError):
             raise info
-        indices, (height, width) = plan_frames(
-            info, FrameNeeds(frames=tuple(requirement["frames"]), mask_sizes=sizes), policy
-        )
+        needs = FrameNeeds(tuple(requirement["frames"]), sizes, requirement["numbering"])
+        indices, (height, width) = plan_frames(info, needs, policy)
     except DataError as error:
         # The row was counted by its state without the video.
         tally.count(requirement["state"], requirement["kind"], -1)
@@ -154,6 +155,8 @@ def _check_claim(
         return
     if any(size != (info.height, info.width) for size in sizes):
         tally.count("caution", "masks of another size than the video (they are scaled)")
+    if info.numbers and needs.frames and not (needs.numbering or policy.numbering):
+        tally.count("caution", KEYS_UNCLEAR)
     add_clip(len(indices), height, width, policy, tally)
     tally.pick(picked(requirement))
 
