@@ -156,7 +156,11 @@ def test_a_child_that_dies_in_the_middle_costs_nothing(does: str, root: Path, tm
         ("hear(); say({'info': info | {'more': 1}}); time.sleep(60)", "not readable"),
     ],
 )
-def test_a_child_that_always_dies_or_lies_costs_its_row(does: str, reason: str, root: Path) -> None:
+def test_a_child_that_always_dies_or_lies_costs_its_row(
+    does: str, reason: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sleep" in does:  # it is not going to end: 4 s of waiting for its exit code tell nothing
+        monkeypatch.setattr(decoder_module, "_DEATH_WAIT_S", 0.05)
     with Decoder(str(root), POLICY, command=child(does)) as found:
         with pytest.raises(DataError, match=f"died twice .*{reason}") as caught:
             found.clip(sample("a.mp4"))
