@@ -94,11 +94,11 @@ def _s3_endpoint() -> Iterator[str]:
 def _s3_environment(_s3_endpoint: str) -> Iterator[None]:
     """The server and its credentials in the environment for the rest of the session: workers of a Ray that is started
     with this fixture inherit them."""
-    import botocore.loaders  # as moto above
+    import botocore.session  # as moto above
 
     with pytest.MonkeyPatch.context() as patch:
         # A client reads 1 MB of JSON about S3, 0.07 s of CPU, and every store has a client.
-        patch.setattr(botocore.loaders, "create_loader", cache(botocore.loaders.create_loader))
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         for name, value in {
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
