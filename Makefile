@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+AUDIT := .venv-audit
 # Two processes, in the order of the tests: the two groups that start Ray are the longest (tests/side_by_side.py).
 PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: sweep smoke control paper-quick paper test unit test-all faults check setup clean
+.PHONY: sweep smoke control paper-quick paper test unit test-all faults check audit setup clean
 
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
@@ -46,6 +47,15 @@ check: $(STAMP)
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports --no-cache
 
+# --strict: a package whose advisories cannot be read is an error, where pip-audit would print that nothing is known.
+audit: $(AUDIT)/bin/pip-audit  ## known advisories about the packages in constraints.txt, asked for over the network
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt \
+		|| { echo "audit: not passed. An advisory is named above, or advisories cannot be read from here: then nothing is known"; exit 1; }
+
+$(AUDIT)/bin/pip-audit:
+	@$(PYTHON) -m venv $(AUDIT) || python3 -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
+
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -59,5 +69,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "set-up done"
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
+	rm -rf $(VENV) $(AUDIT) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
-"""Two processes for what ranks do together, kept for all tests: importing torch and transformers takes each 5 s."""
+"""Two processes for what ranks do together, kept for all tests. They are forked off a server that has imported torch
+and transformers, 5 s of CPU: spawned, each would import them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -16,8 +17,10 @@ import torch.distributed as dist
 @contextmanager
 def two_ranks(folders: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
     """`run(function, *args)`: function(rank, *args) in both, in a process group of its own."""
+    server = get_context("forkserver")
+    server.set_forkserver_preload(["swim.train", "swim.evaluation.evaluate", "torch.distributed.fsdp", "peft"])
     with ExitStack() as stack:
-        pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(2)]
+        pools = [stack.enter_context(ProcessPoolExecutor(1, server)) for _ in range(2)]
 
         def run(function: Callable[..., None], *args: Any) -> None:
             meet = folders.mktemp("ranks") / "meet"

@@ -4,6 +4,7 @@ Dimensions: B batch rows, H query heads, G key/value heads, L row length, D head
 """
 
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,10 +33,15 @@ class Sample:
 
 def rle(mask_hw) -> Rle:
     """A 0/1 array as an annotation."""
-    flat = np.asarray(mask_hw).astype(np.uint8).flatten(order="F")
+    return _rle(np.shape(mask_hw), np.asarray(mask_hw).astype(np.uint8).tobytes(order="F"))
+
+
+@cache
+def _rle(size, columns) -> Rle:
+    flat = np.frombuffer(columns, np.uint8)
     changes = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
     counts = np.diff([0, *changes, flat.size]).tolist()
-    return encodings.to_rle({"size": list(np.shape(mask_hw)), "counts": counts})
+    return encodings.to_rle({"size": list(size), "counts": counts})
 
 
 def samples(seed=0) -> list[Sample]:
@@ -70,7 +76,7 @@ def attention_inputs(seed=0, rows=3, length=48, depth=DEPTH, spread=1.0):
 
 def plan(chosen, objective, heads=HEADS, depth=6) -> Reading | None:
     """The probe that the product plans for these samples."""
-    found = [Document(s.row, s.start, s.end, Visual(torch.tensor(s.columns), s.grid, 2)) for s in chosen]
+    found = [Document(s.row, s.start, s.end, Visual(torch.from_numpy(np.array(s.columns)), s.grid, 2)) for s in chosen]
     nouns = [[Noun(tokens, {t: rle(m) for t, m in track.items()}) for tokens, track in s.nouns] for s in chosen]
     text = SimpleNamespace(num_attention_heads=heads, num_hidden_layers=depth)
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text))

@@ -14,8 +14,10 @@ import torch
 
 from swim import registry
 from swim.recipe import Objective
+from swim.supervision import maps
 from swim.supervision.maps import mask_loss
 from swim.supervision.objective import SupervisedModel
+from swim.supervision.per_map import per_map
 
 FUSIONS, NORMALS, LOSSES = (registry.names(f"swim.supervision.{kind}") for kind in ("fusion", "normalise", "losses"))
 RESIZES = ("map-to-mask", "mask-to-grid")
@@ -69,30 +71,72 @@ def score(case, **changes):
     return total.item(), count, a_SNRK.grad[:, 0, 0]
 
 
+def together(cases, monkeypatch, **changes):
+    """What `score` says of each case, from one batch of them: losses [N], the number of maps, gradients [S, N, K]."""
+    losses = []
+
+    def recorded(*args):
+        losses.append(per_map(*args))
+        return losses[-1]
+
+    monkeypatch.setattr(maps, "per_map", recorded)
+    samples = [
+        scenes.Sample(row, 0, a_SK.shape[1] + 2, [*range(a_SK.shape[1])], grid, [((a_SK.shape[1] + 1,), {0: mask_hw})])
+        for row, (grid, a_SK, mask_hw) in enumerate(cases)
+    ]
+    a_NKS = torch.nn.utils.rnn.pad_sequence([a_SK.T for _, a_SK, _ in cases], batch_first=True)
+    a_SNRK = a_NKS.permute(2, 0, 1)[:, :, None].clone().requires_grad_()
+    objective = Objective(**{"layers": tuple(range(len(a_SNRK))), **changes})
+    total, count = mask_loss(scenes.plan(samples, objective), a_SNRK, objective)
+    total.backward()
+    return torch.cat(losses).detach(), count, a_SNRK.grad[:, :, 0]
+
+
+def check_finite(value_N, gradient, where):
+    # A perfect map costs 0, or, below what fp32 tells from it, less.
+    assert value_N.min() > -1e-6, where
+    assert value_N.max() < 50, where
+    assert gradient.isfinite().all(), where
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("normalise", NORMALS)
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_combination_is_finite_in_every_case(fusion, normalise, loss):
+def test_every_combination_is_finite_in_every_case(fusion, normalise, loss, monkeypatch):
+    for resize in RESIZES:
+        changes = {"fusion": fusion, "normalise": normalise, "mask_loss": loss, "resize": resize}
+        value_N, count, gradient = together(CASES.values(), monkeypatch, **changes)
+        assert count == len(value_N) == len(CASES)
+        check_finite(value_N, gradient, resize)
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [*(("fusion", f) for f in FUSIONS), *(("normalise", n) for n in NORMALS), *(("mask_loss", n) for n in LOSSES)],
+)
+def test_every_choice_is_finite_in_every_case_alone(field, name):
     for case, resize in product(CASES, RESIZES):
-        value, count, gradient = score(case, fusion=fusion, normalise=normalise, mask_loss=loss, resize=resize)
+        value, count, gradient = score(case, resize=resize, **{field: name})
         assert count == 1, case
-        # A perfect map costs 0, or, below what fp32 tells from it, less.
-        assert -1e-6 < value < 50, (case, resize)
-        assert gradient.isfinite().all(), (case, resize)
+        check_finite(torch.tensor([value]), gradient, (case, resize))
 
 
 @pytest.mark.parametrize("normalise", NORMALS)
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_hardly_attended_masks_on_a_grid_of_thousands_leave_a_finite_gradient(fusion, normalise):
+def test_hardly_attended_masks_on_a_grid_of_thousands_leave_a_finite_gradient(fusion, normalise, monkeypatch):
     """The gradient of a logarithm is 1 / a: 10⁴⁰ does not fit fp32, and six layers of 1e-7 multiplied are 1e-42."""
     mask_hw = np.pad(np.ones((20, 20)), 22)
-    for layers, mass in product((1, 2, 6), (1e-3, 1e-18, 1e-25, 1e-34)):
-        a_SK = mass * torch.softmax(torch.randn(layers, 4096, generator=torch.Generator().manual_seed(0)), -1)
+    for layers in (1, 2, 6):
+        share_SK = torch.softmax(torch.randn(layers, 4096, generator=torch.Generator().manual_seed(0)), -1)
+        cases = [((1, 64, 64), mass * share_SK, mask_hw) for mass in (1e-3, 1e-18, 1e-25, 1e-34)]
+        a_SNK = torch.stack([a_SK for _, a_SK, _ in cases], 1)
         for loss in LOSSES:
-            changes = {"layers": tuple(range(layers)), "fusion": fusion, "normalise": normalise, "mask_loss": loss}
-            value, _, gradient = score(((1, 64, 64), a_SK, mask_hw), **changes)
-            assert value < 50
-            assert (gradient * a_SK).norm() < 100  # by the scores: what reaches the model
+            changes = {"fusion": fusion, "normalise": normalise, "mask_loss": loss}
+            value_N, count, gradient_SNK = together(cases, monkeypatch, **changes)
+            assert count == len(value_N) == len(cases)
+            assert value_N.max() < 50
+            # By the scores: what reaches the model.
+            assert (gradient_SNK * a_SNK).norm(dim=(0, 2)).max() < 100
 
 
 EVEN = ((1, 3, 3), torch.full((2, 9), 1 / 9), ZERO)

@@ -277,6 +277,7 @@ def curve(recipe, clips):
 
 @pytest.mark.parametrize(("field", "value"), [("layers", "single:0.5"), ("chosen_heads", (1, 2)), *OPTIONS])
 def test_every_option_trains_and_is_felt(nano, spoken, trained_paper, field, value):
+    nano = nano.override({"optim.batch": 2})
     if not trained_paper:
         trained_paper.update(curve(nano, spoken))
     found = curve(nano.override({f"objective.{field}": value}), spoken)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from pycocotools import mask as coco
 
 from swim.data.annotations.markup import strip_tags
 from swim.data.annotations.samples import parse_row
+from swim.data.synthetic import shapes_world
 from swim.data.synthetic import vocabulary as words
 from swim.data.synthetic.shapes_world import calibration_frames, draw, row, write
 from swim.evaluation.answer_ceiling import ceiling
@@ -27,6 +29,16 @@ LIST = ShapesWorld(prompts="list", objects=2)
 EVERY = pytest.mark.parametrize(
     "config", [EASY, LOOK, TWINS, CAPTION, LIST], ids=lambda c: f"{c.prompts}-{c.difficulty}"
 )
+
+
+drawn = cache(draw)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget():
+    """The clips of a module's tests are 100 MB."""
+    yield
+    drawn.cache_clear()
 
 
 def parsed(config, index):
@@ -107,7 +119,7 @@ def test_size_pattern_and_motion_are_what_the_picture_shows():
 
 @pytest.mark.parametrize("config", [EASY, LOOK, TWINS], ids=lambda c: c.difficulty)
 def test_attributes_are_balanced(config):
-    things = [thing for index in range(250) for thing in draw(config, "train", index).objects]
+    things = [thing for index in range(250) for thing in drawn(config, "train", index).objects]
     for name, values in {**words.VALUES, "noun": tuple(words.NOUNS)}.items():
         counts = Counter(getattr(thing, name) for thing in things)
         # Five standard deviations of a fair draw (nouns of one clip and twins are dependent, hence the room).
@@ -185,7 +197,8 @@ def test_the_corpus_holds_every_sentence():
 
 # The values published beside the tiny recipe's accuracies; 750 to 1,500 nouns leave a standard error near .01.
 @pytest.mark.parametrize(("config", "expected"), [(EASY, 0.667), (LOOK, 0.58), (ALL_ASKED, 0.58), (TWINS, 0.68)])
-def test_the_ceiling_of_answering_without_looking(config, expected):
+def test_the_ceiling_of_answering_without_looking(config, expected, monkeypatch):
+    monkeypatch.setattr(shapes_world, "draw", drawn)
     assert ceiling([parsed(config, index).turns for index in range(250)]) == pytest.approx(expected, abs=0.025)
 
 
@@ -221,7 +234,7 @@ def test_written_files_decode_alike_and_leave_nothing_else(tmp_path: Path):
 def test_calibration_frames():
     frames = calibration_frames(3)
     assert (frames.shape, frames.dtype) == ((3, 4, 64, 64, 3), np.uint8)
-    assert frames.tobytes() == calibration_frames(3).tobytes()
+    assert frames.tobytes() == calibration_frames.__wrapped__(3).tobytes()
 
 
 @pytest.mark.parametrize("difficulty", ["easy", "hard-look"])

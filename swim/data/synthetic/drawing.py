@@ -7,6 +7,7 @@ A clip depends on (seed, split, index) alone, not on a global generator, the ord
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -97,10 +98,14 @@ def draw(config: ShapesWorld, split: Split, index: int) -> DrawnClip:
     )
 
 
+@cache
 def calibration_frames(n: int) -> NDArray[np.uint8]:
-    """[n, 4, 64, 64, 3]: easy clips of a seed of their own, to standardise a random vision tower without any file."""
+    """[n, 4, 64, 64, 3], read-only: easy clips of a seed of their own, to standardise a random vision tower without any
+    file. Kept, since a process that runs trials builds a model for each."""
     config = ShapesWorld(seed=2**31)
-    return np.stack([draw(config, "train", index).frames_THWC for index in range(n)])
+    frames_NTHWC = np.stack([draw(config, "train", index).frames_THWC for index in range(n)])
+    frames_NTHWC.setflags(write=False)
+    return frames_NTHWC
 
 
 def _draw_objects(rng: np.random.Generator, n: int, twins: bool) -> tuple[DrawnObject, ...]:

@@ -7,6 +7,7 @@ token).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import product
 
 from swim.data.annotations.markup import strip_tags
@@ -96,7 +97,8 @@ def answer(noun: str, size: str, pattern: str, motion: str, revealed: str = "") 
     return _fill([f"{head}<ins>{noun}</ins> is ", first, *between, " and moves ", ("motion", motion), "."])
 
 
-def corpus() -> list[str]:
+@cache
+def corpus() -> tuple[str, ...]:
     """Every sentence of the data set without tags, for one object each, and one list (for a capital after a space).
 
     A byte-level BPE trained on it with enough merges has one token for each word of a template.
@@ -107,4 +109,4 @@ def corpus() -> list[str]:
         for size, pattern, motion in product(SIZES, PATTERNS, MOTIONS):
             texts += [plain(answer(noun, size, pattern, motion, revealed)[0]) for revealed in ("", "size", "pattern")]
     texts.append(listing([(noun, SIZES[0], PATTERNS[0], "left") for noun in NOUNS])[0])
-    return texts
+    return tuple(texts)
