@@ -153,9 +153,9 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
     assert resumed["start_weights"] == whole.start_weights
 
 
-def died(injection: str, expected: str, reference: str) -> pytest.MarkDecorator:
+def died(injection: str, expected: str) -> pytest.MarkDecorator:
     symptom = "the trial is reported as not run, and is not tried again"
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference="F8")
 
 
 @pytest.mark.fault(
@@ -166,23 +166,19 @@ def died(injection: str, expected: str, reference: str) -> pytest.MarkDecorator:
     ("how", "kills", "death"),
     [
         pytest.param(
-            signal.SIGSEGV,
-            1,
-            r"process \d+ died of SIGSEGV \(its log: .*\.err\)",
-            marks=died("SIGSEGV in a worker in mid-training", "right: tried again from its last step", "F8"),
+            *(signal.SIGSEGV, 1, r"process \d+ died of SIGSEGV \(its log: .*\.err\)"),
+            marks=died("SIGSEGV in a worker in mid-training", "right: tried again from its last step"),
         ),
         pytest.param(
-            signal.SIGKILL,
-            2,
-            r"process \d+ was killed: it left no word, as with SIGKILL.*Ray's logs: /.*/logs\)",
-            marks=died("kill -9 of a worker, twice", "error names process, signal and log", "F8"),
+            *(signal.SIGKILL, 2, r"process \d+ was killed: it left no word, as with SIGKILL.*Ray's logs: /.*/logs\)"),
+            marks=died("kill -9 of a worker, twice", "error names process, signal and log"),
         ),
     ],
 )
 def test_a_trial_whose_process_dies_is_tried_again_once_and_named_with_the_reason(
     two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: signal.Signals, kills: int, death: str
 ) -> None:
-    """It cannot say so itself: nor can one that never started, which takes the same way. Brackets are no markup."""
+    """It cannot say so itself, nor can one that never started. Brackets are no markup."""
     arm, store, killed = "[/]:x: [bold]a[/bold]", SweepStore(str(tmp_path / "store")), set[int]()
 
     def kill() -> None:
@@ -391,10 +387,9 @@ def test_bad_rows_are_quarantined_and_named(two_cpus: None, tmp_path: Path, caps
 
 
 @pytest.mark.fault(
-    injection="a file stands where the store's folder should be",
-    symptom="hours of training before the first write fails",
+    injection="a file stands where the store's folder should be", symptom="hours of training before a write fails",
     expected="error before Ray starts",
-)
+)  # fmt: skip
 def test_an_unwritable_store_fails_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
