@@ -265,7 +265,7 @@ def test_names_and_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     tiny, _ = Doctor(annotations=["a.json"], recipe="tiny", max_frames=8).inspection_and_recipe_name()
     assert tiny.frames.max_frames == 8
     assert tiny.frames.cell_px == 8
-    named, _ = Doctor(annotations=["a.json"], frames="number").inspection()
+    named, _ = Doctor(annotations=["a.json"], frames="number").inspection_and_recipe_name()
     assert named.frames == FramePolicy(numbering="number")
     with pytest.raises(ValueError, match="did you mean"):
         Doctor(annotations=["a.json"], recipe="tiyn").inspection_and_recipe_name()
