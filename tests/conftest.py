@@ -130,3 +130,17 @@ def s3_store_uri(_s3_client: Any) -> str:
     bucket = f"swim-{uuid4().hex[:12]}"
     _s3_client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}/store"
+
+
+@pytest.fixture(scope="session")
+def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Real nano trials (see `trained`): three arms on a base. Shared: copy it before changing anything."""
+    # Imported here: torch, which most tests do without.
+    import trained
+
+    from swimlab.store.sweep_store import SweepStore
+
+    folder = tmp_path_factory.mktemp("trained")
+    store = SweepStore(str(folder / "store"))
+    trained.run(store, folder / "cache")
+    return store

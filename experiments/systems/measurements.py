@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, FiniteFloat, SerializeAsAny, ValidationError
+from pydantic import Field, FiniteFloat, SerializeAsAny
 
 from swim.recipe import Frozen
 from swimlab.stats.intervals import Interval, interval
@@ -23,6 +23,7 @@ from swimlab.store.errors import StoreError
 from swimlab.store.flat_rows import rows_table
 from swimlab.store.paths import checked_path
 from swimlab.store.records import Provenance
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
@@ -44,7 +45,7 @@ class Measurement(Frozen):
     peak_bytes: int | None = None
 
 
-class MeasurementRun(Frozen):
+class MeasurementRun(SealedModel):
     """Everything one invocation measured. `machine` is the name of the CPU or GPU. An experiment derives its own, with
     the type of its rows."""
 
@@ -79,7 +80,7 @@ RunT = TypeVar("RunT", bound=MeasurementRun)
 def commit(store: SweepStore, run: MeasurementRun) -> None:
     """Write a run and rebuild its experiment's table. Raises StoreError when the run is already there."""
     path = checked_path(f"measurements/{run.experiment}/{run.run_id}.json")
-    if not store.put_create_only(path, run.model_dump_json(indent=1).encode()):
+    if not store.put_create_only(path, run.to_json()):
         raise StoreError(f"{store.uri}/{path} exists: measurements are never overwritten; take a new run_id")
     write_table(store, run.experiment, type(run))
 
@@ -90,11 +91,11 @@ def runs(store: SweepStore, experiment: str, kind: type[RunT]) -> list[RunT]:
     paths = store.list_files(f"measurements/{experiment}")
     for path, data in sorted(store.backend.read_many(paths).items()):
         try:
-            results.append(kind.model_validate_json(data))
-        except ValidationError as error:
+            results.append(kind.from_json(data))
+        except ValueError as error:
             raise StoreError(
-                f"{store.uri}/{path} is no run of schema {SCHEMA_VERSION}: {error}; read it with the code that wrote "
-                "it, or move it away"
+                f"{store.uri}/{path} is no run of schema {SCHEMA_VERSION}, or is damaged: {error}; read it with the "
+                "code that wrote it, or move it away"
             ) from error
     return results
 

@@ -52,14 +52,3 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def store(uri: str) -> SweepStore:
     return SweepStore(uri)
-
-
-@pytest.fixture(scope="session")
-def trained_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
-    """Real nano trials (see `trained`): three arms on a base. Shared: copy it before changing anything."""
-    import trained
-
-    folder = tmp_path_factory.mktemp("trained")
-    store = SweepStore(str(folder / "store"))
-    trained.run(store, folder / "cache")
-    return store

@@ -9,6 +9,7 @@ time apart, counts as unusable.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,7 +24,7 @@ from swim.recipe import FramePolicy, Frozen
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import ClipStore, PipelineError, Split, StoredTable
 from swimlab.data.rejected_rows import QuarantinedRow
-from swimlab.store.sealed_json import SealedModel
+from swimlab.store.sealed_json import SealedModel, sealed, unsealed
 
 # The preparations lie so far apart: one at once after the other, or beside it, meets the same machine.
 SETTLED_AFTER_S = 600.0
@@ -115,9 +116,14 @@ def run(job: DecodeJob, store: ClipStore) -> DecodeResult:
 
 def _is_settled(job: DecodeJob, row: int, store: ClipStore) -> bool:
     """Whether this row's last try failed in the same way in an earlier preparation. Marks its first one."""
-    if not job.last_try or store.put_create_only(job.set_aside(row), f"{time.time():.0f}".encode()):
+    path = job.set_aside(row)
+    if not job.last_try or store.put_create_only(path, sealed({"at": round(time.time())})):
         return False
-    return time.time() - float(store.read(job.set_aside(row))) >= SETTLED_AFTER_S
+    try:
+        marked_at = unsealed(json.loads(store.read(path)), required=True)["at"]
+    except (ValueError, LookupError, AttributeError) as error:
+        raise PipelineError(f"{path} is damaged ({error}): delete it in {store.uri} and run again") from error
+    return bool(time.time() - marked_at >= SETTLED_AFTER_S)
 
 
 def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:

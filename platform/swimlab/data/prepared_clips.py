@@ -14,6 +14,7 @@ contain a hash of the content, so that two drivers that prepare the same data ne
 from __future__ import annotations
 
 import hashlib
+import io
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -85,13 +86,15 @@ class ClipStore(Protocol):
 
 class StoredTable(Frozen):
     """A Parquet file of the data set: its path under the data set's folder, size and hash. `memory_bytes` is its size
-    in memory."""
+    in memory; `footer_sha256` is of the names, types and positions of its columns, which no page's checksum covers
+    (None in older data sets)."""
 
     name: str
     rows: int
     size_bytes: int
     memory_bytes: int
     sha256: str
+    footer_sha256: str | None = None
 
 
 class PreparedData(SealedModel):
@@ -149,7 +152,7 @@ class StoredClips:
     store in the requested order, a few ahead.
 
     Raises PipelineError when the content of a file is not what was committed. A file that is read whole is checked by
-    its hash, others by their size and Parquet's checksum of each page.
+    its hash, others by their size, the hash of their footer, and Parquet's checksum of each page.
     """
 
     HELD_BYTES = 2 * 2**30
@@ -220,7 +223,8 @@ class StoredClips:
     def _open(self, at: int) -> pq.ParquetFile:
         stored = self._tables[at]
         source = self._store.open(f"{self._prepared.folder}/{stored.name}")
-        if source.seek(0, 2) != stored.size_bytes:
+        intact = source.seek(0, 2) == stored.size_bytes
+        if not intact or stored.footer_sha256 not in (None, _footer_sha256(source)):
             raise damaged(self._store, self._prepared, stored)
         return pq.ParquetFile(source, page_checksum_verification=True)
 
@@ -266,9 +270,22 @@ def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
     digest = hashlib.sha256(content).hexdigest()
     name = f"{stem}-{digest[:12]}.parquet"
     described = StoredTable(
-        name=name, rows=table.num_rows, size_bytes=len(content), memory_bytes=table.nbytes, sha256=digest
+        name=name,
+        rows=table.num_rows,
+        size_bytes=len(content),
+        memory_bytes=table.nbytes,
+        sha256=digest,
+        footer_sha256=_footer_sha256(io.BytesIO(content)),
     )
     return described, content
+
+
+def _footer_sha256(file: BinaryIO) -> str:
+    """Hash of a Parquet file from its footer to its end, where the footer's length stands."""
+    end = file.seek(-8, io.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(max(0, end - length))
+    return hashlib.sha256(file.read()).hexdigest()
 
 
 def damaged(store: ClipStore, prepared: PreparedData, table: StoredTable) -> PipelineError:

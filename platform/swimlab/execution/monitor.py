@@ -7,6 +7,7 @@ cannot change (records, claims, failures) is read once.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from swimlab.base.times import age_s
 from swimlab.experiment.run_manifest import AnnouncedTrial, RunManifest, announcements, judged
@@ -24,6 +26,8 @@ from swimlab.store.leases import Owner
 from swimlab.store.live_progress import Progress
 from swimlab.store.snapshot import LeaderboardReader
 from swimlab.store.sweep_store import SweepStore
+
+_log = logging.getLogger(__name__)
 
 PLANS_EVERY_S = 20.0
 # Files of a committed trial: claim, beat, five tables, the checkpoint's.
@@ -149,14 +153,23 @@ class Watcher:
         if beat.get("released") or COLLECTED in names:
             return {"state": "waiting"}
         owner = claim_of(f"{folder}/claim", self._fixed[f"{folder}/claim"]).owner
-        progress = beats.get(f"{folder}/progress") or beat.get("progress")
+        file = f"{folder}/progress"
+        told = self._progress(file, beats.get(file)) or self._progress(f"{folder}/heartbeat", beat.get("progress"))
         return {
             "state": "running",
-            "progress": Progress.model_validate(progress) if progress else None,
+            "progress": told,
             "host": owner.host,
             "beat_age_s": age_s(beat.get("at")),
             "lost": owner.has_exited(self._me),
         }
+
+    def _progress(self, path: str, content: Any) -> Progress | None:
+        """None where there is none, and, with a warning, where it is damaged."""
+        try:
+            return Progress.model_validate(content) if content else None
+        except ValidationError as error:
+            _log.warning("%s/%s is damaged: its progress is not shown (%s)", self._store.uri, path, error)
+            return None
 
     def _experiment(self, manifest: RunManifest, statuses: Mapping[str, dict[str, Any]]) -> Experiment:
         waiting, done = {"state": "waiting"}, {"state": "done"}

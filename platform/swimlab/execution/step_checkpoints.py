@@ -26,7 +26,7 @@ from swimlab.store.backends.base import Backend
 from swimlab.store.paths import folder_of
 from swimlab.store.records import FileEntry
 from swimlab.store.scratch import scratch_folder
-from swimlab.store.sealed_json import DIGEST, digest_of, unsealed
+from swimlab.store.sealed_json import sealed, unsealed
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class StepCheckpoints:
             "start_weights": start_weights,
             "files": {name: entry.model_dump() for name, entry in files.items()},
         }
-        self._backend.create(f"{folder}/done.json", json.dumps(done | {DIGEST: digest_of(done)}).encode())
+        self._backend.create(f"{folder}/done.json", sealed(done))
         if self._kept:
             drop(self._backend, self._kept)
         self._kept, self._ended_s = folder, time.monotonic()
@@ -118,11 +118,11 @@ def _load(backend: Backend, folder: str, numerics: Numerics) -> ResumePoint | No
                 local = scratch / Path(name).name
                 backend.fetch(f"{folder}/{name}", local)
                 if entry_of(local) != FileEntry.model_validate(entry):
-                    raise ValueError(f"{name} was altered after it was written")
+                    raise ValueError(f"{folder}/{name} was altered after it was written")
             film = film_from_table(from_parquet((scratch / "film.parquet").read_bytes()))
             return ResumePoint(Checkpoint.load(scratch), done["start_weights"], tuple(film))
     except FileNotFoundError:  # its owner lives after all and moved on
         return None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        _log.warning("%s/%s is damaged and is skipped: %s", backend.uri, folder, error)
+        _log.warning("%s/%s/done.json or a file beside it is damaged, so it is skipped: %s", backend.uri, folder, error)
         return None

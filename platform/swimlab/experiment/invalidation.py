@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +21,14 @@ from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import without_evaluation
 
 MOST_MODULES = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Invalidation:
     """`earlier`: the newest result of the same canonical recipe, under another name. `modules`: the modules (or
-    packaged data files) of `swim` that changed since; None when the sources of that result are not in the store.
-    `data`, `base`: whether the data, or the trial it starts from, changed."""
+    packaged data files) of `swim` that changed since; None when the sources of that result are not in the store,
+    or damaged. `data`, `base`: whether the data, or the trial it starts from, changed."""
 
     earlier: str
     modules: tuple[str, ...] | None
@@ -38,7 +40,7 @@ class Invalidation:
         """`swim.train, swim.data.video; the data` and the like."""
         parts = []
         if self.modules is None:
-            parts.append("the code (its earlier sources are not in the store)")
+            parts.append("the code (its earlier sources are not in the store, or damaged)")
         elif self.modules:
             more = f" and {len(self.modules) - MOST_MODULES} more" if len(self.modules) > MOST_MODULES else ""
             parts.append(", ".join(self.modules[:MOST_MODULES]) + more)
@@ -109,11 +111,14 @@ class Invalidations:
 
     def _hashes(self, fingerprint: str) -> dict[str, str] | None:
         if fingerprint not in self._archives:
+            self._archives[fingerprint] = None
+            path = code_path(fingerprint)
             try:
-                packed = self._store.read(code_path(fingerprint))
-                self._archives[fingerprint] = archived_hashes(packed)
+                self._archives[fingerprint] = archived_hashes(self._store.read(path))
             except FileNotFoundError:
-                self._archives[fingerprint] = None
+                pass
+            except IdentityError as error:  # a plan does not depend on it
+                _log.warning("%s/%s is damaged (%s): copy it back from a backup", self._store.uri, path, error)
         return self._archives[fingerprint]
 
 

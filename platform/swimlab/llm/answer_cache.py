@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from swim.recipe import Frozen
 from swimlab.store.errors import StoreError
+from swimlab.store.sealed_json import sealed, unsealed
 from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
@@ -61,11 +62,11 @@ class Answers:
         except FileNotFoundError:
             return None
         try:
-            stored = json.loads(content)
+            stored = unsealed(json.loads(content), required=False)
             if stored["schema_version"] != SCHEMA_VERSION or stored["request"] != request:
                 raise ValueError("it answers another request, or is of another version")
             return Answer.model_validate(stored["answer"]).model_copy(update={"cached": True})
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+        except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
             why = " ".join(str(error).split())
             raise StoreError(
                 f"{self._store.uri}/{path} is no answer ({why}); delete it to ask (and pay) again"
@@ -74,7 +75,7 @@ class Answers:
     def put(self, request: dict[str, Any], answer: Answer) -> Answer:
         """Write an answer and return the stored one, which is another if another process wrote first."""
         content = {"schema_version": SCHEMA_VERSION, "request": request, "answer": answer.model_dump(mode="json")}
-        if self._store.put_create_only(_path(request), json.dumps(content, ensure_ascii=True, indent=1).encode()):
+        if self._store.put_create_only(_path(request), sealed(content)):
             return answer
         return self.find(request) or answer
 

@@ -185,7 +185,7 @@ def write_report(store: SweepStore, built: Built) -> str:
         notes=notes_of(built),
         grids=tables,
         examples=[(_pieces(before), _pieces(after)) for before, after in built.tally["examples"]],
-        rejects=first_rejects(store, built.run_id, _REJECTS),
+        rejects=first_rejects(store, built, _REJECTS),
         rejected=sum(built.tally["rejected"].values()) + sum(built.tally["no_synonym"].values()),
     )
     store.backend.replace(f"{folder}/report.md", markdown(built, tables).encode())

@@ -1,7 +1,8 @@
 """Reads the small JSON files of attempts: claims, heartbeats, progress and failures.
 
-They hold no result, and a machine that loses its power or fills its disk may leave them empty or cut off. Such a file
-is named in the log and stops nobody: the attempt's owner is then unknown, so that only its heartbeat decides.
+They hold no result, and a machine that loses its power or fills its disk may leave them empty or cut off; a flipped bit
+is told by their digest, which files of an older swimlab lack. Such a file is named in the log and stops nobody: the
+attempt's owner is then unknown, so that only its heartbeat decides.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from swim.recipe import Frozen
 from swimlab.store.backends.base import Backend
 from swimlab.store.leases import Owner
 from swimlab.store.paths import folder_of
+from swimlab.store.sealed_json import unsealed
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def json_object(source: str, data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data)
         if isinstance(content, dict):
-            return content
+            return unsealed(content, required=False)
         error = ValueError("no JSON object")
     except ValueError as invalid:
         error = invalid

@@ -2,7 +2,6 @@
 them."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from swimlab.store.leases import Heartbeat
 from swimlab.store.live_progress import ProgressFile
 from swimlab.store.paths import checked_path, folder_of
 from swimlab.store.records import FileEntry
+from swimlab.store.sealed_json import sealed
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def put_dir_once(backend: Backend, local_dir: Path, folder: str) -> dict[str, Fi
 
 def dropped_note(reason: str) -> bytes:
     """The content of the `DROPPED` file."""
-    return json.dumps({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1).encode()
+    return sealed({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Attempt:
             "nonce": self.nonce,
             "failed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self.backend.create(f"{self.folder}/failure.json", json.dumps(failure, indent=1).encode())
+        self.backend.create(f"{self.folder}/failure.json", sealed(failure))
 
     @contextmanager
     def heartbeat(self, interval_s: float = HEARTBEAT_INTERVAL_S) -> Iterator[Heartbeat]:

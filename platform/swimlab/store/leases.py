@@ -19,6 +19,7 @@ from typing import Any
 from swim.recipe import Frozen
 from swimlab.store.backends.patience import SHORT_S, waiting_at_most
 from swimlab.store.live_progress import ProgressRecorder
+from swimlab.store.sealed_json import sealed, unsealed
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Heartbeat:
         beat["at"] = datetime.now(UTC).isoformat(timespec="seconds")
         if (progress := self._latest.progress) is not None:
             beat["progress"] = progress.model_dump()
-        self._write(json.dumps(beat).encode())
+        self._write(sealed(beat))
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -136,9 +137,9 @@ def released(beat: bytes | None) -> bool:
     """Whether the owner released the attempt with its last beat. A damaged beat says no."""
     try:
         content = json.loads(beat or b"{}")
+        return isinstance(content, dict) and unsealed(content, required=False).get("released") is True
     except ValueError:
         return False
-    return isinstance(content, dict) and content.get("released") is True
 
 
 class HeartbeatObserver:

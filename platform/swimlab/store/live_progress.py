@@ -15,6 +15,7 @@ from typing import Any
 
 from swim.recipe import Frozen
 from swimlab.store.backends.patience import waiting_at_most
+from swimlab.store.sealed_json import sealed
 
 TAIL = 24
 _log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class ProgressFile:
         self._written_s = now_s
         try:
             with waiting_at_most(0.0):
-                self._write(progress.model_dump_json().encode())
+                self._write(sealed(progress.model_dump(mode="json")))
         except Exception as error:
             _log.warning("progress not written: %s", error)
 

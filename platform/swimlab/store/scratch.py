@@ -3,6 +3,7 @@ checkpoints of up to tens of GB, and garbage collection can tell them from those
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swimlab.store.leases import Owner
+from swimlab.store.sealed_json import sealed, unsealed
 
 _PREFIX = "swimlab-"
 _OWNER = "owner.json"
@@ -21,7 +23,7 @@ _OWNER = "owner.json"
 def scratch_folder(purpose: str) -> Iterator[Path]:
     """An empty folder for the `with` block, below the system's folder for temporary files."""
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{purpose}-") as folder:
-        Path(folder, _OWNER).write_text(Owner.current().model_dump_json())
+        Path(folder, _OWNER).write_bytes(sealed(Owner.current().model_dump(mode="json")))
         files = Path(folder, "files")
         files.mkdir()
         yield files
@@ -47,8 +49,9 @@ def abandoned() -> list[Abandoned]:
         try:
             if entry.stat(follow_symlinks=False).st_uid != os.getuid():
                 continue
-            owner = Owner.model_validate_json(Path(entry.path, _OWNER).read_text())
-        except (OSError, ValueError):  # of another program, or of a process that is just beginning or ending
+            owner = Owner.model_validate(unsealed(json.loads(Path(entry.path, _OWNER).read_bytes()), required=False))
+        # Of another program, of a process that is just beginning or ending, or damaged.
+        except (OSError, ValueError, AttributeError):
             continue
         if owner.has_exited(me):
             folders.append(Abandoned(Path(entry.path), _size_bytes(Path(entry.path)), owner))

@@ -17,8 +17,7 @@ class SealedModel(Frozen):
 
     def to_json(self) -> bytes:
         """The content of its file."""
-        tree = json.loads(self.model_dump_json())
-        return json.dumps(tree | {DIGEST: digest_of(tree)}, indent=1).encode()
+        return sealed(json.loads(self.model_dump_json()))
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -28,6 +27,11 @@ class SealedModel(Frozen):
         if not isinstance(tree, dict):
             raise ValueError("no JSON object")
         return cls.model_validate_json(json.dumps(unsealed(tree, required=False)))
+
+
+def sealed(tree: dict[str, Any]) -> bytes:
+    """The content of a file for a JSON object: the object with its digest."""
+    return json.dumps(tree | {DIGEST: digest_of(tree)}, indent=1).encode()
 
 
 def digest_of(tree: dict[str, Any]) -> str:

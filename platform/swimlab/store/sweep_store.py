@@ -28,6 +28,7 @@ from swimlab.store.leases import HeartbeatObserver, Owner, released
 from swimlab.store.paths import checked_path, checked_trial_id, folder_of
 from swimlab.store.record_kinds import EVALUATIONS, TRIALS
 from swimlab.store.records import FileEntry, TrialRecord
+from swimlab.store.sealed_json import sealed
 
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
@@ -159,7 +160,7 @@ class SweepStore:
             work_id=work_id,
             number=attempt.number,
         )
-        data = content.model_dump_json(exclude_none=True).encode()
+        data = sealed(content.model_dump(mode="json", exclude_none=True))
         if (
             not self.backend.create(f"{attempt.folder}/claim", data)
             and self._claim(work_id, attempt.number).nonce != attempt.nonce

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import io
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swim.supervision.layers import resolve
+from swimlab.identity.source_archive import members
+from swimlab.identity.source_closure import IdentityError
 from swimlab.identity.source_hash import source_hash
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
@@ -125,9 +125,8 @@ def sources(store: SweepStore, fingerprint: str) -> dict[str, bytes]:
             "another store that ran the same code"
         ) from error
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-            return {m.name: file.read() for m in tar if m.isfile() and (file := tar.extractfile(m)) is not None}
-    except (tarfile.TarError, OSError, EOFError) as error:
+        return members(packed)
+    except IdentityError as error:
         raise StoreError(f"{store.uri}/{path} is damaged ({error}); copy it back from a backup") from error
 
 

@@ -5,20 +5,22 @@ reports/build_nl_refer/<run_id>/{summary.json, rejected.jsonl, report.md, index.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from scipy import stats
 
 from swim.data.nl_refer import reference_rows
 from swim.data.rows.read import read_rows
 from swim.recipe import Frozen
+from swimlab.store.attempts import entry_of
 from swimlab.store.errors import StoreError
 from swimlab.store.records import Provenance
+from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
 
 EXPERIMENT = "build_nl_refer"
@@ -44,9 +46,10 @@ class Errors(Frozen):
         return self.rewritten - self.counts.get("right", 0)
 
 
-class Built(Frozen):
+class Built(SealedModel):
     """One run. `tally` is a `job.RewriteTally`, `estimate` a `rewriter.RewriteEstimate`; costs are in the prices'
-    currency: `spent` in this run, `expected` before it."""
+    currency: `spent` in this run, `expected` before it. `rejected_sha256` is of the stored rejects (None in
+    older runs)."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -60,6 +63,7 @@ class Built(Frozen):
     expected: float | None = None
     spent: float = 0.0
     errors: tuple[Errors, ...] = ()
+    rejected_sha256: str | None = None
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
@@ -88,7 +92,8 @@ def commit(store: SweepStore, built: Built, rejected: Path) -> None:
     """Writes a run and its rejects. Raises StoreError when the run is already there."""
     folder = f"reports/{EXPERIMENT}/{built.run_id}"
     store.backend.create(f"{folder}/rejected.jsonl", rejected)
-    if not store.put_create_only(f"{folder}/summary.json", built.model_dump_json(indent=1).encode()):
+    built = built.model_copy(update={"rejected_sha256": entry_of(rejected).sha256})
+    if not store.put_create_only(f"{folder}/summary.json", built.to_json()):
         raise StoreError(f"{store.uri}/{folder} exists: a run is never overwritten")
 
 
@@ -99,13 +104,22 @@ def load(store: SweepStore, run_id: str | None) -> Built:
     if not matching:
         raise StoreError(f"store {store.uri} has no run {run_id or ''} of {EXPERIMENT}; run it first")
     try:
-        return Built.model_validate_json(store.read(matching[-1]))
-    except ValidationError as error:
-        raise StoreError(f"{store.uri}/{matching[-1]} is not a run of schema {SCHEMA_VERSION}: {error}") from error
+        return Built.from_json(store.read(matching[-1]))
+    except ValueError as error:
+        raise StoreError(
+            f"{store.uri}/{matching[-1]} is not a run of schema {SCHEMA_VERSION}, or is damaged: {error}"
+        ) from error
 
 
-def first_rejects(store: SweepStore, run_id: str, count: int) -> list[dict[str, Any]]:
-    """The first rejects of a run, in the order of the rows."""
-    with store.open(f"reports/{EXPERIMENT}/{run_id}/rejected.jsonl") as file:
+def first_rejects(store: SweepStore, built: Built, count: int) -> list[dict[str, Any]]:
+    """The first rejects of a run, in the order of the rows. Raises StoreError when they are not those of the run."""
+    path = f"reports/{EXPERIMENT}/{built.run_id}/rejected.jsonl"
+    with store.open(path) as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+        if built.rejected_sha256 not in (None, digest.hexdigest()):
+            raise StoreError(f"{store.uri}/{path} was altered after the run wrote it; restore it from a backup")
+        file.seek(0)
         lines = [file.readline() for _ in range(count)]
     return [json.loads(line) for line in lines if line.strip()]
