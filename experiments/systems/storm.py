@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -160,6 +161,7 @@ def drive(uri: str, journal_path: Path, last: int, ready: Connection, variables:
     how to reach the store."""
     os.environ.update(variables)
     torch.set_num_threads(1)
+    tempfile.tempdir = str(journal_path.parent)  # what killed drivers leave goes with the storm
     store, journal = SweepStore(uri), Journal(journal_path)
     left = sorted({f"t{n}" for n in range(last)} - store.trial_ids(), key=seed_of)
 

@@ -25,6 +25,7 @@ from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_manifest import AnnouncedTrial, RunManifest
 from swimlab.experiment.run_settings import Settings
 from swimlab.llm.answer_cache import Answer, Answers, CompletionUsage
+from swimlab.store.paths import code_path
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
@@ -59,7 +60,9 @@ def _of_a_search(store: SweepStore, record: Any) -> None:
     rung = {"trial_id": "r1", "evaluation_id": "e1", "step": 5, "clips": 4, "metrics": {"attention.ap": 0.123}}
     pruning_rungs.put_rung(store, Rung(**rung))
     pruned = about | rung | {"schema_version": 1, "search": "s", "objective": "attention.ap", "rungs": {5: 0.123}}
-    pruning_rungs.put_pruned(store, PrunedRecord(**pruned))
+    code = {"code_fingerprint": "pruned"}  # an archive that only this result needs
+    store.put_create_only(code_path("pruned"), b"of the pruned trial")
+    pruning_rungs.put_pruned(store, PrunedRecord(**pruned | code))
 
 
 def _of_a_rewriting(store: SweepStore, folder: Path, about: Any) -> None:

@@ -98,7 +98,9 @@ def test_damage_is_noticed_however_clips_are_read(
     path.chmod(0o644)
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1  # inside the pixels of the third of five clips
-    for bad in (bytes(flipped), good[:-1], good + b"x"):
+    renamed = bytearray(good)
+    renamed[good.rindex(b"turns")] ^= 1  # a column's name, which no page's checksum covers
+    for bad in (bytes(flipped), bytes(renamed), good[:-1], good + b"x"):
         path.write_bytes(bad)
         with pytest.raises(PipelineError, match=r"not what was committed: delete clips/f/"):
             list(StoredClips(store, prepared, "train").read(range(9)))

@@ -86,7 +86,7 @@ def test_a_damaged_step_is_skipped_and_named(tmp_path, damage, caplog):
     changed = {"digit": whole.replace(b"5eed", b"5eee"), "files": whole.replace(b'"size_bytes"', b'"size"')}
     done.write_bytes(damage if isinstance(damage, bytes) else changed[damage])
     assert latest(first.backend, third, CPU).run.step == 10
-    assert "attempts/t/1/steps/20 is damaged and is skipped" in caplog.text
+    assert "attempts/t/1/steps/20/done.json or a file beside it is damaged" in caplog.text
 
 
 def test_saving_takes_a_twentieth_of_the_time_at_most(tmp_path):

@@ -1,17 +1,15 @@
 """A sweep that is killed, terminated or interrupted goes on where it was, and leaves nothing behind."""
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from test_sweep import REPO, decided, run
+import sweep_process
+from sweep_process import decided
+from test_sweep import run
 
 import nano
 from swimlab.store.scratch import abandoned, remove
@@ -29,17 +27,6 @@ TERMINATED = [
     fault("F20", "a driver starts a Ray of its own", "Ray sends statistics of use", "right: it is told not to"),
 ]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-
-EXPERIMENT = """
-    import sys
-    sys.path.insert(0, {here!r})
-    import nano
-    from swimlab.cli.experiment_file import run, settings
-    from swimlab.experiment.run_settings import Settings
-
-    if __name__ == "__main__":
-        run([nano.ablation(seeds={seeds})], settings(Settings), lambda: nano.recipe(steps=40))
-"""
 
 
 def stopped(injection: str, reference: str = "") -> pytest.MarkDecorator:
@@ -68,25 +55,11 @@ def test_a_stopped_sweep_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Finished trials are not run again, and the numbers are those of a sweep that nobody stopped."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     home = tmp_path / "home"
     home.mkdir()
-    temporary = {
-        "TMPDIR": str(scratch),
-        "HOME": str(home),
-        "RAY_TMPDIR": tempfile.gettempdir(),
-    }  # Ray's sockets need a short path
-    file, flags = tmp_path / "experiment.py", ["--store", tmp_path / "stopped", "--cache", tmp_path / "cache"]
-    file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(REPO / "tests/swimlab"), seeds=seeds)))
     ablation, recipe, trials = nano.ablation(seeds=seeds), nano.recipe(steps=40), 1 + 2 * len(seeds)
-    driver = subprocess.Popen(
-        [sys.executable, file, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | temporary,
-    )
+    driver = sweep_process.start(str(tmp_path / "stopped"), tmp_path, seeds, 40, {"HOME": str(home)})
+    scratch = tmp_path / "scratch"
     store = SweepStore(str(tmp_path / "stopped"))
     # Killed with some trials done; interrupted while the base trains, when no other trial exists yet.
     while driver.poll() is None and not (store.list_files("attempts") and len(store.records()) >= done):

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import ray
+from sweep_process import decided
 
 import nano
 from swim.recipe import Recipe
@@ -29,14 +30,12 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.store import arrow_tables
 from swimlab.store.leases import Owner
 from swimlab.store.newest_results import all_results
-from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).parents[3]
 DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "gate": None, "pruner": None}
-DECIDED = ("/metrics.parquet", "/samples.parquet", "/overlays.parquet", "/film.parquet", "/model.safetensors")
 
 
 def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settings: Any) -> int:
@@ -44,13 +43,6 @@ def run(ablation: Ablation, store: str, tmp_path: Path, recipe: Recipe, **settin
     with pytest.raises(SystemExit) as ended:
         experiment_file.run([ablation], chosen, lambda: recipe)
     return int(ended.value.code or 0)
-
-
-def decided(record: TrialRecord) -> dict[str, str]:
-    """Hashes of everything that time and place must not touch."""
-    hashes = {name: entry.sha256 for name, entry in record.files.items() if f"/{name}".endswith(DECIDED)}
-    assert len(hashes) == len(DECIDED)
-    return hashes | {"metrics": json.dumps(record.metrics)}
 
 
 def check_sweep(

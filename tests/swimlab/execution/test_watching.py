@@ -87,6 +87,20 @@ def test_a_worker_groups_progress_is_seen_beside_its_beat(store, announced) -> N
     assert (seen.trials[0].state, seen.trials[0].progress.stage) == ("running", "evaluate")
 
 
+def test_damaged_progress_is_named_and_not_shown(store, announced, caplog) -> None:
+    attempt = store.claim(announced.trials[0].trial_id)
+    with attempt.heartbeat():
+        attempt.progress_file().tell({"stage": "train", "step": 4, "steps": 8, "loss": 0.125})
+        path = f"{attempt.folder}/progress"
+        whole = store.read(path)
+        for damaged in (whole.replace(b"0.125", b"0.525"), whole.replace(b'"digest"', b'"digesu"'), b"", b"[]"):
+            store.backend.replace(path, damaged)
+            caplog.clear()
+            (seen,) = Watcher(store).poll()
+            assert (seen.trials[0].state, seen.trials[0].progress) == ("running", None)
+            assert f"{store.uri}/{path} is damaged" in caplog.text
+
+
 def test_verdicts_so_far(store, announced, trial_record) -> None:
     from swimlab.experiment.claims.better import Better
 

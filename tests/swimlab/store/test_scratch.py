@@ -44,6 +44,17 @@ def test_of_a_killed_process_is_found_with_its_size_and_removed(temporary):
     assert list(temporary.iterdir()) == []
 
 
+def test_one_whose_owner_cannot_be_read_stays(temporary):
+    with scratch_folder("train") as folder:
+        owner = folder.parent / "owner.json"
+        whole = owner.read_text()
+        ticks = f'"started_ticks": {scratch.Owner.current().started_ticks}'
+        for damaged in (whole.replace(ticks, f"{ticks}1"), "[]", ""):
+            assert damaged != whole
+            owner.write_text(damaged)
+            assert abandoned() == [], "its process is alive"
+
+
 def test_one_in_use_and_those_of_others_stay(temporary, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("home")
     gone = scratch.Owner.current().model_copy(update={"started_ticks": 0}).model_dump_json()
