@@ -156,10 +156,7 @@ def of_running() -> dict[str, Kind]:
         "claim": Kind("attempts/running/1/claim", live),
         "heartbeat": Kind("attempts/running/1/heartbeat", live),
         "progress": Kind("attempts/grouped/1/progress", live),
-        "failure": Kind(
-            "attempts/failed/1/failure.json",
-            lambda store: (shown_attempts(store, "failed"), store.failures(["failed"])),
-        ),
+        "failure": Kind("attempts/failed/1/failure.json", why_failed),
     }
 
 
@@ -181,6 +178,12 @@ def live(store: SweepStore) -> Any:
 
 def shown_attempts(store: SweepStore, trial_id: str) -> Any:
     return [{name: a[name] for name in a if name != "beat"} for a in attempts_of(store, trial_id, None)]
+
+
+def why_failed(store: SweepStore) -> Any:
+    failure = store.failures(["failed"])["failed"]
+    documented = {name: failure[name] for name in ("error", "kind", "attempt", "failed_at")}
+    return shown_attempts(store, "failed"), documented
 
 
 def why_dropped(store: SweepStore) -> str:
