@@ -21,6 +21,7 @@ from swim.data.storage import s3_advice
 from swim.data.video.file_kinds import refuse_no_video
 from swim.data.video.frame_choice import video_error
 from swim.data.video.frame_names import frame_names, is_frame
+from swim.data.video.unicode_paths import on_disk, spellings
 
 MAX_VIDEO_BYTES = 2**34  # a video from S3 is stored on a temporary disk
 _SCHEME = "s3://"
@@ -52,7 +53,7 @@ def resolve_video(root: Path, video: str) -> Path:
     quoted = f"{video!r:.200}"
     try:
         base = Path(root).resolve()
-        path = (base / video).resolve()
+        path = on_disk(base, video).resolve()
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         raise video_error("no such file", f"{quoted} was looked for under the videos folder {root}") from error
@@ -112,12 +113,24 @@ def _s3_filesystem(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
     return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)  # listings become outdated
 
 
+def _object_info(fs: Any, root: str, video: str) -> tuple[str, dict[str, Any]]:
+    """The key of a video or its folder, however its accents are written, and what S3 says about it."""
+    names = spellings(video)
+    for name in names:
+        key = "/".join([root.removeprefix(_SCHEME).rstrip("/"), *_path_parts(name)])
+        try:
+            return key, fs.info(key)
+        except FileNotFoundError:
+            if name == names[-1]:
+                raise
+    raise AssertionError("a video has a name")
+
+
 def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the video is a folder, and its object or those of its pictures, in the order of their names."""
-    key = "/".join([root.removeprefix(_SCHEME).rstrip("/"), *_path_parts(video)])
     quoted = f"{video!r:.200}"
     try:
-        entry = fs.info(key)
+        key, entry = _object_info(fs, root, video)
         folder = entry["type"] == "directory"
         inside = fs.find(key, maxdepth=1, detail=True).values() if folder else [entry]
     except FileNotFoundError as error:
