@@ -78,7 +78,7 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
 
 
 def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
-    folder, _, name = file.rpartition("/")
+    folder, _, name = file.rstrip("/").rpartition("/")  # a folder of Parquet files may end in a slash
     try:
         digest = media.s3_version(folder, name) or hashes.of(Path(file))
         named = _named_videos(file, digest, cache_dir)
