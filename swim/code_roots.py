@@ -6,7 +6,9 @@ from swim import registry
 from swim.recipe import SUITES, DataConfig, Recipe, ShapesWorld
 
 # Declarations of values, which ids hold as values: in no fingerprint. They import nothing of `swim` but registries.
-SCHEMAS = frozenset({"swim.recipe", "swim.outputs", "swim.evaluation.attention_config"})
+SCHEMAS = frozenset(
+    {"swim.recipe", "swim.frozen", "swim.optim_config", "swim.outputs", "swim.evaluation.attention_config"}
+)
 
 
 def code_roots(recipe: Recipe) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def reading_modules(data: DataConfig) -> tuple[str, ...]:
 
 def _objective_choices(recipe: Recipe) -> set[tuple[str, str]]:
     objective = recipe.objective
-    if objective.mask_weight == 0 or recipe.optim.steps == 0:
+    if objective.mask_weight == 0 or not recipe.optim.trains:
         return set()
     return {
         *objective.choices(),
