@@ -47,7 +47,7 @@ def reading_modules(data: DataConfig) -> tuple[str, ...]:
 
 def _objective_choices(recipe: Recipe) -> set[tuple[str, str]]:
     objective = recipe.objective
-    if objective.mask_weight == 0 or recipe.optim.steps == 0:
+    if objective.mask_weight == 0 or not recipe.optim.trains:
         return set()
     return {
         *objective.choices(),

@@ -8,7 +8,9 @@ what was done before the field existed, for good.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -88,13 +90,26 @@ class ShapesWorld(Frozen):
     frames: FramePolicy = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
 
 
+class Source(Frozen):
+    """How the rows of one annotation file are trained on; `file` is its name, without its folder.
+
+    An epoch reads each row `weight` times (0.25: another quarter of the rows in each of four epochs). `loss` "text"
+    leaves the masks of its rows out of training.
+    """
+
+    file: str
+    weight: float = Field(1.0, ge=1e-3, le=1e3)
+    loss: Literal["mask", "text"] = "mask"
+
+
 class NLReferFiles(Frozen):
     """A user's own annotations: .json arrays, .jsonl or .parquet; `videos` is the folder that the rows' video paths are
     relative to. Both may be local or on s3://.
 
-    `formats` are the kinds of rows the data may consist of (entries of `swim.data.formats`); another kind is set aside.
-    Without `held_out_annotations` the evaluation scores the training rows, and every report says so. `fraction` is as
-    in ShapesWorld.
+    `sources` says of some of the `annotations` how they are trained on; of others each row is read once an epoch, with
+    its masks. `formats` are the kinds of rows the data may consist of (entries of `swim.data.formats`); another kind is
+    set aside. Without `held_out_annotations` the evaluation scores the training rows, and every report says so.
+    `fraction` is as in ShapesWorld.
     """
 
     kind: Literal["nl_refer"] = "nl_refer"
@@ -104,6 +119,17 @@ class NLReferFiles(Frozen):
     formats: tuple[Format, ...] = ("nl-refer", "llava-video")
     fraction: float = Field(1.0, gt=0, le=1)
     frames: FramePolicy = FramePolicy()
+    sources: tuple[Source, ...] = ()
+
+    @model_validator(mode="after")
+    def _sources_are_annotations(self) -> Self:
+        files = [PurePosixPath(file).name for file in self.annotations]
+        for i, source in enumerate(self.sources):
+            if source.file not in files:
+                raise ValueError(f"sources[{i}].file {source.file!r} is none of the annotations, {', '.join(files)}")
+            if source.file in [other.file for other in self.sources[:i]]:
+                raise ValueError(f"sources[{i}].file {source.file!r} is there twice: say all of a file in one entry")
+        return self
 
 
 DataConfig = Annotated[ShapesWorld | NLReferFiles, Field(discriminator="kind")]
@@ -238,9 +264,13 @@ class Objective(Readout):
 
 class Optim(Frozen):
     """AdamW with linear warm-up and cosine decay. `batch` counts conversations over all ranks and micro-batches.
-    Without `steps` the weights a recipe starts from are evaluated as they are."""
 
-    steps: int = Field(120, ge=0)
+    How long is said in `steps` or in `epochs`, which are turned into steps when the clips are there and counted
+    (`resolved`). With 0 steps the weights a recipe starts from are evaluated as they are.
+    """
+
+    steps: int | None = Field(120, ge=0)
+    epochs: float | None = Field(None, gt=0)
     batch: int = Field(16, ge=1)
     lr: float = Field(2e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
@@ -249,6 +279,38 @@ class Optim(Frozen):
     warmup_steps: int = Field(20, ge=0)
     final_lr_fraction: float = Field(0.05, ge=0, le=1)
     clip_norm: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_alone(cls, values: Any) -> Any:
+        given = isinstance(values, Mapping) and values.get("epochs") is not None and "steps" not in values
+        return {**values, "steps": None} if given else values
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"optim.steps is {self.steps}, optim.epochs {self.epochs}: give one of the two")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained."""
+        return self.steps != 0
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps. Raises ValueError where epochs are given."""
+        if self.steps is None:
+            raise ValueError(f"optim.epochs is {self.epochs}: how many steps that is depends on the clips; give steps")
+        return self.steps
+
+    def resolved(self, rows: float) -> Optim:
+        """A copy that says it in steps, for an epoch of so many rows: the least that reads all of them."""
+        if self.epochs is None:
+            return self
+        # Rounded first: 0.1 of 30 rows is 3.0000000000000004.
+        steps = math.ceil(round(self.epochs * rows / self.batch, 9))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
 
 class SuiteConfig(Frozen):
@@ -352,6 +414,9 @@ class Recipe(Frozen):
             for parent in parents:
                 node = node[parent]
             node[leaf] = value.model_dump() if isinstance(value, BaseModel) else value
+        for given, other in (("steps", "epochs"), ("epochs", "steps")):
+            if changes.get(f"optim.{given}") is not None and f"optim.{other}" not in changes:
+                tree["optim"][other] = None  # one of the two is given: it takes the place of the other
         return Recipe.model_validate(tree)
 
 

@@ -23,9 +23,11 @@ from torch import nn
 
 from swim import checkpoint, models, parallel
 from swim.checkpoint import Checkpoint
+from swim.data import sources
 from swim.data.clips import Clips, as_clips, subset
 from swim.data.encode import FRAMES_PER_PATCH, IGNORE, Batch, Encoder
 from swim.data.prefetch import Prefetch
+from swim.data.sources import Mixture
 from swim.data.types import Clip
 from swim.deterministic import deterministic
 from swim.feed import step_batches
@@ -116,12 +118,18 @@ def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     return Encoder(tokenizer, patch_px=vision.patch_size, merge=vision.spatial_merge_size, system=system)
 
 
-def batch_plan(n_samples: int, optim: Optim, seed: int) -> NDArray[np.int64]:
-    """Which samples each step sees, [steps, batch]: whole permutations one after another, drawn from the seed alone."""
-    needed = optim.steps * optim.batch
-    epochs = max(1, math.ceil(needed / n_samples))
-    order = [np.random.default_rng([seed, epoch]).permutation(n_samples) for epoch in range(epochs)]
-    return np.concatenate(order)[:needed].reshape(optim.steps, optim.batch)
+def batch_plan(n_samples: int, optim: Optim, seed: int, mixture: Mixture | None = None) -> NDArray[np.int64]:
+    """Which samples each step sees, [steps, batch]: whole epochs one after another, each in an order drawn from the
+    seed and its number alone. An epoch is every sample once, or what a `mixture` of sources says."""
+    steps = optim.total_steps
+    mixture = mixture or Mixture.even(n_samples)
+    order: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    planned = epoch = 0
+    while planned < steps * optim.batch:
+        rows_N = mixture.epoch(epoch)
+        order.append(rows_N[np.random.default_rng([seed, epoch]).permutation(len(rows_N))])
+        planned, epoch = planned + len(rows_N), epoch + 1
+    return np.concatenate(order)[: steps * optim.batch].reshape(steps, optim.batch)
 
 
 def reading_plan(keys: Sequence[str], recipe: Recipe, rank: int, world: int) -> NDArray[np.int64]:
@@ -129,14 +137,15 @@ def reading_plan(keys: Sequence[str], recipe: Recipe, rank: int, world: int) -> 
     chosen = subset(keys, recipe.data.fraction)
     if not len(chosen):
         raise ValueError(f"no clips to train on: {len(keys)} clips, of which data.fraction is {recipe.data.fraction}")
-    return chosen[batch_plan(len(chosen), recipe.optim, recipe.seed)][:, rank::world]
+    mixture = sources.mixture([keys[i] for i in chosen], recipe.data)
+    return chosen[batch_plan(len(chosen), recipe.optim, recipe.seed, mixture)][:, rank::world]
 
 
 def learning_rate(step: int, optim: Optim) -> float:
     """Linear warm-up, then cosine to `final_lr_fraction`; `step` counts from 0."""
     if step < optim.warmup_steps:
         return optim.lr * (step + 1) / optim.warmup_steps
-    progress = (step - optim.warmup_steps) / max(1, optim.steps - optim.warmup_steps)
+    progress = (step - optim.warmup_steps) / max(1, optim.total_steps - optim.warmup_steps)
     low = optim.final_lr_fraction
     return optim.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
@@ -153,7 +162,8 @@ def train(
     """
     host = host or Host()
     rank, world = parallel.ranks()
-    source = as_clips(clips)
+    source = sources.without_text_masks(as_clips(clips), recipe.data)
+    recipe = sources.with_steps(recipe, source.keys)
     if recipe.optim.batch % world:
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over {world} workers")
     if host.micro_tokens and (host.micro_batch or host.shard):
@@ -227,10 +237,10 @@ def _fit(
         done, curve = host.resume.step, list(host.resume.curve)
     else:
         host.on_start(Moment(0, module, optimizer, tokenizer, encoder, curve))
-    for step in range(done, optim.steps):
+    for step in range(done, optim.total_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim)
-        weight = mask_weight(recipe.objective, (step + 1) / optim.steps)
+        weight = mask_weight(recipe.objective, (step + 1) / optim.total_steps)
         values = optimiser_step(module, optimizer, next(feed), recipe, weight, host.device)
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):

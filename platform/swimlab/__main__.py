@@ -16,6 +16,7 @@ from swimlab.base.printable import complain
 # them together take 2.2 CPU seconds (Ray Data, SciPy, Arrow), which no --help should.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("swimlab.cli.commands.doctor:Doctor", "what is in annotations and videos, what is broken and where"),
+    "recipe": ("swimlab.cli.commands.recipe:ShowRecipe", "the recipes there are; a named one in full"),
     "ls": ("swimlab.cli.commands.ls:Ls", "the trials of a store, as a leaderboard"),
     "show": ("swimlab.cli.commands.show:Show", "everything about a trial, on one screen"),
     "why": ("swimlab.cli.commands.why:Why", "what differs between two trials"),

@@ -77,7 +77,7 @@ def _score_batch(
     scores += _attention_scores(by_ruler, "attention", threshold)
     if config.attributes:
         scores += _attribute_scores(config, trained, batch, nouns, by_ruler)
-    if own.mask_weight > 0 and recipe.optim.steps > 0:
+    if own.mask_weight > 0 and recipe.optim.trains:
         if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
             _, reading = read(trained, batch, nouns, own)
             assert reading is not None  # the same nouns were read a moment ago

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -17,9 +19,11 @@ from rich.console import Console
 from swimlab.base.nearest import nearest
 from swimlab.base.printable import complain
 from swimlab.base.screen import LOG_WIDTH, print_any_text, say, screen
+from swimlab.experiment.run_settings import FlagError
 from swimlab.store.errors import StoreError
 
 Flags = TypeVar("Flags", bound=BaseSettings)
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.]*=")
 _POSITIONAL = CliPositionalArg[str].__metadata__  # type: ignore[attr-defined]
 
 
@@ -36,7 +40,7 @@ def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | N
     """
     print_any_text()  # before --help is printed
     source: CliSettingsSource[Any] = CliSettingsSource(kind, cli_prog_name=program, cli_exit_on_error=False)
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _with_assignments_joined(sys.argv[1:] if argv is None else argv)
     try:
         return CliApp.run(kind, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
@@ -45,6 +49,23 @@ def parse(kind: type[Flags], argv: Sequence[str] | None = None, program: str | N
         lines = [_misread(kind, str(error))]
     complain("\n".join(lines))
     raise SystemExit(2)
+
+
+def _with_assignments_joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with all of `--set PATH=VALUE …` as one JSON array: pydantic's lists end at a space, and at the
+    commas of a value."""
+    others: list[str] = []
+    assignments: list[str] = []
+    rest = deque(arguments)
+    while rest:
+        argument = rest.popleft()
+        if argument != "--set" and not argument.startswith("--set="):
+            others.append(argument)
+            continue
+        assignments.append(argument.removeprefix("--set=") if "=" in argument else rest.popleft() if rest else "")
+        while rest and _ASSIGNMENT.match(rest[0]):
+            assignments.append(rest.popleft())
+    return [*others, f"--set={json.dumps(assignments)}"] if assignments else others
 
 
 def exit_with(
@@ -63,7 +84,8 @@ def exit_with(
         stopped: printed on Ctrl-C, and on SIGTERM, as a batch system or a spot machine sends it before it kills.
 
     Raises:
-        SystemExit: always. With the command's code, 1 after such an error, 130 on Ctrl-C, 143 on SIGTERM.
+        SystemExit: always. With the command's code, 1 after such an error, 2 after a FlagError, 130 on
+            Ctrl-C, 143 on SIGTERM.
     """
     terminations: list[int] = []
     console = screen(log_width)
@@ -75,6 +97,9 @@ def exit_with(
         if stopped:
             say(console, stopped)
         code = 143 if terminations else 130
+    except FlagError as error:
+        complain(str(error))
+        code = 2
     except expected as error:
         cause = getattr(error, "cause", error)  # Ray wraps what a task raised, and adds the task's traceback
         say(console, f"{type(cause).__name__}: {cause}", "red")

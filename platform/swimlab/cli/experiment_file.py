@@ -14,7 +14,7 @@ from swimlab.cli import command_line, plan_view
 from swimlab.cli.command_line import Flags
 from swimlab.data.prepared_clips import PipelineError
 from swimlab.execution import tune_arms
-from swimlab.experiment import code_check, smoke
+from swimlab.experiment import chosen_recipe, code_check, smoke
 from swimlab.experiment import plan as plans
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.code_check import CodeError
@@ -49,8 +49,8 @@ def run(ablations: Sequence[Ablation], run_settings: Settings, recipe: Callable[
         recipe: builds the recipe, for an experiment that has its own instead of a named one.
 
     Raises:
-        SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the plan needs; 130
-            on Ctrl-C, 143 on SIGTERM.
+        SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the plan needs; 2 for
+            a mistake in --set; 130 on Ctrl-C, 143 on SIGTERM.
     """
     exit_with(run_settings.store, lambda console: _command(ablations, run_settings, recipe, console))
 
@@ -69,11 +69,13 @@ def _command(
     ablations: Sequence[Ablation], settings: Settings, build_recipe: Callable[[], Recipe] | None, console: Console
 ) -> int:
     smokes = settings.command == "smoke"
+    chosen_recipe.check_effect(settings.set, ablations)
     seeds = None if smokes or settings.seeds is None else tuple(range(settings.seeds))
     planned, identifier = [], Identifier(settings.cache)
     for ablation in ablations:
         default = smoke.RECIPE if smokes else ablation.recipe
-        recipe = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
+        named = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
+        recipe = chosen_recipe.changed(named, settings.set)
         table = smoke.reduced(ablation, recipe) if smokes else ablation
         tuned = tune_arms.tuning_states(table, recipe, settings)
         planned.append(plans.make_plan(table, recipe, settings, seeds=seeds, identifier=identifier, tuning=tuned))

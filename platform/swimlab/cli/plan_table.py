@@ -20,7 +20,7 @@ class TrialRow:
     arm: str
     seed: str
     recipe: str
-    steps: int
+    steps: str
     state: str
     time: str
 
@@ -31,13 +31,13 @@ def trials_table(title: str, rows: Sequence[TrialRow]) -> Table:
     for column in ("trial", "arm", "seed", "recipe", "steps", "state", "time"):
         table.add_column(column, justify="right" if column in ("seed", "steps", "time") else "left")
     for row in rows if len(rows) <= MOST_ROWS else _by_arm(rows):
-        table.add_row(*map(Text, (row.trial, row.arm, row.seed, row.recipe, str(row.steps), row.state, row.time)))
+        table.add_row(*map(Text, (row.trial, row.arm, row.seed, row.recipe, row.steps, row.state, row.time)))
     return table
 
 
 def _by_arm(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """A row for the trials of an arm that are in the same state."""
-    groups: dict[tuple[str, str, int, str], list[TrialRow]] = {}
+    groups: dict[tuple[str, str, str, str], list[TrialRow]] = {}
     for row in rows:
         groups.setdefault((row.arm, row.recipe, row.steps, row.state), []).append(row)
     merged = []

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from swim.recipe import Recipe
 from swimlab.cli.plan_table import TrialRow, trials_table
+from swimlab.data.planned_steps import PlannedSteps, StepCount
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import plan as plans
 from swimlab.experiment import protocol
@@ -37,6 +38,7 @@ class PlanPreview:
 
     Attributes:
         done: finished trials, with their wall-clock in seconds.
+        steps: of the trials of arms and of those to run, by trial id.
         estimates, invalidations: of the trials to run, by trial id.
         at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
         unprepared: data sets whose clips are not in the store.
@@ -47,6 +49,7 @@ class PlanPreview:
     plan: plans.Plan
     waves: tuple[tuple[TrialSpec, ...], ...]
     done: Mapping[str, float]
+    steps: Mapping[str, StepCount]
     estimates: Mapping[str, CostEstimate | None]
     invalidations: Mapping[str, Invalidation]
     totals: Totals
@@ -71,10 +74,15 @@ def preview(
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
     invalidations = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
     forecast = Forecast(everything.values())
+    counting = PlannedSteps(store, settings.cache)
+    steps = {spec.trial_id: counting.of(spec) for spec in (*new, *(spec for _, spec in plan.arms))}
+
+    def estimate(spec: TrialSpec) -> CostEstimate | None:
+        counted = spec.model_copy(update={"recipe": steps[spec.trial_id].recipe})
+        return forecast.estimate(counted) or first_estimate(counted.recipe, settings.cache)
+
     estimates = {
-        spec.trial_id: of_evaluation(everything[spec.trial_id])
-        if spec.trial_id in everything
-        else forecast.estimate(spec) or first_estimate(spec.recipe, settings.cache)
+        spec.trial_id: of_evaluation(everything[spec.trial_id]) if spec.trial_id in everything else estimate(spec)
         for spec in new
     }
     at_a_time = slots(settings)
@@ -94,6 +102,7 @@ def preview(
         plan=plan,
         waves=waves,
         done={trial_id: walls_s[trial_id] for trial_id in plan.trial_ids if trial_id in walls_s},
+        steps=steps,
         estimates=estimates,
         invalidations={
             spec.trial_id: invalidation
@@ -127,6 +136,7 @@ def render(view: PlanPreview) -> RenderableType:
 def lines(view: PlanPreview) -> list[str]:
     """The lines below the table of trials."""
     out = [
+        *_steps(view),
         *_tuning(view.plan),
         *_price(view),
         *_moved(view),
@@ -159,7 +169,13 @@ def _rows(view: PlanPreview, new: Collection[str]) -> Iterator[TrialRow]:
             time = f"≈ {duration(guess.wall_s)}" if guess else "unknown"
         if (first := plan.shared.get(arm, arm)) != arm:
             arm = f"{arm} = {first}"
-        yield TrialRow(spec.trial_id, arm, str(spec.seed), spec.recipe.name, spec.recipe.optim.steps, state, time)
+        steps = view.steps[spec.trial_id].text if spec.trial_id in view.steps else str(spec.recipe.optim.steps)
+        yield TrialRow(spec.trial_id, arm, str(spec.seed), spec.recipe.name, steps, state, time)
+
+
+def _steps(view: PlanPreview) -> list[str]:
+    texts = dict.fromkeys(count.reason for count in view.steps.values() if count.reason)
+    return [f"steps      {text}" for text in texts]
 
 
 def _tuning(plan: plans.Plan) -> list[str]:

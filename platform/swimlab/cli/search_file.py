@@ -17,8 +17,8 @@ from swimlab.base.screen import say
 from swimlab.cli import experiment_file
 from swimlab.execution.search import run_search
 from swimlab.execution.search.ask_tell import SearchLoop
-from swimlab.experiment import code_check, smoke
-from swimlab.experiment.run_settings import Settings
+from swimlab.experiment import chosen_recipe, code_check, smoke
+from swimlab.experiment.run_settings import FlagError, Settings
 from swimlab.experiment.search import Search
 from swimlab.identity.source_closure import Sources
 from swimlab.report import search_page
@@ -42,16 +42,20 @@ def run(search: Search, settings: Settings, recipe: Callable[[], Recipe] | None 
         recipe: builds the recipe, for an experiment that has its own instead of a named one.
 
     Raises:
-        SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the search needs; 130
-            on Ctrl-C, 143 on SIGTERM.
+        SystemExit: always. 0; 1 when a trial failed or the machine, store or data cannot do what the search needs; 2
+            for a mistake in --set; 130 on Ctrl-C, 143 on SIGTERM.
     """
     experiment_file.exit_with(settings.store, lambda console: _command(search, settings, recipe, console))
 
 
 def _command(search: Search, settings: Settings, build_recipe: Callable[[], Recipe] | None, console: Console) -> int:
     smokes = settings.command == "smoke"
+    chosen_recipe.check_effect(settings.set, search)
     default = smoke.RECIPE if smokes else search.recipe
-    recipe = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
+    named = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
+    recipe = chosen_recipe.changed(named, settings.set)
+    if recipe.optim.epochs is not None:
+        raise FlagError("a search prunes and reports by steps, and optim.epochs is given: give optim.steps")
     if smokes:
         search = dataclasses.replace(search, budget=min(SMOKE_POINTS, search.budget), confirm=())
     elif settings.seeds is not None:
@@ -129,4 +133,4 @@ def _protocol(search: Search, recipe: Recipe) -> str:
     if search.pruning is None:
         return f"{aims}; nothing is pruned"
     rungs = ", ".join(map(str, search.pruning.steps(recipe)))
-    return f"{aims}; pruned by the first on {search.pruning.clips} clips at step {rungs} of {recipe.optim.steps}"
+    return f"{aims}; pruned by the first on {search.pruning.clips} clips at step {rungs} of {recipe.optim.total_steps}"

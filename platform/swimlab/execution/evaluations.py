@@ -118,7 +118,8 @@ def _evaluate_stored(
             "decode_cpus": slots.decode_cpus,
         }
         progress = both(beat.tell, report)
-        progress({"stage": "evaluate", "step": spec.recipe.optim.steps, "steps": spec.recipe.optim.steps})
+        steps = spec.recipe.optim.steps or 0  # of epochs unknown here, and of no use to an evaluation
+        progress({"stage": "evaluate", "step": steps, "steps": steps})
         if slots.workers == 0:
             config["local"] = {"gpu": "GPU" in slots.worker}
         # One worker: a suite scores with one whole model, however many trained it.

@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
 
 from swimlab.data import prepared_clips
+from swimlab.data.planned_steps import PlannedSteps
 from swimlab.execution import run_times, tune_arms
 from swimlab.execution.run_times import RunTimes, WaveTiming
 from swimlab.experiment import protocol, run_manifest
@@ -55,7 +57,7 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
             store.check_writable()
             _run(plans, waves, store, settings, console)
         else:
-            _declare(plans, store, todo)
+            _declare(plans, store, todo, settings.cache)
     results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
     write_tables(store, pa.concat_tables([_arms_table(result) for result in results]))
     return results
@@ -66,10 +68,11 @@ def _counts(todo: set[str], to_evaluate: set[str]) -> str:
     return f"{len(todo - to_evaluate)} to run{evaluations}"
 
 
-def _declare(plans: Sequence[Plan], store: SweepStore, todo: set[str]) -> None:
+def _declare(plans: Sequence[Plan], store: SweepStore, todo: set[str], cache: Path) -> None:
+    steps = PlannedSteps(store, cache)
     for plan in plans:
         protocol.declare(plan, store)
-        run_manifest.announce(plan, store, todo)
+        run_manifest.announce(plan, store, todo, lambda spec: steps.of(spec).recipe.optim.total_steps)
 
 
 def _run(
@@ -90,7 +93,7 @@ def _run(
     started_at, began_s = provenance.utc_now(), time.monotonic()
     with run_session(store, settings, console) as session:
         # Not before the plan is known to fit: a refused one leaves no file.
-        _declare(plans, store, {spec.trial_id for wave in waves for spec in wave})
+        _declare(plans, store, {spec.trial_id for wave in waves for spec in wave}, settings.cache)
         _prepare(session, waves)
         prepared_s = time.monotonic()
         wave_timings = _train(session, waves, measured)

@@ -14,6 +14,7 @@ from pydantic import Field
 from ray.train.torch import get_device
 
 from swim import models
+from swim.data.sources import with_steps
 from swim.evaluation.film import film, filmed_clips
 from swim.outputs import FilmFrame
 from swim.recipe import Frozen
@@ -99,8 +100,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     if not local and rank == 0:
         report = both(attempt.progress_file().tell, report)
     clips = reader(spec, store, config["decode_cpus"] / world)
-    held_out = clips("held_out")
-    last_step = spec.recipe.optim.steps
+    held_out, to_train_on = clips("held_out"), clips("train")
+    last_step = with_steps(spec.recipe, to_train_on.keys).optim.total_steps
     resume_point = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
     saved = step_checkpoints.StepCheckpoints(attempt, numerics) if world == 1 else None
     frames: list[FilmFrame] = list(resume_point.film) if resume_point else []
@@ -167,7 +168,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             resume=resume_point.run if resume_point else None,
         )
         try:
-            trained = train(spec.recipe, clips("train"), init_dir=init_dir, host=host)
+            trained = train(spec.recipe, to_train_on, init_dir=init_dir, host=host)
         except PrunedAt as pruned:
             return (
                 outcome(

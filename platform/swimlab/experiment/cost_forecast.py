@@ -160,12 +160,22 @@ def _likeness(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     return LIKE if same_data and recipe["optim"]["batch"] == other.get("optim", {}).get("batch") else ROUGH
 
 
+def _steps(record: TrialRecord) -> int | None:
+    """How many steps a trial took; None where it is not known."""
+    optim, clips = record.recipe.get("optim", {}), record.metrics.get("train.clips")
+    if (epochs := optim.get("epochs")) is None:
+        return int(optim.get("steps", 0))
+    return None if clips is None else math.ceil(epochs * clips / optim["batch"])
+
+
 def _scaled_wall_s(recipe: Mapping[str, Any], record: TrialRecord, source: str) -> float | None:
     """The record's time, its training scaled to the planned steps; None where only the planned trial trains."""
     cost, optim = record.cost, record.recipe.get("optim", {})
     if source == SAME:
         return cost.wall_s if cost.wall_s > 0 else None
-    recorded_work, planned_work = optim.get("steps", 0), recipe["optim"]["steps"]
+    recorded_work, planned_work = _steps(record), recipe["optim"]["steps"]
+    if recorded_work is None or planned_work is None:
+        return None
     if source == ROUGH:
         recorded_work, planned_work = recorded_work * optim.get("batch", 0), planned_work * recipe["optim"]["batch"]
     if cost.wall_s <= 0 or (not recorded_work and planned_work):

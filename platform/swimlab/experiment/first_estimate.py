@@ -122,7 +122,7 @@ def work(recipe: Recipe) -> Work | None:
     scores = FLOPS_A_SCORE * shape.layers * shape.heads * tokens**2
     held_out = recipe.data.held_out if isinstance(recipe.data, ShapesWorld) else 0
     return Work(
-        train_flops=optim.steps * optim.batch * (text_passes * text + scores + vision),
+        train_flops=optim.total_steps * optim.batch * (text_passes * text + scores + vision),
         eval_flops=held_out * (EVAL_PASSES * text + scores + vision),
         rows=tokens * optim.batch,
         shape=shape,

@@ -6,7 +6,7 @@ plans/<ablation>/<recipe>.json    replaced by every run; only shown, never read 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from swim.recipe import Frozen
@@ -20,6 +20,7 @@ from swimlab.store.sweep_store import SweepStore
 
 if TYPE_CHECKING:
     from swimlab.experiment.plan import Plan
+    from swimlab.experiment.trial_spec import TrialSpec
 
 FOLDER = "plans"
 
@@ -59,8 +60,14 @@ class RunManifest(SealedModel):
     unproposed: int | None = None
 
 
-def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
-    """Writes the plan's manifest: its rows, and those trials that rows start from and that are in `todo`.
+def announce(
+    plan: Plan,
+    store: SweepStore,
+    todo: Collection[str],
+    steps: Callable[[TrialSpec], int] = lambda spec: spec.recipe.optim.total_steps,
+) -> None:
+    """Writes the plan's manifest: its rows, and those trials that rows start from and that are in `todo`. `steps`: of a
+    trial, which are counted from its clips where its recipe has epochs.
 
     Raises StoreError when the store cannot be written.
     """
@@ -88,7 +95,7 @@ def announce(plan: Plan, store: SweepStore, todo: Collection[str]) -> None:
                 trial_id=spec.trial_id,
                 arm=arm,
                 seed=seed,
-                steps=spec.recipe.optim.steps,
+                steps=steps(spec),
                 shown=spec.trial_id in shown,
             )
             for arm, seed, spec in bases + rows

@@ -1,14 +1,21 @@
 """Runtime: where and how an experiment runs. Flags and SWIMLAB_* variables; never part of a trial's identity."""
 
+import json
 import os
+import shlex
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, NoDecode, SettingsConfigDict
 
 from swimlab.base.printable import complain
+
+
+class FlagError(ValueError):
+    """A flag whose value does not fit. Commands exit with 2 and print its message."""
+
 
 DEFAULT_CACHE = Path("~/.cache/swimlab")
 
@@ -32,6 +39,17 @@ def usable_cache(folder: Path) -> Path:
 CacheFolder = Annotated[Path, AfterValidator(usable_cache)]
 
 
+def _assignments(given: Any) -> Any:
+    """Several texts in one: a JSON array, as `command_line.parse` writes it, or words as a shell would read them, as in
+    SWIMLAB_SET."""
+    if not isinstance(given, str):
+        return given
+    return json.loads(given) if given.lstrip().startswith("[") else shlex.split(given)
+
+
+Assignments = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_assignments)]
+
+
 class Settings(BaseSettings):
     """Run an experiment, or show its plan, a one-minute smoke of it, or the report of what is in the store."""
 
@@ -42,7 +60,10 @@ class Settings(BaseSettings):
     command: CliPositionalArg[Literal["run", "plan", "smoke", "report"]] = Field(
         "run", description="run: what is missing, then the table; plan, smoke, report"
     )
-    recipe: str | None = Field(None, description="a named recipe, or a .json file with one")
+    recipe: str | None = Field(None, description="a named recipe, or a .json or .toml file with one")
+    set: Assignments = Field(
+        (), description="changes of the recipe, PATH=VALUE …: objective.fusion=max optim.lr=1e-5 (`swimlab recipe`)"
+    )
     seeds: int | None = Field(None, ge=1, description="how many seeds, from 0; default: those of the experiment")
     store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
     workers: int = Field(

@@ -126,7 +126,7 @@ class Pruning:
 
     def steps(self, recipe: Recipe) -> tuple[int, ...]:
         """The rungs in optimiser steps."""
-        return tuple(sorted({max(1, round(share * recipe.optim.steps)) for share in self.at}))
+        return tuple(sorted({max(1, round(share * recipe.optim.total_steps)) for share in self.at}))
 
     def rule(self) -> Any:
         """The pruner. It keeps state, so callers must copy it."""

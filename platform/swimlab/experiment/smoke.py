@@ -27,7 +27,7 @@ def reduced(ablation: Ablation, recipe: Recipe) -> Ablation:
     """Two arms that train under `recipe`: the one with the paper's objective (else the first), and the reference (else
     one with another objective). An ablation in which only one arm trains keeps that one."""
     recipes = {arm.name: ablation.resolve(recipe, arm, SEEDS[0]) for arm in ablation.arms}
-    trained = [arm for arm in ablation.arms if recipes[arm.name].optim.steps > 0] or list(ablation.arms[:1])
+    trained = [arm for arm in ablation.arms if recipes[arm.name].optim.trains] or list(ablation.arms[:1])
     paper_objective = _paper_objective(recipe)
     first = next((arm for arm in trained if recipes[arm.name].objective == paper_objective), trained[0])
 

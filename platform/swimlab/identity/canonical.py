@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from swim.recipe import Recipe
+from swim.recipe import Recipe, Source
 from swim.supervision.layers import resolve
 from swimlab.identity.source_closure import IdentityError
 
@@ -53,7 +53,7 @@ def canonical_fields(recipe: Recipe, init_id: str | None = None) -> dict[str, An
     tree = plain_fields(recipe, leave_out=("name", "init", "evaluation"))
     # "even:2" of four layers and (1, 3) are one trial.
     tree["objective"]["layers"] = resolve(tree["objective"]["layers"], recipe.model.layers)
-    if recipe.optim.steps == 0:
+    if not recipe.optim.trains:
         # Nothing is trained, so only weights and data decide the result.
         tree["optim"], tree["objective"] = {"steps": 0}, {}
         del tree["seed"]
@@ -61,6 +61,11 @@ def canonical_fields(recipe: Recipe, init_id: str | None = None) -> dict[str, An
         tree["objective"] = {name: tree["objective"][name] for name in _ACTIVE_WITHOUT_MASK}
     for location in ("annotations", "videos", "held_out_annotations"):
         tree["data"].pop(location, None)
+    if "sources" in tree["data"]:
+        # One that says what is done anyway says nothing, and their order is none of training.
+        said = (source.model_dump() for source in tree["data"].pop("sources") if source != Source(file=source.file))
+        if kept := sorted(said, key=lambda source: str(source["file"])):
+            tree["data"]["sources"] = kept
     if recipe.init is not None:
         tree["init"] = init_id or json.loads(canonical(recipe.init))
     return tree

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from swim.data.rows.read import read_rows
+from swim.data.rows.read import read_rows, split
 from swim.data.types import DataError
 from swim.data.video import media
 from swim.data.video.decode import resolve_video
@@ -23,6 +23,7 @@ from swimlab.identity.source_closure import IdentityError
 # A file changed twice within the resolution of its timestamp would keep its cached hash, so hashes of files younger
 # than this are not cached.
 _SETTLED_NS = 2_000_000_000
+_COUNTED_AT_ONCE = 2**20
 
 
 class FileHashes:
@@ -106,6 +107,19 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
     temporary.write_text(json.dumps(named))
     os.replace(temporary, memory)
     return named
+
+
+def row_count(file: str, cache_dir: Path) -> int:
+    """Rows of an annotation file, usable or not, cached by its content. Raises DataError and OSError where it cannot be
+    read."""
+    folder, _, name = file.rpartition("/")
+    with FileHashes(cache_dir) as hashes:
+        version = media.s3_version(folder, name) or hashes.of(Path(file))
+    memory = cache_dir / "row-counts.json"
+    if version not in (counts := remembered.load(memory)):
+        counts = {version: sum(part.rows for part in split(file, _COUNTED_AT_ONCE))}
+        remembered.add(memory, counts)
+    return int(counts[version])
 
 
 def _video(videos: str, name: str, hashes: FileHashes) -> str:

@@ -73,7 +73,7 @@ def lines(results: SearchResults) -> list[Line]:
         if point.number in results.repeats:
             detail = f"= {results.repeats[point.number]}"
         elif answer and answer.state == TrialState.PRUNED and point.spec:
-            detail = f"step {max(answer.rungs)} of {point.spec.recipe.optim.steps}"
+            detail = f"step {max(answer.rungs)} of {point.spec.recipe.optim.total_steps}"
         elif answer and answer.problem:
             detail = answer.problem.strip().splitlines()[-1]
         values = [number_format.number(value) for value in answer.values] if answer else []

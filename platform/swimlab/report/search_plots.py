@@ -162,7 +162,7 @@ class _Scale:
 
 
 def _steps(results: SearchResults, point: Any) -> int:
-    return int(point.spec.recipe.optim.steps)
+    return int(point.spec.recipe.optim.total_steps)
 
 
 def _aim(results: SearchResults, index: int) -> str:

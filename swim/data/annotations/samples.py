@@ -22,12 +22,13 @@ def sample_key(raw: Any, *, file: str, row: int) -> str:
     if not isinstance(name, str | int | float) or (isinstance(name, int) and abs(name) >= 10**20):
         name = "?"
     shown = str(name)[:MAX_LABEL_CHARS]
-    return f"{_stem(file)}:{row:08d}:{shown}".encode("utf-8", "backslashreplace").decode()
+    return f"{key_prefix(file)}{row:08d}:{shown}".encode("utf-8", "backslashreplace").decode()
 
 
 @lru_cache(maxsize=16)
-def _stem(file: str) -> str:
-    return Path(file).stem
+def key_prefix(file: str) -> str:
+    """What the keys of a file's rows begin with: `stem:`, valid UTF-8."""
+    return f"{Path(file).stem}:".encode("utf-8", "backslashreplace").decode()
 
 
 def locate(error: DataError, *, file: str, row: int, key: str) -> DataError:

@@ -180,7 +180,7 @@ class _Announcer:
         self._said = len(points)
         trials: dict[str, run_manifest.AnnouncedTrial] = {}
         for spec in (*self._bases, *(point.spec for point in points if point.spec), *confirming):
-            about = {"arm": spec.arm, "seed": spec.seed, "steps": spec.recipe.optim.steps}
+            about = {"arm": spec.arm, "seed": spec.seed, "steps": spec.recipe.optim.total_steps}
             shown = spec not in self._bases
             trials.setdefault(spec.trial_id, run_manifest.AnnouncedTrial(trial_id=spec.trial_id, shown=shown, **about))
         run_manifest.write(

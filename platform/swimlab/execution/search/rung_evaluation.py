@@ -50,7 +50,7 @@ class RungWatch:
 
     def measure(self, now: Moment) -> bool:
         """At a rung, measures and stores its metrics. Returns whether this step is a rung."""
-        if now.step not in self._gate.steps or now.step >= self._spec.recipe.optim.steps:
+        if now.step not in self._gate.steps or now.step >= self._spec.recipe.optim.total_steps:
             return False
         if self._rank == 0 and now.step not in self._known:
             self._known[now.step] = self._measure(now)
