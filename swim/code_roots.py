@@ -6,7 +6,9 @@ from swim import registry
 from swim.recipe import SUITES, DataConfig, Recipe, ShapesWorld
 
 # Declarations of values, which ids hold as values: in no fingerprint. They import nothing of `swim` but registries.
-SCHEMAS = frozenset({"swim.recipe", "swim.outputs", "swim.evaluation.attention_config"})
+SCHEMAS = frozenset(
+    {"swim.recipe", "swim.frozen", "swim.optim_config", "swim.outputs", "swim.evaluation.attention_config"}
+)
 
 
 def code_roots(recipe: Recipe) -> tuple[str, ...]:

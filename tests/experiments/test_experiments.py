@@ -24,6 +24,7 @@ FILES = [
 FLAGS = {
     "command",
     "recipe",
+    "set",
     "seeds",
     "store",
     "workers",

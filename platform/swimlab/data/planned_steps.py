@@ -60,7 +60,8 @@ class PlannedSteps:
         if fingerprint not in self._keys:
             by_kind = (load_prepared(self._store, fingerprint, stored=stored) for stored in (True, False))
             prepared = next(filter(None, by_kind), None)
-            self._keys[fingerprint] = prepared and load_index(self._store, prepared, "train")["key"].to_pylist()
+            keys = load_index(self._store, prepared, "train")["key"].to_pylist() if prepared else None
+            self._keys[fingerprint] = keys
         return self._keys[fingerprint]
 
     def _annotated_rows(self, recipe: Recipe) -> float:
