@@ -141,25 +141,25 @@ def qwen2_5_vl_7b(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str
 LORA = {"model.lora": Lora(), "optim.lr": 1e-4}
 
 
-def qwen2_5_vl_7b_lora() -> Recipe:
+def qwen2_5_vl_7b_lora(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = "videos") -> Recipe:
     """The paper's recipe with adapters in place of the weights: a frozen weight takes 2 bytes, a trained one 16."""
-    return qwen2_5_vl_7b().override({"name": "qwen2.5-vl-7b-lora", **LORA})
+    return qwen2_5_vl_7b(annotations, videos).override({"name": "qwen2.5-vl-7b-lora", **LORA})
 
 
-def _smaller(name: str, model: HubModel, cells: tuple[int, int], frames: int = 16) -> Recipe:
-    """Adapters on a smaller model and clips of `frames` frames of so many visual tokens (least, most), batches of 8."""
-    cell = model.cell_px**2
-    policy = FramePolicy(
-        max_frames=frames, min_pixels=cells[0] * cell, max_pixels=cells[1] * cell, cell_px=model.cell_px
-    )
-    return qwen2_5_vl_7b_lora().override({"name": name, "model": model, "data.frames": policy, "optim.batch": 8})
-
-
-def qwen2_5_vl_3b_lora() -> Recipe:
+def qwen2_5_vl_3b_lora(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = "videos") -> Recipe:
     """Adapters on the 3B model, for one GPU of 24 GB: clips of at most 3,072 visual tokens, 8 conversations a step.
     By arithmetic (7.5 GB of weights in bf16, 0.5 GB of kept activations, a layer recomputed); not measured."""
     model = HubModel(path="Qwen/Qwen2.5-VL-3B-Instruct", layers=36, lora=Lora())
-    return _smaller("qwen2.5-vl-3b-lora", model, (128, 384))
+    return _smaller("qwen2.5-vl-3b-lora", model, annotations, videos)
+
+
+def _smaller(name: str, model: HubModel, annotations: tuple[str, ...], videos: str) -> Recipe:
+    """The paper's recipe on a smaller model, with its kind of adapters: 16 frames of 128 to 384 visual tokens, and
+    batches that suit a data set of one's own."""
+    cell = model.cell_px**2
+    frames = FramePolicy(max_frames=16, min_pixels=128 * cell, max_pixels=384 * cell, cell_px=model.cell_px)
+    changes = {"name": name, "model": model, "data.frames": frames, "optim.batch": 8}
+    return qwen2_5_vl_7b_lora(annotations, videos).override(changes)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from swim import recipes
 from swim.code_roots import code_roots, suite_roots
+from swim.recipe import Source
 from swimlab.identity import naming, source_closure
 from swimlab.identity.naming import IdentityError
 from swimlab.identity.source_hash import source_hash
@@ -59,6 +60,27 @@ def test_without_steps_only_weights_and_data_count():
     assert naming.code_modules(base) == naming.code_modules(same)
     for path, value in {"data.seed": 9, "model.seed": 1, "optim.steps": 1}.items():
         assert naming.canonical(base.override({path: value})) != naming.canonical(base)
+
+
+def test_epochs_are_named_as_they_were_asked_for():
+    assert '"epochs"' not in naming.canonical(SMOKE)
+    one, two = (SMOKE.override({"optim.epochs": epochs}) for epochs in (1, 2))
+    assert len({naming.canonical(recipe) for recipe in (SMOKE, one, two)}) == 3
+    assert json.loads(naming.canonical(two))["optim"] == json.loads(naming.canonical(SMOKE))["optim"] | {
+        "steps": None,
+        "epochs": 2.0,
+    }
+
+
+def test_sources_count_where_they_change_training_wherever_the_files_are():
+    def name(*entries, folder=""):
+        files = (f"{folder}a.json", f"{folder}b.json")
+        return naming.canonical(recipes.tiny_files().override({"data.annotations": files, "data.sources": entries}))
+
+    text, half = Source(file="a.json", loss="text"), Source(file="b.json", weight=0.5)
+    assert name() == naming.canonical(recipes.tiny_files()) == name(Source(file="a.json"))
+    assert len({name(), name(text), name(half), name(text, half)}) == 4
+    assert name(half, text) == name(text, half, folder="elsewhere/") == name(text, half)
 
 
 def test_layers_are_what_they_resolve_to():
@@ -307,7 +329,9 @@ def test_an_edit_is_seen_by_the_next_reading_whatever_the_cache_remembers(root, 
 
 
 GOLDEN_IDS = {
-    "qwen2.5-vl-7b": "ac75c57a6e61378f2bca",
+    "qwen2.5-vl-3b-lora": "20f05fe1b17bdaaf2124",
+    "qwen2.5-vl-7b": "e6c6ecae4845c753060d",
+    "qwen2.5-vl-7b-lora": "ff0be999f87867e33255",
     "tiny": "2ff8dd708b74346542c5",
     "tiny-deep": "07975d4f3e88c2fb26db",
     "tiny-files": "90a5ede2825062a1f84b",
