@@ -31,33 +31,39 @@ class TrainSettings(Settings):
 
     annotations: tuple[str, ...] = Field(description="files with your rows: .json arrays, .jsonl, .parquet; or s3://…")
     videos: str | None = Field(None, description="folder of the video paths; default: the annotations' own folder")
-    held_out: tuple[str, ...] = Field((), description="annotations to score; default: the training rows; it says so")
-    formats: tuple[str, ...] = Field((), description="kinds of rows to use; default: nl-refer,llava-video")
+    held_out: tuple[str, ...] = Field(
+        (), description="annotations to score; default: the recipe's, or the training rows"
+    )
+    formats: tuple[str, ...] = Field(
+        (), description="kinds of rows to use; default: the recipe's, most often nl-refer,llava-video"
+    )
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
     )
     decoder: VideoDecoder | None = Field(
         None, description="what reads video files; default: pyav. See swim/data/README.md before decord"
     )
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5")
+    fraction: float | None = Field(
+        None, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5; default: the recipe's"
+    )
 
 
 def changes(settings: TrainSettings) -> dict[str, Any]:
-    """What the command line changes in the recipe."""
+    """What the command line changes in the recipe; flags that are not given leave it as it is."""
     first = settings.annotations[0]
     beside = first.rpartition("/")[0] if "://" in first else str(Path(first).absolute().parent)
-    overrides: dict[str, Any] = {
-        "data.annotations": settings.annotations,
-        "data.videos": settings.videos or beside,
+    given = {
         "data.held_out_annotations": settings.held_out,
         "data.fraction": settings.fraction,
-    }
-    chosen = {
-        "data.formats": settings.formats or None,
+        "data.formats": settings.formats,
         "data.frames.numbering": settings.frames,
         "data.frames.decoder": settings.decoder,
     }
-    return overrides | {path: value for path, value in chosen.items() if value is not None}
+    return {
+        "data.annotations": settings.annotations,
+        "data.videos": settings.videos or beside,
+        **{path: value for path, value in given.items() if value},
+    }
 
 
 if __name__ == "__main__":

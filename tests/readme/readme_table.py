@@ -115,6 +115,13 @@ COMMANDS: dict[str, Entry] = {
     "--workers 4": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
     "--workers 2": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
     "--fraction 0.25": (Run(line=PLAN_TRAIN, prints=("1 to run",)),),
+    "swimlab recipe": (Run(prints=("qwen2.5-vl-3b-lora", "7,344")),),
+    "swimlab recipe qwen2.5-vl-3b-lora": (Run(prints=('"layers": 36',)),),
+    "python experiments/control.py plan --set objective.fusion=max optim.epochs=2": (
+        Run(env=NANO, prints=("fusion=max-optim.epochs=2", "2 epochs of")),
+    ),
+    "--recipe qwen2.5-vl-7b-lora": (Run(line=PLAN_TRAIN, prints=("qwen2.5-vl-7b-lora", "1 to run")),),
+    "--recipe qwen2.5-vl-3b-lora": (Run(line=PLAN_TRAIN, prints=("qwen2.5-vl-3b-lora", "1 epoch of")),),
     "--recipe mine.json": (Run(line=f"cp nano-files.json mine.json && {PLAN_TRAIN}", prints=("tiny-files",)),),
     "SWIMLAB_STORE=s3://bucket/prefix": (
         Run(
