@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from swim import recipes
+from swim.recipe import VideoDecoder
 from swimlab import Ablation, Arm, Metric
 from swimlab.cli import experiment_file
 from swimlab.experiment.run_settings import Settings
@@ -35,6 +36,9 @@ class TrainSettings(Settings):
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
     )
+    decoder: VideoDecoder | None = Field(
+        None, description="what reads video files; default: pyav. See swim/data/README.md before decord"
+    )
     fraction: float = Field(1.0, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5")
 
 
@@ -48,7 +52,11 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
         "data.held_out_annotations": settings.held_out,
         "data.fraction": settings.fraction,
     }
-    chosen = {"data.formats": settings.formats or None, "data.frames.numbering": settings.frames}
+    chosen = {
+        "data.formats": settings.formats or None,
+        "data.frames.numbering": settings.frames,
+        "data.frames.decoder": settings.decoder,
+    }
     return overrides | {path: value for path, value in chosen.items() if value is not None}
 
 

@@ -49,6 +49,7 @@ Normalise = Annotated[str, _entry_of("normalise")]
 MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
 Format = Annotated[str, _entry_of("formats", "swim.data")]
+VideoDecoder = Literal["pyav", "decord"]
 PatchMasks = Literal["both", "second"]
 SUITES = "swim.evaluation.suites"
 
@@ -60,6 +61,9 @@ class FramePolicy(Frozen):
     `numbering`: the frame that a key of an annotation means in a folder of pictures, for rows that do not say it
     themselves in `frames`: the picture at this position, counted from 0 (also if None), or the one with this number in
     its name.
+    `decoder`: the library that reads video files. "decord" is for whoever needs its pixels: it is slower, holds an
+    FFmpeg of 2020 with known vulnerabilities (not for videos of strangers), and rows whose videos it would read wrongly
+    are refused.
     """
 
     max_frames: int = Field(32, ge=2, multiple_of=2)
@@ -67,6 +71,7 @@ class FramePolicy(Frozen):
     max_pixels: int = Field(602_112, gt=0)
     cell_px: int = Field(28, gt=0)
     numbering: Literal["position", "number"] | None = None
+    decoder: VideoDecoder = "pyav"
 
 
 class ShapesWorld(Frozen):

@@ -1,4 +1,5 @@
-"""0 wrong frames: files of many kinds, made at random, against everything decoded in turn.
+"""0 wrong frames: files of many kinds, made at random, against everything decoded in turn; by PyAV, and by decord where
+it is admitted.
 
 SWIMLAB_CLIPS=300 makes that many (19 by default, one of each kind); SWIMLAB_REAL=FOLDER also takes the clips of a
 folder of yours.
@@ -142,6 +143,25 @@ def check_frames(path: Path, expected: list[np.ndarray], rng: np.random.Generato
         assert wrong == []
 
 
+def check_decord(path: Path, expected: list[np.ndarray], width: int, rng: np.random.Generator) -> None:
+    """Where decord is admitted, its frames are the same ones, but for its own conversion to RGB."""
+    refused = ""
+    try:
+        decode.probe(path, "decord")
+    except DataError as error:
+        refused = error.reason
+    print(refused or "decord reads it")
+    if refused:
+        assert refused.startswith("not for decord: ")
+        return
+    orders = (rng.permutation(len(expected)), *(rng.choice(len(expected), size) for size in (1, 1, 1, 2, 5)))
+    for indices in ([int(i) for i in order] for order in orders):
+        found_THWC, _ = decode.decode_frames(path, indices, expected[0].shape[:2], "decord")
+        for i, frame in zip(indices, found_THWC, strict=True):
+            assert number(frame, width) == number(expected[i], width)
+            assert np.abs(frame.astype(int) - expected[i]).mean() < 2  # neighbours differ by 24 before they are coded
+
+
 def rle_of(frame_HWC: np.ndarray) -> Rle:
     coded = encode(np.asfortranarray(frame_HWC[..., 0] > 127).astype(np.uint8))
     return Rle(height=frame_HWC.shape[0], width=frame_HWC.shape[1], counts=coded["counts"].decode())
@@ -183,6 +203,7 @@ def test_every_frame_is_the_one_a_player_shows(seed: int, tmp_path: Path) -> Non
     assert (info.height, info.width) == expected[0].shape[:2]
     check_frames(path, expected, rng)
     check_masks(path, expected, rng)
+    check_decord(path, expected, case_.make.width, rng)
 
 
 def test_clips_of_your_own() -> None:

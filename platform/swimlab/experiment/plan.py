@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 
 from swim.evaluation.suite import families
 from swim.recipe import Recipe, ShapesWorld
@@ -82,6 +83,7 @@ def make_plan(
     def name(arm: str, seed: int, resolved: Recipe) -> TrialSpec:
         key = resolved.model_dump_json()
         if key not in names:
+            _check_decoder(resolved)
             base = resolved.init
             init = None if base is None else name(base.name, base.seed, base)
             identity = identifier.identify(resolved)
@@ -114,6 +116,14 @@ def make_plan(
         for level in range(max(depth.values(), default=-1) + 1)
     )
     return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
+
+
+def _check_decoder(recipe: Recipe) -> None:
+    if recipe.data.frames.decoder == "decord" and find_spec("decord") is None:
+        # PyAV takes 0.2 s to import, and no other plan needs it.
+        from swim.data.video.by_decord import MISSING
+
+        raise ValueError(MISSING)
 
 
 def merged(specs: Iterable[TrialSpec]) -> dict[str, TrialSpec]:

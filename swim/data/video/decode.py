@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swim.data.annotations.samples import locate
 from swim.data.types import Clip, DataError, ReferSample
+from swim.data.video.by_decord import check_admitted, decode_by_decord
 from swim.data.video.frame_choice import (
     VideoInfo,
     at_positions,
@@ -30,7 +31,7 @@ from swim.data.video.media import local_video, resolve_video
 from swim.data.video.orientation import orientation_of
 from swim.data.video.packet_index import FrameIndex, index_of, open_video
 from swim.data.video.pictures import decode_folder, probe_folder
-from swim.recipe import FramePolicy
+from swim.recipe import FramePolicy, VideoDecoder
 
 __all__ = [
     "VideoInfo",
@@ -51,9 +52,15 @@ _PLANES = "gbrp"
 _COPY_AGAIN = "copy the file again or remove the row"
 
 
-def probe(path: Path) -> VideoInfo:
-    """The frames, size and rate of a video or a folder of pictures. Raises DataError (field "video")."""
-    return probe_folder(path) if path.is_dir() else index_of(path).info
+def probe(path: Path, decoder: VideoDecoder = "pyav") -> VideoInfo:
+    """The frames, size and rate of a video or a folder of pictures (which every decoder reads with Pillow). Raises
+    DataError (field "video"), also for a file that this decoder would read wrongly."""
+    if path.is_dir():
+        return probe_folder(path)
+    index = index_of(path)
+    if decoder == "decord":
+        check_admitted(path, index)
+    return index.info
 
 
 def count_frames(path: Path) -> int:
@@ -61,16 +68,24 @@ def count_frames(path: Path) -> int:
     return probe(path).frames
 
 
-def decode_frames(path: Path, indices: Sequence[int], size: tuple[int, int]) -> tuple[NDArray[np.uint8], float]:
+def decode_frames(
+    path: Path, indices: Sequence[int], size: tuple[int, int], decoder: VideoDecoder = "pyav"
+) -> tuple[NDArray[np.uint8], float]:
     """The frames at `indices` (any order, repeats allowed), uint8 (T, H, W, 3) at `size` = (H, W), and the fps.
 
-    Raises DataError (field "video").
+    Raises DataError (field "video"), OSError where `decoder` is not installed.
     """
     info = probe(path)
     needed = sorted(set(indices))
     if not needed or needed[0] < 0 or needed[-1] >= info.frames:
         raise video_error(f"frame indices outside of {info.frames} frames", "indices count shown frames from 0")
-    frames = decode_folder(path, needed, size) if path.is_dir() else _decode(path, needed, size, index_of(path))
+    if path.is_dir():
+        frames = decode_folder(path, needed, size)
+    elif decoder == "decord":
+        frames = decode_by_decord(path, needed, size, index_of(path))
+        _check_whole(path, needed, index_of(path))
+    else:
+        frames = _decode(path, needed, size, index_of(path))
     return np.stack([frames[i] for i in indices]), info.fps
 
 
@@ -81,9 +96,9 @@ def decode_sample(sample: ReferSample, root: str | Path, policy: FramePolicy) ->
     """
     try:
         with local_video(str(root), sample.video) as path:
-            sample = at_positions(sample, info := probe(path), policy)
+            sample = at_positions(sample, info := probe(path, policy.decoder), policy)
             indices, size = plan_frames(info, frame_needs(sample), policy)
-            frames_THWC, fps = decode_frames(path, indices, size)
+            frames_THWC, fps = decode_frames(path, indices, size, policy.decoder)
     except DataError as error:
         raise locate(error, file=sample.file, row=sample.row, key=sample.key) from error
     return build_clip(sample, indices, frames_THWC, fps)
@@ -102,15 +117,26 @@ def _decode(path: Path, indices: list[int], size: tuple[int, int], index: FrameI
     return frames
 
 
+def _check_whole(path: Path, indices: list[int], index: FrameIndex) -> None:
+    """Raises DataError where a frame up to one of these, in its group, is lost or damaged: decord counts pictures as
+    they come. Of a file that it may read, frames and packets of a group have the same numbers."""
+    starts = index.entries[indices].tolist()
+    counted = sorted({j for start, i in zip(starts, indices, strict=True) for j in range(start, i + 1)})
+    found = _decode_spans(path, counted, None, index, _packet_spans(counted, index))
+    if missing := set(counted) - found.keys():
+        raise _damaged_error(min(missing))
+
+
 def _decode_spans(
     path: Path,
     indices: list[int],
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     index: FrameIndex,
     spans: list[tuple[int, int]],
     skip: bool = True,
 ) -> dict[int, NDArray[np.uint8]]:
-    """The frames by index, decoded from these spans of packets and identified by their times."""
+    """The frames by index, decoded from these spans of packets and identified by their times. Without a `size` they are
+    only checked, and empty."""
     # H.264 marks pictures to which no other one refers; skipping those that are not needed saves 15 to 55 % of the
     # time. HEVC's mark has exceptions.
     skip = skip and index.codec == "h264"
@@ -186,8 +212,8 @@ def _frames(path: Path, spans: list[tuple[int, int]], times: Collection[int] | N
             context.reorder_depth = depth  # known from the stream so far; without it the decoder may drop frames
 
 
-def _picture(frame: av.VideoFrame, i: int, size: tuple[int, int], index: FrameIndex) -> NDArray[np.uint8]:
-    """RGB pixels, upright, at `size`."""
+def _picture(frame: av.VideoFrame, i: int, size: tuple[int, int] | None, index: FrameIndex) -> NDArray[np.uint8]:
+    """RGB pixels, upright, at `size`; none without a size."""
     # H.264 may store the orientation at key frames only, for all frames behind them; FFmpeg 8 does not keep it there.
     info, orientation = index.info, index.orientation
     if (orientation_of(frame) or orientation) != orientation:
@@ -197,6 +223,8 @@ def _picture(frame: av.VideoFrame, i: int, size: tuple[int, int], index: FrameIn
     if (height, width) != (info.height, info.width):
         hint = f"frame {i} is {height} × {width}, the first one {info.height} × {info.width}: write the file again"
         raise video_error("the picture changes its size", hint)
+    if size is None:
+        return np.empty((0, 0, 3), np.uint8)
     height, width = orientation.size(*size)
     # As an array, gbrp is H × W × RGB.
     picture_HWC: NDArray[np.uint8] = frame.reformat(

@@ -109,7 +109,7 @@ class Decoder:
     def probe(self, video: str) -> VideoInfo:
         """The frames, size and rate of `video`. Raises DataError (field "video") for an unusable video; OSError for
         failures that are not the row's: S3 cannot be reached, the child cannot start."""
-        return self._request({"do": "probe", "video": video}, None)[0]
+        return self._request({"do": "probe", "video": video, "policy": self.policy.model_dump()}, None)[0]
 
     def clip(self, sample: ReferSample) -> Clip:
         """The clip of a row, as from `swim.data.video.decode.decode_sample`. Raises DataError as that, OSError as

@@ -118,13 +118,14 @@ def _decode(request: dict[str, Any], videos: _VideoCache) -> tuple[dict[str, Any
     from swim.recipe import FramePolicy
 
     with videos.path(request["root"], request["video"], request["scratch"]) as path:
-        info = probe(path)
+        policy = FramePolicy.model_validate(request["policy"])
+        info = probe(path, policy.decoder)
         if request["do"] == "probe":
             return {"info": asdict(info)}, b""
         sizes = tuple((h, w) for h, w in request["mask_sizes"])
         needs = FrameNeeds(tuple(request["frames"]), sizes, request["numbering"])
-        indices, size = plan_frames(info, needs, FramePolicy.model_validate(request["policy"]))
-        frames_THWC, _ = decode_frames(path, indices, size)
+        indices, size = plan_frames(info, needs, policy)
+        frames_THWC, _ = decode_frames(path, indices, size, policy.decoder)
         return {"info": asdict(info)}, frames_THWC.data.cast("B")
 
 

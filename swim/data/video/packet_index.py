@@ -34,7 +34,20 @@ _TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "mpeg", "flv", "
 _COPY_AGAIN = "the file is empty or cut off: copy it again or remove the row"
 # Video streams that are no video: the cover of a sound file, pictures of chapters.
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+_NO_TIME = int(np.iinfo(np.int64).min)
 _REMEMBERED_FRAMES = 2**21  # 24 bytes each: the cache of a process stays below 50 MB
+
+
+@dataclass(frozen=True)
+class Packets:
+    """What a file says of the packets of its video: the container's name in FFmpeg, their number, for each that is
+    marked as a key frame (its number, presentation time, decoding time), and how many pictures the decoder holds back
+    to put them in order."""
+
+    container: str
+    count: int
+    marked: NDArray[np.int64]
+    reorder_depth: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class FrameIndex:
     info: VideoInfo
     codec: str
     orientation: Orientation
+    sent: Packets
     times: NDArray[np.int64]
     packets: NDArray[np.int64]
     entries: NDArray[np.int64]
@@ -81,7 +95,7 @@ index_of = _IndexCache().load
 def read_index(path: Path) -> FrameIndex:
     """Reads every packet of a file and decodes one frame, or all frames where they must be counted. Raises
     DataError."""
-    times, shown, entry_points = array("q"), bytearray(), array("q")
+    times, shown, entry_points, marked = array("q"), bytearray(), array("q"), array("q")
     complete, smallest, empty_packets = True, MAX_PIXELS, 0
     first: av.VideoFrame | None = None
     with open_video(path) as (container, stream):
@@ -93,6 +107,8 @@ def read_index(path: Path) -> FrameIndex:
             check_frames(len(times) + 1)
             if first is None:
                 first = next(iter(packet.decode()), None)
+            if packet.is_keyframe:
+                marked.extend((len(times), packet.pts or 0, packet.dts if packet.dts is not None else _NO_TIME))
             if packet.is_keyframe and keyframes.decodes_alone(codec, extradata, bytes(packet)):
                 entry_points.append(len(times))
             complete = complete and packet.pts is not None
@@ -107,23 +123,25 @@ def read_index(path: Path) -> FrameIndex:
         height, width = orientation.size(first.height, first.width)
         check_size(height, width)
         time_base, rate = stream.time_base, float(stream.average_rate or 0)
-        complete = complete and container.format.name in _TIMED
+        depth = stream.codec_context.reorder_depth
+        sent = Packets(container.format.name, len(times), np.asarray(marked).reshape(-1, 3), depth)
+        complete = complete and sent.container in _TIMED
         # With reordered pictures, times that rise with each packet cannot be right: the program that wrote them ignored
         # it.
-        times_invented = stream.codec_context.reorder_depth > 0 and len(times) > 1 and (np.diff(times) > 0).all()
+        times_invented = depth > 0 and len(times) > 1 and (np.diff(times) > 0).all()
     if complete and not times_invented and keyframes.one_picture_per_packet(codec, smallest):
         arrays = _from_packets(np.asarray(times), np.frombuffer(shown, np.uint8).astype(bool), np.asarray(entry_points))
         if arrays is not None:
             spread = float((arrays[0][-1] - arrays[0][0]) * time_base)
             info = VideoInfo(len(arrays[0]), height, width, _fps(len(arrays[0]), spread, rate), seekable=True)
-            return FrameIndex(info, codec, orientation, *arrays)
+            return FrameIndex(info, codec, orientation, sent, *arrays)
     if empty_packets > 1:  # the last one only marks the end of the file
         # A player shows the picture before again, a decoder skips it: which frame is the tenth depends on the program.
         hint = f"write it again, with each frame in it: ffmpeg -i {path.name!r:.100} -fps_mode cfr new.mp4"
         raise video_error("repeated frames that are stored as empty packets", hint)
     frames, spread = _count_by_decoding(path)
     info, empty = VideoInfo(frames, height, width, _fps(frames, spread, rate), seekable=False), np.zeros(0, np.int64)
-    return FrameIndex(info, codec, orientation, empty, empty, empty)
+    return FrameIndex(info, codec, orientation, sent, empty, empty, empty)
 
 
 @contextmanager

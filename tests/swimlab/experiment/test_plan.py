@@ -1,6 +1,7 @@
 """`plan`: prices from like trials, what the seeds detect, what moved, and arms that are the same trials."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,15 @@ def test_an_estimate_comes_from_the_most_alike_and_never_from_another_model(tmp_
     assert (estimate(spec, other + rough).source, estimate(spec, other + rough).wall_s) == (ROUGH, 5)
     assert estimate(spec, other) is None
     assert estimate(spec, [trial_record(recipe={})]) is None
+
+
+def test_a_plan_with_decord_needs_decord(tmp_path, monkeypatch):
+    by_decord = nano.recipe(base=False).override({"data.frames.decoder": "decord"})
+    assert planned(tmp_path, by_decord).trial_ids != planned(tmp_path).trial_ids
+    monkeypatch.setitem(sys.modules, "decord", None)  # as on macOS, for which it has no wheel
+    with pytest.raises(ValueError, match=r'"decord" needs decord, which is not installed: .*"pyav"'):
+        planned(tmp_path, by_decord)
+    assert planned(tmp_path).trial_ids
 
 
 def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record):

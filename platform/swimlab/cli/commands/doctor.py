@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, CliPositionalArg
 from rich.console import Console
 
 from swim import recipes
-from swim.recipe import FramePolicy, NLReferFiles
+from swim.recipe import FramePolicy, NLReferFiles, VideoDecoder
 from swimlab.base.screen import say
 from swimlab.cli.command_line import exit_with
 from swimlab.cli.store_command import HELP
@@ -38,6 +38,9 @@ class Doctor(BaseSettings):
     max_pixels: int | None = Field(None, ge=1, description="pixels of a frame at most, instead of the recipe's")
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
+    )
+    decoder: VideoDecoder | None = Field(
+        None, description="what reads video files, instead of the recipe's. See swim/data/README.md before decord"
     )
     decode: int = Field(16, ge=0, description="rows to decode, to estimate what all of them cost")
     store: str = Field("swimlab-store", description="where the report goes: a folder or s3://bucket/prefix")
@@ -71,7 +74,12 @@ class Doctor(BaseSettings):
             ValueError: for a recipe that does not exist.
         """
         data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
-        changed = {"max_frames": self.max_frames, "max_pixels": self.max_pixels, "numbering": self.frames}
+        changed = {
+            "max_frames": self.max_frames,
+            "max_pixels": self.max_pixels,
+            "numbering": self.frames,
+            "decoder": self.decoder,
+        }
         frames = data.frames.model_dump() | {name: value for name, value in changed.items() if value is not None}
         formats = data.formats if isinstance(data, NLReferFiles) else ("nl-refer",)
         inspection = InspectionConfig(
