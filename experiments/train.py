@@ -6,7 +6,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from swim import recipes
-from swim.recipe import VideoDecoder
 from swimlab import Ablation, Arm, Metric
 from swimlab.cli import experiment_file
 from swimlab.experiment.run_settings import Settings
@@ -36,9 +35,7 @@ class TrainSettings(Settings):
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
     )
-    decoder: VideoDecoder | None = Field(
-        None, description="what reads video files; default: pyav. See swim/data/README.md before decord"
-    )
+    decoder: Literal["pyav", "decord"] | None = Field(None, description="what reads videos; see swim/data/README.md")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5")
 
 
@@ -52,12 +49,8 @@ def changes(settings: TrainSettings) -> dict[str, Any]:
         "data.held_out_annotations": settings.held_out,
         "data.fraction": settings.fraction,
     }
-    chosen = {
-        "data.formats": settings.formats or None,
-        "data.frames.numbering": settings.frames,
-        "data.frames.decoder": settings.decoder,
-    }
-    return overrides | {path: value for path, value in chosen.items() if value is not None}
+    own = {"formats": settings.formats or None, "frames.numbering": settings.frames, "frames.decoder": settings.decoder}
+    return overrides | {f"data.{name}": value for name, value in own.items() if value is not None}
 
 
 if __name__ == "__main__":
