@@ -40,9 +40,7 @@ class TrainSettings(Settings):
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
     )
-    decoder: VideoDecoder | None = Field(
-        None, description="what reads video files; default: pyav. See swim/data/README.md before decord"
-    )
+    decoder: Literal["pyav", "decord"] | None = Field(None, description="what reads videos; see swim/data/README.md")
     fraction: float | None = Field(
         None, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5; default: the recipe's"
     )

@@ -37,15 +37,34 @@ _WRITE_AGAIN = f"write it again (ffmpeg -i old.mp4 -c:v libx264 -x264-params ope
 
 
 def check_admitted(path: Path, index: FrameIndex) -> None:
-    """Raises DataError (field "video") for a file of which it is not proven that decord reads it right."""
+    """Raises DataError (field "video") for a file of which it is not proven that decord reads it right, OSError where
+    decord is missing."""
+    check_packets(index)
     _open(path, index, None)
+
+
+def check_packets(index: FrameIndex) -> None:
+    """Raises DataError (field "video") where the packets do not prove that decord's count of frames is a player's."""
+    for reason, found in (
+        ("a container that was not compared", index.sent.container not in _CONTAINERS),
+        (f"{index.codec}, which was not compared", index.codec not in _CODECS),
+        ("packets that do not say what is shown", not index.info.seekable),
+        ("packets that are not shown (an edit list)", index.sent.count != index.info.frames),
+        ("a picture that is turned or mirrored", index.orientation != UPRIGHT),
+    ):
+        if found:
+            raise _refused(reason, _WRITE_AGAIN)
+    if not _counts_agree(index):
+        raise _refused("groups of pictures that need or overlap others", _WRITE_AGAIN)
+    if _held_back(index) > index.sent.reorder_depth:
+        raise _refused("more reordered pictures than the header says", _WRITE_AGAIN)
 
 
 def decode_by_decord(
     path: Path, indices: list[int], size: tuple[int, int], index: FrameIndex
 ) -> dict[int, NDArray[np.uint8]]:
-    """The frames at `indices` (ascending), resized by decord to `size` = (H, W). The frames of each group up to the
-    wanted one must be whole. Raises DataError (field "video") as `check_admitted`, OSError where it is missing."""
+    """The frames at `indices` (ascending), resized by decord to `size` = (H, W). `check_packets` must have admitted the
+    file, and the frames of each group up to the wanted one must be whole. Raises as `check_admitted`."""
     reader = _open(path, index, size)
     with _refusals():
         frames_THWC = reader.get_batch(indices).asnumpy()
@@ -55,8 +74,8 @@ def decode_by_decord(
 
 
 def _open(path: Path, index: FrameIndex, size: tuple[int, int] | None) -> Any:
-    """A reader of a file that is admitted."""
-    _check_packets(index)
+    """A reader whose index is ours. Its FFmpeg is older: it must find as many frames, at the same times, with the same
+    key frames."""
     # Imported here: there is no wheel of it for macOS, and who does not ask for it should not load its FFmpeg.
     try:
         import decord
@@ -67,7 +86,6 @@ def _open(path: Path, index: FrameIndex, size: tuple[int, int] | None) -> Any:
         reader = decord.VideoReader(str(path), num_threads=1, **sizes)
         times_s = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
         marks = reader.get_key_indices()
-    # Its FFmpeg is older than ours: it must find as many frames, at the same times, with the same key frames.
     frames, expected_s = index.info.frames, np.zeros(1)
     if frames > 1:
         expected_s = (index.times - index.times[0]) / (index.times[-1] - index.times[0]) * (frames - 1) / index.info.fps
@@ -88,22 +106,6 @@ def _refusals() -> Iterator[None]:
     except Exception as error:  # of its C++ part (no RuntimeError), assertions, RuntimeErrors
         text = (str(error) or type(error).__name__).splitlines()[0].rpartition("] ")[2]  # behind time and source line
         raise _refused(f"decord fails: {text[:200]}", _OTHER_WAY) from error
-
-
-def _check_packets(index: FrameIndex) -> None:
-    for reason, found in (
-        ("a container that was not compared", index.sent.container not in _CONTAINERS),
-        (f"{index.codec}, which was not compared", index.codec not in _CODECS),
-        ("packets that do not say what is shown", not index.info.seekable),
-        ("packets that are not shown (an edit list)", index.sent.count != index.info.frames),
-        ("a picture that is turned or mirrored", index.orientation != UPRIGHT),
-    ):
-        if found:
-            raise _refused(reason, _WRITE_AGAIN)
-    if not _counts_agree(index):
-        raise _refused("groups of pictures that need or overlap others", _WRITE_AGAIN)
-    if _held_back(index) > index.sent.reorder_depth:
-        raise _refused("more reordered pictures than the header says", _WRITE_AGAIN)
 
 
 def _counts_agree(index: FrameIndex) -> bool:

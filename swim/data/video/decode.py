@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from swim.data.annotations.samples import locate
 from swim.data.types import Clip, DataError, ReferSample
-from swim.data.video.by_decord import check_admitted, decode_by_decord
+from swim.data.video.by_decord import check_admitted, check_packets, decode_by_decord
 from swim.data.video.frame_choice import (
     VideoInfo,
     at_positions,
@@ -82,8 +82,9 @@ def decode_frames(
     if path.is_dir():
         frames = decode_folder(path, needed, size)
     elif decoder == "decord":
-        frames = decode_by_decord(path, needed, size, index_of(path))
-        _check_whole(path, needed, index_of(path))
+        check_packets(index := index_of(path))
+        _check_whole(path, needed, index)
+        frames = decode_by_decord(path, needed, size, index)
     else:
         frames = _decode(path, needed, size, index_of(path))
     return np.stack([frames[i] for i in indices]), info.fps
