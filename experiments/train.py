@@ -6,7 +6,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from swim import recipes
-from swim.recipe import VideoDecoder
 from swimlab import Ablation, Arm, Metric
 from swimlab.cli import experiment_file
 from swimlab.experiment.run_settings import Settings
@@ -34,34 +33,22 @@ class TrainSettings(Settings):
     held_out: tuple[str, ...] = Field(
         (), description="annotations to score; default: the recipe's, or the training rows"
     )
-    formats: tuple[str, ...] = Field(
-        (), description="kinds of rows to use; default: the recipe's, most often nl-refer,llava-video"
-    )
+    formats: tuple[str, ...] = Field((), description="kinds of rows; default: the recipe's, often nl-refer,llava-video")
     frames: Literal["position", "number"] | None = Field(
         None, description="what annotation keys mean in folders of pictures: a position from 0, or the number in a name"
     )
     decoder: Literal["pyav", "decord"] | None = Field(None, description="what reads videos; see swim/data/README.md")
-    fraction: float | None = Field(
-        None, gt=0, le=1, description="share of the rows to train on; 0.25 is a part of 0.5; default: the recipe's"
-    )
+    fraction: float | None = Field(None, gt=0, le=1, description="share of the rows to train on; default: the recipe's")
 
 
 def changes(settings: TrainSettings) -> dict[str, Any]:
     """What the command line changes in the recipe; flags that are not given leave it as it is."""
     first = settings.annotations[0]
     beside = first.rpartition("/")[0] if "://" in first else str(Path(first).absolute().parent)
-    given = {
-        "data.held_out_annotations": settings.held_out,
-        "data.fraction": settings.fraction,
-        "data.formats": settings.formats,
-        "data.frames.numbering": settings.frames,
-        "data.frames.decoder": settings.decoder,
-    }
-    return {
-        "data.annotations": settings.annotations,
-        "data.videos": settings.videos or beside,
-        **{path: value for path, value in given.items() if value},
-    }
+    given = {"held_out_annotations": settings.held_out, "fraction": settings.fraction, "formats": settings.formats}
+    given |= {"frames.numbering": settings.frames, "frames.decoder": settings.decoder}
+    given |= {"annotations": settings.annotations, "videos": settings.videos or beside}
+    return {f"data.{path}": value for path, value in given.items() if value}
 
 
 if __name__ == "__main__":
