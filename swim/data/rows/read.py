@@ -1,7 +1,8 @@
 """Rows of annotation files of any size and kind, and the parts that workers read independently.
 
 Files are read piece by piece: memory depends on the largest row, not on their number. The ending of the name decides
-the kind: `.json` (one array), `.jsonl` (one row a line) and `.parquet`, on local disk or as s3://bucket/key.
+the kind: `.json` (one array), `.jsonl` (one row a line) and `.parquet`, on local disk or as s3://bucket/key. Formats
+that keep a data set in one JSON value or in a folder cut it into rows themselves (`swim.data.rows.documents`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from swim.data.rows import json_rows, parquet_rows
+from swim.data.rows.documents import document_of
 from swim.data.rows.text_positions import CHUNK_BYTES, TextReader, encoding_of
 from swim.data.storage import open_range
 from swim.data.types import DataError
@@ -21,7 +23,7 @@ MAX_ROW_BYTES = 64 * 2**20
 
 
 class Part(Frozen):
-    """Rows first … first + rows - 1 of a file: bytes [start, end) of it (in Parquet, rows [start, end))."""
+    """Rows first … first + rows - 1 of a file: bytes [start, end) of it (rows, of Parquet and documents)."""
 
     file: str
     first: int
@@ -46,6 +48,9 @@ def read_rows(
     cannot be read, has no array, is not valid JSON, Unicode or Parquet, ends too early, has text after its array, or
     has a row that is too large.
     """
+    if document := document_of(str(path)):
+        yield from document.numbered()
+        return
     name, kind = str(path), _suffix(path)
     with open_range(name, read_ahead=kind != ".parquet") as file:
         if kind == ".parquet":
@@ -71,6 +76,11 @@ def split(
     """
     if rows_per_part < 1:
         raise ValueError(f"rows_per_part is {rows_per_part}, must be at least 1")
+    if document := document_of(str(path)):
+        for first in range(0, count := len(document.rows), rows_per_part):
+            end = min(first + rows_per_part, count)
+            yield Part(file=str(path), first=first, rows=end - first, start=first, end=end)
+        return
     name, kind = str(path), _suffix(path)
     with open_range(name, read_ahead=kind != ".parquet") as file:
         if kind == ".parquet":
@@ -105,6 +115,9 @@ def read_part(
 
 
 def _part_rows(part: Part, chunk_bytes: int, max_row_bytes: int) -> Iterator[tuple[int, Any]]:
+    if document := document_of(part.file):
+        yield from document.numbered(part.start, part.end)
+        return
     name, kind = part.file, _suffix(part.file)
     if kind == ".parquet":
         with open_range(name) as file:
