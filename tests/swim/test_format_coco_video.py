@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from format_kit import HEIGHT, NAMES, WIDTH, columns, dump, mask, one, refused, samples, trained, write_pictures
+from format_kit import HEIGHT, NAMES, POLICY, WIDTH, columns, dump, mask, one, refused, samples, trained, write_pictures
+from muxed import number
 
 from swim.data.rows.read import read_rows
 from swim.data.types import DataError
+from swim.data.video.decode import decode_sample
 from swim.recipe import Recipe
 
 KIND = "coco-video"
@@ -64,7 +66,13 @@ def test_frames_are_known_by_the_numbers_of_their_pictures(tmp_path: Path) -> No
     numbered = content() | {"videos": [video(i, n, ("00000", "00005", "00010")) for i, n in enumerate(NAMES, start=1)]}
     file = dump(tmp_path / "instances.json", numbered)
     assert [raw["frames"] for _, raw in read_rows(file)] == ["number"] * 3
-    assert [sorted(track) for track in samples(file, KIND)[0].tracks] == [[0, 10], [5]]
+    read = samples(file, KIND)
+    assert [sorted(track) for track in read[0].tracks] == [[0, 10], [5]]
+    # The folder has one more picture than the file lists, as that of all frames of YouTube-VIS has.
+    videos = write_pictures(tmp_path / "JPEGImages", stems=("00000", "00003", "00005", "00010"))
+    clip = decode_sample(read[0], videos, POLICY)
+    assert [sorted(track) for track in clip.masks] == [[0, 3], [2]]
+    assert [number(clip.frames_THWC[i]) for i in (0, 2, 3)] == [0, 2, 3]
 
 
 def row(**more: Any) -> dict[str, Any]:

@@ -48,10 +48,11 @@ class Document:
 
 @dataclass(frozen=True)
 class OpenDocument:
-    """A data set and its rows. `files` as in `Document`."""
+    """A data set and its rows. `files` as in `Document`; `size_bytes` is of the path itself."""
 
     rows: DocumentRows
     files: tuple[Path, ...]
+    size_bytes: int
 
     def numbered(self, first: int = 0, end: int | None = None) -> Iterator[tuple[int, Any]]:
         """(row number, row) of the rows [first, end)."""
@@ -108,7 +109,9 @@ def _open(name: str, modified_ns: int, size: int) -> OpenDocument | None:
     owner: Document | None = next((d for d in documents if d is not None and d.owns(path, content)), None)
     if owner is None:
         return None
-    return OpenDocument(owner.rows(path, content), tuple(owner.files(path, content)))
+    parts = path.iterdir() if path.is_dir() else [path]
+    size_bytes = sum(part.stat().st_size for part in parts if part.is_file())
+    return OpenDocument(owner.rows(path, content), tuple(owner.files(path, content)), size_bytes)
 
 
 def _value(path: Path) -> Any:

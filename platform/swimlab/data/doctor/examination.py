@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swim.data.rows.documents import document_of
 from swim.data.rows.parquet_rows import count_rows
 from swim.data.rows.read import Part, split
 from swim.data.storage import open_range
@@ -74,6 +75,9 @@ def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
     sizes, problems = {}, {}
     for name in files:
         try:
+            if document := document_of(name):
+                sizes[name] = document.size_bytes
+                continue
             with open_range(name) as file:
                 sizes[name] = file.seek(0, 2)
         except DataError as error:
@@ -139,8 +143,11 @@ def _find_parts(batch: dict[str, Any], rows_per_part: int) -> Iterator[dict[str,
     """Task: the parts of a file, one by one, and the error that ends them, if any."""
     for name in batch["file"].tolist():
         try:
-            with open_range(name) as file:
-                units = count_rows(file, name) if name.endswith(".parquet") else file.seek(0, 2)
+            if document := document_of(name):
+                units = len(document.rows)
+            else:
+                with open_range(name) as file:
+                    units = count_rows(file, name) if name.endswith(".parquet") else file.seek(0, 2)
             for part in split(name, rows_per_part):
                 share = (part.end - part.start) / max(units, 1)
                 yield {"file": [name], "part": [part.model_dump_json()], "share": [share], "problem": [""]}
