@@ -36,6 +36,7 @@ from row_kinds import (
 from swim import registry
 from swim.data.annotations.markup import MarkupError, strip_tags
 from swim.data.annotations.samples import FORMATS, parse_row, require_marked
+from swim.data.annotations.texts import uniform
 from swim.data.masks import encodings
 from swim.data.types import DataError, ReferSample
 
@@ -82,8 +83,8 @@ def check_sample(sample: ReferSample, raw: dict[str, Any]) -> None:
     assert len(sample.tracks) == marks
     if sample.kind in ("nl-refer", "videorefer", "llava-video"):
         for i, turn in enumerate(sample.turns):
-            assert turn.human in raw["conversations"][2 * i]["value"]
-            assert turn.gpt == raw["conversations"][2 * i + 1]["value"]
+            assert turn.human in uniform(raw["conversations"][2 * i]["value"])
+            assert turn.gpt == uniform(raw["conversations"][2 * i + 1]["value"])
     for track in sample.tracks:
         assert any(encodings.area(rle) for rle in track.values())
         for rle in track.values():

@@ -126,8 +126,10 @@ def test_videos_on_s3_decode_as_local_ones(bucket: tuple[str, Put], tmp_path: Pa
     put("videos/clip [1]/notes.txt", b"no picture")
     put("videos/clip [1]/below/0.jpg", b"another folder's")
     put("videos/a.mp4", b"what a pattern would match")
+    write(local / "\u00e9.mp4")  # one letter; its row takes the accent apart
+    put("videos/\u00e9.mp4", (local / "\u00e9.mp4").read_bytes())
     with Decoder(root, POLICY, scratch=scratch) as decoder:
-        for name in ("a*.mp4", "clip [1]", "./clip [1]/"):
+        for name in ("a*.mp4", "clip [1]", "./clip [1]/", "e\u0301.mp4"):
             expected = decode_sample(sample(name), local, POLICY).frames_THWC
             with media.local_video(root, name, scratch) as path:
                 assert scratch in path.parents

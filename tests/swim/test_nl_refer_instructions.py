@@ -14,7 +14,7 @@ def test_one_request_holds_the_whole_row_with_numbered_marks() -> None:
     raw = row(
         "<video>\nIs <object0><region> near <object1><region>?",
         "Yes, the dog is.",
-        "What does <object1> do? <region>?\n<video>",
+        "What does <object1> do? <region>?",
         "It sits.",
     )
     system, user = instructions.rewrite_messages(read_task(raw, file="a.json", row=0))

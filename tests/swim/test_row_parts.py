@@ -93,8 +93,12 @@ def test_parts_of_an_array_are_its_rows(
 def test_parts_of_lines_are_their_rows(file: Callable[..., Path], text: str, encoding: str, size: int) -> None:
     path = file(text.encode(encoding, "surrogatepass"), "a.jsonl")
     parts, error = check(path, size)
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 1 and not any(line.startswith("{") and line != '{"a": ' for line in lines):
+        assert "no line is a JSON object" in error
+        return
     assert not error
-    assert sum(part.rows for part in parts) == sum(1 for line in text.split("\n") if line.strip())
+    assert sum(part.rows for part in parts) == len(lines)
 
 
 @given(arrays(), st.data(), CHUNKS, SIZES)
@@ -177,12 +181,14 @@ def test_a_part_has_at_least_one_row(file: Callable[..., Path]) -> None:
         list(split(file(b"[]"), 0))
 
 
-@pytest.mark.parametrize("passed", [read_rows, lambda path: split(path, 1), lambda path: read_part(named(path))])
+@pytest.mark.parametrize("passed", [read_rows, lambda path: split(path, 1)])
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("a.json.gz", "unpack it first: .json (one array), .jsonl (one row a line) and .parquet are read"),
-        ("s3://bucket/a.jsonl.zst", "unpack it first"),
+        ("a.zip", "unpack it first: .json (one array), .jsonl (one row a line) and .parquet are read"),
+        ("a.parquet.gz", "unpack it first"),
+        ("s3://bucket/a.tar.gz", "unpack it first"),
+        ("s3://bucket/folder.parquet/", "give each of its files"),
         ("a.csv", "are read: rename it to what it holds"),
         ("folder/annotations", "are read: rename it to what it holds"),
     ],
@@ -192,7 +198,3 @@ def test_other_kinds_of_files_are_refused(passed: Callable[[str], Iterator[Any]]
         list(passed(name))
     assert raised.value.file == name
     assert hint in raised.value.hint
-
-
-def named(name: str) -> Part:
-    return Part(file=name, first=0, rows=1, start=0, end=2)

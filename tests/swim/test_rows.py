@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swim.data.rows.read import read_rows, split
+from swim.data.rows.unique_keys import InvalidRow
 from swim.data.types import DataError
 
 SCALARS = st.sampled_from(
@@ -41,6 +42,7 @@ VALUES = st.recursive(SCALARS, lambda inside: arrays(inside) | objects(inside), 
 FILES = st.builds(lambda before, array, behind: before + array + behind, BLANKS, arrays(VALUES), BLANKS)
 ENCODINGS = st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 CHUNKS = st.integers(1, 12) | st.just(2**20)
+TWICE = "a row that has a key twice"
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +56,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return written
 
 
-def value_of(content: bytes) -> Any:
-    """As `json.loads` reads it, but that no value of a repeated key is lost."""
-
-    def pairs(pairs: list[tuple[str, Any]]) -> Any:
-        return dict(pairs) if len({key for key, _ in pairs}) == len(pairs) else [list(pair) for pair in pairs]
-
-    return json.loads(content, object_pairs_hook=pairs)
-
-
 def read(path: Path, **limits: int) -> tuple[list[Any], DataError | None]:
     """The rows, and the error that came after them."""
     rows: list[Any] = []
     try:
         for row, raw in read_rows(path, **limits):
             assert row == len(rows)
-            rows.append(raw)
+            rows.append(TWICE if isinstance(raw, InvalidRow) and "twice" in raw.reason else raw)
     except DataError as error:
         return rows, error
     return rows, None
@@ -80,7 +73,7 @@ def test_streamed_rows_are_what_json_gives(file: Callable[..., Path], text: str,
     content = text.encode(encoding, "surrogatepass")
     rows, error = read(file(content), chunk_bytes=chunk)
     assert error is None
-    assert repr(rows) == repr(value_of(content))  # repr: NaN equals itself, 1 is not True, keys keep their order
+    assert repr(rows) == repr(_expected(content))  # repr: NaN equals itself, 1 is not True, keys keep their order
 
 
 @given(FILES, st.data(), CHUNKS)
@@ -93,7 +86,7 @@ def test_damage_is_seen_wherever_it_is(file: Callable[..., Path], text: str, dat
     content = good[:at] + byte + good[at + data.draw(st.integers(0, 1)) :]
     rows, error = read(file(content), chunk_bytes=chunk)
     try:
-        whole = value_of(content)
+        whole = _expected(content)
     except ValueError:
         whole = None
     if isinstance(whole, list):
@@ -114,9 +107,29 @@ def test_damage_is_seen_wherever_it_is(file: Callable[..., Path], text: str, dat
 
 def _loads(content: bytes) -> Any:
     try:
-        return value_of(content)
+        return _expected(content)
     except ValueError:
         return None
+
+
+def _expected(content: bytes) -> Any:
+    """What json.loads gives, with `TWICE` for rows that have a key twice."""
+    whole = json.loads(content)
+    pairs = json.loads(content, object_pairs_hook=_Pairs)
+    if not isinstance(whole, list):
+        return whole
+    return [TWICE if _has_twice(row) else value for value, row in zip(whole, pairs, strict=True)]
+
+
+class _Pairs(list[Any]):
+    """The pairs of an object."""
+
+
+def _has_twice(value: Any) -> bool:
+    if isinstance(value, _Pairs):
+        names = [name for name, _ in value]
+        return len(set(names)) < len(names) or any(_has_twice(inner) for _, inner in value)
+    return isinstance(value, list) and any(map(_has_twice, value))
 
 
 @pytest.mark.fault(
@@ -184,7 +197,8 @@ def test_errors_say_where_and_what_to_do(
         (b"\xef\xbb\xbf \n", "empty", "one JSON array"),
         (b'{"id": "a"}\n{"id": "b"}\n', "holds a dict", ".jsonl"),
         (b'{"rows": [' + b"{}, " * 2**19, "starts with '{': no array", "one JSON array"),
-        (b"PAR1", "starts with 'P': no array; not valid JSON", "one JSON array"),
+        (b"PAR1", "Parquet, not JSON", "rename it to .parquet"),
+        (b"{PAR1", "starts with '{': no array; not valid JSON", "one JSON array"),
         (b"\xff", "not valid utf-8: invalid start byte, at byte 0", "UTF-8"),
     ],
 )
@@ -209,7 +223,10 @@ def test_broken_lines_are_passed_on_as_text(file: Callable[..., Path]) -> None:
     content = b'\xef\xbb\xbf{"id": "a"}\r\n\n{"id": \r\n\xff\n' + b"[" * 200_000 + b'\n{"id": "\xc3\xa9"}'
     rows, error = read(file(content, "a.jsonl"))
     assert error is None
-    assert rows == [{"id": "a"}, '{"id": \r', "\ufffd", "[" * 200_000, {"id": "é"}]
+    assert isinstance(invalid := rows.pop(2), InvalidRow)
+    assert "not valid utf-8" in invalid.reason
+    assert "iconv" in invalid.hint
+    assert rows == [{"id": "a"}, '{"id": \r', "[" * 200_000, {"id": "é"}]
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])

@@ -101,11 +101,63 @@ def of_text() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(types))
 
 
-@pytest.mark.parametrize(
-    "table", [of_structs(), of_maps(pa.string()), of_maps(pa.int16()), of_text()], ids=["struct", "map", "int", "text"]
-)
+def with_lists(list_: Any) -> pa.Table:
+    """The rows with another of Arrow's types of lists."""
+    message = pa.struct([("from", pa.string()), ("value", pa.large_string())])
+    size = pa.struct([("size", list_(pa.int64())), ("counts", pa.string())])
+    frames = pa.struct([(frame, pa.struct([("segmentation", size)])) for frame in ("0", "7", "12", "40")])
+    types = PLAIN | {"conversations": list_(message), "options": list_(pa.string()), "annotation": list_(frames)}
+    return pa.Table.from_pylist(ROWS, schema=pa.schema(types))
+
+
+def of_columns() -> pa.Table:
+    """`datasets` writes a `Sequence` of a dict as a struct of lists."""
+    texts = pa.struct([("from", pa.list_(pa.string())), ("value", pa.list_(pa.string()))])
+    frames = pa.struct([(frame, pa.list_(FRAME)) for frame in ("0", "7", "12", "40")])
+    rows = []
+    for row in ROWS:
+        row = row | {"conversations": {k: [e[k] for e in row["conversations"]] for k in ("from", "value")}}
+        if "annotation" in row:
+            objects = row["annotation"]
+            row["annotation"] = {frame: [entry.get(frame) for entry in objects] for frame in ("0", "7", "12", "40")}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=pa.schema(PLAIN | {"conversations": texts, "annotation": frames}))
+
+
+TABLES = {
+    "struct": of_structs(),
+    "map": of_maps(pa.string()),
+    "int": of_maps(pa.int16()),
+    "text": of_text(),
+    "list_view": with_lists(pa.list_view),
+    "large_list_view": with_lists(pa.large_list_view),
+    "large_list": with_lists(pa.large_list),
+    "columns": of_columns(),
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_rows_are_those_of_json_however_they_were_written(file: Callable[..., Path], table: pa.Table) -> None:
     assert list(read_rows(file(table))) == list(enumerate(ROWS))
+
+
+def test_slots_may_be_written_as_columns(file: Callable[..., Path]) -> None:
+    slots = pa.struct([("name", pa.list_(pa.string())), ("start", pa.list_(pa.int64()))])
+    talk = pa.list_(pa.struct([("from", pa.string()), ("slots", slots)]))
+    rows = [{"conversations": [{"from": "human"}, {"from": "gpt", "slots": {"name": ["a", "b"], "start": [1, 2]}}]}]
+    assert values(file(pa.Table.from_pylist(rows, schema=pa.schema({"conversations": talk})))) == [
+        {
+            "conversations": [
+                {"from": "human"},
+                {"from": "gpt", "slots": [{"name": "a", "start": 1}, {"name": "b", "start": 2}]},
+            ]
+        }
+    ]
+
+
+def test_run_lengths_are_no_columns_of_objects(file: Callable[..., Path]) -> None:
+    masks = {"annotation": [{"0": {"segmentation": {"size": [1, 2], "counts": [1, 1]}}}]}
+    assert values(file(pa.Table.from_pylist([masks]))) == [masks]
 
 
 def test_text_that_is_no_json_is_passed_on(file: Callable[..., Path]) -> None:

@@ -86,7 +86,7 @@ def test_the_video_may_be_named_before_or_behind_a_question(value: str) -> None:
 
 
 def test_special_tokens_in_a_prompt_stay_text() -> None:
-    said = "<|im_end|>\n<|im_start|>assistant\n<|video_pad|><|vision_start|> The <ins>dog</ins>?"
+    said = "<|im_end|>\n<|im_start|>assistant\n<|endoftext|> The <ins>dog</ins>?"
     assert parse_row(turn(said), file="f.json", row=0).turns[0].human == said
 
 
@@ -109,6 +109,41 @@ def test_another_word_in_frames_is_refused() -> None:
     with pytest.raises(DataError, match="'numbers' is no way to number frames") as caught:
         parse_row(ROW | {"frames": "numbers"}, file="f.json", row=0)
     assert caught.value.field == "frames"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {},
+        {"segmentation": {}},
+        {"segmentation": {"size": [2, 3], "counts": None}},
+        {"segmentation": {"size": [2, 3]}},
+        {"size": [2, 3]},
+        {"name": "00007.jpg"},
+        {"segmentation": None, "bbox": None},
+    ],
+)
+def test_a_frame_without_a_segmentation_is_not_annotated(frame: Any) -> None:
+    track = {"0": frame, "2": {"segmentation": MASK}, "4": frame}
+    assert list(parse_row(changed("annotation", 0, to=track), file="f.json", row=0).tracks[0]) == [2]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"mask": MASK},
+        {"size": [2, 3], "counts": "06"},
+        {"bbox": [0, 0, 1, 1]},
+        {"segmentation": None, "rle": "06"},
+        {"Segmentation": "06"},
+        {"segmentation": {"size": [2, 3], "rle": "06"}},
+    ],
+)
+def test_a_mask_under_another_name_is_not_dropped(frame: Any) -> None:
+    track = {"0": frame, "2": {"segmentation": MASK}}
+    with pytest.raises(DataError, match="no segmentation, but '") as caught:
+        parse_row(changed("annotation", 0, to=track), file="f.json", row=0)
+    assert caught.value.field == "annotation[0]['0']"
 
 
 def test_polygons_take_the_size_of_the_row() -> None:
@@ -183,7 +218,7 @@ BAD: list[tuple[Any, str, str]] = [
         "every mask is empty",
     ),
     (changed("annotation", 1, to={"-3": {"segmentation": MASK}}), "annotation[1]['-3']", "not a frame index"),
-    (changed("annotation", 1, to={"3": {}}), "annotation[1]['3']", "no segmentation"),
+    (changed("annotation", 1, to={"3": {}}), "annotation[1]", "no frame is annotated"),
     (changed("annotation", 1, to={"3": MASK}), "annotation[1]['3']", "no segmentation"),
     (changed("annotation", 1, to={"3": {"3": {"segmentation": MASK}}}), "annotation[1]['3']", "no segmentation"),
     (
@@ -281,8 +316,9 @@ def test_a_broken_line_costs_only_itself(tmp_path: Path) -> None:
     read = list(read_rows(tmp_path / "a.jsonl"))
     assert [row for row, _ in read] == [0, 1, 2, 3]
     assert read[3][1] == ROW
-    for row, raw in read[1:3]:
-        with pytest.raises(DataError, match="not a JSON object"):
+    for row, reason in ((1, "not a JSON object"), (2, "not valid utf-8")):
+        raw = read[row][1]
+        with pytest.raises(DataError, match=reason):
             parse_row(raw, file="a.jsonl", row=row)
 
 

@@ -51,7 +51,10 @@ INDEX_SCHEMA = pa.schema(
         ("rows", pa.int64()),
         ("start", pa.int64()),
         ("end", pa.int64()),
+        ("kind", pa.string()),
         ("encoding", pa.string()),
+        ("packing", pa.string()),
+        ("member", pa.string()),
     ]
 )
 QUARANTINE_SCHEMA = pa.schema(
@@ -238,7 +241,7 @@ def _clips(table: pa.Table) -> list[Clip]:
 
 def load_index(store: ClipStore, prepared: PreparedData, split: Split) -> pa.Table:
     """The usable rows of a split, sorted by key (`INDEX_SCHEMA`): `file` is the annotation file's name, `first` to
-    `encoding` describe the part of it that holds the row (`swim.data.rows.read.Part`)."""
+    `member` describe the part of it that holds the row (`swim.data.rows.read.Part`)."""
     return read_table(store, prepared, prepared.index[prepared.source(split)])
 
 

@@ -102,8 +102,7 @@ def _decode(batch: dict[str, Any], plan: list[Any], template: str, places: dict[
     rows, pixels = [], []
     for at in batch["id"].tolist():
         place = {name: column[0] for name, column in planned.slice(at, 1).to_pydict().items()}
-        bounds = {name: place[name] for name in ("first", "rows", "start", "end", "encoding")}
-        part = Part(file=places[place["file"]], **bounds)
+        part = Part.model_validate({name: place[name] for name in Part.model_fields} | {"file": places[place["file"]]})
         raw = _part_rows(part)[place["row"] - part.first]
         try:
             in_part = job.model_copy(update={"part": part})

@@ -80,7 +80,7 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
 
 
 def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
-    folder, _, name = file.rpartition("/")
+    folder, _, name = file.rstrip("/").rpartition("/")  # a folder of Parquet files may end in a slash
     try:
         digest = media.s3_version(folder, name) or hashes.of(Path(file))
         if (document := document_of(file)) and document.files:

@@ -12,15 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swim.data.annotations.markup import MarkupError, strip_tags
+from swim.data.annotations.texts import uniform, uniform_index, video_token, without_video
 from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import MAX_LABEL_CHARS, MAX_PATH_CHARS, MAX_TEXT_CHARS, abbreviate
 from swim.data.rows.documents import Document
 from swim.data.types import AnswerSlot, DataError, Rle, Turn
 
-# VideoRefer names the video before or after the question. The encoder decides where it goes.
-_LEADING_VIDEO = re.compile(r"\A<(?:video|image)>\n?")
-_TRAILING_VIDEO = re.compile(r"\n?<(?:video|image)>\n?\Z")
-_MEDIA = re.compile(r"<(?:video|image)>")
 # `<object1>` labels the region after it; alone it mentions that region. Misspelt ones match too, to be rejected.
 _PLACEHOLDER = re.compile(r"<\s*+(?:region\s*+[0-9]*+|object\s*+[0-9]++)\s*+>", re.IGNORECASE)
 _SPELT = re.compile(r"<(?:region|object([0-9]{1,4}))>")
@@ -96,15 +93,15 @@ def has_placeholder(raw: dict[str, Any]) -> bool:
     return any(_PLACEHOLDER.search(text) for text in _texts(raw.get("conversations")))
 
 
-def read_text(text: Any, *, field: str, human: bool = False) -> MarkedText:
-    """A question (`human`) or answer, checked. Raises DataError with this `field`."""
-    value = plain_text(text, field=field, hint="give a string", max_chars=MAX_TEXT_CHARS)
-    if human:
-        bare = _LEADING_VIDEO.sub("", value)
-        value = bare if bare != value else _TRAILING_VIDEO.sub("", value)
-    if media := _MEDIA.search(value):
-        hint = "one video a row, named once, at the start or the end of the question"
-        raise DataError(f"{media.group()} inside the text", field=field, hint=hint)
+def read_text(text: Any, *, field: str, first_question: bool = False) -> MarkedText:
+    """A question or answer, checked. VideoRefer names the video before or after the first question, no other text may.
+    Raises DataError with this `field`."""
+    value = uniform(plain_text(text, field=field, hint="give a string", max_chars=MAX_TEXT_CHARS))
+    if first_question:
+        value = without_video(value)
+    if token := video_token(value):
+        hint = "one video a row, named once as <video>, at the start or the end of the first question"
+        raise DataError(f"{token[:40]} inside the text", field=field, hint=hint)
     if not value.strip():
         raise DataError("empty", field=field, hint="a turn without text cannot be trained on: remove it")
     try:
@@ -140,7 +137,7 @@ def read_turns(conversations: Any) -> tuple[tuple[Turn, ...], tuple[MarkedText, 
         Turn(
             human=texts[i].value,
             gpt=texts[i + 1].value,
-            slots=_read_slots(conversations[i + 1].get("slots"), texts[i + 1].plain, f"{field}[{i + 1}].slots"),
+            slots=_read_slots(conversations[i + 1], texts[i + 1].plain, f"{field}[{i + 1}].slots"),
         )
         for i in range(0, len(texts), 2)
     )
@@ -152,7 +149,7 @@ def read_message(entry: Any, i: int) -> MarkedText:
     role = ("human", "gpt")[i % 2]
     if not isinstance(entry, dict) or entry.get("from") != role:
         raise DataError(f"not from {role!r}", field=f"conversations[{i}].from", hint="human and gpt must take turns")
-    return read_text(entry.get("value"), human=role == "human", field=f"conversations[{i}].value")
+    return read_text(entry.get("value"), first_question=i == 0, field=f"conversations[{i}].value")
 
 
 def read_supervision(
@@ -202,9 +199,9 @@ def read_numbering(raw: dict[str, Any]) -> Literal["position", "number"] | None:
 
 def read_label(raw: dict[str, Any], field: str) -> str:
     """A short optional text, "" when it is missing."""
-    return (
-        plain_text(raw[field], field=field, hint="give a short text, or leave it out") if has_field(raw, field) else ""
-    )
+    if not has_field(raw, field):
+        return ""
+    return uniform(plain_text(raw[field], field=field, hint="give a short text, or leave it out"))
 
 
 def plain_text(value: Any, *, field: str, hint: str, max_chars: int = MAX_LABEL_CHARS) -> str:
@@ -224,25 +221,31 @@ def _texts(conversations: Any) -> Iterator[str]:
             yield entry["value"]
 
 
-def _read_slots(raw: Any, answer: str, field: str) -> tuple[AnswerSlot, ...]:
+def _read_slots(entry: dict[str, Any], answer: str, field: str) -> tuple[AnswerSlot, ...]:
+    """The slots of a message, whose text reads `answer` once it is uniform and without tags."""
+    raw = entry.get("slots")
     if raw is None:
         return ()
     if not isinstance(raw, list):
         raise DataError("not a list", field=field, hint="give [{'name', 'start', 'end'}, …]")
+    written = strip_tags(entry["value"])[0]
     slots: list[AnswerSlot] = []
     for i, slot in enumerate(raw):
         slot_field = f"{field}[{i}]"
         name, start, end = (slot.get(k) for k in ("name", "start", "end")) if isinstance(slot, dict) else (None,) * 3
         if not (name and type(start) is int and type(end) is int):
             raise DataError("incomplete", field=slot_field, hint="give a name and whole numbers start and end")
-        if not 0 <= start < end <= len(answer):
-            hint = f"start and end count characters of the answer without its tags ({len(answer)})"
+        if not 0 <= start < end <= len(written):
+            hint = f"start and end count characters of the answer without its tags ({len(written)})"
             raise DataError(
                 f"[{abbreviate(start)}, {abbreviate(end)}) is outside the answer", field=slot_field, hint=hint
             )
         commonest = slot.get("commonest")
         if commonest is not None:
-            commonest = plain_text(commonest, field=f"{slot_field}.commonest", hint="give the value most objects share")
+            hint = "give the value most objects share"
+            commonest = uniform(plain_text(commonest, field=f"{slot_field}.commonest", hint=hint))
         name = plain_text(name, field=f"{slot_field}.name", hint="give a name")
+        if written != answer:
+            start, end = (uniform_index(written, index, slot_field) for index in (start, end))
         slots.append(AnswerSlot(name=name, start=start, end=end, commonest=commonest))
     return tuple(slots)

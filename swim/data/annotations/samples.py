@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 from swim import registry
 from swim.data.annotations.fields import RowFormat, read_numbering
 from swim.data.limits import MAX_LABEL_CHARS
+from swim.data.rows.unique_keys import InvalidRow
 from swim.data.types import DataError, ReferSample
 
 # Loaded by name, never imported here: a new format then changes no trial id of data sets that do not accept it.
@@ -19,17 +21,18 @@ FORMATS = "swim.data.formats"
 
 def sample_key(raw: Any, *, file: str, row: int) -> str:
     """`stem:row:id`: unique over files of different names, readable, in the order of the rows; always valid UTF-8."""
-    name = raw.get("id") if isinstance(raw, dict) else None
+    name = raw.get("id") if isinstance(raw, dict) else raw.id if isinstance(raw, InvalidRow) else None
     # Only short values: Python refuses to print integers of more than 4,300 digits, and others make long keys.
     if not isinstance(name, str | int | float) or (isinstance(name, int) and abs(name) >= 10**20):
         name = "?"
-    shown = str(name)[:MAX_LABEL_CHARS]
+    shown = unicodedata.normalize("NFC", str(name)[:MAX_LABEL_CHARS])
     return f"{_stem(file)}:{row:08d}:{shown}".encode("utf-8", "backslashreplace").decode()
 
 
 @lru_cache(maxsize=16)
 def _stem(file: str) -> str:
-    return Path(file).stem
+    # Composed, as the id is: macOS takes accents apart, and the same file has the same keys everywhere.
+    return unicodedata.normalize("NFC", Path(file).stem)
 
 
 def locate(error: DataError, *, file: str, row: int, key: str) -> DataError:
@@ -46,6 +49,8 @@ def parse_row(raw: Any, *, file: str, row: int, formats: tuple[str, ...] | None 
     accepted = registry.names(FORMATS) if formats is None else formats
     key = sample_key(raw, file=file, row=row)
     try:
+        if isinstance(raw, InvalidRow):
+            raise DataError(raw.reason, field=raw.field, hint=raw.hint)
         if not isinstance(raw, dict):
             raise DataError("not a JSON object", field="row", hint="a row is {…} with each key once; is it cut off?")
         name = _matching_format(raw, accepted)

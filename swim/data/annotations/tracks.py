@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from swim.data.limits import MAX_ROW_COUNTS, MAX_ROW_OUTLINE_PX, abbreviate
-from swim.data.masks import encodings
+from swim.data.masks import encodings, polygon_units
 from swim.data.types import DataError, Rle
 
 _FRAME = re.compile(r"[0-9]{1,9}")
+_MASK_NAME = re.compile("mask|seg|poly|rle|counts|box|points", re.IGNORECASE)
 
 
 def read_tracks(raw: dict[str, Any], mark_count: int, mark_name: str) -> tuple[dict[int, Rle], ...]:
@@ -28,8 +29,38 @@ def read_tracks(raw: dict[str, Any], mark_count: int, mark_name: str) -> tuple[d
             f"{mark_count} {mark_name}, {len(annotation)} annotation entries", field="annotation", hint=hint
         )
     runs_valid = encodings.all_runs_valid(_segmentations(annotation))
-    reader = _MaskReader(raw.get("height"), raw.get("width"), runs_valid)
+    masks = (value for entry in annotation if isinstance(entry, dict) for value in entry.values())
+    units = polygon_units.read_units(raw)
+    if units is None:
+        polygon_units.refuse_other_units(masks, raw.get("height"), raw.get("width"))
+    reader = _MaskReader(raw.get("height"), raw.get("width"), runs_valid, units or "pixels")
     return tuple(reader.track(entry, f"annotation[{i}]") for i, entry in enumerate(annotation))
+
+
+def _is_annotated(value: Any, field: str) -> bool:
+    """Whether a frame has a mask. The published VideoRefer-700K has frames without `segmentation`, and with null: both
+    mean that the object is not annotated there. Raises DataError for what may be a mask under another name."""
+    if value is None:
+        return False
+    if not isinstance(value, dict):
+        raise DataError("no segmentation", field=field, hint="give {'segmentation': RLE, polygons or null}")
+    segmentation = value.get("segmentation")
+    if isinstance(segmentation, dict) and segmentation.get("counts") is None:
+        other = next((key for key, part in segmentation.items() if key not in ("size", "counts") and part), None)
+    else:
+        if segmentation is not None:
+            return True
+        other = next((key for key, part in value.items() if _may_be_a_mask(key, part)), None)
+    if other is not None:
+        hint = "give {'segmentation': RLE, polygons or null}, or take the frame out"
+        raise DataError(f"no segmentation, but {abbreviate(other)}", field=field, hint=hint)
+    return False
+
+
+def _may_be_a_mask(key: str, part: Any) -> bool:
+    if key in ("segmentation", "size", "height", "width") or part is None:
+        return False
+    return isinstance(part, list | dict) or _MASK_NAME.search(key) is not None
 
 
 def _segmentations(annotation: list[Any]) -> Iterator[Any]:
@@ -41,18 +72,20 @@ def _segmentations(annotation: list[Any]) -> Iterator[Any]:
 @dataclass
 class _MaskReader:
     """The masks of one row; `height` and `width` are the row's; `counts` and `outline_px` are its totals so far, which
-    are limited. `runs_valid` as in `encodings.to_rle`."""
+    are limited. `runs_valid` as in `encodings.to_rle`; `units` are those of its polygons."""
 
     height: Any
     width: Any
     runs_valid: bool
+    units: polygon_units.Units
     counts: int = 0
     outline_px: float = 0.0
 
     def track(self, entry: Any, field: str) -> dict[int, Rle]:
         """Frame → mask. A null segmentation means "not annotated here"; an empty mask means "not visible here"."""
         if not isinstance(entry, dict):
-            raise DataError("not an object", field=field, hint="give {frame index: {'segmentation': …}}")
+            hint = "give {frame index: {'segmentation': …}}, each frame once (a map of Parquet may have one twice)"
+            raise DataError("not an object", field=field, hint=hint)
         track: dict[int, Rle] = {}
         frames: set[int] = set()
         for frame, value in entry.items():
@@ -62,11 +95,7 @@ class _MaskReader:
             if int(frame) in frames:
                 raise DataError("the same frame twice", field=frame_field, hint="keep one mask per object and frame")
             frames.add(int(frame))
-            if value is not None and not (isinstance(value, dict) and "segmentation" in value):
-                raise DataError(
-                    "no segmentation", field=frame_field, hint="give {'segmentation': RLE, polygons or null}"
-                )
-            if value is None or value["segmentation"] is None:
+            if not _is_annotated(value, frame_field):
                 continue
             try:
                 track[int(frame)] = self._mask(value)
@@ -83,8 +112,9 @@ class _MaskReader:
         return track
 
     def _mask(self, value: dict[str, Any]) -> Rle:
-        segmentation = value["segmentation"]
-        rle = encodings.to_rle(segmentation, *self._size(value), runs_valid=self.runs_valid)
+        size = self._size(value)
+        segmentation = polygon_units.in_pixels(value["segmentation"], self.units, *size)
+        rle = encodings.to_rle(segmentation, *size, runs_valid=self.runs_valid)
         self.counts += len(rle.counts)
         if isinstance(segmentation, list):
             self.outline_px += encodings.outline_px(segmentation)

@@ -34,7 +34,7 @@ def parse(raw: dict[str, Any]) -> RowContent:
     if has_field(raw, "conversations"):
         hint = "a row has one question: remove one of the two"
         raise DataError("beside a Question", field="conversations", hint=hint)
-    question = read_text(raw["Question"], field="Question", human=True)
+    question = read_text(raw["Question"], field="Question", first_question=True)
     options = _options(raw.get("options"))
     answer = read_text(raw.get("Answer"), field="Answer")
     letter, letters = _LETTER.match(answer.plain), sorted(options)

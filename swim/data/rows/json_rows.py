@@ -14,26 +14,18 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from swim.data.rows.text_positions import TextReader, past_blanks
+from swim.data.rows.text_positions import NOT_UTF8_HINT, TextReader, past_blanks
+from swim.data.rows.unique_keys import InvalidRow, RowDecoder
 from swim.data.types import DataError
 
 _ARRAY_HINT = "one JSON array of rows is expected; a file with one row a line must end in .jsonl"
 _REPAIR_HINT = "correct the text there; the rows before it are readable"
 _CUT_HINT = "the file seems cut off: compare its size with the original's and copy it again"
 
-
-def _object(pairs: list[tuple[str, Any]]) -> Any:
-    """An object of JSON. One with a repeated key is a list of its pairs, as of a map in Parquet: a dict would lose one
-    of the values in silence, and which one is meant nobody can tell."""
-    mapping = dict(pairs)
-    return mapping if len(mapping) == len(pairs) else [list(pair) for pair in pairs]
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object)
-_decode = _decoder.raw_decode
+_Decode = Callable[[str, int], tuple[Any, int]]
 _unfinished = re.compile(r"[\w\\+.-]{0,32}").fullmatch  # a literal, number or escape that may go on
 
 
@@ -50,17 +42,40 @@ def lines(file: BinaryIO, name: str, max_row_bytes: int, row: int = 0) -> Iterat
             row += 1
 
 
-def line_value(line: bytes) -> Any:
+def text_lines(text: TextReader, max_row: int, row: int = 0) -> Iterator[tuple[int, str]]:
+    """(row number, text) of the lines from `text.at` that are not blank, in any encoding. Raises DataError at one of
+    more than `max_row` characters, or at bytes that are no text, with `text.at` before it."""
+    searched = text.at
+    while True:
+        end = text.ahead.find("\n", searched)
+        length = (end if end >= 0 else len(text.ahead)) - text.at
+        if length > max_row:
+            raise too_large_error(max_row, text.byte_offset(text.at), file=text.name, row=row)
+        if end < 0 and text.read_more():
+            searched = text.at + length
+            continue
+        if end < 0 and text.decode_error:
+            raise text.unicode_error(row)
+        line = text.ahead[text.at : text.at + length]
+        text.at += length + (end >= 0)
+        if line.strip():
+            yield row, line
+            row += 1
+        if end < 0:
+            return
+        searched = text.at
+
+
+def line_value(line: bytes | str, decoder: RowDecoder) -> Any:
     """The JSON value of a line; its text where it is no JSON."""
     try:
-        return json_value(line.decode(json.detect_encoding(line), "surrogatepass"))
+        text = line if isinstance(line, str) else line.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        return InvalidRow(f"not valid utf-8: {error.reason}", field="row", hint=NOT_UTF8_HINT)
+    try:
+        return decoder.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
-        return line.decode("utf-8", "replace")
-
-
-def json_value(text: str) -> Any:
-    """The value of a JSON text; an object with a repeated key is a list of its pairs. Raises ValueError."""
-    return _decoder.decode(text)
+        return text
 
 
 def enter_filled_array(text: TextReader) -> bool:
@@ -80,11 +95,12 @@ def elements(text: TextReader, max_row: int, row: int = 0) -> Iterator[tuple[int
 
     Raises DataError at the first that is not valid JSON or has more than `max_row` characters.
     """
+    decode = RowDecoder().raw_decode
     last = False
     while not last:
         start = past_blanks(text.ahead, text.at)
         try:
-            value, end, last = _element(text.ahead, start)
+            value, end, last = _element(text.ahead, start, decode)
         except RecursionError as error:
             raise text.error_at("nested too deeply", start, row=row, hint=_REPAIR_HINT) from error
         except ValueError as error:
@@ -107,10 +123,10 @@ def leave_array(text: TextReader) -> None:
         raise text.unicode_error()
 
 
-def _element(text: str, start: int) -> tuple[Any, int, bool]:
+def _element(text: str, start: int, decode: _Decode) -> tuple[Any, int, bool]:
     """(value, start of the next one, whether it is the last). Raises ValueError for invalid JSON and for text that is
     too short."""
-    value, end = _decode(text, start)
+    value, end = decode(text, start)
     end = past_blanks(text, end)
     delimiter = text[end : end + 1]
     if delimiter not in (",", "]") or not delimiter:
@@ -145,7 +161,7 @@ def _no_array_error(text: TextReader) -> DataError:
         return text.unicode_error()
     first = text.ahead[text.at : text.at + 1]
     try:
-        reason = f"holds a {type(_decode(text.ahead, text.at)[0]).__name__}" if first else "empty"
+        reason = f"holds a {type(json.JSONDecoder().raw_decode(text.ahead, text.at)[0]).__name__}" if first else "empty"
     except (ValueError, RecursionError):
         reason = f"starts with {first!r}: no array; not valid JSON, or one large value"
     return DataError(reason, field="file", hint=_ARRAY_HINT, file=text.name)

@@ -7,12 +7,13 @@ Arrow gives every row the keys of all rows. A null value is therefore left out a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swim.data.rows.json_rows import json_value
+from swim.data.rows.unique_keys import InvalidRow, RowDecoder
 from swim.data.storage import BLOCK_BYTES
 from swim.data.types import DataError
 
@@ -21,6 +22,7 @@ from swim.data.types import DataError
 _BATCH_ROWS = 256
 _BATCH_BYTES = 32 * 2**20
 _JSON_COLUMNS = ("annotation", "conversations", "options")  # may hold JSON text instead of nested values
+_OBJECT_LISTS = ("annotation", "conversations")
 _NULL_IS_A_VALUE = "segmentation"
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -103,15 +105,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def dicts(batch: Any, file: str, row: int) -> Iterator[dict[str, Any]]:
+def dicts(batch: Any, file: str, row: int) -> Iterator[dict[str, Any] | InvalidRow]:
     """The rows of a record batch of `file`, of which the first is number `row`, as `rows` yields them."""
     names = batch.schema.names
     columns = [_values(column, name, file, row) for column, name in zip(batch.columns, names, strict=True)]
     for values in zip(*columns, strict=True):
-        yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        raw = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        invalid = next(((name, value) for name, value in raw.items() if isinstance(value, InvalidRow)), None)
+        yield raw if invalid is None else _of_column(*invalid, raw)
+
+
+def _of_column(name: str, invalid: InvalidRow, raw: dict[str, Any]) -> InvalidRow:
+    """The error in a column's JSON text as one of the row."""
+    place = "" if invalid.field == "row" else invalid.field
+    field = f"{name}{place}" if place.startswith("[") or not place else f"{name}.{place}"
+    return replace(invalid, field=field, id=raw.get("id"))
 
 
 def _values(column: Any, name: str, file: str, row: int) -> list[Any]:
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
     kind = column.type
     try:
         values = column.to_pylist()
@@ -124,15 +137,37 @@ def _values(column: Any, name: str, file: str, row: int) -> list[Any]:
             raise DataError(f"cannot be read: {error}", field=name, hint=hint, file=file, row=row) from error
     if plain := _converter(kind):
         values = [None if value is None else plain(value) for value in values]
-    return [_from_json(value) for value in values] if name in _JSON_COLUMNS else values
+    if name in _JSON_COLUMNS:
+        decoder = RowDecoder()
+        values = [_from_json(value, decoder) for value in values]
+    return [_objects(value) for value in values] if name in _OBJECT_LISTS else values
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(value: Any, decoder: RowDecoder) -> Any:
     """The value of JSON text; anything else unchanged, which `parse_row` rejects."""
     try:
-        return json_value(value) if isinstance(value, str) else value
+        return decoder.decode(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         return value
+
+
+def _objects(value: Any) -> Any:
+    """A list of objects that was written as an object of lists, as `datasets` writes a `Sequence` of a dict; also the
+    `slots` in it. Anything else unchanged."""
+    if isinstance(value, dict) and value and all(isinstance(column, list) for column in value.values()):
+        if len({len(column) for column in value.values()}) > 1:
+            return value
+        value = [
+            {
+                name: inner
+                for name, inner in zip(value, entry, strict=True)
+                if inner is not None or name == _NULL_IS_A_VALUE
+            }
+            for entry in zip(*value.values(), strict=True)
+        ]
+    if isinstance(value, list) and any(isinstance(entry, dict) and "slots" in entry for entry in value):
+        return [entry | {"slots": _objects(entry["slots"])} if "slots" in entry else entry for entry in value]
+    return value
 
 
 def _lenient_type(kind: Any) -> Any:
@@ -141,10 +176,12 @@ def _lenient_type(kind: Any) -> Any:
         return pa.struct([pa.field(field.name, _lenient_type(field.type)) for field in kind])
     if pa.types.is_map(kind):
         return pa.map_(_lenient_type(kind.key_type), _lenient_type(kind.item_type))
-    if pa.types.is_list(kind):
-        return pa.list_(_lenient_type(kind.value_type))
-    if pa.types.is_string(kind):
-        return pa.binary()
+    if _is_list(kind):
+        return pa.large_list(_lenient_type(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind):
+        return _lenient_type(kind.value_type)
     return pa.string() if pa.types.is_temporal(kind) else kind
 
 
@@ -161,14 +198,22 @@ def _converter(kind: Any) -> _Converter | None:
     if types.is_map(kind):
         key, item = _converter(kind.key_type) or _unchanged, _converter(kind.item_type) or _unchanged
         return lambda pairs: _mapping([(key(k), None if v is None else item(v)) for k, v in pairs])
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         if inner := _converter(kind.value_type):
             return lambda values: [None if value is None else inner(value) for value in values]
         return None
-    if types.is_dictionary(kind):
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _converter(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _converter(kind.storage_type)
     plain_types = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
     return None if any(is_kind(kind) for is_kind in plain_types) else _text
+
+
+def _is_list(kind: Any) -> bool:
+    types = pa.types
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    return any(is_kind(kind) for is_kind in lists)
 
 
 def _unchanged(value: Any) -> Any:

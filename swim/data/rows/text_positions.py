@@ -17,6 +17,10 @@ _BOMS = {
     "utf-16": {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"},
     "utf-32": {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"},
 }
+NOT_UTF8_HINT = (
+    "save it as UTF-8, from what it was written in: iconv -f WINDOWS-1252 -t UTF-8 (Western Windows; GB18030 for "
+    "Chinese, SHIFT_JIS for Japanese); UTF-16 and UTF-32 are read as they are"
+)
 
 _blanks = re.compile(r"[ \t\n\r]*").match  # white space of JSON
 
@@ -94,5 +98,5 @@ class TextReader:
     def unicode_error(self, row: int = -1) -> DataError:
         """The error for the invalid bytes that stopped the reading."""
         reason = self.decode_error.reason if self.decode_error else ""
-        hint = "copy the file again if it is cut off there, else save it as UTF-8"
+        hint = f"copy the file again if it is cut off there, else {NOT_UTF8_HINT}"
         return self.error_at(f"not valid {self.encoding}: {reason}", len(self.ahead), row=row, hint=hint)

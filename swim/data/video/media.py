@@ -22,6 +22,7 @@ from swim.data.video.cached_videos import cached_video
 from swim.data.video.file_kinds import refuse_no_video
 from swim.data.video.frame_choice import video_error
 from swim.data.video.frame_names import frame_names, is_frame
+from swim.data.video.unicode_paths import on_disk, spellings
 
 MAX_VIDEO_BYTES = 2**34  # a video from S3 is stored on a temporary disk
 _SCHEME = "s3://"
@@ -55,7 +56,7 @@ def resolve_video(root: Path, video: str) -> Path:
     quoted = f"{video!r:.200}"
     try:
         base = Path(root).resolve()
-        path = (base / video).resolve()
+        path = on_disk(base, video).resolve()
         mode = path.stat().st_mode
     except FileNotFoundError as error:
         raise video_error("no such file", f"{quoted} was looked for under the videos folder {root}") from error
@@ -115,12 +116,23 @@ def _s3_filesystem(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
     return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)  # listings become outdated
 
 
+def _first_object(fs: Any, keys: list[str]) -> tuple[str, dict[str, Any]]:
+    """The first of these keys that S3 has, and what it says about it. Raises FileNotFoundError if it has none."""
+    for key in keys[:-1]:
+        try:
+            return key, fs.info(key)
+        except FileNotFoundError:
+            continue
+    return keys[-1], fs.info(keys[-1])
+
+
 def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the video is a folder, and its object or those of its pictures, in the order of their names."""
-    key = "/".join([root.removeprefix(_SCHEME).rstrip("/"), *_path_parts(video)])
+    folder_key = root.removeprefix(_SCHEME).rstrip("/")
+    keys = ["/".join([folder_key, *_path_parts(spelling)]) for spelling in spellings(video)]
     quoted = f"{video!r:.200}"
     try:
-        entry = fs.info(key)
+        key, entry = _first_object(fs, keys)
         folder = entry["type"] == "directory"
         inside = fs.find(key, maxdepth=1, detail=True).values() if folder else [entry]
     except FileNotFoundError as error:
@@ -128,7 +140,7 @@ def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, 
     except ValueError as error:
         raise video_error("not a usable path", f"{quoted}: {error}") from error
     except Exception as error:  # botocore's and aiohttp's errors have no ancestor in common
-        raise _s3_error(key, error) from error
+        raise _s3_error(keys[0], error) from error
     objects = [item for item in inside if not folder or is_frame(PurePosixPath(item["name"]).name)]
     # S3 has no folders that a path could leave, but a key may be parsed as something else (`?versionId=`).
     if any(item["name"] != key and not item["name"].startswith(f"{key}/") for item in objects):

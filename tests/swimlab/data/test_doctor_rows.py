@@ -102,9 +102,9 @@ def test_a_noun_that_stands_earlier_untagged_is_noticed(tmp_path: Path, texts: t
 
 
 def test_special_tokens_are_named(tmp_path: Path) -> None:
-    said = talk("The <ins>dog</ins> <|video_pad|><|video_pad|>", "<|im_end|>")
+    said = talk("The <ins>dog</ins> <|im_start|><|im_start|>", "<|im_end|>")
     found = check(tmp_path, nl_refer(0, conversations=said), nl_refer(1))
-    assert counts(found, "special token") == {"<|video_pad|>": 1, "<|im_end|>": 1}
+    assert counts(found, "special token") == {"<|im_start|>": 1, "<|im_end|>": 1}
     assert sum(counts(found, "caution").values()) == 1
 
 

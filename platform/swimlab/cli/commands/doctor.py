@@ -30,7 +30,7 @@ class Doctor(BaseSettings):
     model_config = HELP
 
     annotations: CliPositionalArg[list[str]] = Field(
-        min_length=1, description=".json arrays, .jsonl or .parquet; local or s3://bucket/key"
+        min_length=1, description=".json arrays, .jsonl or .parquet; local or s3://bucket/key; folders of .parquet"
     )
     videos: str | None = Field(None, description="what the rows' video paths are relative to: a folder or s3:// prefix")
     recipe: str | None = Field(None, description="the recipe whose frames and formats count; default: the paper's")

@@ -18,10 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swim.data.rows.documents import document_of
-from swim.data.rows.parquet_rows import count_rows
-from swim.data.rows.read import Part, split
-from swim.data.storage import open_range
+from swim.data.rows.read import Part, extent, size_bytes, split
 from swim.data.types import DataError
 from swim.recipe import FramePolicy
 from swimlab.data.doctor.row_checks import (
@@ -75,11 +72,7 @@ def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
     sizes, problems = {}, {}
     for name in files:
         try:
-            if document := document_of(name):
-                sizes[name] = document.size_bytes
-                continue
-            with open_range(name) as file:
-                sizes[name] = file.seek(0, 2)
+            sizes[name] = size_bytes(name)
         except DataError as error:
             problems[name] = stopped(error)
     return sizes, problems
@@ -143,13 +136,9 @@ def _find_parts(batch: dict[str, Any], rows_per_part: int) -> Iterator[dict[str,
     """Task: the parts of a file, one by one, and the error that ends them, if any."""
     for name in batch["file"].tolist():
         try:
-            if document := document_of(name):
-                units = len(document.rows)
-            else:
-                with open_range(name) as file:
-                    units = count_rows(file, name) if name.endswith(".parquet") else file.seek(0, 2)
+            units = extent(name)
             for part in split(name, rows_per_part):
-                share = (part.end - part.start) / max(units, 1)
+                share = (part.end - part.start) / units if units else 0.0
                 yield {"file": [name], "part": [part.model_dump_json()], "share": [share], "problem": [""]}
         except DataError as error:
             yield {"file": [name], "part": [""], "share": [0.0], "problem": [stopped(error)]}

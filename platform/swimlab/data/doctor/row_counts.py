@@ -30,6 +30,8 @@ def _encoding(value: Any, sized: bool) -> str:
         return "null (frame not annotated)"
     if isinstance(segmentation, dict):
         counts = segmentation.get("counts")
+        if counts is None:
+            return "null (frame not annotated)"
         if isinstance(counts, str):
             return "compressed RLE"
         return "uncompressed RLE" if isinstance(counts, list) else "unknown"
