@@ -6,6 +6,8 @@ DataError. A new benchmark is one more file, whose `matches` tests for a field t
 also have `conversations`, nl-refer matches them too: let the data set then accept the new format alone. `example` is a
 right row: the README.md beside shows one of each. A format whose data sets are no files of rows has a `document`.
 
+The first five are of rows that name one `video`.
+
 | decided by | format |
 |---|---|
 | `Question` | bench-q |
