@@ -35,6 +35,7 @@ def expression_rows(content: dict[str, Any], path: str) -> list[dict[str, Any]]:
 def read_expression(raw: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """(name of the video, its entry, its one expression). Raises DataError."""
     video, entry = single(raw["videos"], "videos", "video")
+    plain_text(video, field="videos", hint="a video is a folder of pictures: give its name")
     expressions = entry.get("expressions") if isinstance(entry, dict) else None
     name, expression = single(expressions, f"videos[{video!r:.60}].expressions", "expression")
     if not isinstance(expression, dict):

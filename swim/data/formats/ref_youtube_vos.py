@@ -17,9 +17,9 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from swim.data.annotations.expressions import expression_content, expression_rows, read_expression
-from swim.data.annotations.fields import RowContent, RowFormat, has_field
+from swim.data.annotations.fields import RowContent, RowFormat, has_field, plain_text
 from swim.data.annotations.listed_tracks import frame_keys, numbering_of, read_names
-from swim.data.limits import MAX_MASK_PX, abbreviate
+from swim.data.limits import MAX_MASK_PX, MAX_PATH_CHARS, abbreviate
 from swim.data.masks import encodings
 from swim.data.rows.documents import Document, ListedRows
 from swim.data.types import DataError, Rle
@@ -39,9 +39,8 @@ def parse(raw: dict[str, Any]) -> RowContent:
     names = read_names(entry.get("frames"), "frames")
     if bad := next((name for name in names if not _NAME.fullmatch(name)), None):
         raise DataError(f"{abbreviate(bad)} is no name of a picture", field="frames", hint="names without ending")
-    folder = raw["mask_folder"]
-    if not isinstance(folder, str):
-        raise DataError("no path", field="mask_folder", hint="give the folder with a folder of masks a video")
+    hint = "give the folder with a folder of masks a video"
+    folder = plain_text(raw["mask_folder"], field="mask_folder", hint=hint, max_chars=MAX_PATH_CHARS)
     number = str(expression.get("obj_id"))
     if not _OBJECT.fullmatch(number) or int(number) > 255:
         hint = "give the value of the object's pixels in the masks, 1 to 255"
@@ -49,12 +48,21 @@ def parse(raw: dict[str, Any]) -> RowContent:
     track = {}
     for key, name in zip(frame_keys(names, raw.get("frames")), names, strict=True):
         path = Path(folder) / video / f"{name}.png"
-        if path.is_file():  # every fifth picture has masks; where all pictures are listed the others have none
+        if _is_file(path):  # every fifth picture has masks; where all pictures are listed the others have none
             track[key] = _mask(path, int(number))
     if not any(encodings.area(rle) for rle in track.values()):
-        hint = f"an object must be visible once: are its masks in {Path(folder) / video}? Else remove the expression"
+        place = f"{folder[:200]}, in a folder of the video"
+        hint = f"an object must be visible once: are its masks in {place}? Else remove the expression"
         raise DataError(f"object {number} in none of {len(track)} masks", field="mask_folder", hint=hint)
     return expression_content(video, expression, track)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
+        hint = "give the folder with a folder of masks a video"
+        raise DataError("not a usable path", field="mask_folder", hint=hint) from error
 
 
 def _mask(path: Path, number: int) -> Rle:
