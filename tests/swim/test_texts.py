@@ -112,3 +112,13 @@ def test_a_slot_inside_a_letter_is_refused() -> None:
     with pytest.raises(DataError, match="character 1 is inside a letter or a line end") as caught:
         parse("?", "e\u0301", slots=[{"name": "s", "start": 0, "end": 1}])
     assert caught.value.field == "conversations[1].slots[0]"
+
+
+def test_a_tower_of_accents_is_refused_before_it_is_composed() -> None:
+    for marks in (30, 2**20 - 1):
+        text = "a" + "\u0300\u0315\u0316" * (marks // 3)
+        if marks == 30:
+            assert len(parse("?", text).turns[0].gpt) == 30  # the first mark is composed with its letter
+            continue
+        with pytest.raises(DataError, match="more than 30 accents on a letter"):
+            parse("?", text)

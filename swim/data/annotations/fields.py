@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swim.data.annotations.markup import MarkupError, strip_tags
-from swim.data.annotations.texts import uniform, uniform_index, video_token, without_video
+from swim.data.annotations.texts import stacked_marks, uniform, uniform_index, video_token, without_video
 from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import MAX_LABEL_CHARS, MAX_PATH_CHARS, MAX_TEXT_CHARS, abbreviate
 from swim.data.rows.documents import Document
@@ -96,7 +96,10 @@ def has_placeholder(raw: dict[str, Any]) -> bool:
 def read_text(text: Any, *, field: str, first_question: bool = False) -> MarkedText:
     """A question or answer, checked. VideoRefer names the video before or after the first question, no other text may.
     Raises DataError with this `field`."""
-    value = uniform(plain_text(text, field=field, hint="give a string", max_chars=MAX_TEXT_CHARS))
+    value = plain_text(text, field=field, hint="give a string", max_chars=MAX_TEXT_CHARS)
+    if stacked_marks(value):
+        raise DataError("more than 30 accents on a letter", field=field, hint="the text is damaged: write it again")
+    value = uniform(value)
     if first_question:
         value = without_video(value)
     if token := video_token(value):

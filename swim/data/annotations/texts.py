@@ -27,6 +27,7 @@ _ONE_VIDEO = re.compile(
 _TAG = re.compile("(<[^<>]*>)")
 _BLANKS = " \t\n\r\f\v\u00a0\u200b\ufeff"  # also those that no one sees: a no-break space, a zero width one, a late BOM
 _MAX_BLANKS = 64
+_MAX_MARKS = 30
 
 
 def uniform(text: str) -> str:
@@ -39,6 +40,17 @@ def uniform(text: str) -> str:
     return "".join(
         piece if number % 2 else unicodedata.normalize("NFC", piece) for number, piece in enumerate(_TAG.split(text))
     )
+
+
+def stacked_marks(text: str) -> bool:
+    """Whether a letter has more accents than any language writes. Composing them takes quadratic time: 1,400 s for a
+    text of 2^20 of them. Unicode's own limit (UAX 15, stream-safe text) is 30."""
+    run = 0
+    for character in "" if text.isascii() else text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > _MAX_MARKS:
+            return True
+    return False
 
 
 def without_video(text: str) -> str:

@@ -48,7 +48,7 @@ def content_of(name: str) -> Content:
     object.
     """
     ending = suffix(name)
-    with open_range(name) as file:
+    with open_range(name, 0, HEAD_BYTES) as file:
         head = file.read(HEAD_BYTES)
     packing = packing_of(head)
     if ending == ".parquet":

@@ -60,13 +60,13 @@ def test_masks_as_they_are_written_and_as_they_are(tmp_path: Path) -> None:
     sized = {"height": SIDE, "width": SIDE}
     found = check(
         tmp_path,
-        nl_refer(0, annotation=[track(f0=DOT, f1=EMPTY, f2=None, f3=FULL)]),
+        nl_refer(0, annotation=[track(f0=DOT, f1=EMPTY, f2=None, f3=FULL, f4={"size": [SIDE, SIDE], "counts": None})]),
         nl_refer(1, annotation=[track(f0=POLYGONS)], **sized),
         nl_refer(2, annotation=[track(f0=POLYGONS)]),
     )
     assert counts(found, "encoding") == {
         "uncompressed RLE": 3,
-        "null (frame not annotated)": 1,
+        "null (frame not annotated)": 2,
         "polygons": 1,
         "polygons without a picture size": 1,
     }

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +17,11 @@ import pytest
 from swim.data.annotations.samples import parse_row
 from swim.data.rows.read import read_rows
 from swim.data.types import ReferSample
+from swimlab.__main__ import main
 
 CASES = Path(__file__).parent / "row_cases"
 FILES = sorted(path.name for path in CASES.iterdir() if path.suffix in (".json", ".jsonl", ".parquet"))
-TWO_ROWS = ("array_named", "folder", "gz_named", "hfseq", "listview", "normalised-polygon", "utf16")
+TWO_ROWS = ("array_named", "folder", "hfseq", "listview", "normalised-polygon", "utf16")
 REFUSED = {
     "normalised-polygon.json": (
         "coordinates look normalised (all at most 1)",
@@ -37,41 +37,27 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def examined(two_cpus: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The summary of one examination of all cases, and by file its broken rows."""
-    from swimlab import __main__
-
-    folder = tmp_path_factory.mktemp("cases")
-    files = [str(CASES / name) for name in FILES]
-    command = ["doctor", *files, "--videos", str(CASES), "--store", str(folder / "store"), "--name", "rows"]
+@pytest.mark.ray
+def test_the_doctor_reads_each_file_right_or_says_what_to_do(two_cpus: None, tmp_path: Path) -> None:
+    """One examination of all cases."""
+    command = ["doctor", *(str(CASES / name) for name in FILES), f"--videos={CASES}", "--name=rows", "--decode=0"]
     with pytest.raises(SystemExit) as exit_:
-        __main__.main([*command, "--decode", "0", "--cache", str(folder / "cache")])
-    report = folder / "store/reports/doctor/rows"
-    broken: dict[str, list[dict[str, Any]]] = {}
-    for part in report.glob("broken-*.parquet"):
-        for row in pq.read_table(part).to_pylist():
-            broken.setdefault(Path(row["file"]).name, []).append(row)
-    return {"code": exit_.value.code, "summary": json.loads((report / "summary.json").read_text()), "broken": broken}
-
-
-@pytest.mark.ray
-def test_what_cannot_be_read_right_is_refused_with_what_to_do(examined: dict[str, Any]) -> None:
-    assert examined["code"] == 0
-    assert set(examined["broken"]) == set(REFUSED)
-    for file, (reason, field, advice) in REFUSED.items():
-        assert len(examined["broken"][file]) == rows_in(file)
-        for row in examined["broken"][file]:
-            assert (row["reason"], row["field"]) == (reason, field)
-            assert advice in row["hint"]
-
-
-@pytest.mark.ray
-def test_the_others_are_usable(examined: dict[str, Any]) -> None:
-    rows = sum(rows_in(file) for file in FILES)
-    refused = sum(rows_in(file) for file in REFUSED)
-    assert examined["summary"]["totals"]["rows"] == rows
-    assert sum(examined["summary"]["counts"]["usable"].values()) == rows - refused
+        main([*command, f"--store={tmp_path / 'store'}", f"--cache={tmp_path / 'cache'}"])
+    assert exit_.value.code == 0
+    report = tmp_path / "store/reports/doctor/rows"
+    broken = [row for part in report.glob("broken-*.parquet") for row in pq.read_table(part).to_pylist()]
+    assert {(Path(row["file"]).name, row["row"]) for row in broken} == {
+        (file, number) for file in REFUSED for number in range(rows_in(file))
+    }
+    for row in broken:
+        reason, field, advice = REFUSED[Path(row["file"]).name]
+        assert (row["reason"], row["field"]) == (reason, field)
+        assert advice in row["hint"]
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["totals"]["rows"] == sum(map(rows_in, FILES))
+    assert sum(states.get("usable", 0) for states in summary["kinds"].values()) == sum(map(rows_in, FILES)) - len(
+        broken
+    )
 
 
 @pytest.mark.parametrize("file", sorted(set(FILES) - set(REFUSED)))
@@ -80,8 +66,8 @@ def test_training_reads_the_same_row_of_each(file: str) -> None:
     assert len(samples) == rows_in(file)
     for sample in samples:
         (turn,) = sample.turns
-        assert turn.human.rstrip("\n") == "Describe the <ins>dog</ins>."
-        assert turn.gpt.rstrip("\n") in ("A dog.", "A dog runs.")
+        assert turn.human.rstrip("\n") in ("Describe the <ins>dog</ins>.", "请描述视频中的<ins>狗</ins>。")
+        assert turn.gpt.rstrip("\n") in ("A dog.", "A dog runs.", "一只狗在跑。😀")
         (track,) = sample.tracks
         assert set(track) == ({0} if file == "missing_segmentation_key.json" else {0, 5})
         assert {(rle.height, rle.width) for rle in track.values()} == {(240, 320)}

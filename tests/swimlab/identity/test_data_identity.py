@@ -5,6 +5,8 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from swim.recipe import FramePolicy, NLReferFiles
@@ -24,6 +26,22 @@ ROWS = [
     [],
     None,
 ]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder_of_parquet_files_counts_by_its_files(tmp_path: Path, slash: str) -> None:
+    folder, videos = tmp_path / "rows.parquet", tmp_path / "videos"
+    videos.mkdir()
+    folder.mkdir()
+    for number, video in enumerate(("a.mp4", "b.mp4")):
+        (videos / video).write_bytes(video.encode())
+        pq.write_table(pa.table({"video": [video]}), folder / f"part-{number}.parquet")
+    data = NLReferFiles(annotations=(f"{folder}{slash}",), videos=str(videos))
+    before = files_content(data, tmp_path / "cache")
+    assert before["train"][0]["name"] == "rows.parquet"
+    assert before["train"][0]["videos"] == {name: sha256(videos / name) for name in ("a.mp4", "b.mp4")}
+    pq.write_table(pa.table({"video": ["b.mp4", "b.mp4"]}), folder / "part-1.parquet")
+    assert files_content(data, tmp_path / "cache") != before
 
 
 def sha256(path: Path) -> str:
