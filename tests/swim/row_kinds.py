@@ -61,6 +61,46 @@ NL_BENCH_Q = BENCH_Q | {
     "options": ["(A) A hat", "(B) Shoes", "(C) A coat"],
     "Answer": "(C) A coat",
 }
+MS_SWIFT = {
+    "messages": [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "<video>What does the <ref-object> do?"},
+        {"role": "assistant", "content": "It runs."},
+    ],
+    "videos": ["a.mp4"],
+    "objects": {"ref": ["dog"], "bbox": [[0, 0, 3, 3]], "bbox_type": "real"},
+    "annotation": [DOG],
+    "height": 4,
+    "width": 5,
+}
+LLAMA_FACTORY = {"conversations": talk("<video>Who is the <ins>dog</ins>?", "It."), "videos": ["a.mp4"]} | {
+    "annotation": [track(COMPRESSED)],
+    "system": "",
+}
+COCO_VIDEO = {
+    "videos": [{"id": 4, "file_names": ["d/0.jpg", "d/1.jpg", "d/2.jpg"], "height": 4, "width": 5, "length": 3}],
+    "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "giant_panda"}],
+    "annotations": [
+        {"video_id": 4, "category_id": 1, "segmentations": [COMPRESSED, None, POLYGON]},
+        {"video_id": 4, "category_id": 2, "segmentations": [None, UNCOMPRESSED, None]},
+        {"video_id": 4, "category_id": 1, "segmentations": [UNCOMPRESSED, None, None]},
+    ],
+}
+MEVIS = {
+    "videos": {
+        "d": {"frames": ["0", "1"], "expressions": {"0": {"exp": "The two dogs running left", "anno_id": [3, 4]}}}
+    },
+    "mask_dict": {"3": [COMPRESSED, None], "4": [UNCOMPRESSED, UNCOMPRESSED]},
+    "frames": "number",
+}
+HF_DATASETS = {
+    "file_name": "a.mp4",
+    "messages": [
+        {"role": "user", "content": "What does the <ins>dog</ins> do?"},
+        {"role": "assistant", "content": "It runs."},
+    ],
+    "annotation": [track(COMPRESSED)],
+}
 KINDS: list[tuple[str, dict[str, Any], str, int]] = [
     ("nl-refer", NL_REFER, "ins", 1),
     ("nl-refer", NL_REFER | {"index": "videorefer_qa_7"}, "none", 0),
@@ -86,4 +126,11 @@ KINDS: list[tuple[str, dict[str, Any], str, int]] = [
     ),
     ("bench-q", NL_BENCH_Q, "ins", 1),
     ("bench-q", NL_BENCH_Q | {"Question": "Who?", "annotation": None}, "none", 0),
+    ("ms-swift", MS_SWIFT, "ins", 1),
+    ("ms-swift", MS_SWIFT | {"objects": {"ref": ["dog"]}, "annotation": None}, "none", 0),
+    ("llama-factory", LLAMA_FACTORY, "ins", 1),
+    ("coco-video", COCO_VIDEO, "ins", 2),
+    ("mevis", MEVIS, "ins", 2),
+    ("hf-datasets", HF_DATASETS, "ins", 1),
+    ("hf-datasets", {"video": {"path": "a.mp4"}, "caption": "A dog."}, "none", 0),
 ]

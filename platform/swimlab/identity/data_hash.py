@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from swim.data.annotations.samples import named_videos
+from swim.data.rows.documents import document_of
 from swim.data.rows.read import read_rows, split
 from swim.data.types import DataError
 from swim.data.video import media
@@ -82,6 +84,9 @@ def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> 
     folder, _, name = file.rstrip("/").rpartition("/")  # a folder of Parquet files may end in a slash
     try:
         digest = media.s3_version(folder, name) or hashes.of(Path(file))
+        if (document := document_of(file)) and document.files:
+            others = {os.path.relpath(other, Path(file).parent): hashes.of(other) for other in document.files}
+            digest = hashlib.sha256(json.dumps([digest, others], sort_keys=True).encode()).hexdigest()
         named = _named_videos(file, digest, cache_dir)
     except OSError as error:
         raise IdentityError(f"annotation file {file}: {error.strerror}; correct data.annotations") from error
@@ -101,7 +106,7 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
         pass
     # Unusable rows are skipped here and quarantined later; they are part of the file's own hash.
     rows = (row for _, row in read_rows(file) if isinstance(row, dict))
-    named = sorted({video for row in rows if isinstance(video := row.get("video"), str)})
+    named = sorted({video for row in rows for video in named_videos(row)})
     memory.parent.mkdir(parents=True, exist_ok=True)
     temporary = memory.with_name(f".{memory.name}-{uuid4().hex}")
     temporary.write_text(json.dumps(named))

@@ -7,14 +7,15 @@ not rewritten yet. For any JSON value these functions return what they document 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swim.data.annotations.markup import MarkupError, strip_tags
 from swim.data.annotations.texts import stacked_marks, uniform, uniform_index, video_token, without_video
 from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import MAX_LABEL_CHARS, MAX_PATH_CHARS, MAX_TEXT_CHARS, abbreviate
+from swim.data.rows.documents import Document
 from swim.data.types import AnswerSlot, DataError, Rle, Turn
 
 # `<object1>` labels the region after it; alone it mentions that region. Misspelt ones match too, to be rejected.
@@ -36,15 +37,26 @@ class RowContent:
     options: tuple[str, ...] = ()
 
 
+def _named_video(raw: dict[str, Any]) -> Iterable[str]:
+    video = raw.get("video")
+    return [video] if isinstance(video, str) else []
+
+
 @dataclass(frozen=True)
 class RowFormat:
     """An entry of `swim.data.formats`. `decides` describes what `matches` tests. For a row that no format
-    matches, the error names the format whose `fields` it has most of as the closest."""
+    matches, the error names the format whose `fields` it has most of as the closest.
+
+    `example` is a right row, which is shown with every refused one. `videos` are the paths that a row names, for
+    hashing: it never raises. `document` reads data sets that are no file of rows."""
 
     decides: str
     fields: tuple[str, ...]
     matches: Callable[[dict[str, Any]], bool]
     parse: Callable[[dict[str, Any]], RowContent]
+    example: dict[str, Any] = field(default_factory=dict)
+    videos: Callable[[dict[str, Any]], Iterable[str]] = _named_video
+    document: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,14 @@ class MarkedText:
 def has_field(raw: dict[str, Any], field: str) -> bool:
     """Whether a row has a field. Null counts as missing, because Parquet gives every row the fields of all rows."""
     return raw.get(field) is not None
+
+
+def names_its_video(raw: dict[str, Any]) -> bool:
+    """Whether a row is of the formats that name one video in `video`, and not of one with `videos`, `messages`, a
+    `file_name`, or a video in the row itself."""
+    elsewhere = has_field(raw, "file_name") and not has_field(raw, "video")
+    other = has_field(raw, "videos") or has_field(raw, "messages") or isinstance(raw.get("video"), dict)
+    return not (elsewhere or other)
 
 
 def has_placeholder(raw: dict[str, Any]) -> bool:

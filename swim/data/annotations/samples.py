@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +58,21 @@ def parse_row(raw: Any, *, file: str, row: int, formats: tuple[str, ...] | None 
         content = vars(_format(name).parse(raw))
         return ReferSample(key=key, file=file, row=row, kind=name, frames=read_numbering(raw), **content)
     except DataError as error:
-        raise locate(error, file=file, row=row, key=key) from error
+        raise locate(_with_example(error, raw, accepted), file=file, row=row, key=key) from error
+
+
+def named_videos(raw: Any) -> Iterable[str]:
+    """The paths of the videos that a row names, whatever its format and whether it is otherwise right or not."""
+    if not isinstance(raw, dict):
+        return []
+    matching = next((entry for entry in map(_format, registry.names(FORMATS)) if entry.matches(raw)), None)
+    return matching.videos(raw) if matching else [video for video in [raw.get("video")] if isinstance(video, str)]
+
+
+def example_row(name: str) -> str:
+    """A right row of a format, as JSON; "" for a format without one."""
+    example = _format(name).example
+    return json.dumps(example, ensure_ascii=False) if example else ""
 
 
 def require_marked(sample: ReferSample) -> ReferSample:
@@ -84,9 +100,22 @@ def _matching_format(raw: dict[str, Any], accepted: tuple[str, ...]) -> str:
     if other_formats := [name for name in everything if _format(name).matches(raw)]:
         hint = f"accepted are {', '.join(accepted)}: add {other_formats[0]} to data.formats, or take the row out"
         raise DataError(f"a {other_formats[0]} row", field="row", hint=hint)
-    closest = max(everything, key=lambda name: _likeness(raw, _format(name)))
+    closest = _closest(raw)
     hint = f"the closest is {closest}, decided by {_format(closest).decides}"
     raise DataError("of no known format", field="row", hint=hint)
+
+
+def _with_example(error: DataError, raw: Any, accepted: tuple[str, ...]) -> DataError:
+    """The error with a right row of the row's format, or of the closest one."""
+    matching = [name for name in accepted if isinstance(raw, dict) and _format(name).matches(raw)]
+    name = matching[0] if matching else _closest(raw if isinstance(raw, dict) else {}, accepted)
+    example = example_row(name)
+    hint = f"{error.hint}; a right {name} row: {example}" if example else error.hint
+    return type(error)(error.reason, field=error.field, hint=hint)
+
+
+def _closest(raw: dict[str, Any], names: tuple[str, ...] = ()) -> str:
+    return max(names or registry.names(FORMATS), key=lambda name: _likeness(raw, _format(name)))
 
 
 def _likeness(raw: dict[str, Any], entry: RowFormat) -> float:

@@ -14,6 +14,7 @@ from swim.data.annotations.fields import (
     RowContent,
     RowFormat,
     has_field,
+    names_its_video,
     read_message,
     read_supervision,
     read_text,
@@ -26,7 +27,7 @@ QUESTION = "Describe <region> in the video in detail."
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return has_field(raw, "caption") and not has_field(raw, "Question")
+    return has_field(raw, "caption") and not has_field(raw, "Question") and names_its_video(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:
@@ -60,4 +61,9 @@ FORMAT = RowFormat(
     fields=("video", "caption", "annotation", "frame_idx"),
     matches=matches,
     parse=parse,
+    example={
+        "video": "dog.mp4",
+        "caption": "A dog that runs.",
+        "annotation": [{"0": {"segmentation": {"size": [4, 6], "counts": [8, 4, 12]}}}],
+    },
 )

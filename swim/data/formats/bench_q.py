@@ -15,6 +15,7 @@ from swim.data.annotations.fields import (
     RowContent,
     RowFormat,
     has_field,
+    names_its_video,
     plain_text,
     read_supervision,
     read_text,
@@ -26,7 +27,7 @@ _LETTER = re.compile(r"\s*\(([A-Z])\)")
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return has_field(raw, "Question")
+    return has_field(raw, "Question") and names_its_video(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:
@@ -73,4 +74,12 @@ FORMAT = RowFormat(
     fields=("video", "Question", "options", "Answer", "type", "annotation"),
     matches=matches,
     parse=parse,
+    example={
+        "video": "dog",
+        "Question": "What does the <ins>dog</ins> do?",
+        "options": ["(A) It runs.", "(B) It sleeps."],
+        "Answer": "(A) It runs.",
+        "type": "Basic Questions",
+        "annotation": [{"0": {"segmentation": {"size": [4, 6], "counts": [8, 4, 12]}}}],
+    },
 )

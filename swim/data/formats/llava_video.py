@@ -9,6 +9,7 @@ from swim.data.annotations.fields import (
     RowFormat,
     has_field,
     has_placeholder,
+    names_its_video,
     read_supervision,
     read_turns,
     read_video,
@@ -17,6 +18,8 @@ from swim.data.annotations.fields import (
 
 def matches(raw: dict[str, Any]) -> bool:
     if not has_field(raw, "conversations") or has_field(raw, "caption") or has_field(raw, "Question"):
+        return False
+    if not names_its_video(raw):
         return False
     unannotated = raw.get("annotation") in (None, [])
     return has_field(raw, "data_source") and unannotated and not has_placeholder(raw)
@@ -33,4 +36,9 @@ FORMAT = RowFormat(
     fields=("video", "conversations", "data_source"),
     matches=matches,
     parse=parse,
+    example={
+        "video": "dog.mp4",
+        "conversations": [{"from": "human", "value": "<image>\nWho runs?"}, {"from": "gpt", "value": "A dog."}],
+        "data_source": "0_30_s",
+    },
 )

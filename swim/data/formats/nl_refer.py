@@ -13,6 +13,7 @@ from swim.data.annotations.fields import (
     RowFormat,
     has_field,
     has_placeholder,
+    names_its_video,
     read_label,
     read_supervision,
     read_turns,
@@ -24,6 +25,8 @@ _CAPTIONS = ("videorefer_detailed_caption", "videorefer_short_caption")
 
 def matches(raw: dict[str, Any]) -> bool:
     if not has_field(raw, "conversations") or has_field(raw, "caption") or has_field(raw, "Question"):
+        return False
+    if not names_its_video(raw):
         return False
     unannotated = raw.get("annotation") in (None, [])
     return not (has_field(raw, "data_source") and unannotated) and not has_placeholder(raw)
@@ -45,4 +48,12 @@ FORMAT = RowFormat(
     fields=("video", "conversations", "annotation", "index"),
     matches=matches,
     parse=parse,
+    example={
+        "video": "dog.mp4",
+        "conversations": [
+            {"from": "human", "value": "<video>\nWhat does the <ins>dog</ins> do?"},
+            {"from": "gpt", "value": "It runs."},
+        ],
+        "annotation": [{"0": {"segmentation": {"size": [4, 6], "counts": [8, 4, 12]}}}],
+    },
 )

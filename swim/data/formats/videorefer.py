@@ -13,6 +13,7 @@ from swim.data.annotations.fields import (
     RowFormat,
     has_field,
     has_placeholder,
+    names_its_video,
     read_label,
     read_supervision,
     read_turns,
@@ -21,7 +22,8 @@ from swim.data.annotations.fields import (
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return not has_field(raw, "caption") and not has_field(raw, "Question") and has_placeholder(raw)
+    other = has_field(raw, "caption") or has_field(raw, "Question") or not names_its_video(raw)
+    return not other and has_placeholder(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:
@@ -35,4 +37,12 @@ FORMAT = RowFormat(
     fields=("video", "conversations", "annotation"),
     matches=matches,
     parse=parse,
+    example={
+        "video": "dog.mp4",
+        "conversations": [
+            {"from": "human", "value": "<video>\nWhat does <region> do?"},
+            {"from": "gpt", "value": "It runs."},
+        ],
+        "annotation": [{"0": {"segmentation": {"size": [4, 6], "counts": [8, 4, 12]}}}],
+    },
 )

@@ -81,6 +81,26 @@ def subject(answer: str) -> Phrase:
     raise problem
 
 
+def noun_span(expression: str, *, field: str) -> tuple[int, int]:
+    """The characters [start, end) of the noun of a referring expression, with or without an article ("man in black").
+    Raises DataError with this `field` where the rules cannot decide."""
+    tokens = list(_TOKEN.finditer(expression))
+    sentence = _Sentence([token.group() for token in tokens])
+    try:
+        phrase = sentence.noun_phrase(sentence.subject_start(), bare=True)
+        if sentence.lower_word(phrase.end - 1) in words.CONTAINERS and sentence.lower_word(phrase.end) == "of":
+            phrase = sentence.noun_phrase(phrase.end + 1, bare=True)
+        noun = sentence.lower_word(phrase.end - 1)
+        if noun in words.FRAMES:
+            raise _UnclearError(f"{noun!r} does not say what the object is")
+        if phrase.start == phrase.content and noun in words.VERBS:
+            raise _UnclearError(f"{noun!r} may be a noun or a verb")
+    except _UnclearError as error:
+        hint = "begin the expression with the object, as in 'the brown dog on the left'"
+        raise DataError(f"no noun found, {error}", field=field, hint=hint) from error
+    return tokens[phrase.end - 1].span()
+
+
 def _subject(tokens: list[str]) -> Phrase:
     sentence = _Sentence(tokens)
     at = sentence.subject_start()

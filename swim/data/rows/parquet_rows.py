@@ -54,7 +54,7 @@ def rows(file: BinaryIO, name: str, max_row_bytes: int, start: int, end: int) ->
     for batch in _batches(parquet, name, start, end):
         sizes = [batch.slice(i, 1).nbytes for i in range(batch.num_rows)] if batch.nbytes > max_row_bytes else []
         readable = next((i for i, size in enumerate(sizes) if size > max_row_bytes), batch.num_rows)
-        for raw in _dicts(batch.slice(0, readable), names, name, row):
+        for raw in dicts(batch.slice(0, readable), name, row):
             yield row, raw
             row += 1
         if readable < batch.num_rows:
@@ -105,7 +105,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _dicts(batch: Any, names: list[str], file: str, row: int) -> Iterator[dict[str, Any] | InvalidRow]:
+def dicts(batch: Any, file: str, row: int) -> Iterator[dict[str, Any] | InvalidRow]:
+    """The rows of a record batch of `file`, of which the first is number `row`, as `rows` yields them."""
+    names = batch.schema.names
     columns = [_values(column, name, file, row) for column, name in zip(batch.columns, names, strict=True)]
     for values in zip(*columns, strict=True):
         raw = {name: value for name, value in zip(names, values, strict=True) if value is not None}

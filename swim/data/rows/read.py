@@ -2,7 +2,8 @@
 
 Files are read piece by piece: memory depends on the largest row, not on their number. A file is `.json` (one array),
 `.jsonl` (one row a line) or `.parquet`, on local disk or as s3://bucket/key; JSON may be compressed, and in any
-encoding of Unicode. A local folder of `.parquet` files is one file, whose rows are counted through all of them.
+encoding of Unicode. A local folder of `.parquet` files is one file, whose rows are counted through all of them. Formats
+that keep a data set in one JSON value or in a folder cut it into rows themselves (`swim.data.rows.documents`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from swim.data.rows import json_rows, parquet_folder, parquet_rows
 from swim.data.rows.contents import Content, content_of
+from swim.data.rows.documents import document_of
 from swim.data.rows.packed import Packing, open_unpacked
 from swim.data.rows.text_positions import CHUNK_BYTES, TextReader, encoding_of
 from swim.data.rows.unique_keys import RowDecoder
@@ -25,8 +27,8 @@ MAX_ROW_BYTES = 64 * 2**20
 
 
 class Part(Frozen):
-    """Rows first … first + rows - 1 of a file: bytes [start, end) of its text, once it is unpacked. In Parquet: rows
-    [start, end), of the file `member` where the annotation file is a folder."""
+    """Rows first … first + rows - 1 of a file: bytes [start, end) of its text, once it is unpacked. In Parquet and
+    documents: rows [start, end), of the file `member` where the annotation file is a folder."""
 
     file: str
     first: int
@@ -55,6 +57,9 @@ def read_rows(
     has a row that is too large.
     """
     name = str(path)
+    if document := document_of(name):
+        yield from document.numbered()
+        return
     if parquet_folder.is_folder(name):
         row = 0
         for member in parquet_folder.members(name):
@@ -95,6 +100,11 @@ def split(
     if rows_per_part < 1:
         raise ValueError(f"rows_per_part is {rows_per_part}, must be at least 1")
     name = str(path)
+    if document := document_of(name):
+        for first in range(0, count := len(document.rows), rows_per_part):
+            end = min(first + rows_per_part, count)
+            yield Part(file=name, first=first, rows=end - first, start=first, end=end)
+        return
     if parquet_folder.is_folder(name):
         first = 0
         for member in parquet_folder.members(name):
@@ -127,6 +137,8 @@ def extent(path: str | Path) -> int:
     """The sum of `end - start` over the parts of a file: rows of Parquet, bytes of JSON (and the few that belong to no
     row); 0 for a compressed file, where only reading it tells. Raises DataError for a file that cannot be read."""
     name = str(path)
+    if document := document_of(name):
+        return len(document.rows)
     if parquet_folder.is_folder(name):
         return sum(_count(member) for member in parquet_folder.members(name))
     content = content_of(name)
@@ -138,6 +150,8 @@ def extent(path: str | Path) -> int:
 def size_bytes(path: str | Path) -> int:
     """The size of a file, or of the files of a folder. Raises DataError for one that cannot be read."""
     name = str(path)
+    if document := document_of(name):
+        return document.size_bytes
     if parquet_folder.is_folder(name):
         return sum(size_bytes(member) for member in parquet_folder.members(name))
     with open_range(name) as file:
@@ -161,6 +175,9 @@ def read_part(
 
 
 def _part_rows(part: Part, chunk_bytes: int, max_row_bytes: int) -> Iterator[tuple[int, Any]]:
+    if document := document_of(part.file):
+        yield from document.numbered(part.start, part.end)
+        return
     name = part.file
     if part.kind == "parquet":
         name = str(Path(name) / part.member) if part.member else name

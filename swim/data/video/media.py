@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from swim.data.storage import s3_advice
+from swim.data.video.cached_videos import cached_video
 from swim.data.video.file_kinds import refuse_no_video
 from swim.data.video.frame_choice import video_error
 from swim.data.video.frame_names import frame_names, is_frame
@@ -34,8 +35,10 @@ def local_video(root: str, video: str, scratch: Path | None = None) -> Iterator[
 
     Objects on S3 are downloaded into a temporary folder under `scratch` (the system's, if None) and deleted on exit.
     Raises DataError (field "video") for a video that is missing, too large or outside the root; OSError when S3 cannot
-    be reached, which is no error of the row.
+    be reached, which is no error of the row. A video of the cache (`swim.data.video.cached_videos`) is under no root.
     """
+    if cached := cached_video(video):
+        root, video = str(cached[0]), cached[1]
     if not _is_remote(root):
         path = resolve_video(Path(root), video)
         try:
