@@ -5,7 +5,6 @@ Dimensions: T' temporal patches, H' × W' visual tokens, H × W pixels of a pict
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swim.outputs import FilmFrame, Overlay
 from swimlab.base.printable import one_line
-from swimlab.report.attention_maps import PatchPicture, largest_patch
+from swimlab.report.attention_maps import PatchPicture, data_uri, largest_patch
 
 NOUNS = 4
 MOST_BYTES = 1_400_000  # of the animation; base64 makes it a third more in the page
@@ -73,8 +72,8 @@ def film(overlays: Sequence[Overlay], frames: Mapping[str, Sequence[FilmFrame]])
     still = io.BytesIO()
     pictures[-1].save(still, "WEBP", quality=80)
     return Film(
-        animation=_uri(animation),
-        still=_uri(still.getvalue()),
+        animation=data_uri(animation, "webp"),
+        still=data_uri(still.getvalue(), "webp"),
         arms=tuple(maps),
         steps=tuple(shown),
         nouns=tuple(overlay.noun for overlay in selected),
@@ -99,12 +98,12 @@ def _picture(
     bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
     draw.text((0, 6), f"step {step}", INK, bold)
     for column, arm in enumerate(maps, start=1):
-        draw.text((column * (PANEL_PX + GAP_PX), 8), _fitting(arm, small, PANEL_PX), SOFT, small)
+        draw.text((column * (PANEL_PX + GAP_PX), 8), fitting(arm, small, PANEL_PX), SOFT, small)
     top = HEAD_PX
     for overlay, view, panel_height in zip(overlays, scenes, heights, strict=True):
         canvas.paste(Image.fromarray(view.outlined()), (0, top))
         under = top + panel_height + 3
-        draw.text((0, under), _fitting(overlay.noun, small, PANEL_PX), INK, small)
+        draw.text((0, under), fitting(overlay.noun, small, PANEL_PX), INK, small)
         for column, arm_maps in enumerate(maps.values(), start=1):
             frame = arm_maps[step, overlay.key, overlay.tag]
             map_HW = _map(frame, view.patch)
@@ -142,14 +141,11 @@ def _webp(pictures: Sequence[Image.Image], quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
+def fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
+    """The text on one line, cut to a width in pixels."""
     text = one_line(text)
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(f"{text}…") > width_px:
         text = text[:-1]
     return f"{text}…"
-
-
-def _uri(data: bytes) -> str:
-    return "data:image/webp;base64," + base64.b64encode(data).decode()

@@ -80,13 +80,13 @@ class PatchPicture:
         grey_HWC = self.frame_HWC.mean(-1, keepdims=True) * 0.55
         alpha_HW1 = (0.15 + 0.85 * heat_HW)[..., None]
         blend_HWC = grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1
-        blend_HWC[_outline(self.mask_HW)] = MASK_COLOUR
+        blend_HWC[outline(self.mask_HW)] = MASK_COLOUR
         attended_HWC: NDArray[np.uint8] = blend_HWC.astype(np.uint8)
         return attended_HWC
 
     def outlined(self) -> NDArray[np.uint8]:
         """The frame with the outline of the mask."""
-        return np.where(_outline(self.mask_HW)[..., None], MASK_COLOUR, self.frame_HWC).astype(np.uint8)
+        return np.where(outline(self.mask_HW)[..., None], MASK_COLOUR, self.frame_HWC).astype(np.uint8)
 
     def masked(self) -> NDArray[np.uint8]:
         """The frame, dark outside the mask."""
@@ -126,15 +126,21 @@ def _map(overlay: Overlay, patch: int) -> NDArray[np.float32]:
     return map_HW
 
 
-def _outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def outline(mask_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of a mask that have a neighbour outside of it."""
     padded = np.pad(mask_HW, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    outline: NDArray[np.bool_] = mask_HW & ~inner
-    return outline
+    border_HW: NDArray[np.bool_] = mask_HW & ~inner
+    return border_HW
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture for the `src` of a page that loads nothing; `kind` is "png" or "webp"."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
 
 
 def _png(image_HWC: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     # Not `optimize`: eight times the CPU time, a third of a whole report, for 4 to 9 % fewer bytes.
     Image.fromarray(image_HWC).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue(), "png")

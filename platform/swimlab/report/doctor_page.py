@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -11,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from swimlab.base import quoting
 from swimlab.data.doctor.findings import DoctorFindings
 from swimlab.data.doctor.row_checks import STATES
-from swimlab.report import doctor_text, doctor_words, html
+from swimlab.data.doctor.scenes import Scene
+from swimlab.report import doctor_pictures, doctor_text, doctor_words, html
 from swimlab.report.figure_style import PALETTE, STYLE, to_svg
 from swimlab.store.sweep_store import SweepStore
 
@@ -36,7 +38,7 @@ def folder_of(name: str) -> str:
     return f"reports/doctor/{name}"
 
 
-def write_report(findings: DoctorFindings, store: SweepStore, *, failed: bool) -> str:
+def write_report(findings: DoctorFindings, store: SweepStore, *, failed: bool, scenes: Sequence[Scene] = ()) -> str:
     """Writes the page, Markdown and JSON beside the broken rows, which the examination wrote, and deletes the broken
     rows of an earlier report of that name.
 
@@ -44,12 +46,13 @@ def write_report(findings: DoctorFindings, store: SweepStore, *, failed: bool) -
         findings: what the examination found.
         store: where the report goes.
         failed: whether more rows are broken than was allowed; colours the verdict.
+        scenes: the rows that are drawn.
 
     Returns:
         The address of the page.
     """
     folder = folder_of(findings.name)
-    for name, content in write(findings, store.uri, failed=failed).items():
+    for name, content in write(findings, store.uri, failed=failed, scenes=scenes).items():
         store.backend.replace(f"{folder}/{name}", content.encode())
     current = {f"{folder}/{name}" for name in findings.broken_files}
     for path in store.list_files(folder):
@@ -58,16 +61,16 @@ def write_report(findings: DoctorFindings, store: SweepStore, *, failed: bool) -
     return f"{store.uri}/{folder}/index.html"
 
 
-def write(findings: DoctorFindings, store_uri: str, *, failed: bool) -> dict[str, str]:
+def write(findings: DoctorFindings, store_uri: str, *, failed: bool, scenes: Sequence[Scene] = ()) -> dict[str, str]:
     """The files of the report, name → text."""
     return {
         "summary.json": findings.model_dump_json(indent=1),
-        "report.md": doctor_text.markdown(findings),
-        "index.html": render_html(findings, store_uri, failed=failed),
+        "report.md": doctor_text.markdown(findings, store_uri),
+        "index.html": render_html(findings, store_uri, failed=failed, scenes=scenes),
     }
 
 
-def render_html(findings: DoctorFindings, store_uri: str, *, failed: bool) -> str:
+def render_html(findings: DoctorFindings, store_uri: str, *, failed: bool, scenes: Sequence[Scene] = ()) -> str:
     """The HTML page; everything that comes from data is cut to length, made printable and escaped."""
     return html.render(
         "doctor.html.j2",
@@ -82,6 +85,9 @@ def render_html(findings: DoctorFindings, store_uri: str, *, failed: bool) -> st
         areas=doctor_words.area_classes(findings),
         charts=charts(findings),
         tone="bad" if failed else "fair" if findings.state("broken") else "good",
+        most_picture_bytes=doctor_pictures.MOST_BYTES,
+        cases=doctor_pictures.case_pictures(scenes),
+        command=doctor_words.command(findings, store_uri),
         snippet=_snippet(findings, store_uri),
     )
 

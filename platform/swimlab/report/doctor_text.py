@@ -13,7 +13,7 @@ from swimlab.data.doctor.findings import DoctorFindings
 from swimlab.data.doctor.row_checks import STATES
 from swimlab.data.doctor.tally import shown
 from swimlab.data.rejected_rows import BrokenRow
-from swimlab.report.doctor_words import count, lines, next_steps, rows, share, size, verdict
+from swimlab.report.doctor_words import command, count, lines, next_steps, rows, share, size, verdict
 from swimlab.report.markdown import md, md_grid
 
 SCREEN_REASONS = 8
@@ -31,6 +31,8 @@ def terminal(findings: DoctorFindings, *, failed: bool) -> RenderableType:
     parts.append(subjects)
     if findings.reasons:
         parts.append(_reasons(findings))
+    if findings.cases:
+        parts.append(_cases(findings))
     for file in findings.problems:
         parts.append(Text(f"not read to its end: {shown(file.problem, 500)}", style="bold red"))
     style = "bold red" if failed else "bold yellow" if findings.state("broken") else "bold green"
@@ -39,7 +41,7 @@ def terminal(findings: DoctorFindings, *, failed: bool) -> RenderableType:
     return Group(*parts)
 
 
-def markdown(findings: DoctorFindings) -> str:
+def markdown(findings: DoctorFindings, store_uri: str) -> str:
     """The findings as Markdown, for a pull request or a note."""
     heads = ["kind", *STATES, "rows"]
     body = [
@@ -48,6 +50,7 @@ def markdown(findings: DoctorFindings) -> str:
     ]
     text = [f"# {md(_title(findings))}", "", f"**{md(verdict(findings))}**", ""]
     text += [f"{number}. {md(step)}" for number, step in enumerate(next_steps(findings), start=1)]
+    text += ["", f"`` {command(findings, store_uri)} ``"]
     text += ["", "## Rows", "", *md_grid(heads, body)]
     text += ["", "## Contents", "", *md_grid(["subject", ""], [[a, shown(b, 700)] for a, b in lines(findings)])]
     if findings.reasons:
@@ -92,6 +95,19 @@ def _reasons(findings: DoctorFindings) -> Grid:
         grid.add_row(Text(count(reason.rows)), Text(reason.reason), Text(_first(reason.examples)))
     if (more := findings.distinct["reason"] - SCREEN_REASONS) > 0:
         grid.add_row(Text(), Text(f"and {more} more reasons, in the report"), Text())
+    return grid
+
+
+def _cases(findings: DoctorFindings) -> Grid:
+    """The values of single rows: the worst of each caution, and one drawn by chance."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("rows worth a look (drawn in the report)", overflow="fold", ratio=2)
+    grid.add_column("measured", overflow="fold", ratio=3)
+    grid.add_column("row", overflow="fold", ratio=1)
+    worst = {case.concern: case for case in reversed(findings.cases) if not case.broken}
+    for case in [worst[concern] for concern in dict.fromkeys(c.concern for c in findings.cases) if concern in worst]:
+        place = f"{shown(case.file.rpartition('/')[2], 60)} {case.row}"
+        grid.add_row(Text(case.concern), Text(case.text), Text(place))
     return grid
 
 

@@ -3,6 +3,8 @@ print the same ones."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -98,6 +100,22 @@ def next_steps(findings: DoctorFindings) -> list[str]:
             step += f"; decoding everything takes about {duration(3600 * findings.decode.core_hours.mean)} on one core"
         steps.append(f"{step}.")
     return steps
+
+
+def command(findings: DoctorFindings, store_uri: str) -> str:
+    """The shell command to run next, with the names of these files: it plans the training, or prints the broken rows
+    where there is nothing to train on yet."""
+    if findings.problems or not findings.state("usable"):
+        if not findings.reasons:
+            return "swimlab doctor --help"
+        file = f"{store_uri}/reports/doctor/{findings.name}/{findings.broken_files[0]}"
+        return shlex.join(["python", "-c", f"import pandas; print(pandas.read_parquet({file!r}).to_string())"])
+    names = [file.file for file in findings.files]
+    plain = names[0] if len(names) == 1 and not set(names[0]) & set("[]{},\"'") else json.dumps(names)
+    flags = ["--annotations", plain]
+    if findings.videos is not None:
+        flags += ["--videos", findings.videos]
+    return shlex.join(["python", "experiments/train.py", "plan", *flags, "--store", store_uri])
 
 
 def lines(findings: DoctorFindings) -> list[tuple[str, str]]:

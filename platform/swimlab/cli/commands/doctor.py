@@ -108,7 +108,7 @@ def examine(flags: Doctor, console: Console) -> int:
     from swimlab.data.doctor import examination, findings
     from swimlab.execution import cluster
     from swimlab.execution.progress import SweepProgress
-    from swimlab.report import doctor_page, doctor_text
+    from swimlab.report import doctor_page, doctor_text, doctor_words
     from swimlab.store.sweep_store import reachable_store
 
     inspection, recipe = flags.inspection_and_recipe_name()
@@ -125,7 +125,8 @@ def examine(flags: Doctor, console: Console) -> int:
         outcome = examination.run(inspection, store, folder, flags.cache, cpus, progress.stage)
     result = findings.findings(inspection, outcome, name=name, recipe=recipe)
     failed = findings.failed(result, flags.max_quarantined_share)
-    uri = doctor_page.write_report(result, store, failed=failed)
+    uri = doctor_page.write_report(result, store, failed=failed, scenes=outcome.scenes)
     console.print(doctor_text.terminal(result, failed=failed))
     say(console, f"report {uri}")
+    say(console, f"$ {doctor_words.command(result, store.uri)}")
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Runs an examination: Ray Data over the annotation files, then every video once, then a few rows decoded.
+"""Runs an examination: Ray Data over the annotation files, then every video once, then a few rows decoded and drawn.
 
 One task finds the parts of a file while others read and check them; the driver merges a tally and the broken rows of
 each part. Memory grows only by 8 bytes per distinct video: broken rows are written to the store 20,000 at a time, and
@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from swim.data.rows.parquet_rows import count_rows
 from swim.data.rows.read import Part, split
 from swim.data.storage import open_range
 from swim.data.types import DataError
+from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
+from swimlab.data.doctor import scenes
 from swimlab.data.doctor.row_checks import (
     BROKEN_SCHEMA,
     CLAIM_SCHEMA,
@@ -31,7 +34,8 @@ from swimlab.data.doctor.row_checks import (
     check_part,
     stopped,
 )
-from swimlab.data.doctor.tally import Pick, Tally
+from swimlab.data.doctor.scenes import Scene
+from swimlab.data.doctor.tally import Pick, Suspect, Tally
 from swimlab.data.doctor.video_checks import DecodeTrial, VideoRequirements, check_videos, try_row
 from swimlab.store.sweep_store import SweepStore
 
@@ -50,6 +54,7 @@ class Examination:
     sizes: dict[str, int]
     problems: dict[str, str]
     trials: list[DecodeTrial] = field(default_factory=list)
+    scenes: list[Scene] = field(default_factory=list)
     broken_files: list[str] = field(default_factory=list)
 
 
@@ -60,12 +65,12 @@ def run(
     on S3 cannot be reached, StoreError when the store cannot be written."""
     sizes, problems = _sizes(exam.annotations)
     outcome = Examination(Tally(exam.decode), sizes, problems)
-    broken = _BrokenRows(store, folder)
     with VideoRequirements(scratch) as claims:
-        _read(exam, outcome, broken, claims, cpus, progress)
-        if exam.videos and claims.rows:
-            _watch(exam, outcome, broken, claims, cpus, progress)
-    outcome.broken_files = broken.close()
+        examiner = _Examiner(exam, outcome, _BrokenRows(store, folder), claims, cpus, progress)
+        examiner.read_rows()
+        examiner.check_videos()
+    examiner.load_scenes()
+    examiner.close()
     return outcome
 
 
@@ -81,27 +86,76 @@ def _sizes(files: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
     return sizes, problems
 
 
-def _read(
-    exam: InspectionConfig,
-    outcome: Examination,
-    broken: _BrokenRows,
-    claims: VideoRequirements,
-    cpus: int,
-    progress: ReportProgress,
-) -> None:
-    total, done = sum(outcome.sizes.values()), 0
-    unit, scale = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
-    for result in _parts_checked(exam, list(outcome.sizes), cpus):
-        if result["problem"]:
-            outcome.problems.setdefault(result["file"], result["problem"])
-        if not result["tally"]:
-            continue
-        outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
-        broken.add(_table(result["broken"]))
-        if exam.videos:
-            claims.add(_table(result["claims"]))
-        done += round(result["share"] * outcome.sizes[result["file"]])
-        progress(f"read annotations, {unit}", done // scale, total // scale)
+@dataclass
+class _Examiner:
+    """An examination under way: what it has found so far is in `outcome`. `actors` decode videos, once they are
+    needed."""
+
+    exam: InspectionConfig
+    outcome: Examination
+    broken: _BrokenRows
+    claims: VideoRequirements
+    cpus: int
+    progress: ReportProgress
+    actors: list[Any] = field(default_factory=list)
+
+    def read_rows(self) -> None:
+        """Checks every row by itself."""
+        outcome = self.outcome
+        total, done = sum(outcome.sizes.values()), 0
+        unit, scale = ("MB", 1_000_000) if total >= 10_000_000 else ("kB", 1000)
+        for result in _parts_checked(self.exam, list(outcome.sizes), self.cpus):
+            if result["problem"]:
+                outcome.problems.setdefault(result["file"], result["problem"])
+            if not result["tally"]:
+                continue
+            self._add(result)
+            if self.exam.videos:
+                self.claims.add(_table(result["claims"]))
+            done += round(result["share"] * outcome.sizes[result["file"]])
+            self.progress(f"read annotations, {unit}", done // scale, total // scale)
+
+    def check_videos(self) -> None:
+        """Checks every video once, then decodes the sampled rows."""
+        if not self.exam.videos or not self.claims.rows:
+            return
+        total, done = len(self.outcome.tally.videos), 0
+        self._start(total)
+        for result, videos in _in_turn(self.actors, "check", self.claims.chunks()):
+            self._add(result)
+            done += videos
+            self.progress("look at videos", done, total)
+        picks, trials = self.outcome.tally.sample, self.outcome.trials
+        for trial in _in_turn(self.actors, "decode", (pick.model_dump_json() for pick in picks)):
+            trials.append(DecodeTrial.model_validate_json(trial))
+            self.progress("decode some rows", len(trials), len(picks))
+
+    def load_scenes(self) -> None:
+        """Loads the rows that are drawn."""
+        suspects = scenes.chosen(self.outcome.tally)
+        self._start(len(suspects))
+        for scene in _in_turn(self.actors, "scene", (suspect.model_dump_json() for suspect in suspects)):
+            self.outcome.scenes.append(scene)
+            self.progress("draw rows", len(self.outcome.scenes), len(suspects))
+
+    def close(self) -> None:
+        """Ends the actors and writes the last broken rows."""
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor)
+        self.outcome.broken_files = self.broken.close()
+
+    def _start(self, items: int) -> None:
+        import ray
+
+        worker = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_VideoWorker)
+        arguments = self.exam.videos, self.exam.frames.model_dump_json(), self.exam.decode
+        self.actors += [worker.remote(*arguments) for _ in range(min(self.cpus, items) - len(self.actors))]
+
+    def _add(self, result: dict[str, Any]) -> None:
+        self.outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
+        self.broken.add(_table(result["broken"]))
 
 
 def _parts_checked(exam: InspectionConfig, files: list[str], cpus: int) -> Iterator[dict[str, Any]]:
@@ -159,35 +213,6 @@ def _check(batch: dict[str, Any], exam: str) -> dict[str, Any]:
     return {"file": [name], "share": batch["share"]} | {key: [value] for key, value in packed.items()}
 
 
-def _watch(
-    exam: InspectionConfig,
-    outcome: Examination,
-    broken: _BrokenRows,
-    claims: VideoRequirements,
-    cpus: int,
-    progress: ReportProgress,
-) -> None:
-    """Check every video once, then decode the sampled rows."""
-    import ray
-
-    assert exam.videos is not None
-    watcher = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_VideoWorker)
-    total, done = len(outcome.tally.videos), 0
-    arguments = exam.videos, exam.frames.model_dump_json(), exam.decode
-    actors = [watcher.remote(*arguments) for _ in range(min(cpus, total))]
-    for result, videos in _in_turn(actors, "check", claims.chunks()):
-        outcome.tally.merge(Tally.from_json(json.loads(result["tally"])))
-        broken.add(_table(result["broken"]))
-        done += videos
-        progress("look at videos", done, total)
-    picks = outcome.tally.sample
-    for trial in _in_turn(actors, "decode", (pick.model_dump_json() for pick in picks)):
-        outcome.trials.append(DecodeTrial.model_validate_json(trial))
-        progress("decode some rows", len(outcome.trials), len(picks))
-    for actor in actors:
-        ray.kill(actor)
-
-
 def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[Any]:
     """Results in the order of the items, with at most two items per actor in flight."""
     import ray
@@ -204,12 +229,18 @@ def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[A
 class _VideoWorker:
     """Actor: probes videos and decodes rows, in a subprocess that may hang or die."""
 
-    def __init__(self, videos: str, frames: str, picks: int) -> None:
-        from swim.data.video.decoder import Decoder
-
+    def __init__(self, videos: str | None, frames: str, picks: int) -> None:
+        self._videos, self._picks = videos, picks
         self._policy = FramePolicy.model_validate_json(frames)
-        self._decoder = Decoder(videos, self._policy)
-        self._picks = picks
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        assert self._videos is not None
+        return Decoder(self._videos, self._policy)
+
+    @cached_property
+    def _painter(self) -> Decoder | None:
+        return Decoder(self._videos, scenes.PICTURE, deadline_s=scenes.DECODE_S) if self._videos else None
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """The inspection of a chunk of claims, and its number of videos."""
@@ -219,6 +250,10 @@ class _VideoWorker:
     def decode(self, pick: str) -> str:
         """The timed decoding of one row, as JSON."""
         return try_row(Pick.model_validate_json(pick), self._decoder).model_dump_json()
+
+    def scene(self, suspect: str) -> Scene:
+        """A row that is drawn."""
+        return scenes.load_scene(Suspect.model_validate_json(suspect), self._painter)
 
 
 def _serialised_inspection(inspection: Inspection) -> dict[str, Any]:

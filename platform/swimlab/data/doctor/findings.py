@@ -14,6 +14,7 @@ from scipy import stats
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.examination import Examination
 from swimlab.data.doctor.row_checks import ROWS_IN, STATES, InspectionConfig
+from swimlab.data.doctor.scenes import Case
 from swimlab.data.doctor.tally import EDGES, Tally
 from swimlab.data.doctor.video_checks import DecodeTrial
 from swimlab.data.rejected_rows import BrokenRow
@@ -89,9 +90,10 @@ class DecodeCost(Frozen):
 
 class DoctorFindings(Frozen):
     """All content of the report. `kinds` are rows by format and state; `histograms` map lower edges to counts; `counts`
-    hold the commonest labels of each subject, `distinct` how many labels there are."""
+    hold the commonest labels of each subject, `distinct` how many labels there are; `cases` are the rows that are
+    drawn, the worst first."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     name: str
     files: tuple[FileSeen, ...]
     videos: str | None
@@ -107,6 +109,7 @@ class DoctorFindings(Frozen):
     totals: dict[str, int]
     clips: ClipSummary | None
     decode: DecodeCost | None
+    cases: tuple[Case, ...]
     broken_files: tuple[str, ...]
 
     def state(self, state: str) -> int:
@@ -156,6 +159,7 @@ def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe:
         totals={name: n for name, n in sorted(tally.totals.items()) if not name.startswith(ROWS_IN)},
         clips=clips,
         decode=decode_cost(outcome.trials, clips) if clips and outcome.trials else None,
+        cases=tuple(scene.case for scene in outcome.scenes),
         broken_files=tuple(outcome.broken_files),
     )
 

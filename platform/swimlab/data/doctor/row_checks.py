@@ -3,6 +3,7 @@ readable row on its video (its claim)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, cast
@@ -16,8 +17,9 @@ from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError, ReferSample
 from swim.data.video.frame_choice import frame_needs, smart_resize
 from swim.recipe import FramePolicy, Frozen
+from swimlab.data.doctor.cautions import RowNotes, note_masks
 from swimlab.data.doctor.row_counts import add_clip, count_encodings, count_masks, count_texts
-from swimlab.data.doctor.tally import Pick, Tally, place_of
+from swimlab.data.doctor.tally import MAX_LABEL_CHARS, Pick, Suspect, Tally, place_of, shown
 from swimlab.data.rejected_rows import BrokenRow, valid_text
 
 State = Literal["usable", "to rewrite", "for evaluation", "broken"]
@@ -25,6 +27,8 @@ STATES: tuple[State, ...] = ("usable", "to rewrite", "for evaluation", "broken")
 UNREADABLE = "unreadable"
 ROWS_IN = "rows in "
 MAX_TEXT_CHARS = 1000
+MAX_MEASURED_CHARS = 200
+BY_CHANCE = "rows drawn by chance"
 
 BROKEN_SCHEMA = pa.schema(
     [
@@ -78,7 +82,7 @@ class Inspection:
 def check_part(part: Part, exam: InspectionConfig) -> Inspection:
     """Reads and checks the rows of a part. Claims are collected only when videos are examined."""
     inspection = Inspection()
-    part_json = part.model_dump_json() if exam.videos else ""
+    part_json = part.model_dump_json()
     try:
         for row, raw in read_part(part):
             _check_row(raw, part.file, row, exam, inspection, part_json)
@@ -99,21 +103,27 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
             raise  # a problem of the machine, not of the row
         kind = kind_of(raw)
         tally.count("broken", kind)
-        note_broken(inspection, expected, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=kind)
+        key = sample_key(raw, file=file, row=row)
+        note_broken(inspection, expected, file=file, row=row, key=key, kind=kind, part=part)
         return
     except Exception as unexpected:
         hint = "unexpected: try the row alone with swim.data.annotations.samples.parse_row, and please report it"
         error = DataError(f"{type(unexpected).__name__}: {unexpected}", field="row", hint=hint)
         tally.count("broken", UNREADABLE)
-        note_broken(inspection, error, file=file, row=row, key=sample_key(raw, file=file, row=row), kind=UNREADABLE)
+        key = sample_key(raw, file=file, row=row)
+        note_broken(inspection, error, file=file, row=row, key=key, kind=UNREADABLE, part=part)
         return
     state = state_of(sample, exam.formats)
     tally.count(state, sample.kind)
-    count_texts(sample, tally)
+    notes = RowNotes()
+    notes(BY_CHANCE, 0, (), "")
+    count_texts(sample, tally, notes)
     count_masks(sample, tally)
+    note_masks(sample, raw, exam.frames, notes)
+    note_cautions(tally, notes, file=file, row=row, key=sample.key, part=part)
     place = place_of(sample.video)
     tally.video(place)
-    if part:
+    if exam.videos:
         requirements = frame_needs(sample)
         inspection.claims.append(
             {
@@ -163,11 +173,55 @@ def _formats() -> dict[str, RowFormat]:
     return {name: cast(RowFormat, registry.load(FORMATS, name)) for name in registry.names(FORMATS)}
 
 
-def note_broken(inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str) -> None:
-    """Count a broken row by its reason, and add it to the table of broken rows."""
+def note_broken(
+    inspection: Inspection, error: DataError, *, file: str, row: int, key: str, kind: str, part: str
+) -> None:
+    """Count a broken row by its reason, add it to the table of broken rows, and offer it to be drawn."""
     entry = BrokenRow.of(error, file=file, row=row, key=key, max_chars=MAX_TEXT_CHARS, kind=kind)
     inspection.broken.append(entry)
     inspection.tally.add_broken(entry.group, entry)
+    inspection.tally.suspect(
+        Suspect(
+            concern=shown(entry.group, 2 * MAX_LABEL_CHARS),
+            severity=0,
+            place=place_of(key),
+            file=file,
+            row=row,
+            key=key,
+            part=part,
+            frames=_frames_named(entry),
+            text=shown(f"{entry.field}: {entry.reason} ({entry.hint})", 2 * MAX_MEASURED_CHARS),
+            broken=True,
+        )
+    )
+
+
+def note_cautions(tally: Tally, notes: RowNotes, *, file: str, row: int, key: str, part: str) -> None:
+    """Count the cautions about a row, and offer it to be drawn for each of them."""
+    place = place_of(key)
+    for label, (severity, frames, text) in notes.worst.items():
+        if label != BY_CHANCE:
+            tally.count("caution", label)
+        if tally.wants(label, severity, place):
+            tally.suspect(
+                Suspect(
+                    concern=label,
+                    severity=severity,
+                    place=place,
+                    file=file,
+                    row=row,
+                    key=key,
+                    part=part,
+                    frames=frames,
+                    text=shown(text, MAX_MEASURED_CHARS),
+                )
+            )
+
+
+def _frames_named(entry: BrokenRow) -> tuple[int, ...]:
+    """The frame that a broken row's error is about, where it names one."""
+    named = re.search(r"\['(\d{1,9})'\]", entry.field) or re.search(r"frame (\d{1,9}) is annotated", entry.hint)
+    return (int(named[1]),) if named else ()
 
 
 def stopped(error: DataError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from swim.data.annotations.markup import strip_tags
 from swim.data.masks.encodings import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
+from swimlab.data.doctor.cautions import SPECIAL, TWICE, UNTAGGED, Note
 from swimlab.data.doctor.tally import Tally
 
 _SPECIAL = re.compile(r"<\|[^<>|]{1,40}\|>")
@@ -63,17 +65,13 @@ def count_masks(sample: ReferSample, tally: Tally) -> None:
     tally.bin("frames annotated a row", len(shown))
     for height, width in sizes:
         tally.count("mask size", f"{height} × {width}")
-    if empty:
-        tally.count("caution", "an empty mask (the object is not visible there)")
-    if len(sizes) > 1:
-        tally.count("caution", "masks of several sizes in one row")
 
 
-def count_texts(sample: ReferSample, tally: Tally) -> None:
+def count_texts(sample: ReferSample, tally: Tally, note: Note) -> None:
     """Turns, tags and nouns, and cautions about them."""
     nouns: list[str] = []
     before = ""  # the text so far, tagged nouns blanked out
-    untagged = False
+    untagged = ""
     special: set[str] = set()
     for text, subject in _texts(sample):
         if "<|" in text:
@@ -89,21 +87,21 @@ def count_texts(sample: ReferSample, tally: Tally) -> None:
             nouns.append(noun)
             tally.count("noun", noun)
             low = f"{low[: span.start]}{' ' * (span.end - span.start)}{low[span.end :]}"
-            untagged = untagged or _contains_word(noun, before) or _contains_word(noun, low[: span.start])
+            if not untagged and (_contains_word(noun, before) or _contains_word(noun, low[: span.start])):
+                untagged = noun
         before = f"{before}\n{low}"
     tally.bin("turns a row", len(sample.turns))
     tally.bin("tags a row", len(nouns))
     tally.add("tags", len(nouns))
     for token in special:
         tally.count("special token", token)
-    cautions = {
-        "a tagged noun stands earlier in the text, untagged": untagged,
-        "the same noun is tagged twice": len(set(nouns)) < len(nouns),
-        "special tokens in the text (they are encoded as plain text)": bool(special),
-    }
-    for caution, met in cautions.items():
-        if met:
-            tally.count("caution", caution)
+    if untagged:
+        note(UNTAGGED, 0, (), f"{untagged!r} stands before its tag")
+    if len(set(nouns)) < len(nouns):
+        twice, times = Counter(nouns).most_common(1)[0]
+        note(TWICE, times, (), f"{twice!r} is tagged {times} times")
+    if special:
+        note(SPECIAL, len(special), (), f"{', '.join(sorted(special)[:5])} in the text")
 
 
 def _texts(sample: ReferSample) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,8 @@ from swimlab.data.rejected_rows import BrokenRow
 MAX_LABELS = 20_000  # of one count; the nouns of VideoRefer-700K fit
 MAX_LABEL_CHARS = 80
 FIRST_EXAMPLES = 3
+MAX_CONCERNS = 64  # reasons and cautions of which rows are kept to be drawn
+CASES_OF_EACH = 4
 
 # Lower edges of the bins; the last one is open.
 EDGES: dict[str, tuple[int, ...]] = {
@@ -48,6 +50,28 @@ class Pick(Frozen):
     key: str
     row: int
     part: str
+
+
+class Suspect(Frozen):
+    """A row to be drawn. `concern` is the caution's label, or why the row is broken; of each concern those with the
+    highest `severity` are kept, of equal ones those with the lowest hash. `frames` show it, `text` is what was
+    measured."""
+
+    concern: str
+    severity: int
+    place: int
+    file: str
+    row: int
+    key: str
+    part: str
+    frames: tuple[int, ...] = ()
+    text: str = ""
+    broken: bool = False
+
+    @property
+    def rank(self) -> tuple[int, int, str, int]:
+        """The worst row first; equal in any order of arrival."""
+        return -self.severity, self.place, self.file, self.row
 
 
 def place_of(text: str) -> int:
@@ -95,7 +119,8 @@ class Places:
 
 
 class Tally:
-    """Counts by subject and label, totals, the first examples by reason, the set of videos, and a sample of rows.
+    """Counts by subject and label, totals, the first examples by reason, the set of videos, a sample of rows,
+    and the worst rows of each concern.
 
     `picks` is how many rows the sample holds.
     """
@@ -107,6 +132,7 @@ class Tally:
         self.examples: dict[str, list[BrokenRow]] = {}
         self.videos = Places()
         self.sample: list[Pick] = []
+        self.suspects: dict[str, list[Suspect]] = {}
 
     def count(self, subject: str, label: str, n: int = 1) -> None:
         """Add to the count of a label. Labels are free text: they are shortened and escaped."""
@@ -137,6 +163,15 @@ class Tally:
         if self.picks and (len(self.sample) < self.picks or pick.place < self.sample[-1].place):
             self._sampled([pick])
 
+    def wants(self, concern: str, severity: int, place: int) -> bool:
+        """Whether such a row may be one of the worst of its concern."""
+        worst = self.suspects.get(concern, [])
+        return len(worst) < CASES_OF_EACH or (-severity, place) <= worst[-1].rank[:2]
+
+    def suspect(self, suspect: Suspect) -> None:
+        """Offer a row to be drawn."""
+        self._worst(suspect.concern, [suspect])
+
     def merge(self, other: Tally) -> None:
         """Add the tally of other rows."""
         for subject, labels in other.counts.items():
@@ -151,6 +186,8 @@ class Tally:
         self.videos.update(other.videos)
         self.picks = max(self.picks, other.picks)
         self._sampled(other.sample)
+        for concern, suspects in other.suspects.items():
+            self._worst(concern, suspects)
 
     def most(self, subject: str, n: int) -> dict[str, int]:
         """The n commonest labels, ties in the order of the alphabet."""
@@ -180,6 +217,7 @@ class Tally:
             },
             "videos": self.videos.array().tolist(),
             "sample": [pick.model_dump() for pick in self.sample],
+            "suspects": [suspect.model_dump() for _, worst in sorted(self.suspects.items()) for suspect in worst],
         }
 
     @classmethod
@@ -193,6 +231,8 @@ class Tally:
             tally.examples[reason] = [BrokenRow.model_validate(e) for e in examples]
         tally.videos = Places(content["videos"])
         tally.sample = [Pick.model_validate(p) for p in content["sample"]]
+        for suspect in content["suspects"]:
+            tally.suspect(Suspect.model_validate(suspect))
         return tally
 
     def _first(self, reason: str, examples: list[BrokenRow]) -> None:
@@ -202,6 +242,13 @@ class Tally:
         if len(self.examples) > 2 * MAX_LABELS:
             retained = _lowest(self.counts["reason"])
             self.examples = {r: e for r, e in self.examples.items() if r in retained}
+
+    def _worst(self, concern: str, suspects: list[Suspect]) -> None:
+        worst = sorted([*self.suspects.get(concern, []), *suspects], key=lambda suspect: suspect.rank)
+        self.suspects[concern] = worst[:CASES_OF_EACH]
+        if len(self.suspects) > MAX_CONCERNS:
+            # Reasons with the lowest hashes stay, as of labels: which do does not depend on the order of the rows.
+            del self.suspects[max(self.suspects, key=lambda name: (self.suspects[name][0].broken, place_of(name)))]
 
     def _sampled(self, picks: list[Pick]) -> None:
         self.sample = sorted([*self.sample, *picks], key=lambda p: (p.place, p.key))[: self.picks]

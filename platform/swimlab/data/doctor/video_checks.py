@@ -18,7 +18,8 @@ from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError
 from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
-from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, note_broken, picked
+from swimlab.data.doctor.cautions import RowNotes, note_sizes
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, note_broken, note_cautions, picked
 from swimlab.data.doctor.row_counts import add_clip
 from swimlab.data.doctor.tally import Pick, Tally
 
@@ -151,12 +152,16 @@ def _check_claim(
             row=requirement["row"],
             key=requirement["key"],
             kind=requirement["kind"],
+            part=requirement["part"],
         )
         return
-    if any(size != (info.height, info.width) for size in sizes):
-        tally.count("caution", "masks of another size than the video (they are scaled)")
+    notes = RowNotes()
+    note_sizes(set(sizes), (info.height, info.width), tuple(requirement["frames"]), notes)
     if info.numbers and needs.frames and not (needs.numbering or policy.numbering):
-        tally.count("caution", KEYS_UNCLEAR)
+        notes(KEYS_UNCLEAR, 0, needs.frames[:1], "")
+    if notes.worst:
+        location = {name: requirement[name] for name in ("file", "row", "key", "part")}
+        note_cautions(tally, notes, **location)
     add_clip(len(indices), height, width, policy, tally)
     tally.pick(picked(requirement))
 
