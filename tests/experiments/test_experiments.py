@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from swim import recipes
+from swim.data.synthetic import shapes_world
 from swim.supervision.layers import resolve
 from swimlab import Ablation
 from swimlab.cli import experiment_file
@@ -148,9 +150,16 @@ def test_train_plans_on_own_annotations(tmp_path: Path) -> None:
     }
     (tmp_path / "mine.json").write_text(json.dumps([row]))
     file = str(EXPERIMENTS / "train.py")
+    gone = run(file, "plan", "--annotations", "mine.json", cwd=tmp_path)
+    assert gone.returncode == 1
+    assert (
+        "PipelineError: 1 of 1 rows cannot be used, no row of 'train' is left: 1 × video: no such file" in gone.stdout
+    )
+    (tmp_path / "a.mp4").write_bytes(shapes_world.encode_mp4(np.zeros((4, 64, 64, 3), np.uint8)))
     done = run(file, "plan", "--annotations", "mine.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tiny-files" in done.stdout
+    assert "data: all 1 rows read, all 1 videos opened, nothing decoded: 0 rows cannot be used" in done.stdout
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "b"}) + "\n")
     lines = run(file, "plan", "--annotations", "mine.jsonl", cwd=tmp_path)
     assert lines.returncode == 0, lines.stdout

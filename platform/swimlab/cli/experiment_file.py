@@ -83,12 +83,15 @@ def _command(
     if settings.command == "plan":
         content = StoreContent(store)
         previews = [plan_view.preview(plan, store, settings, content) for plan in planned]
+        looked_at = plan_view.check_data(previews, store, settings)
         for preview in previews:
             console.print(plan_view.render(preview))
         if len(previews) > 1:
             console.print(
                 "\n".join(plan_view.together(previews, store, settings, content)), highlight=False, markup=False
             )
+        for text in looked_at:
+            say(console, text)
         return 0
     # Plots and pages take two seconds to import, and `plan` needs neither.
     from swimlab.execution import run_ablations

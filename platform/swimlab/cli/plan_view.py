@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from swim.recipe import Recipe
+from swim.recipe import NLReferFiles, Recipe
 from swimlab.cli.plan_table import TrialRow, trials_table
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import plan as plans
@@ -56,6 +56,35 @@ class PlanPreview:
     status: ProtocolStatus
     results: int
     unread: int
+
+
+def check_data(previews: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
+    """A sentence for each data set of the user's own files that is to be prepared. Raises PipelineError where `run`
+    would refuse it."""
+    stored = settings.clips == "store"
+    data = {
+        spec.clips_fingerprint: spec.recipe.data
+        for preview in previews
+        for wave in preview.waves
+        for spec in wave
+        if isinstance(spec.recipe.data, NLReferFiles)
+    }
+    new = [files for name, files in data.items() if load_prepared(store, name, stored=stored) is None]
+    if not new:
+        return []
+    # PyAV's child process and the readers of rows take a second to import, and only one's own data needs them.
+    from swimlab.data import data_check
+
+    return [
+        data_check.check_data(
+            files,
+            store.uri,
+            max_quarantined_share=settings.max_quarantined_share,
+            store_clips=stored,
+            max_clips_bytes=settings.max_clips_gb * 1e9,
+        )
+        for files in new
+    ]
 
 
 def preview(

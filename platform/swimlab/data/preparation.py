@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,7 +33,7 @@ from swimlab.data.prepared_clips import (
     load_prepared,
     load_quarantine,
 )
-from swimlab.data.rejected_rows import QuarantinedRow
+from swimlab.data.rejected_rows import RejectedRow
 from swimlab.data.size_estimate import check_room, estimate
 
 __all__ = [
@@ -83,22 +83,7 @@ def prepare(
     workspace = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
         files = draw_embedded(data, workspace, progress) if isinstance(data, ShapesWorld) else data
-        jobs = [
-            DecodeJob(
-                split=name,
-                number=number,
-                part=part,
-                videos=absolute(files.videos),
-                formats=files.formats,
-                frames=files.frames,
-                folder=folder,
-                store_clips=store_clips,
-            )
-            for name, annotations in (("train", files.annotations), ("held_out", files.held_out_annotations))
-            for number, part in enumerate(_parts(annotations, _rows_per_part(files.frames), progress))
-        ]
-        if not jobs:
-            raise PipelineError("the annotation files hold no row")
+        jobs = decode_jobs(files, folder, progress, store_clips=store_clips)
         if store_clips:
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
         results = sorted(_tried_alone(jobs, list(_decoded(jobs, store, progress)), store, progress), key=_position)
@@ -114,6 +99,27 @@ def prepare(
         # Another driver was first, unless somebody has deleted its data set again.
         return load_prepared(store, fingerprint, stored=store_clips) or prepared
     return prepared
+
+
+def decode_jobs(files: NLReferFiles, folder: str, progress: ReportProgress, *, store_clips: bool) -> list[DecodeJob]:
+    """The parts of all files. Raises PipelineError for a file that cannot be read, two of one name, and no row."""
+    jobs = [
+        DecodeJob(
+            split=name,
+            number=number,
+            part=part,
+            videos=absolute(files.videos),
+            formats=files.formats,
+            frames=files.frames,
+            folder=folder,
+            store_clips=store_clips,
+        )
+        for name, annotations in (("train", files.annotations), ("held_out", files.held_out_annotations))
+        for number, part in enumerate(_parts(annotations, _rows_per_part(files.frames), progress))
+    ]
+    if not jobs:
+        raise PipelineError("the annotation files hold no row")
+    return jobs
 
 
 def in_order(annotations: Iterable[str]) -> list[str]:
@@ -216,25 +222,38 @@ def _prepared_manifest(
         index={name: put(rows, prepared_clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
         held_out="held_out" if held_out else "train",
         quarantine=put([entry.model_dump() for entry in left_out], prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
-        quarantined=_by_reason(left_out),
+        quarantined=by_reason(left_out),
     )
 
 
-def _by_reason(left_out: list[QuarantinedRow]) -> dict[str, int]:
+def by_reason(left_out: Iterable[RejectedRow]) -> dict[str, int]:
     """Number of rows by reason, most frequent first; reasons that differ only in numbers or quoted names are one."""
     reasons = Counter(entry.group for entry in left_out)
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _enough(prepared: PreparedData, total: int, max_share: float, store: ClipStore) -> None:
-    out = prepared.quarantine.rows
-    empty = [split for split in prepared.index if not prepared.rows(split)]
-    if not empty and out <= max_share * total:
-        return
-    top = "; ".join(f"{count} × {reason}" for reason, count in list(prepared.quarantined.items())[:_TOP_REASONS])
-    why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
+    left = {split: prepared.rows(split) for split in prepared.index}
     location = f"{store.uri}/{prepared.folder}/{prepared.quarantine.name}"
-    raise PipelineError(f"{out} of {total} rows cannot be used, {why}: {top}. Each row with what to do: {location}")
+    if reason := too_few(left, prepared.quarantine.rows, total, max_share, prepared.quarantined):
+        raise PipelineError(f"{reason}. Each row with what to do: {location}")
+
+
+def too_few(left: Mapping[Split, int], out: int, total: int, max_share: float, reasons: Mapping[str, int]) -> str:
+    """Why a data set is refused, "" where it is not.
+
+    Args:
+        left: usable rows of each split.
+        out, total: unusable rows and all rows.
+        max_share: of the rows, that may be unusable.
+        reasons: unusable rows by reason, most frequent first.
+    """
+    empty = [split for split, rows in left.items() if not rows]
+    if not empty and out <= max_share * total:
+        return ""
+    top = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:_TOP_REASONS])
+    why = f"no row of {empty[0]!r} is left" if empty else f"more than {max_share:.0%} of the rows"
+    return f"{out} of {total} rows cannot be used, {why}: {top}"
 
 
 def _none_set_aside(results: Sequence[DecodeResult], prepared: PreparedData, store: ClipStore) -> None:

@@ -50,7 +50,7 @@ def markdown(findings: DoctorFindings, store_uri: str) -> str:
     ]
     text = [f"# {md(_title(findings))}", "", f"**{md(verdict(findings))}**", ""]
     text += [f"{number}. {md(step)}" for number, step in enumerate(next_steps(findings), start=1)]
-    text += ["", f"`` {command(findings, store_uri)} ``"]
+    text += ["", f"Next: {md(command(findings, store_uri))}"]
     text += ["", "## Rows", "", *md_grid(heads, body)]
     text += ["", "## Contents", "", *md_grid(["subject", ""], [[a, shown(b, 700)] for a, b in lines(findings)])]
     if findings.reasons:

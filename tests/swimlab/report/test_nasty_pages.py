@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from optuna.trial import TrialState
@@ -21,6 +22,7 @@ from swimlab import Choice, Metric, Search
 from swimlab.base.printable import one_line
 from swimlab.data.doctor import examination, findings
 from swimlab.data.doctor.row_checks import InspectionConfig
+from swimlab.data.doctor.scenes import Case, Scene, ScenePicture
 from swimlab.data.doctor.tally import Tally, shown
 from swimlab.data.rejected_rows import BrokenRow
 from swimlab.data.rewriting.run_record import Built
@@ -121,8 +123,13 @@ def test_the_doctors_pages(seed: int) -> None:
     result = findings.findings(config, outcome, name="doctor", recipe="the paper")
     broken = tuple(f.model_copy(update={"problem": problem}) for f in result.files)
     result = result.model_copy(update={"files": broken, "rows": 1, "broken_files": ("broken-a?b#c.parquet",)})
-    files = doctor_page.write(result, "it's", failed=True)
-    check_html(files["index.html"], [])
+    case = Case(
+        concern=reason, text=hint, broken=True, file=file, row=3, video=field, nouns=(question,),
+        texts=(hint, question), problem=problem,
+    )  # fmt: skip
+    picture = ScenePicture(question, np.zeros((64, 64, 3), np.uint8), ((0, np.eye(64, dtype=bool)),), ())
+    files = doctor_page.write(result, "it's", failed=True, scenes=[Scene(case, (picture,))])
+    check_html(files["index.html"], [reason, hint, problem, field, question])
     check_markdown(files["report.md"], [])
     for text in (file, reason, problem):
         assert spaced(shown(text, 500)) in Page(files["index.html"]).text

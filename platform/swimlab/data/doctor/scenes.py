@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from swim.data.annotations.samples import parse_row
 from swim.data.masks import encodings
@@ -28,6 +27,7 @@ from swimlab.data.doctor.tally import MAX_LABEL_CHARS, Suspect, Tally, shown
 PICTURE = FramePolicy(max_frames=4, min_pixels=16_384, max_pixels=320 * 180, cell_px=2)
 DECODE_S = 60.0  # of one row's frames; a row that takes longer is drawn without them
 MAX_OBJECTS = 8
+SMALL_PX = 50
 MAX_TEXT_CHARS = 400
 REASONS, CASES_OF_A_REASON = 12, 1
 CASES_OF_A_CAUTION = 2
@@ -242,9 +242,7 @@ def _grey(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _resized(rle: Rle, height: int, width: int) -> NDArray[np.bool_]:
-    """The mask at the size of a picture; a cell that it touches belongs to it, so that no mask vanishes."""
-    mask_HW: NDArray[np.bool_] = encodings.to_grid(rle, height, width) > 0
-    if mask_HW.mean() > 0.01:
-        small = Image.fromarray(encodings.decode(rle) * 255).resize((width, height), Image.Resampling.BILINEAR)
-        mask_HW = np.asarray(small) > 127
-    return mask_HW
+    """The mask at the size of a picture; of a small one every pixel that it touches, so that no mask vanishes."""
+    share_HW = encodings.to_grid(rle, height, width)
+    mask_HW: NDArray[np.bool_] = share_HW >= 0.5
+    return mask_HW if mask_HW.sum() >= SMALL_PX else share_HW > 0
