@@ -5,6 +5,7 @@ Nothing here refuses a row. A caution is counted by its label, and the worst row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -142,7 +143,7 @@ def _note_track(track: dict[int, Rle], noun: str, policy: FramePolicy, note: Not
         return
     packed = [_as_coco(track[frame]) for frame in frames]
     areas = [int(n) for n in coco.area(packed)]
-    boxes_F4 = coco.toBbox(packed)  # x, y, width, height
+    boxes = coco.toBbox(packed).tolist()  # x, y, width, height; a few numbers, for which arrays are slower
     for frame, area in zip(frames, areas, strict=True):
         rle = track[frame]
         picture = rle.height * rle.width
@@ -164,18 +165,18 @@ def _note_track(track: dict[int, Rle], noun: str, policy: FramePolicy, note: Not
         if larger >= GROWTH_FACTOR * smaller:
             text = f"{noun!r}, frames {both[0]} and {both[1]}: {areas[i]:,} and {areas[j]:,} pixels"
             note(GROWTH, larger // smaller, both, text)
-        if (share := _distance(boxes_F4[i], boxes_F4[j], first)) > JUMP_SHARE:
+        if (share := _distance(boxes[i], boxes[j], first)) > JUMP_SHARE:
             text = f"{noun!r}, frames {both[0]} and {both[1]}: moved by {100 * share:.0f} % of the picture's diagonal"
             note(JUMP, round(1000 * share), both, text)
 
 
-def _distance(first_4: NDArray[np.float64], second_4: NDArray[np.float64], rle: Rle) -> float:
+def _distance(first: list[float], second: list[float], rle: Rle) -> float:
     """Distance of the centres of two boxes as a share of the picture's diagonal; 0 where the boxes overlap."""
-    apart = np.maximum(first_4[:2], second_4[:2]) >= np.minimum(first_4[:2] + first_4[2:], second_4[:2] + second_4[2:])
-    if not apart.any():
+    (x1, y1, wide1, high1), (x2, y2, wide2, high2) = first, second
+    if x1 < x2 + wide2 and x2 < x1 + wide1 and y1 < y2 + high2 and y2 < y1 + high1:
         return 0.0
-    centres_2 = (first_4[:2] + first_4[2:] / 2) - (second_4[:2] + second_4[2:] / 2)
-    return float(np.hypot(*centres_2) / np.hypot(rle.height, rle.width))
+    apart = math.hypot(x1 + wide1 / 2 - x2 - wide2 / 2, y1 + high1 / 2 - y2 - high2 / 2)
+    return apart / math.hypot(rle.height, rle.width)
 
 
 def picture_size(value: dict[str, Any], raw: dict[str, Any]) -> tuple[int, int] | None:
