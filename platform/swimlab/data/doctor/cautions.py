@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -79,23 +80,27 @@ def tagged_nouns(texts: list[str]) -> tuple[str, ...]:
 
 def note_masks(sample: ReferSample, raw: Any, policy: FramePolicy, note: Note) -> None:
     """Notes what is suspicious about the masks of a row, each object and frame by itself."""
-    nouns = nouns_of(sample)
-    for track, noun in zip(sample.tracks, nouns, strict=True):
-        _note_track(track, noun, policy, note)
-    owners: dict[tuple[int, Rle], int] = {}
+
+    @cache
+    def noun(number: int) -> str:  # read from the texts only where there is something to note
+        nouns = nouns_of(sample)
+        return nouns[number] if number < len(nouns) else f"object {number + 1}"
+
+    for number, track in enumerate(sample.tracks):
+        _note_track(track, partial(noun, number), policy, note)
+    owners: dict[tuple[int, int, int, str], int] = {}
     for number, track in enumerate(sample.tracks):
         for frame, rle in track.items():
-            other = owners.setdefault((frame, rle), number)
+            other = owners.setdefault((frame, rle.height, rle.width, rle.counts), number)
             if other != number and coco.area(_as_coco(rle)):
-                note(SAME, 1, (frame,), f"{nouns[other]!r} and {nouns[number]!r} have one mask in frame {frame}")
+                note(SAME, 1, (frame,), f"{noun(other)!r} and {noun(number)!r} have one mask in frame {frame}")
     frame_of_size = {(rle.height, rle.width): frame for track in sample.tracks for frame, rle in track.items()}
     if len(frame_of_size) > 1:
         text = "masks of " + " and ".join(f"{height} × {width}" for height, width in sorted(frame_of_size)[:3])
         note(SIZES, len(frame_of_size), tuple(sorted(set(frame_of_size.values()))), text)
     for number, frame, share in outlines_outside(raw):
-        noun = nouns[number] if number < len(nouns) else f"object {number + 1}"
         if share > OUTSIDE_SHARE:
-            text = f"{noun!r}, frame {frame}: the outline leaves the picture by {100 * share:.0f} % of its side"
+            text = f"{noun(number)!r}, frame {frame}: the outline leaves the picture by {100 * share:.0f} % of its side"
             note(OUTSIDE, round(1000 * share), (frame,), text)
 
 
@@ -137,7 +142,7 @@ def outlines(raw: Any) -> Iterator[tuple[int, int, NDArray[np.float64], tuple[in
                     yield number, int(frame[:9]), points_N2, size
 
 
-def _note_track(track: dict[int, Rle], noun: str, policy: FramePolicy, note: Note) -> None:
+def _note_track(track: dict[int, Rle], noun: Callable[[], str], policy: FramePolicy, note: Note) -> None:
     frames = sorted(track)
     if not frames:
         return
@@ -149,12 +154,12 @@ def _note_track(track: dict[int, Rle], noun: str, policy: FramePolicy, note: Not
         picture = rle.height * rle.width
         of = f"{area:,} of {rle.height} × {rle.width} pixels"
         if not area:
-            note(EMPTY, 0, (frame,), f"{noun!r}, frame {frame}: no pixel of {rle.height} × {rle.width}")
+            note(EMPTY, 0, (frame,), f"{noun()!r}, frame {frame}: no pixel of {rle.height} × {rle.width}")
         elif area * policy.max_pixels < picture * policy.cell_px**2:
-            text = f"{noun!r}, frame {frame}: {of}"
+            text = f"{noun()!r}, frame {frame}: {of}"
             note(TINY, -(area * 10**9 // picture), (frame,), text)
         elif area >= WHOLE_SHARE * picture:
-            note(WHOLE, area * 1000 // picture, (frame,), f"{noun!r}, frame {frame}: {of}")
+            note(WHOLE, area * 1000 // picture, (frame,), f"{noun()!r}, frame {frame}: {of}")
     for i, j in pairwise(i for i, area in enumerate(areas) if area):
         first, second = track[frames[i]], track[frames[j]]
         near = frames[j] - frames[i] <= NEAR_FRAMES
@@ -163,10 +168,10 @@ def _note_track(track: dict[int, Rle], noun: str, policy: FramePolicy, note: Not
         both = frames[i], frames[j]
         larger, smaller = max(areas[i], areas[j]), min(areas[i], areas[j])
         if larger >= GROWTH_FACTOR * smaller:
-            text = f"{noun!r}, frames {both[0]} and {both[1]}: {areas[i]:,} and {areas[j]:,} pixels"
+            text = f"{noun()!r}, frames {both[0]} and {both[1]}: {areas[i]:,} and {areas[j]:,} pixels"
             note(GROWTH, larger // smaller, both, text)
         if (share := _distance(boxes[i], boxes[j], first)) > JUMP_SHARE:
-            text = f"{noun!r}, frames {both[0]} and {both[1]}: moved by {100 * share:.0f} % of the picture's diagonal"
+            text = f"{noun()!r}, frames {both[0]} and {both[1]}: moved by {100 * share:.0f} % of the picture's diagonal"
             note(JUMP, round(1000 * share), both, text)
 
 
