@@ -236,7 +236,8 @@ class _VideoWorker:
 
     @cached_property
     def _painter(self) -> Decoder | None:
-        return Decoder(self._videos, scenes.PICTURE, deadline_s=scenes.DECODE_S) if self._videos else None
+        policy = scenes.PICTURE.model_copy(update={"numbering": self._policy.numbering})
+        return Decoder(self._videos, policy, deadline_s=scenes.DECODE_S) if self._videos else None
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """The inspection of a chunk of claims, and its number of videos."""

@@ -18,7 +18,8 @@ from swim.data.masks import encodings
 from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError, ReferSample, Rle
 from swim.data.video.decoder import Decoder
-from swim.data.video.frame_choice import VideoInfo, smart_resize
+from swim.data.video.frame_choice import VideoInfo, by_number, smart_resize
+from swim.data.video.numbering import positions
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor import cautions
 from swimlab.data.doctor.row_checks import BY_CHANCE
@@ -110,17 +111,18 @@ def _draw(suspect: Suspect, raw: Any, sample: ReferSample | None, decoder: Decod
     annotated = sorted({frame for track in tracks for frame in track} | {frame for _, frame in outlines})
     frames = _frames(suspect.frames, annotated)
     size = next(((rle.height, rle.width) for track in tracks for rle in track.values()), (180, 320))
-    decoded, info, problem = _decode(video, frames, decoder, suspect.file, suspect.row)
+    decoded, info, problem = _decode(video, frames, decoder, sample, suspect)
     pictures = []
     if info and frames and cautions.stretch(size, (info.height, info.width)) > cautions.STRETCHED_SHARE:
         title = f"masks' own {size[0]} × {size[1]}"
         pictures.append(_picture(title, frames[0], _grey(size), tracks, {}))
     for frame in frames or sorted(decoded):
-        at = min(frame, info.frames - 1) if info else frame
-        frame_HWC = decoded.get(at)
+        frame_HWC = decoded.get(frame)
         if frame_HWC is None:
             frame_HWC = _grey(size)
-        past = f", past the end: {at} is shown" if at != frame else ""
+        past = (
+            f", past the end: {info.frames - 1} is shown" if info and not info.numbers and frame >= info.frames else ""
+        )
         pictures.append(_picture(f"frame {frame}{past}", frame, frame_HWC, tracks, outlines))
     nouns = cautions.nouns_of(sample) if sample else cautions.tagged_nouns(texts)
     return Scene(_case(suspect, video, nouns, texts, problem, _measured(sample, nouns)), tuple(pictures))
@@ -188,21 +190,27 @@ def _frames(first: Sequence[int], annotated: Sequence[int]) -> list[int]:
 
 
 def _decode(
-    video: str, frames: Sequence[int], decoder: Decoder | None, file: str, row: int
+    video: str, frames: Sequence[int], decoder: Decoder | None, row: ReferSample | None, suspect: Suspect
 ) -> tuple[dict[int, NDArray[np.uint8]], VideoInfo | None, str]:
-    """Frame → picture, the video, and why there are none."""
+    """Frame as the row calls it → picture, the video, and why there are none."""
     if decoder is None:
         return {}, None, "no --videos were given: masks are drawn on grey"
     try:
         info = decoder.probe(video)
-        wanted = sorted({min(frame, info.frames - 1) for frame in frames})
+        at = {frame: frame for frame in frames}
+        if row and by_number(row.frames, decoder.policy):
+            at = positions(set(frames), info.numbers)
+        at = {frame: min(position, info.frames - 1) for frame, position in at.items()}
         whole = Rle(height=info.height, width=info.width, counts="")
-        sample = ReferSample(key="", file=file, row=row, video=video, turns=(), tracks=(dict.fromkeys(wanted, whole),))
-        clip = decoder.clip(sample)
+        track = dict.fromkeys(at.values(), whole)
+        place = {"key": suspect.key, "file": suspect.file, "row": suspect.row}
+        clip = decoder.clip(ReferSample(**place, video=video, turns=(), tracks=(track,), frames="position"))
     except (DataError, OSError) as error:
         return {}, None, error.reason if isinstance(error, DataError) else str(error)
     decoded = dict(zip(clip.frame_indices, clip.frames_THWC, strict=True))
-    return {frame: decoded[frame] for frame in wanted or list(decoded)[:: max(1, len(decoded) - 1)]}, info, ""
+    if not frames:
+        return {frame: decoded[frame] for frame in list(decoded)[:: max(1, len(decoded) - 1)]}, info, ""
+    return {frame: decoded[position] for frame, position in at.items()}, info, ""
 
 
 def _readable_tracks(raw: Any) -> list[dict[int, Rle]]:
