@@ -62,17 +62,40 @@ def test_objects_of_one_category_are_one_noun(tmp_path: Path) -> None:
     assert columns(sample, 0, 2) == list(range(32, 64))
 
 
-def test_frames_are_known_by_the_numbers_of_their_pictures(tmp_path: Path) -> None:
-    numbered = content() | {"videos": [video(i, n, ("00000", "00005", "00010")) for i, n in enumerate(NAMES, start=1)]}
-    file = dump(tmp_path / "instances.json", numbered)
-    assert [raw["frames"] for _, raw in read_rows(file)] == ["number"] * 3
-    read = samples(file, KIND)
+@pytest.mark.parametrize("before", ["", "img_"])  # OVIS has names with letters
+def test_frames_are_known_by_the_numbers_of_their_pictures(tmp_path: Path, before: str) -> None:
+    listed = tuple(f"{before}{stem}" for stem in ("00000", "00005", "00010"))
+    numbered = content() | {"videos": [video(i, n, listed) for i, n in enumerate(NAMES, start=1)]}
+    read = samples(dump(tmp_path / "instances.json", numbered), KIND)
+    assert [sample.frames for sample in read] == ["number"] * 3
     assert [sorted(track) for track in read[0].tracks] == [[0, 10], [5]]
     # The folder has one more picture than the file lists, as that of all frames of YouTube-VIS has.
-    videos = write_pictures(tmp_path / "JPEGImages", stems=("00000", "00003", "00005", "00010"))
+    videos = write_pictures(
+        tmp_path / "JPEGImages", stems=tuple(f"{before}{stem}" for stem in ("00000", "00003", "00005", "00010"))
+    )
     clip = decode_sample(read[0], videos, POLICY)
     assert [sorted(track) for track in clip.masks] == [[0, 3], [2]]
     assert [number(clip.frames_THWC[i]) for i in (0, 2, 3)] == [0, 2, 3]
+
+
+def test_masks_follow_their_pictures_in_any_order(tmp_path: Path) -> None:
+    names = ("b", "a", "c")
+    sample = samples(
+        dump(
+            tmp_path / "instances.json",
+            content() | {"videos": [video(1, "dog", names)]} | {"annotations": [annotation(1, 1, mask(0), None, None)]},
+        ),
+        KIND,
+    )[0]
+    assert ([sorted(track) for track in sample.tracks], sample.frames) == ([[1]], "position")
+
+
+@pytest.mark.parametrize("field", ["videos", "categories"])
+def test_one_id_for_two_is_an_error_of_the_file(tmp_path: Path, field: str) -> None:
+    whole = content()
+    whole[field] = [entry | {"id": 1} for entry in whole[field]]
+    with pytest.raises(DataError, match=f"{field}.*the id 1 twice"):
+        list(read_rows(dump(tmp_path / "instances.json", whole)))
 
 
 def row(**more: Any) -> dict[str, Any]:

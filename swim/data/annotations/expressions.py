@@ -13,6 +13,7 @@ from swim.data.annotations.listed_tracks import single
 from swim.data.limits import MAX_TEXT_CHARS
 from swim.data.nl_refer.rules import noun_span
 from swim.data.types import DataError, Rle, Turn
+from swim.data.video.numbering import Numbering
 
 _QUESTION = "Which object of the video is meant: {}?"
 _ANSWER = "The <ins>{}</ins>."
@@ -45,8 +46,8 @@ def read_expression(raw: dict[str, Any]) -> tuple[str, dict[str, Any], dict[str,
     return video, entry, expression
 
 
-def expression_content(video: str, expression: dict[str, Any], track: dict[int, Rle]) -> RowContent:
-    """The content of a row: `track` is what the expression means. Raises DataError (field "exp")."""
+def expression_content(video: str, expression: dict[str, Any], track: dict[int, Rle], frames: Numbering) -> RowContent:
+    """The content of a row: `track` is what the expression means, by `frames`. Raises DataError (field "exp")."""
     hint = "give the expression in words"
     text = plain_text(expression.get("exp"), field="exp", hint=hint, max_chars=MAX_TEXT_CHARS).strip().rstrip(".")
     start, end = noun_span(text, field="exp")
@@ -55,4 +56,5 @@ def expression_content(video: str, expression: dict[str, Any], track: dict[int, 
     answer = read_text(_ANSWER.format(noun.lower() if start == 0 else noun), field="exp")
     if (question.tags, question.regions) != (1, 0):
         raise DataError("tags or placeholders in an expression", field="exp", hint="give the words alone")
-    return RowContent(video, (Turn(human=question.value, gpt=answer.value),), (track, track), "ins")
+    turns = (Turn(human=question.value, gpt=answer.value),)
+    return RowContent(video, turns, (track, track), "ins", frames=frames)

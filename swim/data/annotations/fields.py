@@ -35,6 +35,7 @@ class RowContent:
     marks: Literal["ins", "region", "none"] = "none"
     question_type: str = ""
     options: tuple[str, ...] = ()
+    frames: Literal["position", "number"] | None = None
 
 
 def _named_video(raw: dict[str, Any]) -> Iterable[str]:

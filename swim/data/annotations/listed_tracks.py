@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,23 +12,34 @@ from pycocotools import mask as coco
 from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import abbreviate
 from swim.data.types import DataError, Rle
+from swim.data.video.frame_names import frame_names, is_frame
+from swim.data.video.numbering import Numbering
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
 _ENTRY = re.compile(r"annotation\[([0-9]+)\]")
 
 
-def frame_keys(names: Sequence[str], numbering: Any) -> list[int]:
-    """The frame index of each picture of a folder: its place in the list, or the number that is its name where the
-    row's `frames` is "number". A folder may hold more pictures than are listed: then only numbers are right."""
-    if numbering != "number":
-        return list(range(len(names)))
-    return [int(PurePosixPath(name).stem) for name in names]
+def frame_keys(names: Sequence[str], stated: Any) -> tuple[list[int], Numbering]:
+    """The frame index of each listed picture, and what it is: the number in its name, where the names have one that
+    changes and the row's `frames` does not say "position"; else its place among the sorted names. A folder may hold
+    more pictures than are listed: then only numbers are right. Raises DataError for names that give no order."""
+    files = [_file(name) for name in names]
+    ordered = frame_names(files)
+    if len(ordered.names) < len(files):
+        raise DataError("a hidden file among the pictures", field="frames", hint="list the pictures alone")
+    place = {file: i for i, file in enumerate(ordered.names)}
+    if stated == "position" or (ordered.numbers is None and stated != "number"):
+        return [place[file] for file in files], "position"
+    if ordered.numbers is None:
+        raise DataError("no number that changes in the names", field="frames", hint='say "position", or rename them')
+    runs = ordered.numbers or ((0, 1, len(files)),)
+    numbers = [first + step * i for first, step, count in runs for i in range(count)]
+    return [numbers[place[file]] for file in files], "number"
 
 
-def numbering_of(names: Iterable[Any]) -> dict[str, str]:
-    """The field `frames` for a row whose pictures have these names: "number" where every name is one."""
-    stems = [PurePosixPath(name).stem if isinstance(name, str) else "" for name in names]
-    return {"frames": "number"} if all(_NUMBER.fullmatch(stem) for stem in stems) else {}
+def _file(name: str) -> str:
+    """The name of a picture in its folder. MeViS and Ref-YouTube-VOS leave the ending out."""
+    file = PurePosixPath(name).name
+    return file if is_frame(file) else f"{file}.jpg"
 
 
 def read_names(names: Any, field: str) -> list[str]:

@@ -55,8 +55,9 @@ def parse_row(raw: Any, *, file: str, row: int, formats: tuple[str, ...] | None 
         if not isinstance(raw, dict):
             raise DataError("not a JSON object", field="row", hint="a row is {…} with each key once; is it cut off?")
         name = _matching_format(raw, accepted)
+        stated = read_numbering(raw)
         content = vars(_format(name).parse(raw))
-        return ReferSample(key=key, file=file, row=row, kind=name, frames=read_numbering(raw), **content)
+        return ReferSample(key=key, file=file, row=row, kind=name, **content | {"frames": content["frames"] or stated})
     except DataError as error:
         raise locate(_with_example(error, raw, accepted), file=file, row=row, key=key) from error
 

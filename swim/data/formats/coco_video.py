@@ -8,7 +8,7 @@ picture the category is not supervised, unless another object of it is there.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,6 @@ from swim.data.annotations.fields import RowContent, RowFormat, plain_text, read
 from swim.data.annotations.listed_tracks import (
     frame_keys,
     merge_tracks,
-    numbering_of,
     read_listed_masks,
     read_names,
     single,
@@ -48,9 +47,10 @@ def parse(raw: dict[str, Any]) -> RowContent:
         if not isinstance(annotation, dict) or annotation.get("video_id") != video.get("id"):
             hint = "give {'video_id', 'category_id', 'segmentations'} with the id of the video"
             raise DataError("not of this video", field=f"annotations[{i}].video_id", hint=hint)
+    keys, numbering = frame_keys(names, raw.get("frames"))
     tracks = read_listed_masks(
         [annotation.get("segmentations") for annotation in annotations],
-        frame_keys(names, raw.get("frames")),
+        keys,
         [f"annotations[{i}].segmentations" for i in range(len(annotations))],
         (video.get("height"), video.get("width")),
     )
@@ -61,7 +61,8 @@ def parse(raw: dict[str, Any]) -> RowContent:
     }
     answer = read_text(", ".join(f"<ins>{noun}</ins>" for noun in by_noun), field="categories")
     path = plain_text(folders.pop(), field="videos[0].file_names", hint="shorten it", max_chars=MAX_PATH_CHARS)
-    return RowContent(path, (Turn(human=_QUESTION, gpt=answer.value),), tuple(by_noun.values()), "ins")
+    turns = (Turn(human=_QUESTION, gpt=answer.value),)
+    return RowContent(path, turns, tuple(by_noun.values()), "ins", frames=numbering)
 
 
 def _noun(categories: Any, annotation: dict[str, Any], i: int) -> str:
@@ -91,20 +92,29 @@ def _rows(path: Path, content: Any) -> ListedRows:
     of_video: defaultdict[str, list[Any]] = defaultdict(list)
     for annotation in annotations:
         of_video[_key(annotation.get("video_id") if isinstance(annotation, dict) else None)].append(annotation)
+    _refuse_one_id_twice(content["videos"], "videos", path)
+    _refuse_one_id_twice(content.get("categories"), "categories", path)
     rows: list[Any] = []
     for video in content["videos"]:
         if not isinstance(video, dict):
             rows.append(video)
             continue
-        names = video.get("file_names")
         of_this = of_video.pop(_key(video.get("id")), [])
         row = {"id": video.get("id"), "videos": [video], "categories": content.get("categories")}
-        rows.append(row | {"annotations": of_this} | numbering_of(names if isinstance(names, list) else [None]))
+        rows.append(row | {"annotations": of_this})
     if of_video:
         hint = "give each annotation the id of a video of the file, and each video an id of its own"
         reason = f"objects of a video {next(iter(of_video))[:60]} that is not listed"
         raise DataError(reason, field="annotations", hint=hint, file=str(path))
     return ListedRows(rows)
+
+
+def _refuse_one_id_twice(entries: Any, field: str, path: Path) -> None:
+    """Raises DataError for two videos, or two categories, of one id: masks would go to the wrong one of them."""
+    ids = Counter(_key(entry.get("id")) for entry in entries or [] if isinstance(entry, dict))
+    if twice := next((name for name, count in ids.items() if count > 1), None):
+        hint = "files that were put together must be numbered anew: give each an id of its own"
+        raise DataError(f"the id {twice[:60]} twice", field=field, hint=hint, file=str(path))
 
 
 def _key(value: Any) -> str:

@@ -15,7 +15,6 @@ from swim.data.annotations.fields import RowContent, RowFormat, has_field
 from swim.data.annotations.listed_tracks import (
     frame_keys,
     merge_tracks,
-    numbering_of,
     read_listed_masks,
     read_names,
 )
@@ -34,6 +33,7 @@ def parse(raw: dict[str, Any]) -> RowContent:
     names = read_names(entry.get("frames"), "frames")
     if names != sorted(names):
         raise DataError("not in order", field="frames", hint="masks are listed by the sorted names: sort them")
+    keys, numbering = frame_keys(names, raw.get("frames"))
     ids = expression.get("anno_id")
     if not isinstance(ids, list) or not ids:
         hint = "an expression that means nothing in the video has no noun to supervise: remove it"
@@ -42,8 +42,8 @@ def parse(raw: dict[str, Any]) -> RowContent:
     if not isinstance(masks, dict):
         raise DataError("no masks", field="mask_dict", hint=f"put {_MASKS} beside the file of the expressions")
     lists, fields = [masks.get(str(i)) for i in ids], [f"mask_dict[{str(i)!r:.30}]" for i in ids]
-    tracks = read_listed_masks(lists, frame_keys(names, raw.get("frames")), fields)
-    return expression_content(video, expression, merge_tracks(tracks, "mask_dict"))
+    tracks = read_listed_masks(lists, keys, fields)
+    return expression_content(video, expression, merge_tracks(tracks, "mask_dict"), numbering)
 
 
 def _is_chat(raw: dict[str, Any]) -> bool:
@@ -65,12 +65,11 @@ def _rows(path: Path, content: Any) -> ListedRows:
 
 
 def _with_masks(row: dict[str, Any], masks: dict[str, Any]) -> dict[str, Any]:
-    ((_, entry),) = row["videos"].items()
+    (entry,) = row["videos"].values()
     ((_, expression),) = entry["expressions"].items()
     ids = expression.get("anno_id") if isinstance(expression, dict) else None
     own = {str(i): masks[str(i)] for i in ids if str(i) in masks} if isinstance(ids, list) else {}
-    names = entry.get("frames")
-    return row | {"mask_dict": own} | numbering_of(names if isinstance(names, list) else [None])
+    return row | {"mask_dict": own}
 
 
 FORMAT = RowFormat(

@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 
 from swim.data.annotations.expressions import expression_content, expression_rows, read_expression
 from swim.data.annotations.fields import RowContent, RowFormat, has_field, plain_text
-from swim.data.annotations.listed_tracks import frame_keys, numbering_of, read_names
+from swim.data.annotations.listed_tracks import frame_keys, read_names
 from swim.data.limits import MAX_MASK_PX, MAX_PATH_CHARS, abbreviate
 from swim.data.masks import encodings
 from swim.data.rows.documents import Document, ListedRows
@@ -46,7 +46,8 @@ def parse(raw: dict[str, Any]) -> RowContent:
         hint = "give the value of the object's pixels in the masks, 1 to 255"
         raise DataError(f"{number!r:.40} is no object", field="obj_id", hint=hint)
     track = {}
-    for key, name in zip(frame_keys(names, raw.get("frames")), names, strict=True):
+    keys, numbering = frame_keys(names, raw.get("frames"))
+    for key, name in zip(keys, names, strict=True):
         path = Path(folder) / video / f"{name}.png"
         if _is_file(path):  # every fifth picture has masks; where all pictures are listed the others have none
             track[key] = _mask(path, int(number))
@@ -54,7 +55,7 @@ def parse(raw: dict[str, Any]) -> RowContent:
         place = f"{folder[:200]}, in a folder of the video"
         hint = f"an object must be visible once: are its masks in {place}? Else remove the expression"
         raise DataError(f"object {number} in none of {len(track)} masks", field="mask_folder", hint=hint)
-    return expression_content(video, expression, track)
+    return expression_content(video, expression, track, numbering)
 
 
 def _is_file(path: Path) -> bool:
@@ -98,13 +99,7 @@ def _rows(path: Path, content: Any) -> ListedRows:
     if folder is None:
         hint = f"put {_MASKS} (MeViS) or the folder Annotations (Ref-YouTube-VOS) beside it; a test set has none"
         raise DataError("expressions without masks", field="file", hint=hint, file=str(path))
-    rows = []
-    for row in expression_rows(content, str(path)):
-        ((_, entry),) = row["videos"].items()
-        names = entry.get("frames")
-        numbering = numbering_of(names if isinstance(names, list) else [None])
-        rows.append(row | {"mask_folder": str(folder)} | numbering)
-    return ListedRows(rows)
+    return ListedRows([row | {"mask_folder": str(folder)} for row in expression_rows(content, str(path))])
 
 
 def _files(path: Path, content: Any) -> list[Path]:
