@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -48,10 +48,12 @@ class Document:
 
 @dataclass(frozen=True)
 class OpenDocument:
-    """A data set and its rows. `files` as in `Document`; `size_bytes` is of the path itself."""
+    """A data set and its rows. `files` as in `Document`, `stamps` are their times and sizes when it was opened;
+    `size_bytes` is of the path itself."""
 
     rows: DocumentRows
     files: tuple[Path, ...]
+    stamps: tuple[tuple[int, int], ...]
     size_bytes: int
 
     def numbered(self, first: int = 0, end: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -80,8 +82,14 @@ def document_of(name: str) -> OpenDocument | None:
     path = Path(name)
     if "://" in name or not (path.is_dir() or (path.suffix == ".json" and path.is_file())):
         return None
+    if path.is_file() and not _may_hold_one_object(path):
+        return None  # not into the cache: files that a document lists are asked for, too, and would replace it
     stat = path.stat()
-    return _open(name, stat.st_mtime_ns, stat.st_size)
+    document = _open(name, stat.st_mtime_ns, stat.st_size)
+    if document and document.stamps != _stamps(document.files):
+        _open.cache_clear()
+        document = _open(name, stat.st_mtime_ns, stat.st_size)
+    return document
 
 
 def read_json(path: Path) -> Any:
@@ -111,7 +119,14 @@ def _open(name: str, modified_ns: int, size: int) -> OpenDocument | None:
         return None
     parts = path.iterdir() if path.is_dir() else [path]
     size_bytes = sum(part.stat().st_size for part in parts if part.is_file())
-    return OpenDocument(owner.rows(path, content), tuple(owner.files(path, content)), size_bytes)
+    files = tuple(owner.files(path, content))
+    stamps = _stamps(files)  # before their rows: a file that changes meanwhile is read again
+    return OpenDocument(owner.rows(path, content), files, stamps, size_bytes)
+
+
+def _stamps(files: Iterable[Path]) -> tuple[tuple[int, int], ...]:
+    found = [file.stat() if file.exists() else None for file in files]
+    return tuple((stat.st_mtime_ns, stat.st_size) if stat else (0, 0) for stat in found)
 
 
 def _value(path: Path) -> Any:
@@ -122,12 +137,19 @@ def _value(path: Path) -> Any:
 
 
 def _one_object(path: Path) -> Any:
-    """The value of a file that holds one JSON object; None for an array, one object a line, and for anything that is
-    not JSON, whose place in the file `swim.data.rows.json_rows` tells."""
+    """The value of a file that begins as one JSON object; None for anything that is not JSON, whose place in the file
+    `swim.data.rows.json_rows` tells."""
     try:
-        return _value(path) if _holds_one_object(path) else None
+        return _value(path)
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _may_hold_one_object(path: Path) -> bool:
+    try:
+        return _holds_one_object(path)
+    except OSError:
+        return False
 
 
 def _holds_one_object(path: Path) -> bool:
