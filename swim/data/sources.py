@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def sources_of(keys: Iterable[str], data: NLReferFiles) -> Iterator[Source]:
     """The source of each key; the default for rows of files that `data.sources` does not name. Raises ValueError for a
     key of no row of the annotations."""
     named = {source.file: source for source in data.sources}
-    files = {key_prefix(file): file.rpartition("/")[2] for file in data.annotations}
+    files = {key_prefix(file): PurePosixPath(file).name for file in data.annotations}
     longest_first = sorted(files, key=len, reverse=True)  # a file's name may begin with another's
     for key in keys:
         prefix = next((prefix for prefix in longest_first if key.startswith(prefix)), None)

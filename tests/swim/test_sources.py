@@ -99,3 +99,8 @@ def test_text_sources_train_without_masks(nano, clips) -> None:
     values = {point.name: point.value for point in trained.curve}
     assert values["mask_loss"] == 0
     assert values["text_loss"] > 0
+
+
+def test_a_folder_may_end_in_a_slash() -> None:
+    twice = Source(file="rows", weight=2)
+    assert list(sources.sources_of(["rows:00000000:r"], data(twice, annotations=("here/rows/",)))) == [twice]

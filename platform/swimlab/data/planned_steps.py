@@ -4,7 +4,7 @@ its annotation files."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from swim.recipe import Recipe, ShapesWorld, Source
 from swimlab.data.prepared_clips import load_index, load_prepared
@@ -73,7 +73,7 @@ class PlannedSteps:
         from swimlab.identity.data_hash import row_count
 
         sources = {source.file: source for source in data.sources}
-        names = {file: file.rpartition("/")[2] for file in data.annotations}
+        names = {file: PurePosixPath(file).name for file in data.annotations}
         return sum(
             row_count(file, self._cache_dir) * sources.get(name, Source(file=name)).weight
             for file, name in names.items()
