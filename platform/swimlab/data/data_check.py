@@ -9,10 +9,11 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 from swim.data.annotations.samples import parse_row, require_marked
-from swim.data.rows.read import read_part
-from swim.data.storage import open_range
+from swim.data.rows.documents import document_of
+from swim.data.rows.read import read_part, size_bytes
 from swim.data.types import DataError, MachineError, ReferSample
 from swim.data.video.decoder import Decoder
 from swim.data.video.frame_choice import FrameNeeds, frame_needs, plan_frames
@@ -83,11 +84,16 @@ def _size(data: NLReferFiles) -> int:
     size = 0
     for name in (*data.annotations, *data.held_out_annotations):
         try:
-            with open_range(absolute(name)) as file:
-                size += file.seek(0, 2)
+            document = document_of(absolute(name))
+            size += size_bytes(absolute(name)) + sum(map(_bytes_below, document.files if document else ()))
         except DataError as error:
             raise PipelineError(str(error)) from error
     return size
+
+
+def _bytes_below(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _samples(job: DecodeJob) -> Iterator[ReferSample | DataError]:

@@ -81,12 +81,9 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
 
 
 def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
-    folder, _, name = file.rstrip("/").rpartition("/")  # a folder of Parquet files may end in a slash
+    name = file.rstrip("/").rpartition("/")[2]  # a folder of Parquet files may end in a slash
     try:
-        digest = media.s3_version(folder, name) or hashes.of(Path(file))
-        if (document := document_of(file)) and document.files:
-            others = {os.path.relpath(other, Path(file).parent): hashes.of(other) for other in document.files}
-            digest = hashlib.sha256(json.dumps([digest, others], sort_keys=True).encode()).hexdigest()
+        digest = _content(file, hashes)
         named = _named_videos(file, digest, cache_dir)
     except OSError as error:
         raise IdentityError(f"annotation file {file}: {error.strerror}; correct data.annotations") from error
@@ -95,10 +92,20 @@ def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> 
     return {"name": name, "sha256": digest, "videos": {video: _video(videos, video, hashes) for video in named}}
 
 
+def _content(file: str, hashes: FileHashes) -> str:
+    """A hash of all that the rows of an annotation file are read from."""
+    folder, _, name = file.rstrip("/").rpartition("/")
+    digest = media.s3_version(folder, name) or hashes.of(Path(file))
+    if (document := document_of(file)) and document.files:
+        others = {os.path.relpath(other, Path(file).parent): hashes.of(other) for other in document.files}
+        digest = hashlib.sha256(json.dumps([digest, others], sort_keys=True).encode()).hexdigest()
+    return digest
+
+
 def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
     """The videos that a file's rows name, cached by the file's content, so that large files are not read at every
-    start."""
-    memory = cache_dir / "named-videos" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
+    start. The cache of an older swimlab, `named-videos`, knows no other key than `video`."""
+    memory = cache_dir / "named-videos-2" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     try:
         names: list[str] = json.loads(memory.read_text())
         return names
@@ -117,9 +124,8 @@ def _named_videos(file: str, digest: str, cache_dir: Path) -> list[str]:
 def row_count(file: str, cache_dir: Path) -> int:
     """Rows of an annotation file, usable or not, cached by its content. Raises DataError and OSError where it cannot be
     read."""
-    folder, _, name = file.rpartition("/")
     with FileHashes(cache_dir) as hashes:
-        version = media.s3_version(folder, name) or hashes.of(Path(file))
+        version = _content(file, hashes)
     memory = cache_dir / "row-counts.json"
     if version not in (counts := remembered.load(memory)):
         counts = {version: sum(part.rows for part in split(file, _COUNTED_AT_ONCE))}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import planted_mistakes as planted
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from swim.recipe import FramePolicy, NLReferFiles
@@ -39,6 +41,15 @@ def test_all_of_a_small_data_set_is_looked_at(files: tuple[Path, Path], tmp_path
     )
     assert f"swimlab doctor {files[0]} --videos {files[1]}" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_parquet_is_looked_at(files: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    rows = [json.loads(line) for line in files[0].read_text().splitlines()]
+    good = [{name: json.dumps(value) if name == "annotation" else value for name, value in row.items()} for row in rows]
+    pq.write_table(pa.Table.from_pylist(good), folder / "part-0.parquet")
+    assert "all 30 rows read" in check(data(files, annotations=(f"{folder}/",)), tmp_path / "store")
 
 
 @pytest.mark.ray

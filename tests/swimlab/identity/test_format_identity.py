@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from swim.recipe import NLReferFiles
-from swimlab.identity.data_hash import files_content
+from swimlab.identity.data_hash import files_content, row_count
 
 
 def content(file: Path, kind: str, root: Path) -> Any:
@@ -41,6 +41,16 @@ def test_masks_in_another_file_or_folder_count(tmp_path: Path) -> None:
         moved = tmp_path / f"{kind} moved"
         shutil.move(root, moved)
         assert content(moved / file.name, kind, moved) == [after]
+
+
+def test_rows_of_described_files_are_counted_again(tmp_path: Path) -> None:
+    described = {"d": {"file_name": "rows.json", "formatting": "sharegpt", "columns": {"videos": "videos"}}}
+    file, counts = tmp_path / "dataset_info.json", []
+    file.write_text(json.dumps(described))
+    for rows in (2, 5):
+        (tmp_path / "rows.json").write_text(json.dumps([{"conversations": [], "videos": []}] * rows))
+        counts.append(row_count(str(file), tmp_path / "cache"))
+    assert counts == [2, 5]
 
 
 def test_videos_count_however_a_row_names_them(tmp_path: Path) -> None:
