@@ -21,6 +21,7 @@ _UNITS: dict[str, Units] = {
     "normalized": "normalised",
     "percent": "percent",
 }
+LARGEST: dict[Units, int] = {"normalised": 1, "percent": 100}  # what the picture's side is in these units
 # Drawn outlines go a little past the picture's edge: 2 % of its side.
 _OVERSHOOT = 0.02
 # A smaller picture often has all its objects within 100 × 100 pixels: coordinates up to 100 say nothing there.
@@ -63,7 +64,7 @@ def in_pixels(segmentation: Any, units: Units, height: Any, width: Any) -> Any:
     """Polygons in pixels. What has no coordinates or no size is returned unchanged: `encodings.to_rle` refuses it."""
     if units == "pixels" or not isinstance(segmentation, list) or not (_is_side(height) and _is_side(width)):
         return segmentation
-    share = 1 if units == "normalised" else 100
+    share = LARGEST[units]
     limit = share * (1 + _OVERSHOOT)
     scaled = []
     for polygon in segmentation:

@@ -26,7 +26,7 @@ from doctor_data import (
 )
 from swim.data.rows.read import split
 from swim.data.video.decoder import Decoder
-from swimlab.data.doctor import findings
+from swimlab.data.doctor import cautions, findings
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part
 from swimlab.data.doctor.tally import Tally
 from swimlab.data.doctor.video_checks import VideoRequirements, check_videos, try_row
@@ -194,3 +194,11 @@ def test_claims_come_video_by_video(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sum(len(set(chunk)) for chunk in names) == 13, "no video in two chunks"
     flat = [(row["place"], row["row"]) for chunk in chunks for row in chunk]
     assert flat == sorted(flat)
+
+
+@pytest.mark.parametrize(("units", "side"), [("normalised", 1), ("percent", 100)])
+def test_outlines_in_shares_are_drawn_in_pixels(units: str, side: int) -> None:
+    polygon = [0.5 * side, 0.5 * side, 0.9 * side, 0.5 * side, 0.9 * side, 0.9 * side]
+    row = {"height": 300, "width": 400, "polygon_units": units, "annotation": [{"0": {"segmentation": [polygon]}}]}
+    ((_, _, points_N2, _),) = cautions.outlines(row)
+    assert points_N2.tolist() == [[200, 150], [360, 150], [360, 270]]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from swim.data.annotations.markup import MarkupError, strip_tags
-from swim.data.types import ReferSample, Rle
+from swim.data.masks import polygon_units
+from swim.data.types import DataError, ReferSample, Rle
 from swim.recipe import FramePolicy
 
 OUTSIDE = "an outline that leaves the picture (it is cut off at the border)"
@@ -131,6 +132,7 @@ def outlines(raw: Any) -> Iterator[tuple[int, int, NDArray[np.float64], tuple[in
     """(object, frame, points x y in pixels, (height, width) of the picture) of every polygon that has such a size,
     also of rows that are refused."""
     annotation = raw.get("annotation") if isinstance(raw, dict) else None
+    units = polygon_units_of(raw)
     for number, entry in enumerate(annotation if isinstance(annotation, list) else ()):
         for frame, value in entry.items() if isinstance(entry, dict) else ():
             segmentation = value.get("segmentation") if isinstance(value, dict) else None
@@ -139,7 +141,17 @@ def outlines(raw: Any) -> Iterator[tuple[int, int, NDArray[np.float64], tuple[in
             size = picture_size(value, raw)
             for polygon in segmentation if size else ():
                 if (points_N2 := _points(polygon)) is not None and size:
+                    if units != "pixels":
+                        points_N2 = points_N2 * size[::-1] / polygon_units.LARGEST[units]
                     yield number, int(frame[:9]), points_N2, size
+
+
+def polygon_units_of(raw: Any) -> polygon_units.Units:
+    """The units of a row's polygons; pixels where it does not say them, or wrongly."""
+    try:
+        return (polygon_units.read_units(raw) if isinstance(raw, dict) else None) or "pixels"
+    except DataError:
+        return "pixels"
 
 
 def _note_track(track: dict[int, Rle], noun: Callable[[], str], policy: FramePolicy, note: Note) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.data.annotations.samples import parse_row
-from swim.data.masks import encodings
+from swim.data.masks import encodings, polygon_units
 from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError, ReferSample, Rle
 from swim.data.video.decoder import Decoder
@@ -224,7 +224,9 @@ def _readable_tracks(raw: Any) -> list[dict[int, Rle]]:
             if segmentation is None or not (frame.isdecimal() and len(frame) < 10):
                 continue
             try:
-                track[int(frame)] = encodings.to_rle(segmentation, *(cautions.picture_size(value, raw) or ()))
+                size = cautions.picture_size(value, raw) or (None, None)
+                segmentation = polygon_units.in_pixels(segmentation, cautions.polygon_units_of(raw), *size)
+                track[int(frame)] = encodings.to_rle(segmentation, *size)
             except DataError:
                 continue
         tracks.append(track)
