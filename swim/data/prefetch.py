@@ -20,7 +20,7 @@ class _End:
 
 
 class Prefetch(Generic[T]):
-    """The items of a generator in their order, at most `ahead` of them made before they are asked for. A context:
+    """The items of a generator in their order; `ahead` of them wait, and one more is made or held. A context:
 
         with Prefetch(batches()) as feed:
             for batch in feed: …

@@ -10,6 +10,7 @@ Dimensions: L patches of all frames in one row, H heads, D head width.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -59,13 +60,13 @@ def varlen_attention(
 ) -> tuple[Tensor, None]:
     """Attention within each of the consecutive sequences that `cu_seq_lens_q` bounds, [1, L, H, D].
 
-    On a GPU and in 16 bits one call of FlashAttention, which is part of torch; otherwise sdpa, a call a sequence.
+    On a GPU that has it, in 16 bits, one call of FlashAttention, which is part of torch; else sdpa, a call a sequence.
     Raises RuntimeError where a gradient would be needed.
     """
     qkv = (query_1HLD, key_1HLD, value_1HLD)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in qkv):
         raise RuntimeError("the vision tower runs with gradients: freeze it and run it under torch.no_grad()")
-    if query_1HLD.is_cuda and query_1HLD.dtype.itemsize == 2:
+    if query_1HLD.is_cuda and query_1HLD.dtype.itemsize == 2 and _has_flash(query_1HLD.device):
         rows_LHD = [tensor[0].transpose(0, 1) for tensor in qkv]
         bounds = cu_seq_lens_q.to(torch.int32)
         # The operator under torch.nn.attention.varlen, whose own signature differs between torch 2.10 and 2.13.
@@ -77,6 +78,12 @@ def varlen_attention(
     parts = zip(*(torch.split(tensor, lengths, dim=2) for tensor in qkv), strict=True)
     out_1HLD = torch.cat([F.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in parts], dim=2)
     return out_1HLD.transpose(1, 2), None
+
+
+@cache
+def _has_flash(device: torch.device) -> bool:
+    # The kernel raises on GPUs before Ampere, and where torch was built without it.
+    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def pad_mlps(visual: nn.Module, multiple: int = WIDTH_MULTIPLE) -> int:

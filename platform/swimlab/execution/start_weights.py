@@ -21,13 +21,16 @@ def start_weights(module: nn.Module) -> str | None:
     `SupervisedModel`, plain or wrapped for a process group), by name; those that no file holds, too.
 
     Every rank must call; rank 0 answers, the others get None. Copies (DDP) start equal, so rank 0's is hashed. Of a
-    sharded model (FSDP) one tensor after another is gathered, so that it has the hash it would have whole.
+    sharded model (FSDP) one tensor after another is gathered, so that it has the hash it would have whole; bf16 weights
+    have another one, since their shares are fp32.
     """
     rank, _ = parallel.ranks()
     inner = module.module if isinstance(module, DistributedDataParallel) else module
     assert isinstance(inner.model, nn.Module)
     digest = hashlib.sha256()
     tensors: dict[str, Tensor] = dict(chain(inner.model.named_parameters(), inner.model.named_buffers()))
+    # Of a padded vision tower (`swim.models.vision.pad_mlps`) a state dict has what was there before.
+    tensors |= {name: tensor for name, tensor in inner.model.state_dict().items() if name in tensors}
     for name, tensor in sorted(tensors.items()):
         whole = tensor.detach()
         if isinstance(whole, DTensor):

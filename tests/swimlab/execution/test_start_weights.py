@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from swim import models
-from swim.recipe import Recipe
+from swim.models import tiny, vision
+from swim.recipe import Objective, Recipe, TinyModel
 from swim.supervision.objective import SupervisedModel
 from swimlab.execution import start_weights as module
 from swimlab.execution.start_weights import start_weights
@@ -64,3 +65,12 @@ def test_trials_on_one_base_start_alike_and_from_what_is_stored(trained_store, t
     recipe = Recipe.model_validate(row.recipe)
     model, _ = models.build(recipe.model, folder)
     assert start_weights(SupervisedModel(model, recipe.objective)) == started
+
+
+def test_a_tower_padded_for_a_gpu_is_the_same_start():
+    model, _ = tiny.build(TinyModel(hidden=32, layers=1, intermediate=32, vision_hidden=48, vision_depth=1))
+    model.model.visual.requires_grad_(False)
+    supervised = SupervisedModel(model, Objective(layers=(0,)))
+    before = start_weights(supervised)
+    assert vision.pad_mlps(model.model.visual) == 1
+    assert start_weights(supervised) == before
