@@ -8,12 +8,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pipeline_kit import FRAMES, contents, in_process, read, row, videos, written
 
+import nano
 from swim.recipe import HubModel, NLReferFiles, TinyModel
+from swimlab import Arm
+from swimlab.__main__ import main
+from swimlab.cli import experiment_file
 from swimlab.data import preparation
-from swimlab.data.preparation import PipelineError, load_quarantine, prepare
+from swimlab.data.preparation import PipelineError, load_prepared, load_quarantine, prepare
+from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
 from swimlab.store.sweep_store import SweepStore
 
@@ -28,7 +34,7 @@ def long_row(words: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "_decoded", in_process)
 
@@ -37,6 +43,7 @@ def files(videos: Path, folder: Path, rows: list[Any]) -> NLReferFiles:
     return NLReferFiles(annotations=(written(folder, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_row_that_is_too_long_is_set_aside_with_the_reason(videos: Path, tmp_path: Path) -> None:
     data = files(videos, tmp_path, [*GOOD, long_row(2500)])
     store = SweepStore(str(tmp_path / "store"))
@@ -50,6 +57,7 @@ def test_a_row_that_is_too_long_is_set_aside_with_the_reason(videos: Path, tmp_p
     assert list(prepared.quarantined.values()) == [1]
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_rows_that_fit_are_the_same_bytes_with_and_without_a_limit(videos: Path, tmp_path: Path) -> None:
     """Also rows that are long enough to be counted, and fit."""
     data = files(videos, tmp_path, [*GOOD, long_row(1300)])
@@ -59,6 +67,7 @@ def test_rows_that_fit_are_the_same_bytes_with_and_without_a_limit(videos: Path,
     assert contents(stores[0]) == contents(stores[1])
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_limit_is_that_of_a_checkpoint(videos: Path, tmp_path: Path) -> None:
     from swim import models
 
@@ -74,6 +83,7 @@ def test_the_limit_is_that_of_a_checkpoint(videos: Path, tmp_path: Path) -> None
     assert "200 positions" in rejected["reason"]
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_checkpoint_that_cannot_be_read_ends_preparation(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match="how many positions the model has"):
@@ -95,3 +105,34 @@ def test_clips_are_named_by_the_model_whose_limit_they_keep(videos: Path, tmp_pa
     assert naming.clips_fingerprint(data, "d", json.loads(first.model_dump_json())) == names[1]
     changed = first.model_copy(update={"dtype": "float32"})
     assert naming.clips_fingerprint(data, "d", changed) == names[1]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+def test_the_doctor_and_a_run_set_the_row_aside(two_cpus: None, videos: Path, tmp_path: Path) -> None:
+    data = files(videos, tmp_path, [*GOOD, long_row(2500)])
+    store, cache = SweepStore(str(tmp_path / "store")), tmp_path / "cache"
+    places = [f"--videos={videos}", f"--store={store.uri}", f"--cache={cache}"]
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *data.annotations, *places, "--recipe=tiny-files", "--name=long", "--decode=0"])
+    assert ended.value.code == 0
+    report = tmp_path / "store/reports/doctor/long"
+    (broken,) = [entry for part in report.glob("broken-*.parquet") for entry in pq.read_table(part).to_pylist()]
+    summary = json.loads((report / "summary.json").read_text())
+    assert summary["totals"]["text tokens"] > 0
+    assert summary["positions"] == 4096
+
+    recipe = nano.recipe(steps=2, base=False).override({"data": data})
+    settings = Settings(store=store.uri, cache=cache)
+    with pytest.raises(SystemExit) as ended:
+        experiment_file.run([nano.ablation(seeds=(0,), arms=(Arm("a"),))], settings, lambda: recipe)
+    assert ended.value.code == 0
+    ((_, record),) = store.records().items()
+    assert record.metrics["train.clips"] == 4
+    name = naming.Identifier(cache).identify(recipe).clips_fingerprint
+    prepared = load_prepared(store, name)
+    assert prepared is not None
+    (rejected,) = load_quarantine(store, prepared).to_pylist()
+    assert (broken["row"], broken["field"]) == (rejected["row"], rejected["field"]) == (4, "conversations")
+    for listed in (broken, rejected):
+        assert "more than the model's 4096 positions" in listed["reason"]
