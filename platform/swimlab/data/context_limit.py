@@ -72,4 +72,7 @@ def _tokenizer(path: str | None, revision: str | None) -> Any:
         return build_tokenizer()
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path, revision=revision)
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision)
+    except ValueError as error:  # of a file that is damaged: no row is to be set aside for it
+        raise OSError(f"the tokenizer of {path} cannot be read: {error}") from error

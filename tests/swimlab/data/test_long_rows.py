@@ -84,6 +84,21 @@ def test_the_limit_is_that_of_a_checkpoint(videos: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("without_ray")
+def test_no_row_is_set_aside_for_a_tokenizer_that_cannot_be_read(videos: Path, tmp_path: Path) -> None:
+    config = {"model_type": "qwen2_5_vl", "text_config": {"max_position_embeddings": 200}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(OSError, match="tokenizer"):
+        prepare(
+            files(videos, tmp_path, [*GOOD, long_row(100)]),
+            "f",
+            SweepStore(str(tmp_path / "store")),
+            tmp_path / "scratch",
+            model=HubModel(path=str(tmp_path)),
+        )
+
+
+@pytest.mark.usefixtures("without_ray")
 def test_a_checkpoint_that_cannot_be_read_ends_preparation(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match="how many positions the model has"):
