@@ -25,6 +25,7 @@ from swim import checkpoint, models, parallel
 from swim.checkpoint import Checkpoint
 from swim.data import sources
 from swim.data.clips import Clips, as_clips, subset
+from swim.data.context import SYSTEM
 from swim.data.encode import FRAMES_PER_PATCH, IGNORE, Batch, Encoder
 from swim.data.prefetch import Prefetch
 from swim.data.sources import Mixture
@@ -38,9 +39,6 @@ from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
 from swim.supervision.maps import count_maps
 from swim.supervision.objective import SupervisedModel, mask_weight, stock
-
-# Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
-SYSTEM = "You are a helpful assistant."
 
 
 @dataclass
@@ -115,7 +113,13 @@ def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     """The encoder of a recipe's model."""
     vision = model.config.vision_config
     system = SYSTEM if isinstance(recipe.model, HubModel) else None
-    return Encoder(tokenizer, patch_px=vision.patch_size, merge=vision.spatial_merge_size, system=system)
+    return Encoder(
+        tokenizer,
+        patch_px=vision.patch_size,
+        merge=vision.spatial_merge_size,
+        system=system,
+        positions=model.config.get_text_config().max_position_embeddings,
+    )
 
 
 def batch_plan(n_samples: int, optim: Optim, seed: int, mixture: Mixture | None = None) -> NDArray[np.int64]:

@@ -121,7 +121,8 @@ def prepared(
 ) -> Prepared:
     """The store in `where` and the data set in it. When that is missing, `start` starts Ray to prepare it, and what
     other code has decoded is deleted; without a `start` it must be there (RuntimeError)."""
-    name = naming.clips_fingerprint(data, naming.data_fingerprint(data, cache))
+    model = recipes.tiny().model
+    name = naming.clips_fingerprint(data, naming.data_fingerprint(data, cache), model)
     store = SweepStore(str(folder))
     if (clips := load_prepared(store, name, stored=stored)) is None:
         if start is None:
@@ -132,7 +133,7 @@ def prepared(
             if other.name != name:
                 shutil.rmtree(other)
         start()
-        clips = prepare(data, name, store, cache, store_clips=stored)
+        clips = prepare(data, name, store, cache, model=model, store_clips=stored)
     return store, clips
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from swim.data.annotations import markup
+from swim.data.context import require_positions
 from swim.data.documents import Noun
 from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
@@ -82,11 +83,13 @@ class Encoded:
 
 class Encoder:
     """Turns clips into `Encoded` samples for one tokenizer and patch geometry. `system` is Qwen's system prompt; the
-    tiny recipes leave it out to save tokens."""
+    tiny recipes leave it out to save tokens. `positions`: the most tokens that a sample may have."""
 
-    def __init__(self, tokenizer: Any, *, patch_px: int, merge: int, system: str | None) -> None:
+    def __init__(
+        self, tokenizer: Any, *, patch_px: int, merge: int, system: str | None, positions: int | None = None
+    ) -> None:
         self.tokenizer = tokenizer
-        self.patch_px, self.merge, self.system = patch_px, merge, system
+        self.patch_px, self.merge, self.system, self.positions = patch_px, merge, system, positions
         names = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
         self.start, self.end, self.vision_start, self.vision_end, self.video = (
             tokenizer.convert_tokens_to_ids(name) for name in names
@@ -98,7 +101,7 @@ class Encoder:
         return encoded["input_ids"], encoded["offset_mapping"]
 
     def __call__(self, clip: Clip) -> Encoded:
-        """The encoded clip. Raises DataError when a tag or slot has no tokens."""
+        """The encoded clip. Raises DataError when a tag or slot has no tokens, and for more tokens than `positions`."""
         T, H, W, _ = clip.frames_THWC.shape
         grid = (T // FRAMES_PER_PATCH, H // self.patch_px, W // self.patch_px)
         n_visual = grid[0] * grid[1] * grid[2] // self.merge**2
@@ -154,6 +157,8 @@ class Encoder:
             raise DataError(
                 f"{len(nouns)} <ins> tags, {len(clip.masks)} masks", field="conversations", hint=hint, key=clip.key
             )
+        if self.positions is not None:
+            require_positions(len(ids) - n_visual, n_visual, self.positions, clip.key)
         input_ids_L = torch.tensor(ids)
         return Encoded(
             clip=clip,

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from swim.data.context import TINY_POSITIONS
 from swim.data.encode import patchify
 from swim.data.synthetic.drawing import calibration_frames
 from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
@@ -31,7 +32,7 @@ def config(shape: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLCo
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": 4096,
+        "max_position_embeddings": TINY_POSITIONS,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": section},
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],

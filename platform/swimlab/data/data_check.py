@@ -1,7 +1,8 @@
 """Looks at a user's own files before they are prepared, without Ray and without decoding: what `plan` can refuse.
 
 Every row is read as preparation reads it, and videos are opened, so that rows are refused for the same reasons. What
-only decoding shows (a video that is damaged later on) is left to preparation.
+only decoding shows (a video that is damaged later on), and rows that are too long for the model, are left to
+preparation.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from swim.data.types import Clip, DataError, MachineError
 from swim.data.video.decoder import shared_decoder
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data import prepared_clips
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.prepared_clips import ClipStore, PipelineError, Split, StoredTable
 from swimlab.data.rejected_rows import QuarantinedRow
 from swimlab.store.sealed_json import SealedModel, sealed, unsealed
@@ -32,7 +33,7 @@ SETTLED_AFTER_S = 600.0
 
 class DecodeJob(Frozen):
     """One part of one split, and the folder of its result. With `store_clips` False only the usable rows are
-    determined."""
+    determined. Without a `context` rows may be of any length."""
 
     split: Split
     number: int
@@ -43,6 +44,7 @@ class DecodeJob(Frozen):
     folder: str
     store_clips: bool
     last_try: bool = False
+    context: ContextLimit | None = None
 
     @property
     def receipt(self) -> str:
@@ -131,7 +133,10 @@ def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:
     MemoryError and OSError for a problem of the machine (S3 cannot be reached, no process can be started)."""
     try:
         sample = require_marked(parse_row(raw, file=job.part.file, row=row, formats=job.formats))
-        return shared_decoder(job.videos, job.frames).clip(sample)
+        clip = shared_decoder(job.videos, job.frames).clip(sample)
+        if job.context:
+            job.context.check(clip, job.frames.cell_px)
+        return clip
     except (DataError, MemoryError, OSError):
         raise
     except Exception as unexpected:

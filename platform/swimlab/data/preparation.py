@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from swim.data.rows.read import Part, split
 from swim.data.types import DataError
-from swim.recipe import FramePolicy, NLReferFiles, ShapesWorld
+from swim.recipe import FramePolicy, ModelConfig, NLReferFiles, ShapesWorld
 from swimlab.data import decode_part, prepared_clips
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.decode_part import DecodeJob, DecodeResult
 from swimlab.data.draw_embedded import ReportProgress, draw_embedded, quiet
 from swimlab.data.prepared_clips import (
@@ -61,6 +62,7 @@ def prepare(
     scratch: Path,
     progress: ReportProgress = lambda stage, done, total: None,
     *,
+    model: ModelConfig | None = None,
     max_quarantined_share: float = 0.5,
     store_clips: bool = True,
     max_clips_bytes: float = float("inf"),
@@ -68,13 +70,15 @@ def prepare(
     """The prepared data set: from the store, or decoded into it, for which the caller must have started Ray.
 
     `scratch` must be reachable by every worker when clips are drawn (ShapesWorld); temporary files in it are removed.
-    Rows that cannot be used are quarantined with a reason. With `store_clips` False every row is decoded to check it,
-    and no clip is stored.
+    Rows that cannot be used are quarantined with a reason; rows of files also when they are more tokens than `model`
+    has positions (a drawn clip that is too long is refused by training). With `store_clips` False every row is decoded
+    to check it, and no clip is stored.
 
-    Raises PipelineError before decoding when the clips would need more than `max_clips_bytes` or the free disk space;
-    after decoding when more than `max_quarantined_share` of the rows cannot be used, or a split has no row left, or
-    rows could not be decoded for want of memory or time on the machine, also alone (a trial without them would have
-    the name of one with them). Then the quarantine is in the store, but no manifest, and the next call tries again.
+    Raises PipelineError before decoding when the configuration of a hub `model` cannot be read, or the clips would
+    need more than `max_clips_bytes` or the free disk space; after decoding when more than `max_quarantined_share` of
+    the rows cannot be used, or a split has no row left, or rows could not be decoded for want of memory or time on the
+    machine, also alone (a trial without them would have the name of one with them). Then the quarantine is in the
+    store, but no manifest, and the next call tries again.
     """
     if (done := load_prepared(store, fingerprint, stored=store_clips)) is not None:
         return done
@@ -83,7 +87,8 @@ def prepare(
     workspace = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
         files = draw_embedded(data, workspace, progress) if isinstance(data, ShapesWorld) else data
-        jobs = decode_jobs(files, folder, progress, store_clips=store_clips)
+        context = _context(model) if model and isinstance(data, NLReferFiles) else None
+        jobs = decode_jobs(files, folder, progress, store_clips=store_clips, context=context)
         if store_clips:
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
         results = sorted(_tried_alone(jobs, list(_decoded(jobs, store, progress)), store, progress), key=_position)
@@ -101,7 +106,21 @@ def prepare(
     return prepared
 
 
-def decode_jobs(files: NLReferFiles, folder: str, progress: ReportProgress, *, store_clips: bool) -> list[DecodeJob]:
+def _context(model: ModelConfig) -> ContextLimit:
+    try:
+        return ContextLimit.of(model)
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"how many positions the model has, which limits the rows, is unknown: {error}") from error
+
+
+def decode_jobs(
+    files: NLReferFiles,
+    folder: str,
+    progress: ReportProgress,
+    *,
+    store_clips: bool,
+    context: ContextLimit | None = None,
+) -> list[DecodeJob]:
     """The parts of all files. Raises PipelineError for a file that cannot be read, two of one name, and no row."""
     jobs = [
         DecodeJob(
@@ -113,6 +132,7 @@ def decode_jobs(files: NLReferFiles, folder: str, progress: ReportProgress, *, s
             frames=files.frames,
             folder=folder,
             store_clips=store_clips,
+            context=context,
         )
         for name, annotations in (("train", files.annotations), ("held_out", files.held_out_annotations))
         for number, part in enumerate(_parts(annotations, _rows_per_part(files.frames), progress))

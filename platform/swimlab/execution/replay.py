@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from swim.recipe import DataConfig, NLReferFiles, Recipe
+from swim.recipe import DataConfig, ModelConfig, NLReferFiles, Recipe
 from swim.supervision.layers import resolve
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import PreparedData, StoredClips
@@ -155,7 +155,7 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path, say: Say) -> PreparedData:
     """The decoded clips of the store. Where they are gone they are made again, if code and files are still the same."""
     data: DataConfig = TypeAdapter(DataConfig).validate_python(record.recipe["data"])
-    fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, source)
+    fingerprint = naming.clips_fingerprint(data, record.data_fingerprint, record.recipe["model"], source)
     if (stored_clips := prepared_clips.load_prepared(store, fingerprint)) is not None:
         return stored_clips
     reason = f"the decoded clips of this trial (clips/{fingerprint}) are not in {store.uri}"
@@ -167,7 +167,7 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
                 f"{data.videos} have fingerprint {current}, the record says {record.data_fingerprint}: bring those back"
             )
         raise ValueError(f"{reason}, and today's code draws other clips; {_checkout(record)}")
-    if naming.clips_fingerprint(data, current) != fingerprint:
+    if naming.clips_fingerprint(data, current, record.recipe["model"]) != fingerprint:
         raise ValueError(f"{reason}, and today's code decodes otherwise; {_checkout(record)}")
     say(f"{reason}: they are made again first, with Ray")
     import ray.data  # noqa: F401  # first: its import sets up logging, which would undo the session's quiet
@@ -175,8 +175,9 @@ def _prepared(store: SweepStore, record: TrialRecord, source: Path, cache: Path,
     from swimlab.data import preparation
     from swimlab.execution import cluster
 
+    model: ModelConfig = TypeAdapter(ModelConfig).validate_python(record.recipe["model"])
     with cluster.ray_session():
-        return preparation.prepare(data, fingerprint, store, cache)
+        return preparation.prepare(data, fingerprint, store, cache, model=model)
 
 
 def _checkout(record: TrialRecord) -> str:

@@ -112,7 +112,7 @@ def _run(
 def _prepare(session: RunSession, waves: tuple[tuple[TrialSpec, ...], ...]) -> None:
     specs = [spec for wave in waves for spec in wave]
     session.archive(specs)
-    session.prepare({spec.clips_fingerprint: spec.recipe.data for spec in specs})
+    session.prepare({spec.clips_fingerprint: spec.recipe for spec in specs})
 
 
 def _train(

@@ -13,7 +13,7 @@ from functools import partial
 
 from rich.console import Console
 
-from swim.recipe import DataConfig, ShapesWorld
+from swim.recipe import Recipe, ShapesWorld
 from swimlab.base.screen import say
 from swimlab.data import preparation
 from swimlab.execution import cluster, evaluations, faults, tune_scheduler
@@ -50,18 +50,19 @@ class RunSession:
             if not self.store.exists(path):
                 self.store.put_create_only(path, packed())
 
-    def prepare(self, data_by_fingerprint: Mapping[str, DataConfig]) -> None:
-        """Clips fingerprint → data set: each is read, decoded and stored, unless the store has it. Raises
-        PipelineError."""
-        for fingerprint, data in data_by_fingerprint.items():
+    def prepare(self, recipes: Mapping[str, Recipe]) -> None:
+        """Clips fingerprint → a recipe that needs them: its data set is read, decoded and stored, unless the store has
+        it. Raises PipelineError."""
+        for fingerprint, recipe in recipes.items():
             preparation.prepare(
-                data,
+                recipe.data,
                 fingerprint,
                 self.store,
                 self.settings.cache,
                 self.progress.stage,
+                model=recipe.model,
                 max_quarantined_share=self.settings.max_quarantined_share,
-                store_clips=self.settings.clips == "store" or isinstance(data, ShapesWorld),
+                store_clips=self.settings.clips == "store" or isinstance(recipe.data, ShapesWorld),
                 max_clips_bytes=self.settings.max_clips_gb * 1e9,
             )
 

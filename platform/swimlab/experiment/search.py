@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from swim import recipes
 from swim.evaluation.suite import families
-from swim.recipe import DataConfig, Recipe
+from swim.recipe import Recipe
 from swimlab.base.nearest import nearest
 from swimlab.experiment import entry
 from swimlab.experiment.arms import Metric
 
 Value = str | int | float
+_MODEL_NAMES = ("model", "model.path", "model.revision")  # they decide which rows are too long
 _ALSO_RECORDED = ("train.", "cost.")  # numbers of a record that no evaluation measures
 
 
@@ -187,15 +188,19 @@ class Search:
             problems = [": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors()]
             raise ValueError(f"search {self.name!r}, {dict(params)}: {'; '.join(problems)}") from error
 
-    def data(self, recipe: Recipe) -> list[DataConfig]:
-        """Every data set that a point may read. Raises ValueError when they cannot be counted."""
-        axes = [axis for axis in self.space if axis.path.startswith("data") and axis.path != "data.fraction"]
+    def readings(self, recipe: Recipe) -> list[Recipe]:
+        """A recipe for every set of clips that a point may read. Raises ValueError when they cannot be counted."""
+        axes = [
+            axis
+            for axis in self.space
+            if (axis.path.startswith("data") and axis.path != "data.fraction") or axis.path in _MODEL_NAMES
+        ]
         for axis in axes:
             if not isinstance(axis, Choice):
                 raise ValueError(f"search {self.name!r}: {axis.path!r} must be a Choice: each value is a data set")
         choices = (axis for axis in axes if isinstance(axis, Choice))
         combinations = product(*([(axis.path, label) for label in axis.values] for axis in choices))
-        return [self.resolve(recipe, dict(labels)).data for labels in combinations]
+        return [self.resolve(recipe, dict(labels)) for labels in combinations]
 
     def main(self, argv: Sequence[str] | None = None) -> None:
         """`swimlab.main(self)`, which replaces this spelling."""
@@ -228,4 +233,4 @@ class Search:
                 if path not in paths:
                     raise ValueError(f"search {self.name!r}, start: no axis {path!r}{nearest(path, paths)}")
             self.resolve(base, point)
-        self.data(base)
+        self.readings(base)

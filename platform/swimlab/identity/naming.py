@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swim.code_roots import code_roots, reading_modules, suite_roots
-from swim.recipe import DataConfig, Frozen, HubModel, Recipe, ShapesWorld
+from swim.recipe import DataConfig, Frozen, HubModel, ModelConfig, Recipe, ShapesWorld
 from swimlab.identity.canonical import canonical, canonical_fields, canonical_json, plain_fields, seedless, with_seed
 from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError, Sources, fingerprint
@@ -144,9 +144,9 @@ class Identifier:
             self._data[key] = _digest(canonical_json(content))
         return self._data[key]
 
-    def clips_fingerprint(self, data: DataConfig, data_fingerprint: str) -> str:
+    def clips_fingerprint(self, data: DataConfig, data_fingerprint: str, model: ModelConfig) -> str:
         """See the module function `clips_fingerprint`."""
-        return _clips(data_fingerprint, self._code(reading_modules(data)))
+        return _clips(data_fingerprint, self._code(reading_modules(data)), _context(data, model))
 
     def _replicate(self, recipe: Recipe) -> _Replicated:
         init = None if recipe.init is None else self.identify(recipe.init)
@@ -164,7 +164,7 @@ class Identifier:
             init=init,
             code=code,
             data=data,
-            clips=self.clips_fingerprint(recipe.data, data),
+            clips=self.clips_fingerprint(recipe.data, data, recipe.model),
             weights=weights,
             suites=self.suites(recipe),
         )
@@ -216,18 +216,37 @@ def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOUR
     return Identifier(cache_dir, source_root).data_fingerprint(data)
 
 
-def clips_fingerprint(data: DataConfig, data_fingerprint: str, source_root: Path = SOURCE_ROOT) -> str:
-    """Hash of a data set and of the code that reads and decodes it; it names the prepared clips. `source_root` may hold
-    the stored source of an older trial."""
+def clips_fingerprint(
+    data: DataConfig,
+    data_fingerprint: str,
+    model: ModelConfig | Mapping[str, Any],
+    source_root: Path = SOURCE_ROOT,
+) -> str:
+    """Hash of a data set, of the code that reads and decodes it, and (for files) of the model whose positions limit the
+    rows; it names the prepared clips. `model` may be the fields of a record, `source_root` hold the stored source of an
+    older trial."""
     sources, roots = Sources(source_root), reading_modules(data)
     if (source_root / "swim/data/samples.py").is_file():
         older = sources.closure(_EARLIER_MODULES.get(root, root) for root in roots)
-        return _clips(data_fingerprint, fingerprint({name: file.content_hash for name, file in older.items()}))
-    return _clips(data_fingerprint, fingerprint(sources.module_hashes(roots)))
+        code = fingerprint({name: file.content_hash for name, file in older.items()})
+        return _clips(data_fingerprint, code, {})
+    # Older sources knew no limit.
+    context = _context(data, model) if (source_root / "swim/data/context.py").is_file() else {}
+    return _clips(data_fingerprint, fingerprint(sources.module_hashes(roots)), context)
 
 
-def _clips(data: str, code: str) -> str:
-    return _digest(canonical_json({"data": data, "code": code}))
+def _clips(data: str, code: str, context: Mapping[str, Any]) -> str:
+    return _digest(canonical_json({"data": data, "code": code, **context}))
+
+
+def _context(data: DataConfig, model: ModelConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which rows are too long for a model, by name: a plan reads no file of a hub model."""
+    if isinstance(data, ShapesWorld):
+        return {}
+    fields = model if isinstance(model, Mapping) else model.model_dump()
+    if fields["kind"] != "hub":
+        return {"context": fields["kind"]}
+    return {"context": fields["path"], "revision": fields["revision"]}
 
 
 def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:

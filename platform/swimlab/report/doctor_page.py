@@ -26,6 +26,7 @@ PANELS = {
     "turns a row": "turns a row",
     "question characters": "characters of a question",
     "answer characters": "characters of an answer",
+    "text tokens a row": "text tokens a row",
     "seconds a video": "seconds a video",
     "frames a video": "frames a video",
     "tokens a clip": "visual tokens a clip",

@@ -188,6 +188,11 @@ def _text(findings: DoctorFindings) -> str:
     text = (
         f"{count(findings.totals['text characters'] / turns)} characters a row; {rows(several)} with more than one turn"
     )
+    if findings.positions is None:
+        text += f"; text tokens not counted: the tokenizer of {findings.recipe} is not on this machine (see --recipe)"
+    else:
+        tokens = count(findings.totals.get("text tokens", 0) / turns)
+        text += f"; {tokens} text tokens a row, of {count(findings.positions)} positions of the model"
     return text + (f"; {special} kinds of special tokens: {_labels(findings, 'special token', 5)}" if special else "")
 
 

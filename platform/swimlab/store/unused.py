@@ -17,7 +17,7 @@ from swimlab.store.paths import code_path
 from swimlab.store.sealed_json import unsealed
 from swimlab.store.sweep_store import SweepStore
 
-# The data alone: recipes of older schemas differ elsewhere.
+# The data, and of the model its name: recipes of older schemas differ elsewhere.
 _DATA: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
 
 
@@ -66,14 +66,16 @@ def _pruned(store: SweepStore) -> dict[str, dict[str, Any]]:
 def _needed(results: Mapping[str, Mapping[str, Any]]) -> set[str]:
     needed: dict[tuple[str, str], str] = {}
     for path, result in results.items():
-        key = (json.dumps(result["recipe"].get("data"), sort_keys=True), result["data_fingerprint"])
+        recipe = result["recipe"]
+        model = {name: (recipe.get("model") or {}).get(name) for name in ("kind", "path", "revision")}
+        key = (json.dumps([recipe.get("data"), model], sort_keys=True), result["data_fingerprint"])
         if key not in needed:
             try:
-                data = _DATA.validate_python(result["recipe"].get("data"))
+                data = _DATA.validate_python(recipe.get("data"))
             except ValidationError as error:
                 raise StoreError(
                     f"{path}: this code cannot read its recipe ({error.error_count()} fields of data), so the clips "
                     "that it needs are unknown; collect clips with the code that wrote it, or delete it"
                 ) from error
-            needed[key] = naming.clips_fingerprint(data, result["data_fingerprint"])
+            needed[key] = naming.clips_fingerprint(data, result["data_fingerprint"], model)
     return set(needed.values())

@@ -5,6 +5,7 @@ that workers that only count or check tokens start in a second.
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from swim.data.context import TINY_POSITIONS
 from swim.data.synthetic.vocabulary import corpus
 
 # Qwen's special tokens, in the order the vocabulary begins with.
@@ -39,5 +40,5 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL),
-        model_max_length=4096,
+        model_max_length=TINY_POSITIONS,
     )

@@ -24,8 +24,11 @@ from doctor_data import (
     talk,
     track,
 )
+from swim import recipes
+from swim.data.annotations.samples import parse_row
 from swim.data.rows.read import split
 from swim.data.video.decoder import Decoder
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor import cautions, findings
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, InspectionConfig, check_part
 from swimlab.data.doctor.tally import Tally
@@ -202,3 +205,37 @@ def test_outlines_in_shares_are_drawn_in_pixels(units: str, side: int) -> None:
     row = {"height": 300, "width": 400, "polygon_units": units, "annotation": [{"0": {"segmentation": [polygon]}}]}
     ((_, _, points_N2, _),) = cautions.outlines(row)
     assert points_N2.tolist() == [[200, 150], [360, 150], [360, 270]]
+
+
+TINY = ContextLimit.of(recipes.tiny().model)
+LONG = talk("Describe the <ins>dog</ins>.", "zq " * 2500)
+
+
+def test_text_tokens_are_counted_where_the_tokenizer_is(tmp_path: Path) -> None:
+    found = check(tmp_path, nl_refer(0), nl_refer(1), context=TINY)
+    tokens = TINY.text_tokens(parse_row(nl_refer(0), file="rows.json", row=0).turns)
+    assert tokens > 10
+    assert found.tally.totals["text tokens"] == 2 * tokens
+    assert sum(found.tally.histogram("text tokens a row").values()) == 2
+    assert "text tokens" not in check(tmp_path, nl_refer(0)).tally.totals
+
+
+def test_a_row_of_more_text_than_positions_is_broken(tmp_path: Path) -> None:
+    found = check(tmp_path, nl_refer(0), nl_refer(1, conversations=LONG), context=TINY)
+    assert counts(found, "usable") == {"nl-refer": 1}
+    (row,) = found.broken
+    assert (row.row, row.field, row.kind) == (1, "conversations", "nl-refer")
+    assert "more than the model's 4096 positions" in row.reason
+    assert "split the turns" in row.hint
+    assert check(tmp_path, nl_refer(1, conversations=LONG)).broken == []
+
+
+def test_text_and_video_together_are_held_against_the_positions(tmp_path: Path, videos: Path) -> None:
+    """A row of 128 visual tokens."""
+    found = check(tmp_path, nl_refer(0), videos=str(videos), context=TINY)
+    text = TINY.text_tokens(parse_row(nl_refer(0), file="rows.json", row=0).turns)
+    asked = claims_of(found, tmp_path)
+    with Decoder(str(videos), FRAMES) as decoder:
+        assert check_videos(asked, decoder, FRAMES, 0, text + 128).broken == []
+        (row,) = check_videos(asked, decoder, FRAMES, 0, text + 127).broken
+    assert row.reason.startswith(f"{text + 128} tokens, {text} of the text and 128 of the video")

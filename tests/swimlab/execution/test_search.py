@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 import nano
-from swim.recipe import Recipe
+from swim import recipes
+from swim.recipe import HubModel, Recipe
 from swimlab import Choice, Float, Int, Metric, Pruning, Search
 from swimlab.execution import faults
 from swimlab.execution.search import optuna_study, run_search
@@ -355,3 +356,9 @@ def test_a_search_that_has_just_begun_has_a_page(lab: Lab) -> None:
     assert "14</b> not run" in search_page.write(found)["index.html"]
     assert isinstance(found.points[0], tuple)
     assert ProposalResult(TrialState.FAIL).trace.state == "FAIL"
+
+
+def test_every_model_that_limits_the_rows_has_clips_of_its_own() -> None:
+    axes = [Choice("model.path", ["a", "b"]), Float("objective.mask_weight", 0.1, 10)]
+    read = search(recipe="qwen2.5-vl-7b", space=axes).readings(recipes.named("qwen2.5-vl-7b"))
+    assert [recipe.model.path for recipe in read if isinstance(recipe.model, HubModel)] == ["a", "b"]

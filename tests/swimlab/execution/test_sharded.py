@@ -50,7 +50,7 @@ def test_shares_change_only_rounding_and_the_whole_is_stored(two_cpus: None, tmp
     # Gathered from shares, the start hashes as one that is whole.
     whole = SupervisedModel(models.build(recipe.model)[0], recipe.objective)
     assert record.start_weights == start_weights(whole)
-    prepared = load_prepared(store, naming.clips_fingerprint(recipe.data, record.data_fingerprint))
+    prepared = load_prepared(store, naming.clips_fingerprint(recipe.data, record.data_fingerprint, recipe.model))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
     table = arrow_tables.from_parquet(store.open_file(trial_id, "metrics.parquet"))

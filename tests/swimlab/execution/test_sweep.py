@@ -299,7 +299,8 @@ def test_two_workers_change_only_rounding(two_cpus: None, tmp_path: Path) -> Non
     ((trial_id, found),) = store.records().items()
     assert found.provenance.numerics["world_size"] == 2
     assert found.start_weights == start_weights(SupervisedModel(models.build(recipe.model)[0], recipe.objective))
-    prepared = load_prepared(store, clips_fingerprint(recipe.data, data_fingerprint(recipe.data, tmp_path / "cache")))
+    data = data_fingerprint(recipe.data, tmp_path / "cache")
+    prepared = load_prepared(store, clips_fingerprint(recipe.data, data, recipe.model))
     assert prepared is not None
     alone = {(p.step, p.name): p.value for p in train(recipe, StoredClips(store, prepared, "train")).curve}
     table = arrow_tables.from_parquet(store.open_file(trial_id, "metrics.parquet"))

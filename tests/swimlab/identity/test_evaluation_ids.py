@@ -70,7 +70,9 @@ def test_a_new_field_in_a_schema_changes_no_code_fingerprint(sources, schema, at
     before = identity(sources)
     edit(sources / schema, at, at + field)
     assert identity(sources) == before
-    assert naming.clips_fingerprint(SMOKE.data, before.data_fingerprint, sources) == before.clips_fingerprint
+    assert (
+        naming.clips_fingerprint(SMOKE.data, before.data_fingerprint, SMOKE.model, sources) == before.clips_fingerprint
+    )
 
 
 def test_a_field_added_later_counts_only_where_it_leaves_its_default(monkeypatch):
@@ -153,4 +155,4 @@ def test_clips_of_older_sources_keep_their_name(tmp_path):
     assert "swim.recipe" in hashes
     parts = {"code": fingerprint(hashes), "data": "d"}
     expected = hashlib.sha256(naming.canonical_json(parts).encode()).hexdigest()[:20]
-    assert naming.clips_fingerprint(SMOKE.data, "d", root) == expected
+    assert naming.clips_fingerprint(SMOKE.data, "d", SMOKE.model, root) == expected

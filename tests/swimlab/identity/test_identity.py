@@ -311,7 +311,9 @@ def test_names_of_one_reading_are_those_of_readings_of_their_own(root, tmp_path)
     assert [found.trial_id for found in alone] == [naming.trial_id(trial, tmp_path, root) for trial in trials]
     assert [found.code_fingerprint for found in alone] == [naming.code_fingerprint(trial, root) for trial in trials]
     for found, trial in zip(alone, trials, strict=True):
-        assert found.clips_fingerprint == naming.clips_fingerprint(trial.data, found.data_fingerprint, root)
+        assert found.clips_fingerprint == naming.clips_fingerprint(
+            trial.data, found.data_fingerprint, trial.model, root
+        )
     assert alone[0].init == naming.Identifier(tmp_path, root).identify(recipes.tiny_base())
 
 

@@ -311,7 +311,7 @@ def test_code_that_only_an_evaluation_names_stays(store, trial_record):
 def test_clips_of_a_record_of_an_older_schema(store, trial_record):
     """Only the data decides which clips a trial needs; elsewhere recipes of older kinds have other fields."""
     recipe = recipes.named("tiny")
-    used = naming.clips_fingerprint(recipe.data, "d")
+    used = naming.clips_fingerprint(recipe.data, "d", recipe.model)
     older = recipe.model_dump(mode="json") | {"evaluation": {"field_of_an_older_kind": 1}}
     committed(store, trial_record, "t1", recipe=older)
     newer = recipe.model_dump(mode="json", exclude={"evaluation"})
@@ -324,7 +324,7 @@ def test_clips_of_a_record_of_an_older_schema(store, trial_record):
 
 def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_record):
     recipe = recipes.named("tiny")
-    used = naming.clips_fingerprint(recipe.data, "d")
+    used = naming.clips_fingerprint(recipe.data, "d", recipe.model)
     committed(store, trial_record, "t1", recipe=recipe.model_dump(mode="json"), code_fingerprint="c1")
     for path in (f"clips/{used}/manifest.json", "clips/old/train/part", "clips/old/manifest.json"):
         store.put_create_only(path, b"123")
@@ -332,7 +332,7 @@ def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_r
         store.put_create_only(f"code/{code}.tar.gz", b"12")
     pruned = {"recipe": recipe.model_dump(mode="json"), "data_fingerprint": "e", "code_fingerprint": "c3"}
     store.put_create_only("pruned/t9/20.json", json.dumps(pruned).encode())
-    ended_early = naming.clips_fingerprint(recipe.data, "e")
+    ended_early = naming.clips_fingerprint(recipe.data, "e", recipe.model)
     store.put_create_only(f"clips/{ended_early}/manifest.json", b"123")
     rules = Rules(clips=True, code=True)
     assert garbage_collection.find(store).items == ()

@@ -11,10 +11,11 @@ from pydantic_settings import BaseSettings, CliPositionalArg
 from rich.console import Console
 
 from swim import recipes
-from swim.recipe import FramePolicy, NLReferFiles, VideoDecoder
+from swim.recipe import FramePolicy, HubModel, NLReferFiles, VideoDecoder
 from swimlab.base.screen import say
 from swimlab.cli.command_line import exit_with
 from swimlab.cli.store_command import HELP
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor.row_checks import InspectionConfig
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 
@@ -33,7 +34,7 @@ class Doctor(BaseSettings):
         min_length=1, description=".json arrays, .jsonl or .parquet; local or s3://bucket/key; folders of .parquet"
     )
     videos: str | None = Field(None, description="what the rows' video paths are relative to: a folder or s3:// prefix")
-    recipe: str | None = Field(None, description="the recipe whose frames and formats count; default: the paper's")
+    recipe: str | None = Field(None, description="recipe whose frames, formats and model count; default: the paper's")
     max_frames: int | None = Field(None, ge=2, multiple_of=2, description="frames of a clip, instead of the recipe's")
     max_pixels: int | None = Field(None, ge=1, description="pixels of a frame at most, instead of the recipe's")
     frames: Literal["position", "number"] | None = Field(
@@ -73,7 +74,8 @@ class Doctor(BaseSettings):
         Raises:
             ValueError: for a recipe that does not exist.
         """
-        data = recipes.named(self.recipe).data if self.recipe else NLReferFiles(annotations=(), videos="")
+        recipe = recipes.named(self.recipe) if self.recipe else None
+        data = recipe.data if recipe else NLReferFiles(annotations=(), videos="")
         changed = {
             "max_frames": self.max_frames,
             "max_pixels": self.max_pixels,
@@ -88,6 +90,7 @@ class Doctor(BaseSettings):
             frames=FramePolicy.model_validate(frames),
             formats=formats,
             decode=self.decode,
+            context=ContextLimit.on_this_machine(recipe.model if recipe else HubModel()),
         )
         return inspection, self.recipe or "the paper"
 

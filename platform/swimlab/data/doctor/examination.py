@@ -147,7 +147,9 @@ class _Examiner:
         import ray
 
         worker = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_VideoWorker)
-        arguments = self.exam.videos, self.exam.frames.model_dump_json(), self.exam.decode
+        context = self.exam.context
+        positions = context.positions if context else None
+        arguments = self.exam.videos, self.exam.frames.model_dump_json(), self.exam.decode, positions
         self.actors += [worker.remote(*arguments) for _ in range(min(self.cpus, items) - len(self.actors))]
 
     def _add(self, result: dict[str, Any]) -> None:
@@ -225,8 +227,8 @@ def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[A
 class _VideoWorker:
     """Actor: probes videos and decodes rows, in a subprocess that may hang or die."""
 
-    def __init__(self, videos: str | None, frames: str, picks: int) -> None:
-        self._videos, self._picks = videos, picks
+    def __init__(self, videos: str | None, frames: str, picks: int, positions: int | None) -> None:
+        self._videos, self._picks, self._positions = videos, picks, positions
         self._policy = FramePolicy.model_validate_json(frames)
 
     @cached_property
@@ -241,7 +243,7 @@ class _VideoWorker:
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """The inspection of a chunk of claims, and its number of videos."""
-        inspection = check_videos(claims, self._decoder, self._policy, self._picks)
+        inspection = check_videos(claims, self._decoder, self._policy, self._picks, self._positions)
         return _serialised_inspection(inspection), len(claims["video"].unique())
 
     def decode(self, pick: str) -> str:

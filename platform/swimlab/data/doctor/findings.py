@@ -91,7 +91,8 @@ class DecodeCost(Frozen):
 class DoctorFindings(Frozen):
     """All content of the report. `kinds` are rows by format and state; `histograms` map lower edges to counts; `counts`
     hold the commonest labels of each subject, `distinct` how many labels there are; `cases` are the rows that are
-    drawn, the worst first."""
+    drawn, the worst first; `positions` are those of the recipe's model, None where its tokenizer is not on this machine
+    and text tokens are not counted."""
 
     schema_version: int = 2
     name: str
@@ -100,6 +101,7 @@ class DoctorFindings(Frozen):
     recipe: str
     frames: FramePolicy
     formats: tuple[str, ...]
+    positions: int | None = None
     rows: int
     kinds: dict[str, dict[str, int]]
     reasons: tuple[Reason, ...]
@@ -146,6 +148,7 @@ def findings(exam: InspectionConfig, outcome: Examination, *, name: str, recipe:
         recipe=recipe,
         frames=exam.frames,
         formats=exam.formats,
+        positions=exam.context.positions if exam.context else None,
         rows=tally.totals["rows"],
         kinds=dict(sorted(kinds.items(), key=lambda item: (-sum(item[1].values()), item[0]))),
         reasons=tuple(

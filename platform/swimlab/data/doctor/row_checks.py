@@ -13,16 +13,19 @@ import pyarrow as pa
 from swim import registry
 from swim.data.annotations.fields import RowFormat
 from swim.data.annotations.samples import FORMATS, parse_row, sample_key
+from swim.data.context import require_positions
 from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError, ReferSample
 from swim.data.video.frame_choice import frame_needs, smart_resize
 from swim.recipe import FramePolicy, Frozen
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor.cautions import RowNotes, note_masks
 from swimlab.data.doctor.row_counts import add_clip, count_encodings, count_masks, count_texts
 from swimlab.data.doctor.tally import MAX_LABEL_CHARS, Pick, Suspect, Tally, place_of, shown
 from swimlab.data.rejected_rows import BrokenRow, valid_text
 
 State = Literal["usable", "to rewrite", "for evaluation", "broken"]
+TRAINED_ON: tuple[State, ...] = ("usable", "to rewrite")
 STATES: tuple[State, ...] = ("usable", "to rewrite", "for evaluation", "broken")
 UNREADABLE = "unreadable"
 ROWS_IN = "rows in "
@@ -53,6 +56,7 @@ CLAIM_SCHEMA = pa.schema(
         ("frames", pa.list_(pa.int64())),
         ("sizes", pa.list_(pa.int64())),  # height, width, height, width, …
         ("numbering", pa.string()),
+        ("text_tokens", pa.int64()),
         ("part", pa.string()),
     ]
 )
@@ -60,13 +64,15 @@ CLAIM_SCHEMA = pa.schema(
 
 class InspectionConfig(Frozen):
     """What to examine: `videos` is a folder or s3:// prefix (None: rows only), `frames` and `formats` are
-    those of the training set that the rows are to become, `decode` rows are decoded to estimate the cost of all."""
+    those of the training set that the rows are to become, `context` is the limit of its model (None: text tokens are
+    not counted), `decode` rows are decoded to estimate the cost of all."""
 
     annotations: tuple[str, ...]
     videos: str | None = None
     frames: FramePolicy = FramePolicy()
     formats: tuple[str, ...] = ("nl-refer", "llava-video")
     decode: int = 16
+    context: ContextLimit | None = None
 
 
 @dataclass
@@ -114,10 +120,21 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
         note_broken(inspection, error, file=file, row=row, key=key, kind=UNREADABLE, part=part)
         return
     state = state_of(sample, exam.formats)
+    text = exam.context.text_tokens(sample.turns) if exam.context else 0
+    if exam.context and state in TRAINED_ON:
+        try:
+            require_positions(text, 0, exam.context.positions, sample.key)
+        except DataError as error:
+            tally.count("broken", sample.kind)
+            note_broken(inspection, error, file=file, row=row, key=sample.key, kind=sample.kind, part=part)
+            return
     tally.count(state, sample.kind)
     notes = RowNotes()
     notes(BY_CHANCE, 0, (), "")
     count_texts(sample, tally, notes)
+    if exam.context:
+        tally.bin("text tokens a row", text)
+        tally.add("text tokens", text)
     count_masks(sample, tally)
     note_masks(sample, raw, exam.frames, notes)
     note_cautions(tally, notes, file=file, row=row, key=sample.key, part=part)
@@ -137,6 +154,7 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
                 "frames": list(requirements.frames),
                 "sizes": [side for size in requirements.mask_sizes for side in size],
                 "numbering": requirements.numbering,
+                "text_tokens": text,
                 "part": part,
             }
         )

@@ -129,9 +129,14 @@ def _contains_word(noun: str, text: str) -> bool:
     return False
 
 
+def visual_tokens(frames: int, height: int, width: int, policy: FramePolicy) -> int:
+    """The visual tokens of a clip of that many resized frames, two of which share theirs."""
+    return frames // 2 * (height // policy.cell_px) * (width // policy.cell_px)
+
+
 def add_clip(frames: int, height: int, width: int, policy: FramePolicy, tally: Tally) -> None:
-    """Counts a clip of that many resized frames; two of them share their visual tokens."""
-    tokens = frames // 2 * (height // policy.cell_px) * (width // policy.cell_px)
+    """Counts a clip of that many resized frames."""
+    tokens = visual_tokens(frames, height, width, policy)
     tally.bin("tokens a clip", tokens)
     tally.add("tokens", tokens)
     tally.add("clips", 1)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from swim.data.annotations.samples import parse_row
+from swim.data.context import require_positions
 from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError
 from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.doctor.cautions import RowNotes, note_sizes
-from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, Inspection, note_broken, note_cautions, picked
-from swimlab.data.doctor.row_counts import add_clip
+from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, TRAINED_ON, Inspection, note_broken, note_cautions, picked
+from swimlab.data.doctor.row_counts import add_clip, visual_tokens
 from swimlab.data.doctor.tally import Pick, Tally
 
 if TYPE_CHECKING:
@@ -103,14 +104,16 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
             yield claims.slice(start, end - start)
 
 
-def check_videos(claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int) -> Inspection:
+def check_videos(
+    claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int, positions: int | None = None
+) -> Inspection:
     """Probe the videos of a chunk, once each, and check their rows against them. `picks` rows are offered for timed
-    decoding."""
+    decoding. `positions`: those of the model, where longer rows are to be found."""
     inspection = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
         info = _probe(video, decoder, inspection.tally)
         for claim in rows:
-            _check_claim(claim, info, policy, inspection)
+            _check_claim(claim, info, policy, positions, inspection)
     return inspection
 
 
@@ -132,7 +135,11 @@ def _probe(video: str, decoder: Decoder, tally: Tally) -> VideoInfo | DataError:
 
 
 def _check_claim(
-    requirement: dict[str, Any], info: VideoInfo | DataError, policy: FramePolicy, inspection: Inspection
+    requirement: dict[str, Any],
+    info: VideoInfo | DataError,
+    policy: FramePolicy,
+    positions: int | None,
+    inspection: Inspection,
 ) -> None:
     tally = inspection.tally
     sizes = tuple(zip(requirement["sizes"][::2], requirement["sizes"][1::2], strict=True))
@@ -141,6 +148,8 @@ def _check_claim(
             raise info
         needs = FrameNeeds(tuple(requirement["frames"]), sizes, requirement["numbering"])
         indices, (height, width) = plan_frames(info, needs, policy)
+        if positions is not None and requirement["state"] in TRAINED_ON:
+            require_positions(requirement["text_tokens"], visual_tokens(len(indices), height, width, policy), positions)
     except DataError as error:
         # The row was counted by its state without the video.
         tally.count(requirement["state"], requirement["kind"], -1)

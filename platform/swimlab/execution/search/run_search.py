@@ -37,7 +37,7 @@ def check(search: Search, recipe: Recipe, settings: Settings) -> None:
         raise ValueError("a sharded model is nowhere whole while it trains, so no rung can be scored: set pruning=None")
     if recipe.optim.batch % max(1, settings.workers):
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
-    search.data(recipe)
+    search.readings(recipe)
 
 
 def execute(search: Search, recipe: Recipe, settings: Settings, console: Console) -> SearchResults:
@@ -125,10 +125,11 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
     objective = search.objectives[0].measured(recipe.name)
     with run_session(store, settings, console) as session:
         base_specs = bases(recipe, settings)
+        identifier = naming.Identifier(settings.cache)
         session.prepare(
             {
-                naming.clips_fingerprint(data, naming.data_fingerprint(data, settings.cache)): data
-                for data in [*(spec.recipe.data for spec in base_specs), *search.data(recipe)]
+                identifier.clips_fingerprint(one.data, identifier.data_fingerprint(one.data), one.model): one
+                for one in [*(spec.recipe for spec in base_specs), *search.readings(recipe)]
             }
         )
 
