@@ -313,11 +313,11 @@ def test_what_libraries_print_does_not_reach_the_pipe(root: Path) -> None:
 import os, sys
 from swim.data.video import decode, decoder_child
 quiet = decode.probe
-def probe(path):
+def probe(*args):
     os.write(1, b"noise " * 1000)
     print("more noise", flush=True)
     os.write(2, b"noise " * 100000)
-    return quiet(path)
+    return quiet(*args)
 decode.probe = probe
 decoder_child.main()
 """

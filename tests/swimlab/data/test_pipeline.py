@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -299,12 +300,18 @@ def test_killed_workers_and_their_number_change_nothing(
     rows = [row(f"r{i}", f"{i % 3}.mp4") for i in range(24)] + [row("gone", "gone.mp4")]
     data = NLReferFiles(annotations=(written(tmp_path, "a.jsonl", rows),), videos=str(videos), frames=FRAMES)
     options = DataContext.get_current().execution_options
-    killed: list[int] = []
+    killed, decoding, over = list[int](), Event(), Event()
 
     def kill(stage: str, done: int, total: int) -> None:
-        if stage == "decode clips" and len(killed) < 2 and (pid := kill_one_at_work()):
-            killed.append(pid)
+        if stage == "decode clips":
+            decoding.set()
 
+    def kill_two() -> None:
+        decoding.wait()
+        while len(killed) < 2 and not over.wait(0.02):
+            killed.extend(pid for pid in [kill_one_at_work()] if pid)
+
+    Thread(target=kill_two, daemon=True).start()
     found = {}
     for workers, progress in ((1, None), (2, None), (4, None), (4, kill)):
         monkeypatch.setattr(options, "resource_limits", ExecutionResources.for_limits(cpu=workers))
@@ -312,6 +319,7 @@ def test_killed_workers_and_their_number_change_nothing(
         prepared = prepare(data, "f", store, tmp_path / "scratch", progress or (lambda *_: None))
         assert prepared.rows("train") == 24
         found[workers, progress] = contents(store)
+    over.set()
     assert killed
     assert all(content == found[1, None] for content in found.values())
     assert len(found[1, None]) > 10

@@ -178,7 +178,9 @@ def test_a_point_whose_process_dies_runs_again(
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    declared = search(space=[Choice("objective.fusion", ["mean"])], budget=1, objectives=[Metric("attention.ap")])
+    declared = search(
+        space=[Choice("objective.fusion", ["mean", "max"])], budget=1, objectives=[Metric("attention.ap")]
+    )
     assert run(declared, tmp_path / "store", recipe, tmp_path) == 0
     printed = capsys.readouterr().out
     assert "point 0 · seed 0: again, after the store or a process failed" in printed

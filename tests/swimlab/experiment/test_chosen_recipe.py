@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import nano
+from doctor_data import LLAVA, make_videos, nl_refer
 from swim import recipes
 from swim.recipe import NLReferFiles, Recipe, Source
 from swimlab import Ablation, Arm, Choice, Metric, Search, __main__, main
@@ -125,8 +126,9 @@ def test_experiments_take_changes_and_exit_with_2_on_a_mistake(plan) -> None:
 
 
 def test_epochs_of_files_are_planned_by_their_rows_and_weights(plan, tmp_path: Path) -> None:
-    for name, rows in (("refer.json", 5), ("chat.json", 40)):
-        (tmp_path / name).write_text(json.dumps([{"id": str(i), "video": "a.mp4"} for i in range(rows)]))
+    make_videos(tmp_path)
+    (tmp_path / "refer.json").write_text(json.dumps([nl_refer(i) for i in range(5)]))
+    (tmp_path / "chat.json").write_text(json.dumps([LLAVA | {"id": str(i), "video": "0.mp4"} for i in range(40)]))
     data = NLReferFiles(
         annotations=(str(tmp_path / "refer.json"), str(tmp_path / "chat.json")),
         videos=str(tmp_path),

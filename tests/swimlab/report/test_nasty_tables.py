@@ -24,7 +24,7 @@ from swimlab.base.printable import one_line, printable
 from swimlab.cli.commands import export
 from swimlab.experiment.results import Results
 from swimlab.report import ablation_page, figure_style, html, latex, terminal
-from swimlab.report.attention_film import _fitting
+from swimlab.report.attention_film import fitting
 from swimlab.report.markdown import md, md_grid
 from swimlab.report.summarise import summarise
 from swimlab.report.table import Table
@@ -276,4 +276,4 @@ def test_links_of_pages_lead_into_the_folder() -> None:
 def test_a_label_of_a_film_is_printable() -> None:
     from PIL import ImageFont
 
-    assert _fitting("a\x1b\r\nb", ImageFont.load_default(12), 500) == "a\\x1b\\r b"
+    assert fitting("a\x1b\r\nb", ImageFont.load_default(12), 500) == "a\\x1b\\r b"
