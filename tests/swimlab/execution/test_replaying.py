@@ -307,7 +307,7 @@ def test_other_files_than_the_trial_saw_are_refused(tmp_path: Path, trial_record
     rows = tmp_path / "rows.json"
     rows.write_text("[]")
     data = NLReferFiles(annotations=(str(rows),), videos=str(tmp_path)).model_dump(mode="json")
-    record = trial_record(recipe={"data": data}, data_fingerprint="other")
+    record = trial_record(recipe={"data": data, "model": {"kind": "tiny"}}, data_fingerprint="other")
     store = SweepStore(str(tmp_path / "store"))
     with pytest.raises(ValueError, match=r"rows\.json .*record says other: bring those back"):
         replay._prepared(store, record, SOURCE_ROOT, tmp_path / "cache", print)
