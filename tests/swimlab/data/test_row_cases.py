@@ -1,6 +1,6 @@
 """Cases of public reports on rows and masks, through `swimlab doctor`, and the samples that training makes of them.
 
-Each file of `row_cases/` is a small input. Sources: ultralytics/yolov5#9816 and ultralytics/JSON2YOLO#56
+Each of `case_files.FILES` is a small input. Sources: ultralytics/yolov5#9816 and ultralytics/JSON2YOLO#56
 (normalised-polygon), Python's json (dupkey_frame), pydantic/pydantic-ai#8316, UKGovernmentBEIS/inspect_ai#5353 and
 huggingface/datasets#8241 (utf16, array_named, gz_named), foundation-model-stack/fms-hf-tuning#551 (the Parquet files),
 alibaba-damo-academy/PixelRefer#15 (missing_segmentation_key).
@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from case_files import FILES, write_row_files
 
 from swim.data.annotations.samples import parse_row
 from swim.data.rows.read import read_rows
 from swim.data.types import ReferSample
 from swimlab.__main__ import main
 
-CASES = Path(__file__).parent / "row_cases"
-FILES = sorted(path.name for path in CASES.iterdir() if path.suffix in (".json", ".jsonl", ".parquet"))
 TWO_ROWS = ("array_named", "folder", "hfseq", "listview", "normalised-polygon", "utf16")
 REFUSED = {
     "normalised-polygon.json": (
@@ -37,10 +36,17 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    write_row_files(folder)
+    return folder
+
+
 @pytest.mark.ray
-def test_the_doctor_reads_each_file_right_or_says_what_to_do(two_cpus: None, tmp_path: Path) -> None:
+def test_the_doctor_reads_each_file_right_or_says_what_to_do(two_cpus: None, cases: Path, tmp_path: Path) -> None:
     """One examination of all cases."""
-    command = ["doctor", *(str(CASES / name) for name in FILES), f"--videos={CASES}", "--name=rows", "--decode=0"]
+    command = ["doctor", *(str(cases / name) for name in FILES), f"--videos={cases}", "--name=rows", "--decode=0"]
     with pytest.raises(SystemExit) as exit_:
         main([*command, f"--store={tmp_path / 'store'}", f"--cache={tmp_path / 'cache'}"])
     assert exit_.value.code == 0
@@ -61,8 +67,8 @@ def test_the_doctor_reads_each_file_right_or_says_what_to_do(two_cpus: None, tmp
 
 
 @pytest.mark.parametrize("file", sorted(set(FILES) - set(REFUSED)))
-def test_training_reads_the_same_row_of_each(file: str) -> None:
-    samples = samples_of(file)
+def test_training_reads_the_same_row_of_each(cases: Path, file: str) -> None:
+    samples = samples_of(cases / file)
     assert len(samples) == rows_in(file)
     for sample in samples:
         (turn,) = sample.turns
@@ -77,5 +83,5 @@ def rows_in(file: str) -> int:
     return 2 if Path(file).stem in TWO_ROWS else 1
 
 
-def samples_of(file: str) -> list[ReferSample]:
-    return [parse_row(raw, file=file, row=row) for row, raw in read_rows(CASES / file)]
+def samples_of(path: Path) -> list[ReferSample]:
+    return [parse_row(raw, file=path.name, row=row) for row, raw in read_rows(path)]
