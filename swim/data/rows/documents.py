@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from swim import registry
+from swim.data.rows.unique_keys import repeated_key
 from swim.data.types import DataError
 
 # The value is held in memory, at some four times the size of the file.
@@ -172,7 +173,6 @@ def _holds_one_object(path: Path) -> bool:
 def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = repeated_key(pairs)
         raise DataError(f"the key {twice!r:.100} twice", field="file", hint="keep one of the two", file=str(path))
     return value
