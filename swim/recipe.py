@@ -45,6 +45,7 @@ Normalise = Annotated[str, _entry_of("normalise")]
 MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
 Format = Annotated[str, _entry_of("formats", "swim.data")]
+Numbering = Literal["position", "number"]
 VideoDecoder = Literal["pyav", "decord"]
 PatchMasks = Literal["both", "second"]
 SUITES = "swim.evaluation.suites"
@@ -66,7 +67,7 @@ class FramePolicy(Frozen):
     min_pixels: int = Field(100_352, gt=0)
     max_pixels: int = Field(602_112, gt=0)
     cell_px: int = Field(28, gt=0)
-    numbering: Literal["position", "number"] | None = None
+    numbering: Numbering | None = None
     decoder: VideoDecoder = "pyav"
 
 
