@@ -90,6 +90,11 @@ def names_its_video(raw: dict[str, Any]) -> bool:
     return not (elsewhere or other)
 
 
+def has_own_text(raw: dict[str, Any]) -> bool:
+    """Whether a row has a chat, a caption or a question. Rows of videos with listed masks have none."""
+    return any(has_field(raw, key) for key in ("messages", "conversations", "caption", "Question"))
+
+
 def has_placeholder(raw: dict[str, Any]) -> bool:
     """Whether a row's conversations contain a `<region>` or `<object0>`, in any spelling."""
     return any(_PLACEHOLDER.search(text) for text in _texts(raw.get("conversations")))
