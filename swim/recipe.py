@@ -8,7 +8,7 @@ what was done before the field existed, for good.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -45,6 +45,7 @@ Normalise = Annotated[str, _entry_of("normalise")]
 MaskLoss = Annotated[str, _entry_of("losses")]
 Schedule = Annotated[str, _entry_of("schedule")]
 Format = Annotated[str, _entry_of("formats", "swim.data")]
+Numbering = Literal["position", "number"]
 VideoDecoder = Literal["pyav", "decord"]
 PatchMasks = Literal["both", "second"]
 SUITES = "swim.evaluation.suites"
@@ -66,7 +67,7 @@ class FramePolicy(Frozen):
     min_pixels: int = Field(100_352, gt=0)
     max_pixels: int = Field(602_112, gt=0)
     cell_px: int = Field(28, gt=0)
-    numbering: Literal["position", "number"] | None = None
+    numbering: Numbering | None = None
     decoder: VideoDecoder = "pyav"
 
 
@@ -351,12 +352,9 @@ class Recipe(Frozen):
 
     def override(self, changes: dict[str, Any]) -> Recipe:
         """A copy with dotted paths replaced, validated again. Raises ValueError naming the nearest path for a typo."""
-        known = paths(self)
+        require_paths(self, changes)
         tree = self.model_dump()
         for path, value in changes.items():
-            if path not in known:
-                near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
-                raise ValueError(f"recipe {self.name!r} has no field {path!r}; the nearest is {near!r}")
             *parents, leaf = path.split(".")
             node = tree
             for parent in parents:
@@ -366,6 +364,15 @@ class Recipe(Frozen):
             if changes.get(f"optim.{given}") is not None and f"optim.{other}" not in changes:
                 tree["optim"][other] = None  # one of the two is given: it takes the place of the other
         return Recipe.model_validate(tree)
+
+
+def require_paths(recipe: Recipe, wanted: Iterable[str]) -> None:
+    """Raises ValueError, naming the nearest path, for the first of these that the recipe lacks."""
+    known = paths(recipe)
+    for path in wanted:
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"recipe {recipe.name!r} has no field {path!r}; the nearest is {near!r}")
 
 
 def paths(config: BaseModel, prefix: str = "") -> list[str]:

@@ -11,7 +11,6 @@ Tables change the fields they name. A table with another `kind` than the recipe'
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tomllib
@@ -21,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from swim.recipe import Recipe, paths
+from swim.recipe import Recipe, require_paths
 
 _ENDINGS = (".json", ".toml")
 
@@ -88,9 +87,7 @@ def changes(assignments: Iterable[str], recipe: Recipe) -> dict[str, Any]:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ValueError(f"{assignment!r} is no change of a recipe: write path=value, as in optim.lr=1e-5")
-        if path not in (known := paths(recipe)):
-            near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"recipe {recipe.name!r} has no field {path!r}; the nearest is {near!r}")
+        require_paths(recipe, [path])
         if path in changed:
             raise ValueError(f"{path} is changed twice: give it one value")
         changed[path] = _value(text, _at(recipe, path), path)

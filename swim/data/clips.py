@@ -45,8 +45,12 @@ def as_clips(clips: Clips | Sequence[Clip]) -> Clips:
 
 def in_fraction(key: str, fraction: float) -> bool:
     """Whether this key belongs to a fraction (0 < fraction ≤ 1) of the data. Larger fractions contain smaller ones."""
-    place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()[:8], "big")
-    return place < fraction * 2**64
+    return int.from_bytes(key_digest(key)[:8], "big") < fraction * 2**64
+
+
+def key_digest(key: str) -> bytes:
+    """The hash of a key, by which fractions and turns are decided: the same on every machine."""
+    return hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
 
 
 def subset(keys: Sequence[str], fraction: float) -> NDArray[np.int64]:

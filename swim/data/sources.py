@@ -7,7 +7,6 @@ Dimensions: N rows to train on.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.data.annotations.samples import key_prefix
-from swim.data.clips import Clips, subset
+from swim.data.clips import Clips, key_digest, subset
 from swim.data.types import Clip
 from swim.recipe import DataConfig, NLReferFiles, Recipe, Source
 
@@ -53,7 +52,7 @@ def mixture(keys: Sequence[str], data: DataConfig) -> Mixture:
             by_source.setdefault(source, []).append(number)
     mixed = Mixture.even(len(keys))
     for source, numbers in by_source.items():
-        ranked = sorted(numbers, key=lambda number: hashlib.sha256(_bytes(keys[number])).digest())
+        ranked = sorted(numbers, key=lambda number: key_digest(keys[number]))
         mixed.weight_N[ranked] = source.weight
         mixed.phase_N[ranked] = np.arange(len(ranked)) / len(ranked)
     return mixed
@@ -98,7 +97,3 @@ class _TextLoss:
         for clip in self._clips.read(order):
             (source,) = sources_of([clip.key], self._data)
             yield replace(clip, masks=()) if source.loss == "text" else clip
-
-
-def _bytes(key: str) -> bytes:
-    return key.encode("utf-8", "backslashreplace")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.data.annotations.markup import strip_tags
-from swim.recipe import Frozen
+from swim.recipe import Frozen, Numbering
 
 
 class DataError(Exception):
@@ -83,7 +83,7 @@ class ReferSample(Frozen):
     marks: Literal["ins", "region", "none"] = "ins"
     question_type: str = ""
     options: tuple[str, ...] = ()
-    frames: Literal["position", "number"] | None = None
+    frames: Numbering | None = None
 
 
 @dataclass(frozen=True)

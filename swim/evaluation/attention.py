@@ -74,9 +74,10 @@ def _score_batch(
     if reading is None:
         return scores, []
     by_ruler = attentions(batch, reading, ruler.fusion, "none")
-    scores += _attention_scores(by_ruler, "attention", threshold)
+    ruler_scores = _attention_scores(by_ruler, "attention", threshold)
+    scores += ruler_scores
     if config.attributes:
-        scores += _attribute_scores(config, trained, batch, nouns, by_ruler)
+        scores += _attribute_scores(config, trained, batch, nouns, ruler_scores)
     if own.mask_weight > 0 and recipe.optim.trains:
         if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
             _, reading = read(trained, batch, nouns, own)
@@ -90,9 +91,10 @@ def _attribute_scores(
     trained: Trained,
     batch: Batch,
     nouns: Sequence[Sequence[NounRow]],
-    by_ruler: list[NounAttention],
+    ruler_scores: list[SampleScore],
 ) -> list[SampleScore]:
-    """The attribute in front of a noun beside that noun, on the nouns that have one, and noun minus attribute."""
+    """The attribute in front of a noun beside that noun, on the nouns that have one, and noun minus attribute.
+    `ruler_scores` are those of all nouns."""
     ruler, threshold = config.readout, config.precision_threshold
     words = [
         [word for noun in of_sample if (word := attribute_of(noun, sample.input_ids_L, trained.tokenizer))]
@@ -103,8 +105,11 @@ def _attribute_scores(
         return []
     attributes = _attention_scores(attentions(batch, reading, ruler.fusion, "none"), "attention_attribute", threshold)
     having = {(row.key, row.tag) for row in attributes}
-    with_attribute = [item for item in by_ruler if (item.sample.clip.key, item.noun.tag) in having]
-    of_nouns = _attention_scores(with_attribute, "attention_its_noun", threshold)
+    of_nouns = [
+        row.model_copy(update={"metric": f"attention_its_noun.{row.metric.partition('.')[2]}"})
+        for row in ruler_scores
+        if (row.key, row.tag) in having
+    ]
     attribute_values = {(row.key, row.tag, row.metric.partition(".")[2]): row.value for row in attributes}
     gaps = []
     for row in of_nouns:

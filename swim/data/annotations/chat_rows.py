@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from swim.data.annotations.fields import MarkedText, RowContent, has_field, read_supervision, read_turns, read_video
+from swim.data.context import SYSTEM
 from swim.data.limits import abbreviate
 from swim.data.types import DataError, Turn
 
-# The system prompt that Qwen2.5-VL's own chat template adds, and that training adds to every row.
-_USUAL_SYSTEM = "You are a helpful assistant."
 _ROLES = {"user": "human", "assistant": "gpt"}
 
 
 def read_chat_row(raw: dict[str, Any], turns: tuple[Turn, ...], texts: tuple[MarkedText, ...]) -> RowContent:
     """The content of a row whose one video is in `videos`. Tags have their masks in `annotation`, as in NL-Refer."""
-    refuse_fields(raw, ("images", "audios", "tools"), "one video and its text are trained on: take it out of the row")
+    refuse_other_media(raw)
     video = listed_video(raw)
     tracks, marks = read_supervision(raw, texts)
     return RowContent(video, turns, tracks, marks)
@@ -76,16 +75,17 @@ def read_messages(raw: dict[str, Any]) -> tuple[tuple[Turn, ...], tuple[MarkedTe
 
 def check_system(prompt: Any, field: str) -> None:
     """Raises DataError for a system prompt of the row's own, which training would not show to the model."""
-    if prompt in (None, "", _USUAL_SYSTEM):
+    if prompt in (None, "", SYSTEM):
         return
     hint = "training has one system prompt for all rows: remove it, or begin the first question with it"
     raise DataError(f"a system prompt {abbreviate(prompt)}", field=field, hint=hint)
 
 
-def refuse_fields(raw: dict[str, Any], fields: Iterable[str], hint: str) -> None:
-    """Raises DataError for the first of the fields that is there and not empty."""
-    for field in fields:
+def refuse_other_media(raw: dict[str, Any]) -> None:
+    """Raises DataError for a row that has more than a video and its text."""
+    for field in ("images", "audios", "tools"):
         if raw.get(field) not in (None, [], {}, ""):
+            hint = "one video and its text are trained on: take it out of the row"
             raise DataError("cannot be used", field=field, hint=hint)
 
 

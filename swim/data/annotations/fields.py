@@ -17,6 +17,7 @@ from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import MAX_LABEL_CHARS, MAX_PATH_CHARS, MAX_TEXT_CHARS, abbreviate
 from swim.data.rows.documents import Document
 from swim.data.types import AnswerSlot, DataError, Rle, Turn
+from swim.recipe import Numbering
 
 # `<object1>` labels the region after it; alone it mentions that region. Misspelt ones match too, to be rejected.
 _PLACEHOLDER = re.compile(r"<\s*+(?:region\s*+[0-9]*+|object\s*+[0-9]++)\s*+>", re.IGNORECASE)
@@ -35,7 +36,7 @@ class RowContent:
     marks: Literal["ins", "region", "none"] = "none"
     question_type: str = ""
     options: tuple[str, ...] = ()
-    frames: Literal["position", "number"] | None = None
+    frames: Numbering | None = None
 
 
 def _named_video(raw: dict[str, Any]) -> Iterable[str]:
@@ -87,6 +88,11 @@ def names_its_video(raw: dict[str, Any]) -> bool:
     elsewhere = has_field(raw, "file_name") and not has_field(raw, "video")
     other = has_field(raw, "videos") or has_field(raw, "messages") or isinstance(raw.get("video"), dict)
     return not (elsewhere or other)
+
+
+def has_own_text(raw: dict[str, Any]) -> bool:
+    """Whether a row has a chat, a caption or a question. Rows of videos with listed masks have none."""
+    return any(has_field(raw, key) for key in ("messages", "conversations", "caption", "Question"))
 
 
 def has_placeholder(raw: dict[str, Any]) -> bool:
@@ -187,7 +193,7 @@ def read_video(raw: dict[str, Any]) -> str:
     return plain_text(raw.get("video"), field="video", hint=hint, max_chars=MAX_PATH_CHARS)
 
 
-def read_numbering(raw: dict[str, Any]) -> Literal["position", "number"] | None:
+def read_numbering(raw: dict[str, Any]) -> Numbering | None:
     """What the keys of `annotation` are in a folder of pictures, if `frames` says it. Anything but a text belongs to
     somebody else: data sets list or count their frames under this name."""
     match raw.get("frames"):

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from swim.data.annotations.fields import RowContent, RowFormat, plain_text, read_text
+from swim.data.annotations.fields import RowContent, RowFormat, has_own_text, plain_text, read_text
 from swim.data.annotations.listed_tracks import (
     frame_keys,
     merge_tracks,
@@ -30,7 +30,7 @@ _QUESTION = "Which kinds of objects does the video show?"
 def matches(raw: dict[str, Any]) -> bool:
     videos = raw.get("videos")
     listed = isinstance(videos, list) and any(isinstance(video, dict) for video in videos)
-    return listed and not any(raw.get(key) is not None for key in ("messages", "conversations", "caption", "Question"))
+    return listed and not has_own_text(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:

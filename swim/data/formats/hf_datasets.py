@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from swim.data.annotations.chat_rows import read_conversations, read_messages, refuse_fields
+from swim.data.annotations.chat_rows import read_conversations, read_messages, refuse_other_media
 from swim.data.annotations.fields import (
     MarkedText,
     RowContent,
@@ -45,7 +45,7 @@ def parse(raw: dict[str, Any]) -> RowContent:
     if len(texts_given) > 1:
         hint = "a row has one text: keep the one to train on"
         raise DataError(f"beside {texts_given[0]}", field=texts_given[1], hint=hint)
-    refuse_fields(raw, ("images", "audios", "tools"), "one video and its text are trained on: take it out of the row")
+    refuse_other_media(raw)
     turns, texts = _turns(raw, texts_given[0])
     tracks, marks = read_supervision(raw, texts)
     return RowContent(_video(raw), turns, tracks, marks)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from swim.data.annotations.expressions import expression_content, expression_rows, read_expression
-from swim.data.annotations.fields import RowContent, RowFormat, has_field
+from swim.data.annotations.fields import RowContent, RowFormat, has_field, has_own_text
 from swim.data.annotations.listed_tracks import (
     frame_keys,
     merge_tracks,
@@ -25,7 +25,7 @@ _MASKS = "mask_dict.json"
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    return isinstance(raw.get("videos"), dict) and not has_field(raw, "mask_folder") and not _is_chat(raw)
+    return isinstance(raw.get("videos"), dict) and not has_field(raw, "mask_folder") and not has_own_text(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:
@@ -44,10 +44,6 @@ def parse(raw: dict[str, Any]) -> RowContent:
     lists, fields = [masks.get(str(i)) for i in ids], [f"mask_dict[{str(i)!r:.30}]" for i in ids]
     tracks = read_listed_masks(lists, keys, fields)
     return expression_content(video, expression, merge_tracks(tracks, "mask_dict"), numbering)
-
-
-def _is_chat(raw: dict[str, Any]) -> bool:
-    return any(has_field(raw, key) for key in ("messages", "conversations", "caption", "Question"))
 
 
 def _owns(path: Path, content: Any) -> bool:

@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from swim.data.annotations.expressions import expression_content, expression_rows, read_expression
-from swim.data.annotations.fields import RowContent, RowFormat, has_field, plain_text
+from swim.data.annotations.fields import RowContent, RowFormat, has_field, has_own_text, plain_text
 from swim.data.annotations.listed_tracks import frame_keys, read_names
 from swim.data.limits import MAX_MASK_PX, MAX_PATH_CHARS, abbreviate
 from swim.data.masks import encodings
@@ -30,8 +30,7 @@ _MASKS = "mask_dict.json"  # of MeViS, whose expressions have the same shape
 
 
 def matches(raw: dict[str, Any]) -> bool:
-    chat = any(has_field(raw, key) for key in ("messages", "conversations", "caption", "Question"))
-    return isinstance(raw.get("videos"), dict) and has_field(raw, "mask_folder") and not chat
+    return isinstance(raw.get("videos"), dict) and has_field(raw, "mask_folder") and not has_own_text(raw)
 
 
 def parse(raw: dict[str, Any]) -> RowContent:

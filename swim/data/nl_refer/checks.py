@@ -18,7 +18,7 @@ from swim.data.annotations.samples import locate, parse_row
 from swim.data.nl_refer.tasks import ARTICLES, Referent, Task, find_noun, substitute
 from swim.data.nl_refer.words import FUNCTION_WORDS
 from swim.data.types import DataError, ReferSample
-from swim.data.video.frame_choice import MASK_ASPECT_TOLERANCE, VideoInfo, at_positions
+from swim.data.video.frame_choice import VideoInfo, at_positions, check_proportions
 from swim.recipe import FramePolicy
 
 # Inflected forms count as equal ("sits", "sitting"), synonyms do not. Three in four: of four content words one may be
@@ -138,11 +138,7 @@ def check_video(sample: ReferSample, probe: Callable[[str], VideoInfo]) -> None:
                 hint = f"frame {max(track)} is annotated, the video shows {info.frames}: is it the right one?"
                 raise DataError("a mask past the end of the video", field=f"annotation[{number}]", hint=hint)
             for frame, rle in track.items():
-                ratio = (rle.width / rle.height) / (info.width / info.height)
-                if not 1 / MASK_ASPECT_TOLERANCE <= ratio <= MASK_ASPECT_TOLERANCE:
-                    hint = f"the video is {info.height} × {info.width}; is the mask's size [height, width]?"
-                    reason = f"a mask of {rle.height} × {rle.width} does not fit"
-                    raise DataError(reason, field=f"annotation[{number}]['{frame}']", hint=hint)
+                check_proportions(rle.height, rle.width, info, field=f"annotation[{number}]['{frame}']")
     except DataError as error:
         raise locate(error, file=sample.file, row=sample.row, key=sample.key) from error
 

@@ -7,6 +7,7 @@ a word. A row with such a key is decoded to `InvalidRow` instead, which `parse_r
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,14 @@ class _RepeatedKeys(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        names = [name for name, _ in pairs]
-        self.key = next(name for name in names if names.count(name) > 1)
+        self.key = repeated_key(pairs)
+
+
+def repeated_key(pairs: list[tuple[str, Any]]) -> str:
+    """The first of the keys that an object has twice; it must have one. In linear time: a hostile object has millions
+    of keys."""
+    counts = Counter(name for name, _ in pairs)
+    return next(name for name, _ in pairs if counts[name] > 1)
 
 
 def _invalid(row: Any) -> InvalidRow:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from swim.data.limits import MAX_SIDE_PX
 from swim.data.types import Clip, DataError, ReferSample
-from swim.data.video.numbering import Numbering, NumberRun, positions
-from swim.recipe import FramePolicy
+from swim.data.video.numbering import NumberRun, positions
+from swim.recipe import FramePolicy, Numbering
 
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 MASK_ASPECT_TOLERANCE = 1.5  # anamorphic video reaches 1.46; a mask with height and width swapped is 3.2 at 16:9
@@ -65,10 +65,7 @@ def frame_needs(sample: ReferSample) -> FrameNeeds:
 def plan_frames(info: VideoInfo, needs: FrameNeeds, policy: FramePolicy) -> tuple[list[int], tuple[int, int]]:
     """The frames to decode and their (height, width). Raises DataError for masks that cannot be this video's."""
     for height, width in needs.mask_sizes:
-        ratio = (width / height) / (info.width / info.height)
-        if not 1 / MASK_ASPECT_TOLERANCE <= ratio <= MASK_ASPECT_TOLERANCE:
-            hint = f"the video is {info.height} × {info.width}; is the mask's size [height, width]?"
-            raise DataError(f"a mask of {height} × {width} does not fit", field="annotation", hint=hint)
+        check_proportions(height, width, info)
     frames: Iterable[int] = needs.frames
     if by_number(needs.numbering, policy):
         frames = positions(frames, info.numbers).values()
@@ -76,6 +73,14 @@ def plan_frames(info: VideoInfo, needs: FrameNeeds, policy: FramePolicy) -> tupl
         hint = 'keys count pictures from 0; if they are the numbers in the names, say "frames": "number" in the row'
         raise DataError(f"annotated frame past the end of {info.frames} pictures", field="annotation", hint=hint)
     return choose_frames(info.frames, frames, policy), smart_resize(info.height, info.width, policy)
+
+
+def check_proportions(height: int, width: int, info: VideoInfo, *, field: str = "annotation") -> None:
+    """Raises DataError for a mask of this size that has other proportions than the video."""
+    ratio = (width / height) / (info.width / info.height)
+    if not 1 / MASK_ASPECT_TOLERANCE <= ratio <= MASK_ASPECT_TOLERANCE:
+        hint = f"the video is {info.height} × {info.width}; is the mask's size [height, width]?"
+        raise DataError(f"a mask of {height} × {width} does not fit", field=field, hint=hint)
 
 
 def by_number(numbering: Numbering | None, policy: FramePolicy) -> bool:

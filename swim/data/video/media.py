@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from swim.data.storage import s3_advice
+from swim.data.storage import s3_advice, s3_filesystem
 from swim.data.video.cached_videos import cached_video
 from swim.data.video.file_kinds import refuse_no_video
 from swim.data.video.frame_choice import video_error
@@ -82,7 +80,7 @@ def s3_version(root: str, video: str) -> str | None:
     """
     if not _is_remote(root):
         return None
-    _, objects = _list_objects(_filesystem(), root, video)
+    _, objects = _list_objects(s3_filesystem(), root, video)
     named = [[PurePosixPath(entry["name"]).name, entry["ETag"].strip('"'), entry["size"]] for entry in objects]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
@@ -100,20 +98,6 @@ def _path_parts(video: str) -> tuple[str, ...]:
         hint = f"{video!r:.200}: give the path under the videos folder, without '..' or a URL"
         raise video_error("not a relative path", hint)
     return parts
-
-
-def _filesystem() -> Any:
-    settings = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
-    return _s3_filesystem(os.getpid(), tuple(settings))
-
-
-@lru_cache(maxsize=1)
-def _s3_filesystem(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
-    """Cached, since creating it takes half a second; created again for other settings, and after a fork."""
-    # Imported here: botocore takes another half second, and local files do not need it.
-    import fsspec
-
-    return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)  # listings become outdated
 
 
 def _first_object(fs: Any, keys: list[str]) -> tuple[str, dict[str, Any]]:
@@ -155,7 +139,7 @@ def _list_objects(fs: Any, root: str, video: str) -> tuple[bool, list[dict[str, 
 
 
 def _download(root: str, video: str, scratch: Path) -> Path:
-    fs = _filesystem()
+    fs = s3_filesystem()
     folder, objects = _list_objects(fs, root, video)
     keys = [item["name"] for item in objects]
     files = [scratch / PurePosixPath(key).name for key in keys]

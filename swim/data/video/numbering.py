@@ -8,11 +8,9 @@ A key counts frames from 0 ("position"), or is the number in a picture's name ("
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from swim.data.types import DataError
 
-Numbering = Literal["position", "number"]
 NumberRun = tuple[int, int, int]
 """Ascending numbers first, first + step, …: (first, step, count)."""
 MAX_RUNS = 4096

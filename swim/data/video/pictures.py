@@ -31,21 +31,25 @@ _SIDEWAYS = range(5, 9)  # EXIF orientations that exchange height and width
 def probe_folder(folder: Path) -> VideoInfo:
     """The number of pictures and the size of the first one. Raises DataError (field "video")."""
     frames = list_frames(folder)
-    with _open_picture(folder / frames.names[0]) as first:
-        height, width = _shown_size(first, frames.names[0])
+    height, width = _size_of_first(folder, frames)
     return VideoInfo(len(frames.names), height, width, FOLDER_FPS, seekable=False, numbers=frames.numbers)
 
 
 def decode_folder(folder: Path, indices: Sequence[int], size: tuple[int, int]) -> dict[int, NDArray[np.uint8]]:
     """The pictures at `indices`, resized to `size` = (H, W). Each must have the size of the first one."""
-    names = list_frames(folder).names
-    expected = probe_folder(folder)
-    return {i: _read_picture(folder / names[i], (expected.height, expected.width), size) for i in indices}
+    frames = list_frames(folder)
+    expected = _size_of_first(folder, frames)
+    return {i: _read_picture(folder / frames.names[i], expected, size) for i in indices}
 
 
 def list_frames(folder: Path) -> FrameNames:
     """The pictures of a folder, in order. Raises DataError (field "video") where their names give none."""
     return frame_names(path.name for path in folder.iterdir())
+
+
+def _size_of_first(folder: Path, frames: FrameNames) -> tuple[int, int]:
+    with _open_picture(folder / frames.names[0]) as first:
+        return _shown_size(first, frames.names[0])
 
 
 def _read_picture(path: Path, expected: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
