@@ -37,6 +37,7 @@ from swim.supervision.attention import attach
 from swim.supervision.forward_plan import labelled
 from swim.supervision.losses.bce import mask_loss
 from swim.supervision.objective import SupervisedModel, text_loss
+from text_shape import TextShape
 
 SCHEMES = ("sft", "swim", "released", "eager")
 LABELS, NOUNS = 100, 4
@@ -47,15 +48,9 @@ TEXT_WEIGHT = 0.05  # to a mask weight of 1, in both presets
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(TextShape):
     """A Qwen2.5-VL language model. `checkpointing`: non-reentrant, as the 7B recipe trains."""
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
     dtype: torch.dtype = torch.float32
     checkpointing: bool = False
 
@@ -63,16 +58,6 @@ class Size:
     def supervised(self) -> tuple[int, ...]:
         """The paper's six evenly spaced layers, all of them where there are fewer."""
         return tuple(layers.resolve(f"even:{min(6, self.layers)}", self.layers))
-
-    @property
-    def matrix_parameters(self) -> int:
-        """Weights that every token is multiplied with: attention and MLP, without embeddings and head."""
-        attention = 2 * self.hidden**2 + 2 * self.hidden * (self.hidden // self.heads) * self.kv_heads
-        return self.layers * (attention + 3 * self.hidden * self.intermediate)
-
-    def step_flops(self, tokens: int) -> float:
-        """Floating-point operations of forward and backward, causal attention counted once, no recomputation."""
-        return 6.0 * tokens * self.matrix_parameters + 6.0 * self.layers * self.hidden * tokens**2
 
 
 SIZES = {
@@ -154,24 +139,8 @@ def _tracks(noun: int, patches: int) -> dict[int, Any]:
 
 def language_model(size: Size, implementation: str, device: torch.device) -> Any:
     """Random weights of the real class; the vision tower is a stub that never runs, and frozen as in training."""
-    half = size.hidden // size.heads // 2
-    time = half // 4
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": size.vocabulary,
-            "hidden_size": size.hidden,
-            "intermediate_size": size.intermediate,
-            "num_hidden_layers": size.layers,
-            "num_attention_heads": size.heads,
-            "num_key_value_heads": size.kv_heads,
-            "bos_token_id": None,
-            "eos_token_id": None,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [time, (half - time) // 2, half - time - (half - time) // 2],
-            },
-        },
+        text_config=size.config,
         vision_config={"depth": 1, "hidden_size": 16, "num_heads": 2, "out_hidden_size": size.hidden},
         image_token_id=size.vocabulary - 4,
         video_token_id=size.vocabulary - 3,

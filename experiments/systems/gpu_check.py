@@ -123,7 +123,8 @@ def main() -> int:
             except Exception:  # recorded by the part
                 traceback.print_exc()
     results = Results(chosen.out)
-    derive(results, SHAPES[chosen.size].step_flops)
+    shape = SHAPES[chosen.size]
+    derive(results, shape.step_flops(shape.tokens))
     # The bars are those of a 7B model on an H200.
     results.note(bars=[bar.judge(results) for bar in BARS] if chosen.size == "7b" else [])
     results.note(took_s=time.monotonic() - began_s)

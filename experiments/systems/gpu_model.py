@@ -24,21 +24,16 @@ from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
 from swim.data.types import Clip, Rle, Turn
 from swim.models.vision import prepare_vision
 from swim.recipe import FramePolicy, HubModel, NLReferFiles, Objective, Optim, Recipe
+from text_shape import TextShape
 
 NOUNS = ("red circle", "blue square", "green star", "small triangle")
 ANSWER_WORDS = 60  # about 100 tokens with names and markup
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(TextShape):
     """A Qwen2.5-VL and the conversations for it: `tokens` each, with a video of `frames` frames of `side` pixels."""
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
     vision: dict[str, Any]
     tokens: int
     frames: int
@@ -50,14 +45,6 @@ class Shape:
     def cell_px(self) -> int:
         """Side of a visual token in pixels."""
         return int(self.vision["patch_size"] * self.vision["spatial_merge_size"])
-
-    @property
-    def step_flops(self) -> float:
-        """Floating-point operations of forward and backward of one conversation in the text layers: 6·N·L + 6·layers·
-        hidden·L² (causal attention), without recomputation, head and tower."""
-        attention = 2 * self.hidden**2 + 2 * self.hidden * (self.hidden // self.heads) * self.kv_heads
-        weights = self.layers * (attention + 3 * self.hidden * self.intermediate)
-        return 6.0 * self.tokens * weights + 6.0 * self.layers * self.hidden * self.tokens**2
 
 
 TOWER_7B = {
@@ -118,24 +105,8 @@ def random_model(shape: Shape, spec: HubModel, device: torch.device, seed: int =
     """The real class with random weights, as `swim.train.train` trains it: tower in bf16 (fp32 where the spec computes
     in it), trained weights as the spec says."""
     ids = {token: tokenizer().convert_tokens_to_ids(token) for token in SPECIAL}
-    half = shape.hidden // shape.heads // 2
-    time = half // 4
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": shape.vocabulary,
-            "hidden_size": shape.hidden,
-            "intermediate_size": shape.intermediate,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "bos_token_id": None,
-            "eos_token_id": None,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [time, (half - time) // 2, half - time - (half - time) // 2],
-            },
-        },
+        text_config=shape.config,
         vision_config=shape.vision,
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],

@@ -69,7 +69,7 @@ def test_an_unknown_part_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_the_7b_has_its_parameters_and_its_tokens() -> None:
     shape = gpu_model.SHAPES["7b"]
-    assert shape.step_flops == pytest.approx(6 * 6.525e9 * 8192 + 6 * 28 * 3584 * 8192**2, rel=1e-3)
+    assert shape.step_flops(shape.tokens) == pytest.approx(6 * 6.525e9 * 8192 + 6 * 28 * 3584 * 8192**2, rel=1e-3)
     assert shape.cell_px == 28
     assert (shape.frames // 2) * (shape.side // shape.cell_px) ** 2 == 7688
     tiny = gpu_model.SHAPES["tiny"]

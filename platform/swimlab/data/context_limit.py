@@ -57,10 +57,16 @@ class ContextLimit(Frozen):
         """Raises DataError when a clip is more tokens than the model has positions. `cell_px`: the side of a visual
         token."""
         T, H, W, _ = clip.frames_THWC.shape
-        visual = T // 2 * (H // cell_px) * (W // cell_px)
+        visual = visual_tokens(T, H, W, cell_px)
         # Tokenised only where the limit may be reached: of 128,000 positions that is in hardly any row.
         if visual + most_text_tokens(clip.turns, self.system) > self.positions:
             require_positions(self.text_tokens(clip.turns), visual, self.positions, clip.key)
+
+
+def visual_tokens(frames: int, height: int, width: int, cell_px: int) -> int:
+    """The visual tokens of a clip of that many resized frames, two of which share theirs. `cell_px`: the side of
+    one."""
+    return frames // 2 * (height // cell_px) * (width // cell_px)
 
 
 @lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from swimlab.data.doctor.findings import DoctorFindings
 from swimlab.data.doctor.row_checks import STATES
+from swimlab.data.doctor.scenes import Case
 from swimlab.data.doctor.tally import shown
 from swimlab.data.rejected_rows import BrokenRow
 from swimlab.report.doctor_words import command, count, lines, next_steps, rows, share, size, verdict
@@ -104,8 +105,11 @@ def _cases(findings: DoctorFindings) -> Grid:
     grid.add_column("rows worth a look (drawn in the report)", overflow="fold", ratio=2)
     grid.add_column("measured", overflow="fold", ratio=3)
     grid.add_column("row", overflow="fold", ratio=1)
-    worst = {case.concern: case for case in reversed(findings.cases) if not case.broken}
-    for case in [worst[concern] for concern in dict.fromkeys(c.concern for c in findings.cases) if concern in worst]:
+    worst: dict[str, Case] = {}
+    for case in findings.cases:
+        if not case.broken:
+            worst.setdefault(case.concern, case)
+    for case in worst.values():
         place = f"{shown(case.file.rpartition('/')[2], 60)} {case.row}"
         grid.add_row(Text(case.concern), Text(case.text), Text(place))
     return grid

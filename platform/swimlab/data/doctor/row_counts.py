@@ -11,6 +11,7 @@ from swim.data.annotations.markup import strip_tags
 from swim.data.masks.encodings import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
+from swimlab.data.context_limit import visual_tokens
 from swimlab.data.doctor.cautions import SPECIAL, TWICE, UNTAGGED, Note
 from swimlab.data.doctor.tally import Tally
 
@@ -129,14 +130,9 @@ def _contains_word(noun: str, text: str) -> bool:
     return False
 
 
-def visual_tokens(frames: int, height: int, width: int, policy: FramePolicy) -> int:
-    """The visual tokens of a clip of that many resized frames, two of which share theirs."""
-    return frames // 2 * (height // policy.cell_px) * (width // policy.cell_px)
-
-
 def add_clip(frames: int, height: int, width: int, policy: FramePolicy, tally: Tally) -> None:
     """Counts a clip of that many resized frames."""
-    tokens = visual_tokens(frames, height, width, policy)
+    tokens = visual_tokens(frames, height, width, policy.cell_px)
     tally.bin("tokens a clip", tokens)
     tally.add("tokens", tokens)
     tally.add("clips", 1)

@@ -19,9 +19,10 @@ from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError
 from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
+from swimlab.data.context_limit import visual_tokens
 from swimlab.data.doctor.cautions import RowNotes, note_sizes
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, TRAINED_ON, Inspection, note_broken, note_cautions, picked
-from swimlab.data.doctor.row_counts import add_clip, visual_tokens
+from swimlab.data.doctor.row_counts import add_clip
 from swimlab.data.doctor.tally import Pick, Tally
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _check_claim(
     inspection: Inspection,
 ) -> None:
     tally = inspection.tally
+    location = {name: requirement[name] for name in ("file", "row", "key", "part")}
     sizes = tuple(zip(requirement["sizes"][::2], requirement["sizes"][1::2], strict=True))
     try:
         if isinstance(info, DataError):
@@ -149,27 +151,19 @@ def _check_claim(
         needs = FrameNeeds(tuple(requirement["frames"]), sizes, requirement["numbering"])
         indices, (height, width) = plan_frames(info, needs, policy)
         if positions is not None and requirement["state"] in TRAINED_ON:
-            require_positions(requirement["text_tokens"], visual_tokens(len(indices), height, width, policy), positions)
+            visual = visual_tokens(len(indices), height, width, policy.cell_px)
+            require_positions(requirement["text_tokens"], visual, positions)
     except DataError as error:
         # The row was counted by its state without the video.
         tally.count(requirement["state"], requirement["kind"], -1)
         tally.count("broken", requirement["kind"])
-        note_broken(
-            inspection,
-            error,
-            file=requirement["file"],
-            row=requirement["row"],
-            key=requirement["key"],
-            kind=requirement["kind"],
-            part=requirement["part"],
-        )
+        note_broken(inspection, error, kind=requirement["kind"], **location)
         return
     notes = RowNotes()
     note_sizes(set(sizes), (info.height, info.width), needs.frames, notes)
     if info.numbers and needs.frames and not (needs.numbering or policy.numbering):
         notes(KEYS_UNCLEAR, 0, needs.frames, "numbers in the names of the pictures are not their positions")
     if notes.worst:
-        location = {name: requirement[name] for name in ("file", "row", "key", "part")}
         note_cautions(tally, notes, **location)
     add_clip(len(indices), height, width, policy, tally)
     tally.pick(picked(requirement))
