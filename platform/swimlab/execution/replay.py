@@ -79,12 +79,12 @@ def replay(
         raise ValueError(f"trial {record.trial_id} trained for 0 steps: there is no curve to compare")
     last_step = min(steps or max(stored), max(stored))
     with scratch_folder("replay") as scratch:
-        folder = (source or stored_source(store, record)).unpack(Path(scratch) / "source")
+        folder = (source or stored_source(store, record)).unpack(scratch / "source")
         prepared = _prepared(store, record, folder, cache, say)
         clips = StoredClips(store, prepared, "train")
         init_dir = None
         if record.init_trial_id:
-            init_dir = store.download(record.init_trial_id, "checkpoint/", Path(scratch) / "init")
+            init_dir = store.download(record.init_trial_id, "checkpoint/", scratch / "init")
         job = {
             "source": str(folder),
             "recipe": runnable(record.recipe),
@@ -95,7 +95,7 @@ def replay(
             "keys": clips.keys,
         }
         result = Replay(stored_steps=max(stored))
-        with replay_process.started(job, clips, folder, Path(scratch)) as lines:
+        with replay_process.started(job, clips, folder, scratch) as lines:
             for line in lines:
                 if "device" in line:  # the first line, before any step
                     result.numerics, result.versions = _environment_differences(record, line["device"])
@@ -141,10 +141,11 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
         recipe = to_jsonable_python(fields)
     objective = dict(recipe["objective"])
     # Of a record that was written before suites were registered; a newer archive holds no suite to configure.
-    evaluation = {**recipe["evaluation"]} if "evaluation" in recipe else {}
+    evaluation, readouts = dict(recipe.get("evaluation", {})), [objective]
     if evaluation:
         evaluation["readout"] = dict(evaluation["readout"])
-    for readout in (objective, *([evaluation["readout"]] if evaluation else ())):
+        readouts.append(evaluation["readout"])
+    for readout in readouts:
         named = readout["layers"]
         readout["layers"] = list(resolve(named if isinstance(named, str) else tuple(named), recipe["model"]["layers"]))
     if objective["mask_weight"] == 0:

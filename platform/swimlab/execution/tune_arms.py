@@ -35,6 +35,7 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
     from swimlab.store.sweep_store import SweepStore
 
     states, store = [], SweepStore(settings.store, patience_s=SHORT_S)
+    identifier = naming.Identifier(settings.cache)
     for arm, search, arm_recipe in _searches(ablation, recipe):
         loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
         loop.todo()
@@ -45,8 +46,8 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
         failed = len(loop.answers) - len(complete)
         ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
-        data = naming.data_fingerprint(arm_recipe.data, settings.cache)
-        suites = naming.Identifier(settings.cache).suites(arm_recipe)
+        data = identifier.data_fingerprint(arm_recipe.data)
+        suites = identifier.suites(arm_recipe)
         states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data, suites))
     return tuple(states)
 

@@ -53,7 +53,7 @@ class Invalidations:
 
     def __init__(self, store: SweepStore, records: Iterable[TrialRecord]) -> None:
         self._store = store
-        self._records: list[TrialRecord] = []
+        self._records: list[tuple[TrialRecord, dict[str, Any]]] = []
         self._archives: dict[str, dict[str, str] | None] = {}
         self.unread = 0
         # Recipes that differ in the seed alone are validated once: it takes 1 ms.
@@ -61,17 +61,17 @@ class Invalidations:
         self._modules: dict[tuple[str, str], tuple[str, ...] | None] = {}
         for record in records:
             try:
-                self._canonical(without_evaluation(record.recipe))
+                fields = self._canonical(without_evaluation(record.recipe))
             except (ValueError, IdentityError):  # pydantic's error is a ValueError
                 self.unread += 1
                 continue
-            self._records.append(record)
+            self._records.append((record, fields))
 
     @cached_property
     def _earlier(self) -> dict[str, list[TrialRecord]]:
         earlier: dict[str, list[TrialRecord]] = {}
-        for record in self._records:
-            earlier.setdefault(canonical_json(self._canonical(without_evaluation(record.recipe))), []).append(record)
+        for record, fields in self._records:
+            earlier.setdefault(canonical_json(fields), []).append(record)
         return earlier
 
     def earlier(self, recipe: Recipe) -> TrialRecord | None:

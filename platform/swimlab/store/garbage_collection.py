@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from swim.recipe import Frozen
 from swimlab.store import listings, withdrawal
@@ -24,7 +24,7 @@ from swimlab.store.committed_ids import committed_ids
 from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.paths import folder_of
 from swimlab.store.provenance import utc_now
-from swimlab.store.record_kinds import EVALUATIONS, TRIALS
+from swimlab.store.record_kinds import EVALUATIONS, TRIALS, RecordKind
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import Ended, SweepStore
@@ -151,10 +151,9 @@ def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
 
 def _still_garbage(store: SweepStore, items: Sequence[Item]) -> list[Item]:
     """Those that the records, as they are now, leave for collection."""
-    trials, evaluations = _records_of(store, items)
-    folders = {trial.folder for trial in trials.values()} | {e.folder for e in evaluations.values()}
-    marks = {mark_path(TRIALS, trial_id, record.nonce) for trial_id, record in trials.items()}
-    marks |= {mark_path(EVALUATIONS, evaluation_id, record.nonce) for evaluation_id, record in evaluations.items()}
+    records = _records_of(store, items)
+    folders = {record.folder for _, record in records}
+    marks = {mark_path(kind, kind.id_of(record), record.nonce) for kind, record in records}
     needed = {"attempt": folders, "mark": marks}
     present = {"steps": folders, "checkpoint": folders}
     return [
@@ -169,24 +168,20 @@ def _withdraw(store: SweepStore, items: Sequence[Item]) -> None:
     """Removes records that were written while the files of their attempts were deleted, by a process that was then
     killed before it looked for `collected.json`: nobody was told that they are committed."""
     attempts = [item for item in items if item.kind == "attempt"]
-    trials, evaluations = _records_of(store, attempts)
     locations = {item.location for item in attempts}
-    for trial in trials.values():
-        if trial.folder in locations:
-            withdrawal.withdraw(store.backend, TRIALS, trial)
-    for evaluation in evaluations.values():
-        if evaluation.folder in locations:
-            withdrawal.withdraw(store.backend, EVALUATIONS, evaluation)
+    for kind, record in _records_of(store, attempts):
+        if record.folder in locations:
+            withdrawal.withdraw(store.backend, kind, record)
 
 
-def _records_of(store: SweepStore, items: Iterable[Item]) -> tuple[dict[str, TrialRecord], dict[str, EvaluationRecord]]:
+def _records_of(store: SweepStore, items: Iterable[Item]) -> list[tuple[RecordKind[Any], Any]]:
     """The records, read now, of the trials and evaluations that these items are about."""
     names = {
         item.location.split("/")[1 if item.kind in ("attempt", "steps", "checkpoint") else 2].partition(".")[0]
         for item in items
         if item.kind in ("attempt", "steps", "checkpoint", "mark")
     }
-    return store.read_records(names), store.read_evaluations(names)
+    return [(kind, record) for kind in (TRIALS, EVALUATIONS) for record in kind.read(store.backend, names).values()]
 
 
 def _item(kind: Kind, location: str, reason: str, files: Mapping[str, int]) -> Item:

@@ -27,9 +27,12 @@ def all_results(store: SweepStore) -> dict[str, TrialResult]:
     return {trial_id: TrialResult.of(record, by_trial.get(trial_id, ())) for trial_id, record in records.items()}
 
 
-def newest_results(store: SweepStore, trial_ids: Iterable[str]) -> dict[str, TrialResult]:
-    """Like `all_results`, of a few trials: which evaluations are theirs is read from the leaderboard."""
-    table = leaderboard(store)
+def newest_results(
+    store: SweepStore, trial_ids: Iterable[str], board: pa.Table | None = None
+) -> dict[str, TrialResult]:
+    """Like `all_results`, of a few trials: which evaluations are theirs is read from the leaderboard. `board`: the
+    leaderboard, where it was read already."""
+    table = leaderboard(store) if board is None else board
     table = table.filter(pc.is_in(table["trial_id"], value_set=pa.array(sorted(set(trial_ids)), pa.string())))
     names = suite_columns(table)
     return store.results(

@@ -26,13 +26,14 @@ from swimlab.store.errors import StoreError
 from swimlab.store.evaluation_records import EvaluationRecord, TrialResult, TrialTarget
 from swimlab.store.leases import HeartbeatObserver, Owner, released
 from swimlab.store.paths import checked_path, checked_trial_id, folder_of
-from swimlab.store.record_kinds import EVALUATIONS, TRIALS
+from swimlab.store.record_kinds import EVALUATIONS, TRIALS, Record, RecordKind
 from swimlab.store.records import FileEntry, TrialRecord
 from swimlab.store.sealed_json import sealed
 
 __all__ = ["Attempt", "StoreError", "SweepStore"]
 
 DEAD_AFTER_S = 60.0
+_FEW = 32  # ids that object storage reads at once; more of them may be missing, and a listing tells which
 Ended = Literal["failed", "released", "gone", "silent", "collected"]
 
 
@@ -104,10 +105,8 @@ class SweepStore:
         return TRIALS.read(self.backend, [trial_id]).get(trial_id)
 
     def records(self, trial_ids: Iterable[str] | None = None) -> dict[str, TrialRecord]:
-        """The committed results, all or those among `trial_ids`, by one flat listing."""
-        selected = None if trial_ids is None else {checked_trial_id(trial_id) for trial_id in trial_ids}
-        present = self.trial_ids()
-        return self.read_records(present if selected is None else present & selected)
+        """The committed results, all or those among `trial_ids`, by one flat listing; a few are read without it."""
+        return self._selected(TRIALS, trial_ids)
 
     def trial_ids(self) -> set[str]:
         """The ids of all committed trials, by one flat listing."""
@@ -118,15 +117,19 @@ class SweepStore:
         return TRIALS.read(self.backend, trial_ids)
 
     def evaluations(self, evaluation_ids: Iterable[str] | None = None) -> dict[str, EvaluationRecord]:
-        """The evaluation records, all or those among `evaluation_ids`, by one flat listing; also those of weights that
-        their trial no longer has. Raises StoreError for a record that cannot be read."""
-        selected = None if evaluation_ids is None else {checked_trial_id(name) for name in evaluation_ids}
-        present = EVALUATIONS.ids(self.backend)
-        return self.read_evaluations(present if selected is None else present & selected)
+        """The evaluation records, all or those among `evaluation_ids`, like `records`; also those of weights that their
+        trial no longer has. Raises StoreError for a record that cannot be read."""
+        return self._selected(EVALUATIONS, evaluation_ids)
 
     def read_evaluations(self, evaluation_ids: Iterable[str]) -> dict[str, EvaluationRecord]:
         """These evaluation records, without a listing; missing ones are left out."""
         return EVALUATIONS.read(self.backend, evaluation_ids)
+
+    def _selected(self, kind: RecordKind[Record], record_ids: Iterable[str] | None) -> dict[str, Record]:
+        if record_ids is None:
+            return kind.read(self.backend, kind.ids(self.backend))
+        selected = {checked_trial_id(record_id) for record_id in record_ids}
+        return kind.read(self.backend, selected if len(selected) <= _FEW else selected & kind.ids(self.backend))
 
     def results(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, TrialResult]:
         """trial_id → the committed trial with those of the evaluations named for it that exist and are of its

@@ -40,7 +40,7 @@ class ReplayTrial(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = query.open_store(self.store)
-        record = committed(store, query.resolve(store, self.trial))
+        (record,) = committed(store, [query.resolve(store, self.trial)])
         say(console, f"trial {record.trial_id}, {record.recipe_name}, seed {record.seed}")
         source = stored_source(store, record)
         if not self._agreed(console, source, store.uri):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, CliToggleFlag
@@ -52,7 +53,8 @@ class Show(StoreCommand):
         """See `StoreCommand`."""
         store = query.open_store(self.store)
         trial_id = query.resolve(store, self.trial)
-        record = newest_results(store, [trial_id]).get(trial_id)
+        board = leaderboard(store)
+        record = newest_results(store, [trial_id], board).get(trial_id)
         if self.recipe:
             if record is None:
                 raise ValueError(f"trial {trial_id} has no result yet: only records hold a recipe")
@@ -63,7 +65,7 @@ class Show(StoreCommand):
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         attempts = attempts_of(store, trial_id, record)
-        for subject, content in _lines(store, trial_id, record, attempts):
+        for subject, content in _lines(store, trial_id, record, attempts, board):
             grid.add_row(subject, content if isinstance(content, Group) else Text(content))
         console.print(Text(f"trial {trial_id}", style="bold"))
         console.print(grid)
@@ -131,7 +133,7 @@ def _state(
 
 
 def _lines(
-    store: SweepStore, trial_id: str, record: TrialResult | None, attempts: list[dict[str, Any]]
+    store: SweepStore, trial_id: str, record: TrialResult | None, attempts: list[dict[str, Any]], board: pa.Table
 ) -> Iterable[tuple[str, str | Group]]:
     shown = query.arms_by_trial(store).get(trial_id, [])
     yield "shown by", "; ".join(f"{s.experiment} on {s.recipe} as {s.arm}, seed {s.seed}" for s in shown) or NO_VALUE
@@ -167,7 +169,6 @@ def _lines(
     yield "data", record.data_fingerprint
     yield "files", _files(record)
     yield from _attempt_lines(attempts)
-    board = leaderboard(store)
     below = board.filter(pc.equal(board["init_trial_id"], trial_id))["trial_id"].to_pylist()
     more = f" and {len(below) - MOST_DESCENDANTS} more" if len(below) > MOST_DESCENDANTS else ""
     yield "starts", f"{', '.join(t[:12] for t in below[:MOST_DESCENDANTS])}{more}" if below else "nothing from it"

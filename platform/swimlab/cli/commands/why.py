@@ -40,7 +40,7 @@ class Why(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = query.open_store(self.store)
-        left, right = (committed(store, query.resolve(store, name)) for name in (self.a, self.b))
+        left, right = committed(store, [query.resolve(store, name) for name in (self.a, self.b)])
         comparison = compare(store, left, right)
         shown = query.arms_by_trial(store)
         grid = _grid(comparison, [shown.get(r.trial_id, []) for r in (left, right)])
@@ -54,15 +54,17 @@ class Why(StoreCommand):
         return 0
 
 
-def committed(store: SweepStore, trial_id: str) -> TrialRecord:
-    """The record of a trial, with its newest evaluations.
+def committed(store: SweepStore, trial_ids: Sequence[str]) -> list[TrialRecord]:
+    """The record of each trial, with its newest evaluations.
 
     Raises:
         StoreError: for a trial that has attempts but no result.
     """
-    if (record := newest_results(store, [trial_id]).get(trial_id)) is None:
-        raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` shows its attempts")
-    return record
+    results = newest_results(store, trial_ids)
+    for trial_id in trial_ids:
+        if trial_id not in results:
+            raise StoreError(f"trial {trial_id} has no result yet; `swimlab show {trial_id[:8]}` shows its attempts")
+    return [results[trial_id] for trial_id in trial_ids]
 
 
 def _grid(comparison: Comparison, shown: Sequence[Sequence[query.Shown]]) -> Table:
