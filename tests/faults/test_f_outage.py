@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_kit import Command, fault
+from fault_kit import Command
+from fault_table import fault
 from s3_proxy import RESET, Proxy, Reply, refusal
 from store_kit import committed, plausible_record, record_of
 

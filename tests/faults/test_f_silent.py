@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fault_kit import Command, experiment, fault, finish
+from fault_kit import Command, experiment, finish
+from fault_table import fault
 from store_kit import committed, plausible_record
 
 import nano

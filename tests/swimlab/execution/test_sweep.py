@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import ray
+from fault_table import fault
 from sweep_process import decided
 
 import nano
@@ -147,7 +148,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
 
 def died(injection: str, expected: str) -> pytest.MarkDecorator:
     symptom = "the trial is reported as not run, and is not tried again"
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference="F8")
+    return fault(injection, symptom, expected, "F8")
 
 
 @pytest.mark.fault(

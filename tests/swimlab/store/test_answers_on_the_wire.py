@@ -4,6 +4,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
+from fault_table import fault
 from s3_proxy import RESET, Proxy, refusal
 from store_kit import committed, record_of
 
@@ -13,10 +14,6 @@ from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 FILES = {"film.bin": b"n" * 5000, "checkpoint/model": b"w" * 9000}
-
-
-def fault(injection, symptom, expected):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected)
 
 
 @pytest.fixture

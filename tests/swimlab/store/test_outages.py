@@ -4,6 +4,7 @@ import logging
 import random
 
 import pytest
+from fault_table import fault
 from s3_proxy import RESET, Proxy, refusal
 from store_kit import ELSEWHERE, record_of
 
@@ -36,12 +37,8 @@ def no_time_passes(monkeypatch):
     monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
 
 
-def fault(injection, symptom, expected, **more):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, **more)
-
-
 def outage(what, reference="F4"):
-    return fault(f"every kind of S3 request: {what}", "the trial fails", "right: waited out", reference=reference)
+    return fault(f"every kind of S3 request: {what}", "the trial fails", "right: waited out", reference)
 
 
 def refused(what):
