@@ -1,5 +1,6 @@
-"""Trials and evaluations without training, for tests of the store."""
+"""Trials and evaluations without training, for tests of the store, and damage to its files."""
 
+import random
 from typing import Any
 
 from swim.outputs import SampleScore
@@ -48,6 +49,12 @@ def plausible_record(**changes: Any) -> TrialRecord:
 def samples(value: float) -> bytes:
     score = SampleScore(key="k", turn=0, tag=-1, noun="", metric="attention.ap", value=value)
     return to_parquet(samples_table([score]))
+
+
+def flipped(data: bytes, rng: random.Random, at: int | None = None) -> bytes:
+    """One bit of the data flips: of the byte `at`, else of any."""
+    at = rng.randrange(len(data)) if at is None else at
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 def row_of(store, trial_id="t1"):
