@@ -132,12 +132,17 @@ def trained_again(store, trial_record, record, **changes):
     return trained(store, trial_record, record.trial_id, **changes)
 
 
+def evaluated_as_planned(store, spec, metrics, **changes):
+    """The evaluations that the plan of a committed trial names, all with these metrics."""
+    record = store.record(spec.trial_id)
+    for evaluation in spec.evaluations:
+        fields = evaluation.model_dump() | {"data_fingerprint": spec.data_fingerprint, "metrics": metrics}
+        evaluated(store, record, **fields | changes)
+
+
 def completed(store, spec, metrics):
     """A trial of a plan and its evaluations, committed without training."""
     recipe = spec.recipe.model_dump(mode="json", exclude={"evaluation"})
     named = {name: getattr(spec, name) for name in ("seed", "init_trial_id", "code_fingerprint", "data_fingerprint")}
     committed(store, plausible_record, spec.trial_id, recipe=recipe, recipe_name=spec.recipe.name, metrics={}, **named)
-    record = store.record(spec.trial_id)
-    for evaluation in spec.evaluations:
-        fields = evaluation.model_dump() | {"data_fingerprint": spec.data_fingerprint, "metrics": metrics}
-        evaluated(store, record, **fields)
+    evaluated_as_planned(store, spec, metrics)
