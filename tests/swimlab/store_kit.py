@@ -14,6 +14,11 @@ CONFIG = {"attributes": ["colour"]}
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
 
 
+def ended_owner() -> Owner:
+    """A process of this machine that has ended."""
+    return Owner.current().model_copy(update={"started_ticks": 0})
+
+
 def plausible_record(**changes: Any) -> TrialRecord:
     """A record of a trial; keywords replace fields."""
     fields: dict[str, Any] = {
