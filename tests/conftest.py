@@ -12,6 +12,7 @@ import one_process
 import pytest
 import side_by_side
 from hypothesis import settings
+from s3_proxy import Proxy
 from side_by_side import uses_shared_ray
 
 pytest_plugins = ("fault_table", "pytester")
@@ -130,6 +131,27 @@ def s3_store_uri(_s3_client: Any) -> str:
     bucket = f"swim-{uuid4().hex[:12]}"
     _s3_client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}/store"
+
+
+@pytest.fixture
+def proxy(s3_store_uri: str, _s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Before the S3 server, for what connects from now on."""
+    with Proxy(_s3_endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
+        proxy.shutdown()
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither our waits for a store nor those of its client take time: what is left is how often a request is sent."""
+
+    async def at_once(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr("swimlab.store.backends.patience.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("swimlab.store.backends.patience.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@
         reference="F1",                                         # optional
     )
 
+or shorter, with the texts in this order, `@fault(injection, symptom, expected)` of this module.
+
 An entry is a pair of injection and symptom. The cases of one parametrised test share an entry, or bear one each
 (`pytest.param(..., marks=pytest.mark.fault(...))`); two tests may not bear the same. A test that records a property
 `message` shows that text in the table."""
@@ -26,6 +28,11 @@ REQUIRED = ("injection", "symptom", "expected")
 ANSWERS = {"right": "right", "error": "clear error"}
 MESSAGE_CHARS = 160
 PROPERTY = "fault"
+
+
+def fault(injection: str, symptom: str, expected: str, reference: str = "") -> pytest.MarkDecorator:
+    """The mark, for files in which many tests or parameters bear one."""
+    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
 
 
 @dataclass

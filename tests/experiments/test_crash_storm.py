@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fault_table import fault
 
 import measurements
 from swimlab.cli import experiment_file
@@ -25,10 +26,6 @@ def settings(*arguments: str) -> crash_storm.StormSettings:
 
 def store_at(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "store") if where == "local" else request.getfixturevalue("s3_store_uri")
-
-
-def fault(injection, symptom, expected):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected)
 
 
 LOST = "a result is lost or counted twice, or more than one report interval is computed again"

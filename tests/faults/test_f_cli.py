@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_kit import Command, fault
+from fault_kit import Command
+from fault_table import fault
 from store_kit import committed, plausible_record
 
 import nano

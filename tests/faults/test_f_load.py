@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_kit import experiment, fault
+from fault_kit import experiment
+from fault_table import fault
 
 import nano
 from swimlab import Arm

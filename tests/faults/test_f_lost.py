@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_kit import FILES, Command, content, fault
+from fault_kit import FILES, Command, content
+from fault_table import fault
 from store_kit import plausible_record, record_of
 
 from swimlab.store import garbage_collection

@@ -1,36 +1,14 @@
 """What a server does to a trial on S3, through a proxy: time is lost and nothing else, or a line says what to do."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_kit import Command, fault
+from fault_kit import Command
+from fault_table import fault
 from s3_proxy import RESET, Proxy, Reply, refusal
 from store_kit import committed, plausible_record, record_of
 
 from swimlab.store.sweep_store import SweepStore
-
-
-@pytest.fixture
-def proxy(s3_store_uri: str, _s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Before the S3 server, for what connects from now on."""
-    with Proxy(_s3_endpoint) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield proxy
-        proxy.shutdown()
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither our waits nor those of the client take time: what is left is how often a request is sent."""
-
-    async def at_once(*_: object) -> None:
-        return None
-
-    monkeypatch.setattr("swimlab.store.backends.patience.LONGEST_WAIT_S", 0.01)
-    monkeypatch.setattr("swimlab.store.backends.patience.FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
-
 
 OUTAGES = [
     pytest.param(RESET, 12, id="reset", marks=fault(

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fault_kit import Command, experiment, fault, finish
-from store_kit import committed, plausible_record
+from fault_kit import Command, experiment, finish
+from fault_table import fault
+from store_kit import committed, flipped, plausible_record
 
 import nano
 from swim.outputs import MetricPoint
@@ -19,11 +20,6 @@ from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
 FLIPS = 50
-
-
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 @fault("bits flip in recent/snapshots/*.parquet", "rows of the leaderboard change, or no command runs", "right", "F5")
@@ -64,7 +60,7 @@ def test_other_tools_can_tell_a_flipped_bit_of_a_curve(tmp_path: Path, fault_see
     size = sum(column.total_compressed_size for column in columns)
     for _ in range(FLIPS):
         at = rng.randrange(first, first + size)  # in the pages, which are what has checksums
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+        file.write_bytes(flipped(whole, rng, at))
         try:
             assert pq.read_table(file, page_checksum_verification=True).equals(calm)
         except (OSError, pa.ArrowException):

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from fault_kit import Command, experiment, fault, finish
+from fault_kit import Command, experiment, finish
+from fault_table import fault
 from markdown_it import MarkdownIt
 
 import nano

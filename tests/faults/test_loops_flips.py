@@ -11,6 +11,7 @@ import every_kind
 import kind_readers
 import pytest
 from kind_readers import Kind
+from store_kit import flipped
 
 from swimlab.data.prepared_clips import PipelineError
 from swimlab.store.arrow_tables import DamagedTableError
@@ -46,11 +47,12 @@ class Warnings(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
+def place(size: int, rng: random.Random) -> int:
+    """The byte to hit in a file of this size."""
+    at = rng.randrange(size)
     if rng.random() < 0.5:
-        at = rng.randrange(-EDGE_BYTES, EDGE_BYTES) % len(data)
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+        at = rng.randrange(-EDGE_BYTES, EDGE_BYTES) % size
+    return at
 
 
 def outcome(read: Callable[[], Any], expected: Any, kind: Kind, warned: list[str]) -> str:
@@ -77,7 +79,7 @@ def flip(filled: Filled, name: str, count: int, seed: int) -> Counter[str]:
     logging.getLogger("swimlab").addHandler(log)
     try:
         for _ in range(count):
-            file.write_bytes(flipped(data, rng))
+            file.write_bytes(flipped(data, rng, place(len(data), rng)))
             log.messages.clear()
             outcomes[outcome(lambda: kind.read(SweepStore(uri)), expected, kind, log.messages)] += 1
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sweep_process
+from fault_table import fault
 from s3_proxy import RESET, Proxy, Reply, refusal
 
 from swimlab.store.sweep_store import SweepStore
@@ -42,10 +43,22 @@ def swept(uri: str, folder: Path, proxy: Proxy, meanwhile: Callable[[SweepStore]
     return sweep_process.results(store)
 
 
-def check_outage(seconds: float, uri: str, folder: Path, calm: Results) -> None:
+def failing(injection: str) -> pytest.MarkDecorator:
+    right = "right: 8 of 8 done, every file and number as in a calm sweep"
+    return fault(injection, "a trial fails or has other numbers", right, "d")
+
+
+MINUTE = failing("the S3 server answers nothing for 60 s in the middle of a sweep of 8 trials")
+FIVE_MINUTES = failing("the S3 server answers nothing for 5 minutes in the middle of a sweep of 8 trials")
+
+
+@pytest.mark.parametrize("seconds", [pytest.param(60, marks=MINUTE), pytest.param(300, marks=FIVE_MINUTES)])
+def test_a_sweep_waits_out_an_outage_of_its_store(
+    seconds: float, s3_store_uri: str, tmp_path: Path, calm: Results
+) -> None:
     refused = 0
 
-    def fault(method: str, path: str) -> Reply:
+    def refuse(method: str, path: str) -> Reply:
         nonlocal refused
         refused += 1
         return RESET
@@ -53,44 +66,19 @@ def check_outage(seconds: float, uri: str, folder: Path, calm: Results) -> None:
     def outage(store: SweepStore) -> None:
         while len(store.trial_ids()) < 2:  # the base, and one of those that start from it
             time.sleep(0.2)
-        proxy.fault = fault
+        proxy.fault = refuse
         time.sleep(seconds)
         proxy.fault = lambda method, path: None
 
     with Proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
-        results = swept(uri, folder, proxy, outage)
+        results = swept(s3_store_uri, tmp_path, proxy, outage)
         proxy.shutdown()
     assert refused > 0
     assert len(results) == TRIALS
     assert results == calm
 
 
-@pytest.mark.fault(
-    injection="the S3 server answers nothing for 60 s in the middle of a sweep of 8 trials",
-    symptom="a trial fails or has other numbers",
-    expected="right: 8 of 8 done, every file and number as in a calm sweep",
-    reference="d",
-)
-def test_a_sweep_waits_out_a_minute_without_its_store(s3_store_uri: str, tmp_path: Path, calm: Results) -> None:
-    check_outage(60, s3_store_uri, tmp_path, calm)
-
-
-@pytest.mark.fault(
-    injection="the S3 server answers nothing for 5 minutes in the middle of a sweep of 8 trials",
-    symptom="a trial fails or has other numbers",
-    expected="right: 8 of 8 done, every file and number as in a calm sweep",
-    reference="d",
-)
-def test_a_sweep_waits_out_five_minutes_without_its_store(s3_store_uri: str, tmp_path: Path, calm: Results) -> None:
-    check_outage(300, s3_store_uri, tmp_path, calm)
-
-
-@pytest.mark.fault(
-    injection="the S3 server answers SlowDown to 30 % of all requests throughout a sweep of 8 trials",
-    symptom="a trial fails or has other numbers",
-    expected="right: 8 of 8 done, every file and number as in a calm sweep",
-    reference="d",
-)
+@failing("the S3 server answers SlowDown to 30 % of all requests throughout a sweep of 8 trials")
 def test_a_sweep_gets_through_a_throttled_store(
     s3_store_uri: str, tmp_path: Path, calm: Results, fault_seed: int
 ) -> None:

@@ -79,6 +79,16 @@ def write(path: Path, make: Make = Make()) -> Path:
     return path
 
 
+def damage(path: Path, index: int) -> None:
+    """Puts zeros over the second half of the packet with this index, in the order they are sent."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][index]
+        assert packet.pos is not None
+    content[packet.pos + packet.size // 2 : packet.pos + packet.size] = bytes(packet.size - packet.size // 2)
+    path.write_bytes(content)
+
+
 def remux(source: Path, path: Path, *, turn: int = 0, start: int = 0, end: int | None = None, how: str = "") -> Path:
     """Copies packets without encoding, as `ffmpeg -ss … -c copy` does: from the key frame before frame `start` on.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from fault_table import fault
 from muxed import Make, write
 from PIL import Image
 
@@ -89,10 +90,6 @@ def gone(pid: int) -> bool:
                 continue
         return True
     return False
-
-
-def fault(injection: str, symptom: str, expected: str, reference: str = "") -> pytest.MarkDecorator:
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
 
 
 def test_a_clip_is_the_one_of_this_process(working: Decoder, root: Path) -> None:

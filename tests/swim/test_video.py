@@ -7,7 +7,7 @@ import av
 import decord
 import numpy as np
 import pytest
-from muxed import Make, number, picture, remux, write
+from muxed import Make, damage, number, picture, remux, write
 from PIL import Image
 
 from swim.data.types import DataError, ReferSample, Rle, Turn
@@ -133,12 +133,7 @@ def test_damaged_files_are_refused_not_patched(tmp_path: Path) -> None:
 )
 def test_frames_built_from_a_damaged_one_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", Make(frames=30, options={"g": "30", "bf": "0"}))
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][10]
-        assert packet.pos is not None
-    content[packet.pos + packet.size // 2 : packet.pos + packet.size] = bytes(packet.size - packet.size // 2)
-    path.write_bytes(content)
+    damage(path, 10)
     assert numbers(path, [0, 9]) == [0, 9]
     for i in (10, 11, 29):
         with pytest.raises(DataError):

@@ -2,10 +2,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from store_kit import plausible_record
+from store_kit import evaluated_as_planned, plausible_record
 
 from swimlab.experiment.trial_spec import TrialSpec
-from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -19,26 +18,10 @@ def trial_record() -> Callable[..., TrialRecord]:
 
 @pytest.fixture
 def evaluate(trial_record: Callable[..., TrialRecord]) -> Callable[..., None]:
-    """Commits the evaluations that the plan of a committed trial names, all with these metrics."""
+    """See `store_kit.evaluated_as_planned`."""
 
     def write(store: SweepStore, spec: TrialSpec, metrics: Mapping[str, float] = {"attention.ap": 0.5}) -> None:
-        target = TrialTarget.of(store.read_records([spec.trial_id])[spec.trial_id])
-        for evaluation in spec.evaluations:
-            attempt = store.claim(evaluation.evaluation_id, target)
-            assert attempt is not None
-            record = EvaluationRecord(
-                **evaluation.model_dump(),
-                target=target,
-                data_fingerprint=spec.data_fingerprint,
-                metrics=dict(metrics),
-                folder=attempt.folder,
-                files=attempt.files,
-                attempt=attempt.number,
-                nonce=attempt.nonce,
-                eval_s=1.0,
-                provenance=trial_record().provenance,
-            )
-            assert store.commit_evaluation(attempt, record)
+        evaluated_as_planned(store, spec, dict(metrics), eval_s=1.0, about=trial_record().provenance)
 
     return write
 

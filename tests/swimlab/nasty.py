@@ -6,6 +6,9 @@ import random
 import re
 from html.parser import HTMLParser
 
+from markdown_it import MarkdownIt
+
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 PIECES = (
     *("\x1b]0;title\x07", "\x1b[2J", "\x1b[31m", "\x9b31m", "\r", "\x08", "\x00", "\x7f", "\x85", "\u2028"),
     *("\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\t", "\n"),
@@ -52,6 +55,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._words.append(data)
+
+
+def columns(text: str) -> list[set[int]]:
+    """Of each grid of a Markdown page, the numbers of bars in its lines: one number where all have the same columns."""
+    grids = re.findall(r"(?m)(?:^\|.*\n)+", text)
+    return [{len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in grid.splitlines()} for grid in grids]
 
 
 def spaced(text: str) -> str:

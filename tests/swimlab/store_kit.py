@@ -1,5 +1,6 @@
-"""Trials and evaluations without training, for tests of the store."""
+"""Trials and evaluations without training, for tests of the store, and damage to its files."""
 
+import random
 from typing import Any
 
 from swim.outputs import SampleScore
@@ -11,6 +12,11 @@ from swimlab.store.snapshot import leaderboard
 
 CONFIG = {"attributes": ["colour"]}
 ELSEWHERE = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
+
+
+def ended_owner() -> Owner:
+    """A process of this machine that has ended."""
+    return Owner.current().model_copy(update={"started_ticks": 0})
 
 
 def plausible_record(**changes: Any) -> TrialRecord:
@@ -48,6 +54,12 @@ def plausible_record(**changes: Any) -> TrialRecord:
 def samples(value: float) -> bytes:
     score = SampleScore(key="k", turn=0, tag=-1, noun="", metric="attention.ap", value=value)
     return to_parquet(samples_table([score]))
+
+
+def flipped(data: bytes, rng: random.Random, at: int | None = None) -> bytes:
+    """One bit of the data flips: of the byte `at`, else of any."""
+    at = rng.randrange(len(data)) if at is None else at
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 def row_of(store, trial_id="t1"):
@@ -125,12 +137,17 @@ def trained_again(store, trial_record, record, **changes):
     return trained(store, trial_record, record.trial_id, **changes)
 
 
+def evaluated_as_planned(store, spec, metrics, **changes):
+    """The evaluations that the plan of a committed trial names, all with these metrics."""
+    record = store.record(spec.trial_id)
+    for evaluation in spec.evaluations:
+        fields = evaluation.model_dump() | {"data_fingerprint": spec.data_fingerprint, "metrics": metrics}
+        evaluated(store, record, **fields | changes)
+
+
 def completed(store, spec, metrics):
     """A trial of a plan and its evaluations, committed without training."""
     recipe = spec.recipe.model_dump(mode="json", exclude={"evaluation"})
     named = {name: getattr(spec, name) for name in ("seed", "init_trial_id", "code_fingerprint", "data_fingerprint")}
     committed(store, plausible_record, spec.trial_id, recipe=recipe, recipe_name=spec.recipe.name, metrics={}, **named)
-    record = store.record(spec.trial_id)
-    for evaluation in spec.evaluations:
-        fields = evaluation.model_dump() | {"data_fingerprint": spec.data_fingerprint, "metrics": metrics}
-        evaluated(store, record, **fields)
+    evaluated_as_planned(store, spec, metrics)

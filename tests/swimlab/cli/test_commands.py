@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
-from store_kit import committed
+from store_kit import committed, ended_owner
 
 from swim.recipe import Recipe
 from swim.recipes import TINY_LAYERS
@@ -18,7 +18,6 @@ from swimlab import __main__
 from swimlab.base.screen import screen
 from swimlab.experiment.run_settings import Settings
 from swimlab.store import query
-from swimlab.store.leases import Owner
 from swimlab.store.newest_results import all_results
 from swimlab.store.query import Condition
 from swimlab.store.snapshot import leaderboard
@@ -220,7 +219,7 @@ def test_gc_looks_and_deletes_only_when_told(
     assert kept == {r.init_trial_id for r in store.records().values()} - {None}
     left = tmp_path / "temporary" / "swimlab-train-x"
     left.mkdir()
-    (left / "owner.json").write_text(Owner.current().model_copy(update={"started_ticks": 0}).model_dump_json())
+    (left / "owner.json").write_text(ended_owner().model_dump_json())
     (left / "checkpoint").write_bytes(b"w" * 5000)
     looked = " ".join(say("gc", store=store.uri).split())
     assert "temporary folders of processes that were killed" in looked

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import sweep_process
+from fault_table import fault
 from sweep_process import decided
 from test_sweep import run
 
@@ -15,27 +16,18 @@ import nano
 from swimlab.store.scratch import abandoned, remove
 from swimlab.store.sweep_store import SweepStore
 
-
-def fault(reference: str, injection: str, symptom: str, expected: str) -> pytest.MarkDecorator:
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference=reference)
-
-
 TERMINATED = [
-    fault("F11", "SIGTERM to a driver whose Ray runs", "Aborted, a native stack, no word", "right: 143 and the line"),
-    fault("F19", "SIGTERM to a driver while a trial trains", "its scratch stays for ever", "right: none is left"),
-    fault("F20", "a driver makes the token of its Ray", "everybody may read the token", "right: mode 0600"),
-    fault("F20", "a driver starts a Ray of its own", "Ray sends statistics of use", "right: it is told not to"),
+    fault("SIGTERM to a driver whose Ray runs", "Aborted, a native stack, no word", "right: 143 and the line", "F11"),
+    fault("SIGTERM to a driver while a trial trains", "its scratch stays for ever", "right: none is left", "F19"),
+    fault("a driver makes the token of its Ray", "everybody may read the token", "right: mode 0600", "F20"),
+    fault("a driver starts a Ray of its own", "Ray sends statistics of use", "right: it is told not to", "F20"),
 ]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 def stopped(injection: str, reference: str = "") -> pytest.MarkDecorator:
-    return pytest.mark.fault(
-        injection=injection,
-        symptom="processes or scratch stay behind, a trial is lost, or the sweep ends with other numbers",
-        expected="right: the same command goes on",
-        reference=reference,
-    )
+    symptom = "processes or scratch stay behind, a trial is lost, or the sweep ends with other numbers"
+    return fault(injection, symptom, "right: the same command goes on", reference)
 
 
 @pytest.mark.parametrize(

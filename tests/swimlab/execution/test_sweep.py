@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import ray
+from fault_table import fault
+from store_kit import ELSEWHERE
 from sweep_process import decided
 
 import nano
@@ -28,7 +30,6 @@ from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.store import arrow_tables
-from swimlab.store.leases import Owner
 from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import StoreError, SweepStore
 
@@ -147,7 +148,7 @@ def test_a_trial_that_dies_goes_on_from_its_last_step(
 
 def died(injection: str, expected: str) -> pytest.MarkDecorator:
     symptom = "the trial is reported as not run, and is not tried again"
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, reference="F8")
+    return fault(injection, symptom, expected, "F8")
 
 
 @pytest.mark.fault(
@@ -219,8 +220,7 @@ def test_drivers_share_a_sweep(two_cpus: None, tmp_path: Path) -> None:
     two = nano.ablation(seeds=(0,), arms=(Arm("a"), Arm("b", {"objective.fusion": "max"})))
     store = SweepStore(str(tmp_path / "store"))
     (wave,) = make_plan(two, recipe, Settings(store=store.uri, cache=tmp_path / "cache")).waves
-    elsewhere = Owner(host="elsewhere", realm="boot-2/pid:[1]", pid=1, started_ticks=0)
-    held = SweepStore(store.uri, owner=elsewhere).claim(wave[0].trial_id)
+    held = SweepStore(store.uri, owner=ELSEWHERE).claim(wave[0].trial_id)
     seen: list[set[str]] = []
 
     def other_driver() -> None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from markdown_it import MarkdownIt
 from optuna.trial import TrialState
 from store_kit import committed
 
 import nano
 import nasty
-from nasty import Page, spaced
+from nasty import MARKDOWN, Page, spaced
 from swim.recipe import FramePolicy
 from swimlab import Choice, Metric, Search
 from swimlab.base.printable import one_line
@@ -34,7 +33,6 @@ from swimlab.store.arrow_tables import metrics_table, to_parquet
 from swimlab.store.sweep_store import SweepStore
 
 TAGS = {"h1", "h2", "p", "em", "strong", "ol", "li", "ul", "table", "thead", "tbody", "tr", "th", "td"}
-MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def check_html(page: str, texts: list[str]) -> None:
@@ -55,8 +53,7 @@ def check_markdown(text: str, texts: list[str]) -> None:
     assert {tag for tag, _ in read.tags} <= TAGS
     for name in texts:
         assert spaced(one_line(name)) in read.text
-    for grid in re.findall(r"(?m)(?:^\|.*\n)+", text):
-        assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in grid.splitlines()}) == 1
+    assert all(len(counts) == 1 for counts in nasty.columns(text))
 
 
 def results(folder: Path, names: list[str]) -> SearchResults:

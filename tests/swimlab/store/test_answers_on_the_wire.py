@@ -4,35 +4,17 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
+from fault_table import fault
 from s3_proxy import RESET, Proxy, refusal
 from store_kit import committed, record_of
 
 from swimlab.store import garbage_collection, snapshot
-from swimlab.store.backends import patience
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 FILES = {"film.bin": b"n" * 5000, "checkpoint/model": b"w" * 9000}
-
-
-def fault(injection, symptom, expected):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected)
-
-
-@pytest.fixture
-def proxy(s3_store_uri, _s3_endpoint, monkeypatch):
-    """Waits take next to no time: only their number counts."""
-
-    async def at_once(*_):
-        return None
-
-    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.01)
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
-    with Proxy(_s3_endpoint) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield proxy
-        proxy.shutdown()
 
 
 def stored(store: SweepStore) -> set[str]:

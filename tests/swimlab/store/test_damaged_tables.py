@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_kit import committed
+from store_kit import committed, flipped
 
 from swim.outputs import MetricPoint
 from swimlab.store import arrow_tables, query, snapshot
@@ -18,11 +18,6 @@ from swimlab.store.published_tables import write_tables
 FLIPS = 600
 ARMS = "tables/arms/fusion.parquet"
 POINTS = metrics_table([MetricPoint(step=step, name="train.loss", value=1 / (step + 1)) for step in range(20)])
-
-
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 def arms(*trial_ids: str) -> pa.Table:

@@ -4,13 +4,12 @@ import json
 import logging
 
 import pytest
-from store_kit import committed, evaluated, record_of, trained
+from store_kit import committed, ended_owner, evaluated, record_of, trained
 
 from swimlab.cli.commands.show import attempts_of
 from swimlab.execution.monitor import Watcher
 from swimlab.store import garbage_collection, listings, query, snapshot
 from swimlab.store.garbage_collection import Rules
-from swimlab.store.leases import Owner
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
@@ -72,8 +71,7 @@ def test_a_damaged_claim_or_heartbeat_stops_nobody(tmp_path, trial_record, data,
     now_s = [0.0]
     store = SweepStore(str(tmp_path), clock=lambda: now_s[0])
     attempt = store.claim("t1")
-    gone = Owner.current().model_copy(update={"started_ticks": 0})
-    SweepStore(str(tmp_path), owner=gone).claim("t2").put("film.bin", b"f")
+    SweepStore(str(tmp_path), owner=ended_owner()).claim("t2").put("film.bin", b"f")
     for name in ("claim", "heartbeat"):
         store.backend.replace(f"{attempt.folder}/{name}", data)
     with caplog.at_level(logging.WARNING):
@@ -97,8 +95,7 @@ def test_a_damaged_claim_or_heartbeat_stops_nobody(tmp_path, trial_record, data,
 def test_a_claim_that_was_copied_is_nobodys(tmp_path, caplog):
     store = SweepStore(str(tmp_path))
     store.claim("t1")
-    gone = Owner.current().model_copy(update={"started_ticks": 0})
-    SweepStore(str(tmp_path), owner=gone).claim("t2")
+    SweepStore(str(tmp_path), owner=ended_owner()).claim("t2")
     store.backend.replace("attempts/t1/1/claim", store.read("attempts/t2/1/claim"))
     assert store.ended("t1", 1) is None
     assert "attempts/t1/1/claim is of attempt 1 of t2" in caplog.text

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from fault_table import fault
 from small_disk import small_disk
 from store_kit import committed, record_of
 
@@ -15,10 +16,6 @@ from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 NO_ROOM = r"No space left on device.*(with free space|check the disk)"
-
-
-def fault(injection, symptom, expected):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected)
 
 
 @pytest.fixture

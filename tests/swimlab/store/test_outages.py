@@ -4,7 +4,8 @@ import logging
 import random
 
 import pytest
-from s3_proxy import RESET, Proxy, refusal
+from fault_table import fault
+from s3_proxy import RESET, refusal
 from store_kit import ELSEWHERE, record_of
 
 from swimlab.store.backends import patience, s3
@@ -12,36 +13,14 @@ from swimlab.store.backends.patience import Patience, waiting_at_most
 from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore, reachable_store
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 # More requests than the client's own tries of one call, so that only patience helps.
 OUTAGE = 30
 
 
-@pytest.fixture
-def proxy(s3_store_uri, _s3_endpoint, monkeypatch):
-    with Proxy(_s3_endpoint) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield proxy
-        proxy.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def no_time_passes(monkeypatch):
-    """Neither our waits nor those of the client take time: only its number of tries is left."""
-
-    async def at_once(*_):
-        return None
-
-    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.01)
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("s3fs.core.asyncio.sleep", at_once)
-
-
-def fault(injection, symptom, expected, **more):
-    return pytest.mark.fault(injection=injection, symptom=symptom, expected=expected, **more)
-
-
 def outage(what, reference="F4"):
-    return fault(f"every kind of S3 request: {what}", "the trial fails", "right: waited out", reference=reference)
+    return fault(f"every kind of S3 request: {what}", "the trial fails", "right: waited out", reference)
 
 
 def refused(what):

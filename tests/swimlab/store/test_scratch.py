@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from store_kit import ended_owner
 
 from swimlab.store import scratch
 from swimlab.store.scratch import abandoned, scratch_folder
@@ -57,7 +58,7 @@ def test_one_whose_owner_cannot_be_read_stays(temporary):
 
 def test_one_in_use_and_those_of_others_stay(temporary, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("home")
-    gone = scratch.Owner.current().model_copy(update={"started_ticks": 0}).model_dump_json()
+    gone = ended_owner().model_dump_json()
     (elsewhere / "owner.json").write_text(gone)
     (temporary / "swimlab-link").symlink_to(elsewhere)
     for name, content in {"swimlab-other": None, "swimlab-cut": "{", "other-train": gone}.items():

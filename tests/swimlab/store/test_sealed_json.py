@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from store_kit import committed, evaluated, evaluation_of, record_of, trained
+from store_kit import committed, evaluated, evaluation_of, flipped, record_of, trained
 
 from swimlab.data.prepared_clips import PipelineError, PreparedData, StoredTable, load_prepared
 from swimlab.execution.run_times import RunTimes
@@ -20,11 +20,6 @@ from swimlab.store.records import read_record
 from swimlab.store.sweep_store import StoreError
 
 FLIPS = 1000
-
-
-def flipped(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 TABLE = StoredTable(name="t", rows=3, size_bytes=1, memory_bytes=2, sha256="f" * 64)
