@@ -17,6 +17,7 @@ from swimlab.evaluating.answering import AnsweringError, answer
 from swimlab.evaluating.generation import of_trial
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.evaluating.scores import annotated, score
+from swimlab.evaluating.scores import asked as asked_about
 from swimlab.store.errors import StoreError
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
@@ -141,7 +142,7 @@ def test_answers_whose_rows_changed_are_not_scored(bench):
         file.write_text(json.dumps(json.loads(rows)[1:]))
         assert len(annotated(generation.data, {a.key for a in stored.answers()})) == 0  # keys count rows
         with pytest.raises(StoreError, match="21 answers are about rows that the annotation files no longer have"):
-            score(stored, "described")
+            asked_about(stored)
     finally:
         file.write_text(rows)
 
@@ -151,6 +152,7 @@ def test_weights_that_were_trained_again_do_not_answer_under_the_old_name(bench)
     old = generation.answerer.model_copy(update={"nonce": "older"})
     with pytest.raises(ValueError, match="was deleted or trained again since this generation was named"):
         answer(generation.model_copy(update={"answerer": old}), store, cache)
+    emptied(bench)
 
 
 def test_a_damaged_part_says_what_to_delete(bench):
