@@ -139,5 +139,7 @@ def test_every_family_says_the_same_with_and_without_a_cache(name):
         inputs, _, _ = tiny_families.collate(family, [sample])
         with torch.inference_mode():
             logits_V = model(**with_positions(model.config, inputs)).logits[0, -1]
-        logits_V[[tiny_families.IMAGE, tiny_families.VIDEO]] = -torch.inf  # no words, though this model would say them
+            logits_V[
+                [tiny_families.IMAGE, tiny_families.VIDEO]
+            ] = -torch.inf  # no words, though this model would say them
         assert said[True][0][row] == logits_V.argmax()
