@@ -19,9 +19,11 @@ from swimlab.evaluating.engines import Engine, LoadedModel, Server, request_para
 from swimlab.evaluating.generation import PROMPTS, Generation, ServedModel
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution import cluster
+from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import Sources, fingerprint
 from swimlab.llm.answer_cache import Answers
 from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError
+from swimlab.store.paths import code_path
 from swimlab.store.sweep_store import SweepStore
 
 # Clips to a part: what a killed worker repeats. Those of a tiny model are answered in one forward pass.
@@ -64,6 +66,8 @@ def answer(
     missing = stored.missing()
     if not missing:
         return stored
+    sources = archive(Sources().closure(generation.roots).values())
+    store.put_create_only(code_path(generation.code_fingerprint), sources)
     if isinstance(generation.answerer, ServedModel):
         results = _here(PartWriter(stored, _server(generation, store, endpoint)), missing)
     elif workers == 0:

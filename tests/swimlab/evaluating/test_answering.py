@@ -22,6 +22,7 @@ from swimlab.store.errors import StoreError
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
+from swimlab.store.unused import unused_clips, unused_code
 
 FEW = Decoding(max_new_tokens=5)
 
@@ -77,6 +78,8 @@ def test_every_question_is_asked_once_and_answered_as_by_the_model_alone(bench, 
     alone = generate(recipe, trained, prompts, FEW, batch_size=1)
     assert [replace_leads(a) for a in again.answers()] == [replace_leads(a) for a in alone]
     assert len({a.text for a in alone}) > 5
+    assert unused_code(store) == {}
+    assert unused_clips(store) == {}
 
 
 def replace_leads(given):
@@ -118,6 +121,7 @@ def test_an_evaluation_of_answers_is_one_of_the_trial_and_generates_nothing(benc
     asked.clear()
     record = score(stored, "described")
     assert record.metrics["described.answers"] == 3 * WORLD.clips
+    assert record.metrics["described.left_out"] == 1  # a video that is not there
     assert score(stored, "described") == record
     assert not asked
     assert store.evaluations() == {record.evaluation_id: record}
