@@ -15,7 +15,7 @@ from swim.recipe import TinyModel
 from swimlab.data import preparation
 from swimlab.data.draw_embedded import ReportProgress, quiet
 from swimlab.data.prepared_clips import PreparedData, StoredClips, load_prepared
-from swimlab.evaluating.engines import Engine, LoadedModel, Server, request_params
+from swimlab.evaluating.engines import Engine, LoadedModel, Server, check_weights, request_params
 from swimlab.evaluating.generation import PROMPTS, Generation, ServedModel
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution import cluster
@@ -156,6 +156,7 @@ def _failure(writer: PartWriter, number: int) -> str:
 def _on_ray(
     stored: StoredGeneration, parts: list[int], workers: int, gpu: bool | None, batch_size: int | None
 ) -> Iterator[tuple[int, str]]:
+    check_weights(stored.plan.generation, stored.store)  # one error here, not one from every actor
     with cluster.ray_session():
         import ray.data  # only where workers were asked for
 
