@@ -54,7 +54,8 @@ def test_killed_drivers_repeat_one_part_each(kills, fault_seed, tmp_path, monkey
     killed = 0
     while killed < kills:
         store.backend.delete_many(store.list_files("generations"))
-        log, deaths = tmp_path / f"log-{killed}", 0
+        log, deaths = tmp_path / "log", 0
+        log.unlink(missing_ok=True)
         while True:
             # Forked: a process of its own would import torch for five seconds before it could be killed.
             life = multiprocessing.get_context("fork").Process(target=one_life, args=(generation, store, cache, log))
