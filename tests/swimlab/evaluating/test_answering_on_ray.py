@@ -1,5 +1,9 @@
 """Answers by actors of Ray Data: the same as in one process."""
 
+import random
+import threading
+
+import psutil
 import pytest
 from answering_kit import benchmark, commit_trial
 
@@ -32,3 +36,39 @@ def test_workers_and_batches_give_the_answers_of_one_process(two_cpus, tmp_path,
             assert alone.leads[next(i for i, (a, b) in enumerate(pairs) if a != b)] < TIE
             ties += 1
     assert ties <= 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.fault(
+    injection="actors that generate answers are killed at random points",
+    symptom="a run that ends without all answers, or with others",
+    expected="right: Ray Data starts them again",
+)
+def test_killed_actors_are_started_again(two_cpus, fault_seed, tmp_path):
+    rng, store, cache = random.Random(fault_seed), SweepStore(str(tmp_path / "store")), tmp_path / "cache"
+    generation = of_trial(commit_trial(store), benchmark(tmp_path), cache, decoding=Decoding(max_new_tokens=500))
+    ended, killed = threading.Event(), []
+
+    def kill_actors():
+        while not ended.wait(rng.uniform(0.5, 1.5)) and len(killed) < 3:
+            ours = psutil.Process().children(recursive=True)  # of this test's Ray, and nobody else's
+            actors = [process for process in ours if "(Actor)" in process.name()]
+            if actors and store.list_files("generations"):
+                rng.choice(actors).kill()
+                killed.append(1)
+
+    killer = threading.Thread(target=kill_actors)
+    killer.start()
+    try:
+        stored = answer(generation, store, cache, workers=2, gpu=False, part_clips=1)
+    finally:
+        ended.set()
+        killer.join()
+    assert killed
+    assert stored.missing() == []
+    assert len(stored.answers()) == 21
+    alone = SweepStore(str(tmp_path / "alone"))
+    again = of_trial(commit_trial(alone), generation.data, cache, decoding=generation.decoding)
+    texts = [given.token_ids for given in answer(again, alone, cache, gpu=False, part_clips=1).answers()]
+    assert [given.token_ids for given in stored.answers()] == texts

@@ -1,14 +1,11 @@
-"""Whoever generates answers is killed at random moments, and each kill costs at most one part a worker."""
+"""A driver that generates answers is killed at random moments, and each kill costs at most one part."""
 
 import multiprocessing
 import os
 import random
 import signal
-import threading
-import time
 from collections import Counter
 
-import psutil
 import pytest
 from answering_kit import benchmark, commit_trial, prepare_here
 
@@ -71,39 +68,3 @@ def test_killed_drivers_repeat_one_part_each(kills, fault_seed, tmp_path, monkey
         made = Counter(log.read_text().split())
         assert made.total() - len(made) <= deaths
         assert len(made) == 7
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.fault(
-    injection="actors that generate answers are killed at random points",
-    symptom="a run that ends without all answers, or with others",
-    expected="right: Ray Data starts them again",
-)
-def test_killed_actors_are_started_again(two_cpus, fault_seed, tmp_path):
-    rng, store, cache = random.Random(fault_seed), SweepStore(str(tmp_path / "store")), tmp_path / "cache"
-    generation = of_trial(commit_trial(store), benchmark(tmp_path), cache, decoding=Decoding(max_new_tokens=500))
-    ended, killed = threading.Event(), []
-
-    def kill_actors():
-        while not ended.wait(rng.uniform(0.5, 1.5)) and len(killed) < 3:
-            ours = psutil.Process().children(recursive=True)  # of this test's Ray, and nobody else's
-            actors = [process for process in ours if process.is_running() and "Actor" in process.name()]
-            if actors and store.list_files("generations"):
-                rng.choice(actors).kill()
-                killed.append(time.monotonic())
-
-    killer = threading.Thread(target=kill_actors)
-    killer.start()
-    try:
-        stored = answer(generation, store, cache, workers=2, gpu=False, part_clips=1)
-    finally:
-        ended.set()
-        killer.join()
-    assert killed
-    assert stored.missing() == []
-    assert len(stored.answers()) == 21
-    alone = SweepStore(str(tmp_path / "alone"))
-    again = of_trial(commit_trial(alone), generation.data, cache, decoding=generation.decoding)
-    texts = [given.token_ids for given in answer(again, alone, cache, gpu=False, part_clips=1).answers()]
-    assert [given.token_ids for given in stored.answers()] == texts
