@@ -11,6 +11,8 @@ from swim.models.weights import load_weights
 from swim.recipe import HubModel, ModelConfig
 from swim.supervision.attention import PREFIX, attach
 
+ADAPTERS = "adapters"
+
 
 def build(spec: ModelConfig, init_dir: Path | None = None) -> tuple[Any, Any]:
     """The model (probe attached, vision frozen, adapters added) and its tokenizer.
@@ -55,8 +57,12 @@ def prepare(model: Any, spec: ModelConfig) -> Any:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A plain Hugging Face folder (safetensors, JSON) that stock `from_pretrained` reads; adapters are merged in."""
+    """A plain Hugging Face folder (safetensors, JSON) that stock `from_pretrained` reads; adapters are merged in, and
+    are also in its folder `ADAPTERS`, as PEFT reads them."""
     if hasattr(model, "merge_and_unload"):
+        # Merging rounds to the precision of the base (bf16), out of which the adapters cannot be computed again.
+        # Without `save_embedding_layers=False` PEFT asks the hub about the base.
+        model.save_pretrained(folder / ADAPTERS, save_embedding_layers=False)
         model = model.merge_and_unload()
     decoder_config = model.get_decoder().config
     probed = decoder_config._attn_implementation

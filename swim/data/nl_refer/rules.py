@@ -101,6 +101,30 @@ def noun_span(expression: str, *, field: str) -> tuple[int, int]:
     return tokens[phrase.end - 1].span()
 
 
+def question_noun(question: str) -> tuple[int, int]:
+    """The characters [start, end) of the noun that a question is about: that of its first phrase with an article which
+    names something in the video, as "dog" in "Describe the brown dog in the video." Raises DataError (field "question")
+    where the rules cannot decide."""
+    tokens = list(_TOKEN.finditer(question))
+    sentence = _Sentence([token.group() for token in tokens])
+    problem = "it has no phrase that begins with an article"
+    for at in range(len(tokens)):
+        if sentence.lower_word(at) not in words.DETERMINERS or sentence.lower_word(at - 1) in words.DETERMINERS:
+            continue
+        try:
+            phrase = sentence.noun_phrase(at)
+            if sentence.lower_word(phrase.end - 1) in words.CONTAINERS and sentence.lower_word(phrase.end) == "of":
+                phrase = sentence.noun_phrase(phrase.end + 1, bare=True)
+        except _UnclearError as error:
+            problem = str(error)
+            continue
+        if (noun := sentence.lower_word(phrase.end - 1)) not in words.FRAMES:
+            return tokens[phrase.end - 1].span()
+        problem = f"{noun!r} does not say what the object is"
+    hint = "mark it yourself, as in 'Describe the brown <ins>dog</ins>.'"
+    raise DataError(f"no noun found, {problem}", field="question", hint=hint)
+
+
 def _subject(tokens: list[str]) -> Phrase:
     sentence = _Sentence(tokens)
     at = sentence.subject_start()
