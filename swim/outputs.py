@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from swim.recipe import Frozen
 
@@ -56,10 +57,31 @@ class FilmFrame(Frozen):
     map: bytes
 
 
+class Answer(Frozen):
+    """What a model said to one question about one clip.
+
+    `question` and `text` are as the model reads and writes them, without tags and special tokens. `finish`: the model
+    ended its answer ("stop"), or a limit did ("limit"). `token_ids` are those of the answer, without the token that
+    ends it. `leads`: for each token of the answer and then the one that ends it, by how much its logit leads the
+    second best; two computations that differ by rounding may part where a lead is of that size. A server tells
+    neither ids nor leads, and both are empty.
+    """
+
+    key: str
+    turn: int
+    question: str
+    text: str
+    finish: Literal["stop", "limit"]
+    token_ids: tuple[int, ...] = ()
+    leads: tuple[float, ...] = ()
+
+
 @dataclass
 class Evaluated:
-    """What a suite measured: means by metric, one row per noun and metric, and maps for pictures."""
+    """What a suite measured: means by metric, one row per noun and metric, maps for pictures, and the answers that were
+    scored where the model was asked to answer."""
 
     metrics: dict[str, float]
     scores: list[SampleScore]
     overlays: list[Overlay]
+    answers: list[Answer] = field(default_factory=list)

@@ -1,0 +1,185 @@
+"""Free-running answers: what a model says to a question about a clip, each token the most likely one after the last.
+
+The prompt is the beginning of a conversation as training writes it, and positions follow the rule of the model's
+authors (`swim.data.positions`) to the end of the answer: transformers' own `generate` counts on behind a long video by
+another rule.
+
+Dimensions: B prompts, L tokens of the longest prompt, N tokens so far, V words.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from swim.data.annotations.markup import strip_tags
+from swim.data.encode import Encoded, Encoder, collate
+from swim.data.positions import with_positions
+from swim.data.types import Clip, DataError, Turn
+from swim.deterministic import deterministic
+from swim.feed import forward_size
+from swim.frozen import Frozen
+from swim.outputs import Answer
+from swim.recipe import Recipe
+from swim.supervision.objective import stock
+from swim.train import Trained, autocast
+
+BATCH = 25  # prompts a forward pass, where a model is small enough
+
+
+class Decoding(Frozen):
+    """How answers are decoded: greedily, at most `max_new_tokens` tokens each."""
+
+    max_new_tokens: int = Field(128, ge=1)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question about a clip; (`key`, `turn`) names it among others. Tags in the question are left out of what the
+    model reads. `system` replaces the system prompt that the model was trained with."""
+
+    clip: Clip
+    question: str
+    turn: int = 0
+    system: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The clip's."""
+        return self.clip.key
+
+
+def generate(
+    recipe: Recipe,
+    trained: Trained,
+    prompts: Iterable[Prompt],
+    decoding: Decoding,
+    *,
+    batch_size: int | None = None,
+    cache: bool = True,
+) -> list[Answer]:
+    """The answers of a model in evaluation mode, in the order of the prompts.
+
+    In fp32 an answer does not depend on `batch_size` (prompts a forward pass), nor on whether keys and values are
+    kept (`cache`) or everything is computed again for each token, but for rounding (see `Answer.leads`).
+
+    Raises:
+        DataError: for a prompt that leaves no room for an answer among the model's positions.
+        FloatingPointError: when logits are not finite.
+    """
+    size = forward_size(recipe, batch_size, BATCH)
+    answers: list[Answer] = []
+    feed = iter(prompts)
+    device = next(trained.model.parameters()).device
+    with deterministic(recipe.seed), torch.inference_mode(), autocast(recipe, device):
+        while chunk := list(islice(feed, size)):
+            answers += _answered(trained, chunk, decoding.max_new_tokens, device, cache)
+    return answers
+
+
+def encode_prompt(encoder: Encoder, prompt: Prompt) -> tuple[Encoded, int]:
+    """The tokens of a prompt, up to where the answer begins, and the token that ends an answer. Raises DataError like
+    the encoder."""
+    if prompt.system is not None:
+        encoder = copy.copy(encoder)
+        encoder.system = prompt.system
+    encoded = encoder(replace(prompt.clip, turns=(Turn(human=prompt.question, gpt=""),), masks=()))
+    # The only label of an empty answer is the token that ends it.
+    begin = int((encoded.labels_L >= 0).nonzero()[0])
+    cut = {name: getattr(encoded, name)[:begin] for name in ("input_ids_L", "labels_L", "is_video_L")}
+    return replace(encoded, **cut), int(encoded.labels_L[begin])
+
+
+def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.device, cache: bool) -> list[Answer]:
+    model, tokenizer = stock(trained.model), trained.tokenizer
+    encoded, closing = zip(*(encode_prompt(trained.encoder, prompt) for prompt in prompts), strict=True)
+    limits = [_limit(trained.encoder, sample, most) for sample in encoded]
+    stops = _stops(model, closing[0])
+    inputs = collate(list(encoded), tokenizer.pad_token_id, side="left").to(device).inputs
+    tokens: list[list[int]] = [[] for _ in prompts]
+    leads: list[list[float]] = [[] for _ in prompts]
+    stopped: dict[int, bool] = {}
+    for words, gaps in _greedy(model, inputs, cache):
+        for b in (b for b in range(len(prompts)) if b not in stopped):
+            leads[b].append(gaps[b])
+            if words[b] in stops:
+                stopped[b] = True
+                continue
+            tokens[b].append(words[b])
+            if len(tokens[b]) == limits[b]:
+                stopped[b] = False
+        if len(stopped) == len(prompts):
+            break
+    return [
+        Answer(
+            key=prompt.key,
+            turn=prompt.turn,
+            question=strip_tags(prompt.question)[0],
+            text=tokenizer.decode(tokens[b], skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            finish="stop" if stopped[b] else "limit",
+            token_ids=tuple(tokens[b]),
+            leads=tuple(leads[b]),
+        )
+        for b, prompt in enumerate(prompts)
+    ]
+
+
+def _greedy(model: Any, inputs: dict[str, Any], cache: bool) -> Iterator[tuple[list[int], list[float]]]:
+    """The most likely next token of each row and its lead over the second, again and again, without an end. `inputs`
+    are padded on the left."""
+    inputs = with_positions(model.config, inputs)
+    if inputs.get("position_ids") is None:  # a family without positions of its own counts tokens
+        inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    position = inputs["position_ids"]  # [B, L], or [axes, B, L] where positions are rotary in several dimensions
+    next_B1 = (position if position.ndim == 2 else position.amax(0)).amax(-1, keepdim=True) + 1
+    call = inputs
+    while True:
+        output = model(**call, use_cache=cache, logits_to_keep=1)
+        best_B2, words_B2 = output.logits[:, -1].float().topk(2)
+        if not torch.isfinite(best_B2).all():
+            raise FloatingPointError("the logits of the next token are not finite: the weights are damaged or diverged")
+        words_B = words_B2[:, 0]
+        yield words_B.tolist(), (best_B2[:, 0] - best_B2[:, 1]).tolist()
+        added = {"input_ids": words_B[:, None], "position_ids": next_B1.expand(*position.shape[:-1], 1)}
+        inputs["attention_mask"] = _longer(inputs["attention_mask"], torch.ones_like(words_B)[:, None])
+        if cache:
+            call = {"attention_mask": inputs["attention_mask"], "past_key_values": output.past_key_values, **added}
+        else:
+            if "mm_token_type_ids" in inputs:
+                added["mm_token_type_ids"] = torch.zeros_like(words_B)[:, None]
+            inputs |= {name: _longer(inputs[name], new) for name, new in added.items()}
+            call = inputs
+        next_B1 = next_B1 + 1
+
+
+def _longer(rows: Tensor, column: Tensor) -> Tensor:
+    return torch.cat([rows, column.to(rows.dtype)], dim=-1)
+
+
+def _limit(encoder: Encoder, prompt: Encoded, most: int) -> int:
+    """How many tokens an answer may have: `most`, or until the model's positions end."""
+    if encoder.positions is None:
+        return most
+    room = encoder.positions - len(prompt.input_ids_L)
+    if room < 1:
+        raise DataError(
+            f"{len(prompt.input_ids_L)} tokens: the model's {encoder.positions} positions leave none for an answer",
+            field="question",
+            hint="shorten it; data.frames.max_frames and max_pixels limit the video",
+            key=prompt.clip.key,
+        )
+    return min(most, room)
+
+
+def _stops(model: Any, closing: int) -> set[int]:
+    """The tokens that end an answer: the one that training put there, and those that the model's authors name."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    authors = named if isinstance(named, list) else [] if named is None else [named]
+    return {closing, *authors}
