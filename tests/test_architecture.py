@@ -39,7 +39,16 @@ def test_imports_point_down_only(floor, above):
     assert [(str(p.relative_to(ROOT)), name) for p in sources(floor) for name in imported(p) if name in above] == []
 
 
-LAYERS = ("base", "identity stats", "store", "experiment llm", "data", "execution", "report", "cli")  # lowest first
+LAYERS = (
+    "base",
+    "identity stats",
+    "store",
+    "checkpoints experiment llm",
+    "data",
+    "execution",
+    "report",
+    "cli",
+)  # lowest first
 LEVEL = {package: level for level, names in enumerate(LAYERS) for package in names.split()}
 
 

@@ -49,7 +49,5 @@ def system_prompt(tokenizer: Any) -> str | None:
 
 
 def _rendered(tokenizer: Any, template: str) -> str:
-    text: str = tokenizer.apply_chat_template(
-        _CHAT, chat_template=template, tokenize=False, add_generation_prompt=True
-    )
+    text: str = tokenizer.apply_chat_template(_CHAT, chat_template=template, tokenize=False, add_generation_prompt=True)
     return text

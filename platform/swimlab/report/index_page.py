@@ -62,7 +62,7 @@ def write_index(store: SweepStore) -> str:
 def read_summaries(
     store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unreadable: list[str]
 ) -> dict[str, T]:
-    """Folder → summary, of those pages of a store that have one; paths that cannot be read are added to `unreadable`."""
+    """Folder → summary, of those pages that have one; paths that cannot be read are added to `unreadable`."""
     summaries: dict[str, T] = {}
     paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{name}")]
     for path, data in sorted(store.backend.read_many(paths).items()):
