@@ -61,17 +61,18 @@ class Answer(Frozen):
     """What a model said to one question about one clip.
 
     `question` and `text` are as the model reads and writes them, without tags and special tokens. `finish`: the model
-    ended its answer ("stop"), or a limit did ("limit"). `token_ids` are those of the answer, without the token that
-    ends it. `leads`: for each token of the answer and then the one that ends it, by how much its logit leads the
-    second best; two computations that differ by rounding may part where a lead is of that size. A server tells
-    neither ids nor leads, and both are empty.
+    ended its answer ("stop"), or a limit did ("limit"); a server may refuse a question ("failed", `failure` says why).
+    `token_ids` are those of the answer, without the token that ends it. `leads`: for each token of the answer and then
+    the one that ends it, by how much its logit leads the second best; two computations that differ by rounding may part
+    where a lead is of that size. A server tells neither ids nor leads, and both are empty.
     """
 
     key: str
     turn: int
     question: str
     text: str
-    finish: Literal["stop", "limit"]
+    finish: Literal["stop", "limit", "failed"]
+    failure: str = ""
     token_ids: tuple[int, ...] = ()
     leads: tuple[float, ...] = ()
 

@@ -43,9 +43,16 @@ LAYERS = (
     "base",
     "identity stats",
     "store",
+<<<<<<< HEAD
     "checkpoints experiment llm",
     "data",
     "execution",
+=======
+    "experiment llm",
+    "data",
+    "execution",
+    "evaluating",
+>>>>>>> generate
     "report",
     "cli",
 )  # lowest first

@@ -52,8 +52,8 @@ def judge(text: str, turn: Turn) -> Axes:
 
 
 def ceiling(turns: Sequence[Turn], number: int) -> Axes:
-    """The scores of naming the noun of a clip's turn and answering with the clip's commonest values, which needs no look
-    at the object asked about (`swim.evaluation.answer_ceiling`)."""
+    """The scores of naming the noun of a clip's turn and answering with the clip's commonest values: reached without a
+    look at the object asked about (`swim.evaluation.answer_ceiling`)."""
     flat = iter(guesses(turns))
     right = [{slot.name: next(flat) for slot in turn.slots} for turn in turns][number]
     given = len(_truth(turns[number])) - len(right)  # the noun, and what else the question tells

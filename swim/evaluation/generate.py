@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from swim.data.annotations.markup import strip_tags
@@ -24,20 +23,14 @@ from swim.data.encode import Encoded, Encoder, collate
 from swim.data.positions import with_positions
 from swim.data.types import Clip, DataError, Turn
 from swim.deterministic import deterministic
+from swim.evaluation.decoding import Decoding as Decoding
 from swim.feed import forward_size
-from swim.frozen import Frozen
 from swim.outputs import Answer
 from swim.recipe import Recipe
 from swim.supervision.objective import stock
 from swim.train import Trained, autocast
 
 BATCH = 25  # prompts a forward pass, where a model is small enough
-
-
-class Decoding(Frozen):
-    """How answers are decoded: greedily, at most `max_new_tokens` tokens each."""
-
-    max_new_tokens: int = Field(128, ge=1)
 
 
 @dataclass(frozen=True)

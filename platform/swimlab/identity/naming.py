@@ -31,6 +31,7 @@ __all__ = [
     "code_fingerprint",
     "code_modules",
     "data_fingerprint",
+    "digest",
     "source_archive",
     "suite_archive",
     "suite_code_fingerprint",
@@ -92,10 +93,10 @@ class _Replicated:
         parts = {"recipe": canonical_json(with_seed(self.fields, seed)), "code": self.code, "data": self.data}
         if self.weights is not None:
             parts["weights"] = self.weights
-        name = _digest(canonical_json(parts))
+        name = digest(canonical_json(parts))
         evaluations = tuple(
             EvaluationIdentity(
-                evaluation_id=_digest(
+                evaluation_id=digest(
                     canonical_json({"trial": name, "suite": suite.suite_fingerprint, "data": self.data})
                 ),
                 **dict(suite),
@@ -134,23 +135,24 @@ class Identifier:
         key = data.model_dump_json()
         if key not in self._data:
             if isinstance(data, ShapesWorld):
-                code = self._code(["swim.data.synthetic.shapes_world"])
+                code = self.code(["swim.data.synthetic.shapes_world"])
                 content = {"config": plain_fields(data, leave_out=("fraction",)), "code": code}
             else:
                 # PyAV and the readers of annotations take 0.2 s to import: not for a plan on the embedded data.
                 from swimlab.identity.data_hash import files_content
 
                 content = files_content(data, self._cache_dir)
-            self._data[key] = _digest(canonical_json(content))
+            self._data[key] = digest(canonical_json(content))
         return self._data[key]
 
-    def clips_fingerprint(self, data: DataConfig, data_fingerprint: str, model: ModelConfig) -> str:
-        """See the module function `clips_fingerprint`."""
-        return _clips(data_fingerprint, self._code(reading_modules(data)), _context(data, model))
+    def clips_fingerprint(self, data: DataConfig, data_fingerprint: str, model: ModelConfig | None) -> str:
+        """See the module function `clips_fingerprint`. No `model`, for one behind a server: rows of any length."""
+        context = {} if model is None else _context(data, model)
+        return _clips(data_fingerprint, self.code(reading_modules(data)), context)
 
     def _replicate(self, recipe: Recipe) -> _Replicated:
         init = None if recipe.init is None else self.identify(recipe.init)
-        code, data = self._code(code_roots(recipe)), self.data_fingerprint(recipe.data)
+        code, data = self.code(code_roots(recipe)), self.data_fingerprint(recipe.data)
         weights = None
         if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
             # Imported here for the reason above.
@@ -174,12 +176,15 @@ class Identifier:
         identities = []
         for name, declared in recipe.evaluation.items():
             config = json.loads(canonical_json(plain_fields(declared.resolved(recipe.model))))
-            code = self._code(suite_roots(recipe, name))
-            digest = _digest(canonical_json({"suite": name, "config": config, "code": code}))
-            identities.append(SuiteIdentity(suite=name, config=config, suite_fingerprint=digest, code_fingerprint=code))
+            code = self.code(suite_roots(recipe, name))
+            measure = digest(canonical_json({"suite": name, "config": config, "code": code}))
+            identities.append(
+                SuiteIdentity(suite=name, config=config, suite_fingerprint=measure, code_fingerprint=code)
+            )
         return tuple(identities)
 
-    def _code(self, roots: Iterable[str]) -> str:
+    def code(self, roots: Iterable[str]) -> str:
+        """One hash over the modules that these roots reach, 20 hex digits."""
         key = tuple(roots)
         if key not in self._codes:
             self._codes[key] = fingerprint(self.sources.module_hashes(key))
@@ -236,7 +241,7 @@ def clips_fingerprint(
 
 
 def _clips(data: str, code: str, context: Mapping[str, Any]) -> str:
-    return _digest(canonical_json({"data": data, "code": code, **context}))
+    return digest(canonical_json({"data": data, "code": code, **context}))
 
 
 def _context(data: DataConfig, model: ModelConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -254,5 +259,6 @@ def trial_id(recipe: Recipe, cache_dir: Path, source_root: Path = SOURCE_ROOT) -
     return Identifier(cache_dir, source_root).identify(recipe).trial_id
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """The id that a canonical text gives, 20 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -3,7 +3,8 @@
     answers/<2 hex>/<sha256 of the canonical request>.json     create-only, written right after the answer arrives
 
 The name covers everything that decides an answer (model, messages, schema, parameters) but neither server nor key, so
-that any run of any experiment reuses the answer to an equal request.
+that any run of any experiment reuses the answer to an equal request. Of a picture in a message the hash is stored, not
+the picture.
 """
 
 from __future__ import annotations
@@ -48,6 +49,18 @@ def canonical(request: dict[str, Any]) -> bytes:
     return json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
+def without_pictures(value: Any) -> Any:
+    """A request with the hash in place of each picture in it (a data URL): frames of a video would be stored again with
+    every question about it."""
+    if isinstance(value, dict):
+        return {name: without_pictures(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_pictures(inner) for inner in value]
+    if isinstance(value, str) and value.startswith("data:image/"):
+        return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+    return value
+
+
 class Answers:
     """The cached answers in a store."""
 
@@ -56,6 +69,7 @@ class Answers:
 
     def find(self, request: dict[str, Any]) -> Answer | None:
         """The answer to a request, or None. Raises StoreError for a file that holds something else."""
+        request = without_pictures(request)
         path = _path(request)
         try:
             content = self._store.read(path)
@@ -74,8 +88,9 @@ class Answers:
 
     def put(self, request: dict[str, Any], answer: Answer) -> Answer:
         """Write an answer and return the stored one, which is another if another process wrote first."""
-        content = {"schema_version": SCHEMA_VERSION, "request": request, "answer": answer.model_dump(mode="json")}
-        if self._store.put_create_only(_path(request), sealed(content)):
+        named = without_pictures(request)
+        content = {"schema_version": SCHEMA_VERSION, "request": named, "answer": answer.model_dump(mode="json")}
+        if self._store.put_create_only(_path(named), sealed(content)):
             return answer
         return self.find(request) or answer
 

@@ -11,14 +11,14 @@ import ipaddress
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from swim.recipe import Frozen
-from swimlab.llm.answer_cache import Answer, Answers, CompletionUsage, canonical
+from swimlab.llm.answer_cache import Answer, Answers, CompletionUsage, canonical, without_pictures
 from swimlab.llm.budget import Budget, Prices, RateLimiter, Spending
 from swimlab.store.provenance import utc_now
 
@@ -27,6 +27,8 @@ _NO_KEY = "none"  # local servers want no key, the client wants some text
 # The endpoint counts as down after this many failures in a row, each despite retries.
 GIVE_UP_AFTER = 20
 _LOCKS = 4096
+# What a picture counts for in limits of rate and cost: the most that GPT-4o makes of one. Others count by its size.
+PICTURE_TOKENS = 1_105
 _LOOK_AGAIN_S = 0.05
 _RETRY_HINT = "run the same command again: stored answers are kept"
 
@@ -37,11 +39,11 @@ class EndpointError(Exception):
 
 class RequestError(Exception):
     """This request has no answer; others may have one. `reason` and `hint` as in DataError. `charged`: the server may
-    have charged for it although there is no usable answer."""
+    have charged for it although there is no usable answer. `lasting`: it refuses this very request, and would again."""
 
-    def __init__(self, reason: str, hint: str, charged: bool) -> None:
+    def __init__(self, reason: str, hint: str, charged: bool, lasting: bool = False) -> None:
         super().__init__(f"{reason} ({hint})")
-        self.reason, self.hint, self.charged = reason, hint, charged
+        self.reason, self.hint, self.charged, self.lasting = reason, hint, charged, lasting
 
 
 class EndpointConfig(Frozen):
@@ -87,12 +89,19 @@ class EndpointConfig(Frozen):
         limits = [self.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
         return next((limit for limit in limits if isinstance(limit, int)), None)
 
-    def request(self, messages: list[dict[str, str]], schema: dict[str, Any], name: str) -> dict[str, Any]:
-        """The body of a request, which is also the cache key. `name` of the schema: letters and underscores."""
-        response_format: dict[str, Any] = {"type": "json_object"}
-        if self.structured == "json-schema":
-            response_format = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
-        return {"model": self.model, "messages": messages, "response_format": response_format, **self.params}
+    def request(
+        self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] | None = None, name: str = ""
+    ) -> dict[str, Any]:
+        """The body of a request, which is also the cache key. The content of a message is a text, or a list of parts
+        (texts and pictures) as OpenAI has them. `name` of the schema: letters and underscores; without a schema the
+        answer is free text."""
+        request: dict[str, Any] = {"model": self.model, "messages": list(messages), **self.params}
+        if schema is not None and self.structured == "json-schema":
+            form = {"name": name, "strict": True, "schema": schema}
+            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        elif schema is not None:
+            request["response_format"] = {"type": "json_object"}
+        return request
 
 
 def key_for(base_url: str) -> str:
@@ -154,7 +163,7 @@ class ChatClient:
         A new answer is stored before it is returned. Raises RequestError when this request fails, EndpointError when no
         request can succeed or may be sent, StoreError.
         """
-        with self._locks[hash(canonical(request)) % _LOCKS]:
+        with self._locks[hash(canonical(without_pictures(request))) % _LOCKS]:
             return self._answers.find(request) or self._ask(request)
 
     def _ask(self, request: dict[str, Any]) -> Answer:
@@ -177,9 +186,10 @@ class ChatClient:
         return answer
 
     def most(self, request: dict[str, Any]) -> float:
-        """The most that a request can cost: a token has at least one byte. Without a limit on the answer's tokens only
-        the prompt counts."""
-        prompt_tokens = len(canonical(request))
+        """The most that a request can cost: a token of text has at least one byte. Without a limit on the answer's
+        tokens only the prompt counts; pictures count `PICTURE_TOKENS` each."""
+        pictures = sum(part["type"] != "text" for part in _parts(request))
+        prompt_tokens = len(canonical(without_pictures(request))) + pictures * PICTURE_TOKENS
         return self.config.prices.cost(
             CompletionUsage(prompt_tokens=prompt_tokens, completion_tokens=self.config.max_answer_tokens)
         )
@@ -187,11 +197,12 @@ class ChatClient:
     def _sent(self, request: dict[str, Any]) -> Answer:
         import openai
 
-        text = sum(self._count(message["content"]) for message in request["messages"])
-        self._here.tokens = text + (self.config.max_answer_tokens or 0)
+        prompt = sum(self._count(p["text"]) if p["type"] == "text" else PICTURE_TOKENS for p in _parts(request))
+        self._here.tokens = prompt + (self.config.max_answer_tokens or 0)
         try:
             create: Any = self._client.chat.completions.create
-            arguments = {name: request[name] for name in ("model", "messages", "response_format")}
+            named = ("model", "messages", "response_format")
+            arguments = {name: request[name] for name in named if name in request}
             answer = self._read(create(**arguments, extra_body=self.config.params))
         except openai.APIStatusError as error:
             raise self._status(error) from None  # the cause holds the request, and with it the key
@@ -243,16 +254,23 @@ class ChatClient:
         if code in (408, 409, 429) or code >= 500:
             return self._failed(f"the endpoint answers every attempt with status {code}: {message}")
         hint = "the server refuses this request: shorten the row, or correct --params and --structured"
-        return self._failed(f"the endpoint refuses with status {code}: {message}", hint)
+        return self._failed(f"the endpoint refuses with status {code}: {message}", hint, lasting=True)
 
-    def _failed(self, reason: str, hint: str = _RETRY_HINT, charged: bool = False) -> Exception:
+    def _failed(self, reason: str, hint: str = _RETRY_HINT, charged: bool = False, lasting: bool = False) -> Exception:
         with self._lock:
             self._failed_in_a_row += 1
             over = self._failed_in_a_row >= GIVE_UP_AFTER
         if over:
             return EndpointError(f"{GIVE_UP_AFTER} requests in a row failed; the last one, {reason} ({hint})")
-        return RequestError(reason, hint, charged)
+        return RequestError(reason, hint, charged, lasting)
 
     def _clean(self, text: str) -> str:
         """Removes the key, which some servers repeat in their error messages."""
         return text if self._key == _NO_KEY else text.replace(self._key, "…")
+
+
+def _parts(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The texts and pictures of a request's messages."""
+    for message in request["messages"]:
+        content = message["content"]
+        yield from [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -1,16 +1,16 @@
-"""Curves, samples, overlays and films as Arrow tables and Parquet bytes."""
+"""Curves, samples, overlays, answers and films as Arrow tables and Parquet bytes."""
 
 import hashlib
 import io
 import re
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swim.outputs import FilmFrame, MetricPoint, Overlay, SampleScore
+from swim.outputs import Answer, FilmFrame, MetricPoint, Overlay, SampleScore
 from swim.recipe import Frozen
 
 Row = TypeVar("Row", bound=Frozen)
@@ -26,6 +26,8 @@ def arrow_schema(model: type[Frozen]) -> pa.Schema:
 
 
 def _arrow_type(model: type[Frozen], name: str, hint: Any) -> pa.DataType:
+    if get_origin(hint) is Literal and all(isinstance(value, str) for value in get_args(hint)):
+        return pa.string()
     if get_origin(hint) is tuple:
         items = {item for item in get_args(hint) if not isinstance(item, types.EllipsisType)}
         if len(items) == 1 and (item := items.pop()) in _ARROW:
@@ -73,6 +75,16 @@ def overlays_table(overlays: Sequence[Overlay]) -> pa.Table:
 def overlays_from_table(table: pa.Table) -> list[Overlay]:
     """Inverse of `overlays_table`."""
     return _rows(Overlay, table)
+
+
+def answers_table(answers: Sequence[Answer]) -> pa.Table:
+    """What a model answered as an Arrow table, one row an answer."""
+    return _table(Answer, answers)
+
+
+def answers_from_table(table: pa.Table) -> list[Answer]:
+    """Inverse of `answers_table`."""
+    return _rows(Answer, table)
 
 
 def film_table(frames: Sequence[FilmFrame]) -> pa.Table:

@@ -19,8 +19,8 @@ from swimlab.report.number_format import NO_VALUE, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.errors import StoreError
-from swimlab.store.newest_results import newest_results
 from swimlab.store.evaluation_records import TrialResult
+from swimlab.store.newest_results import newest_results
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import Comparison, Difference, compare
 

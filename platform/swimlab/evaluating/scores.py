@@ -1,0 +1,208 @@
+"""Scores stored answers: one evaluation per scorer, configuration and judge. Nothing is generated again.
+
+What a trial answered is committed as any evaluation of it (`evaluations/<id>.json`), and shows in its tables. Of a
+served model, which is no trial, the same numbers are in `generations/<generation_id>/evaluations/<id>.json`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import FiniteFloat
+
+from swim import registry
+from swim.data.annotations.samples import parse_row
+from swim.data.rows.read import read_rows
+from swim.data.types import DataError, ReferSample
+from swim.evaluation.scoring import Asked
+from swim.outputs import Evaluated
+from swim.recipe import Frozen, NLReferFiles
+from swimlab.evaluating.generation import ServedModel
+from swimlab.evaluating.judge import Judge, nobody
+from swimlab.evaluating.parts import StoredGeneration
+from swimlab.execution.exactly_once import run_once
+from swimlab.identity.canonical import canonical_json, plain_fields
+from swimlab.identity.naming import digest
+from swimlab.identity.source_archive import archive
+from swimlab.identity.source_closure import Sources, fingerprint
+from swimlab.llm.client import EndpointConfig
+from swimlab.store import arrow_tables, provenance
+from swimlab.store.attempts import Attempt, put_once
+from swimlab.store.errors import StoreError
+from swimlab.store.evaluation_records import EvaluationRecord
+from swimlab.store.paths import code_path
+from swimlab.store.records import FileEntry, Provenance
+from swimlab.store.sealed_json import SealedModel
+
+SCORERS = "swim.evaluation.scorers"
+
+
+class ServedEvaluation(SealedModel):
+    """The scores of a served model's answers; fields as in `EvaluationRecord`."""
+
+    evaluation_id: str
+    suite: str
+    config: dict[str, Any]
+    target: ServedModel
+    code_fingerprint: str
+    data_fingerprint: str
+    metrics: dict[str, FiniteFloat]
+    files: dict[str, FileEntry]
+    eval_s: FiniteFloat
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How answers are scored, with the name of it. `suite` names the scorer and the judge, and so do the metrics:
+    scores of two judges do not mix. `config` are plain values."""
+
+    evaluation_id: str
+    suite: str
+    config: dict[str, Any]
+    suite_fingerprint: str
+    code_fingerprint: str
+    judge: str
+
+    @classmethod
+    def of(cls, generation_id: str, scorer: str, config: Frozen, judge: EndpointConfig | None) -> Scoring:
+        """Raises ValueError for a scorer that does not exist, or that needs a judge and has none, or the reverse."""
+        module = registry.module(SCORERS, scorer)
+        if module.JUDGED and judge is None:
+            raise ValueError(f"scorer {scorer!r} asks a judge: say which")
+        if judge is not None and not module.JUDGED:
+            raise ValueError(f"scorer {scorer!r} asks no judge: leave {judge.model!r} out")
+        code = fingerprint(Sources().module_hashes(_roots(scorer)))
+        fields = {"scorer": plain_fields(config), "judge": _deciding(judge) if judge else None}
+        suite = f"{scorer} by {judge.model}" if judge else scorer
+        measure = digest(canonical_json({"suite": scorer, "config": fields, "code": code}))
+        return cls(
+            evaluation_id=digest(canonical_json({"generation": generation_id, "suite": measure})),
+            suite=suite,
+            config=fields | {"generation": generation_id},
+            suite_fingerprint=measure,
+            code_fingerprint=code,
+            judge=judge.model if judge else "",
+        )
+
+
+def score(
+    stored: StoredGeneration, scorer: str, config: Frozen | None = None, judge: Judge | None = None
+) -> EvaluationRecord | ServedEvaluation:
+    """The evaluation of a generation's answers: the stored one, else made now.
+
+    Raises:
+        ValueError: for a scorer that does not exist, or a judge missing or not wanted.
+        StoreError: when answers are missing or damaged, or annotations changed since they were given.
+        EndpointError: when the judge cannot answer any more.
+    """
+    generation, store = stored.plan.generation, stored.store
+    config = config if config is not None else registry.module(SCORERS, scorer).Config()
+    scoring = Scoring.of(generation.generation_id, scorer, config, judge.config if judge else None)
+    ask = judge.ask if judge else nobody
+
+    def measured() -> tuple[Evaluated, dict[str, Any]]:
+        started_at, began_s = provenance.utc_now(), time.monotonic()
+        result: Evaluated = registry.load(SCORERS, scorer)(config, asked(stored), ask)
+        sources = Sources().closure(_roots(scorer)).values()
+        store.put_create_only(code_path(scoring.code_fingerprint), archive(sources))
+        numerics = stored.receipts()[0].numerics
+        named = {"evaluation_id": scoring.evaluation_id, "suite": scoring.suite, "config": scoring.config}
+        return result, named | {
+            "code_fingerprint": scoring.code_fingerprint,
+            "data_fingerprint": generation.data_fingerprint,
+            "metrics": {_column(name, scoring.judge): value for name, value in result.metrics.items()},
+            "eval_s": time.monotonic() - began_s,
+            "provenance": provenance.gather(numerics=numerics, started_at=started_at, finished_at=provenance.utc_now()),
+        }
+
+    if isinstance(generation.answerer, ServedModel):
+        return _of_served(stored, scoring, generation.answerer, measured)
+    target = generation.answerer
+
+    def work(attempt: Attempt, _: Any) -> EvaluationRecord:
+        result, fields = measured()
+        attempt.put("samples.parquet", _samples(result, scoring.judge))
+        return EvaluationRecord(
+            **fields,
+            target=target,
+            suite_fingerprint=scoring.suite_fingerprint,
+            folder=attempt.folder,
+            files=dict(attempt.files),
+            attempt=attempt.number,
+            nonce=attempt.nonce,
+        )
+
+    return run_once(
+        work,
+        waiting=lambda: time.sleep(1.0),
+        claim=lambda: store.claim(scoring.evaluation_id, target),
+        committed=lambda: store.read_evaluations([scoring.evaluation_id]).get(scoring.evaluation_id),
+        commit=store.commit_evaluation,
+    )
+
+
+def asked(stored: StoredGeneration) -> list[Asked]:
+    """The answers of a generation beside the rows that they are about. Raises StoreError when a row is gone."""
+    answers = stored.answers()
+    samples = annotated(stored.plan.generation.data, {answer.key for answer in answers})
+    if missing := [answer.key for answer in answers if answer.key not in samples]:
+        raise StoreError(
+            f"{len(missing)} answers are about rows that the annotation files no longer have ({missing[0]} first): "
+            "restore the files, or name the generation anew"
+        )
+    return [Asked(answer, samples[answer.key]) for answer in answers]
+
+
+def annotated(data: NLReferFiles, keys: Iterable[str]) -> dict[str, ReferSample]:
+    """Key → row of the annotation files, of those of these keys that can be read."""
+    wanted, samples = set(keys), {}
+    for file in data.annotations:
+        for row, raw in read_rows(file):
+            try:
+                sample = parse_row(raw, file=file, row=row, formats=data.formats)
+            except DataError:  # set aside when the clips were prepared: nobody was asked about it
+                continue
+            if sample.key in wanted:
+                samples[sample.key] = sample
+    return samples
+
+
+def _of_served(
+    stored: StoredGeneration,
+    scoring: Scoring,
+    target: ServedModel,
+    measured: Callable[[], tuple[Evaluated, Mapping[str, Any]]],
+) -> ServedEvaluation:
+    place = f"{stored.folder}/evaluations/{scoring.evaluation_id}"
+    path = f"{place}.json"
+    if not stored.store.exists(path):
+        result, fields = measured()
+        entry = put_once(stored.store.backend, f"{place}-samples.parquet", _samples(result, scoring.judge))
+        record = ServedEvaluation(**fields, target=target, files={f"{scoring.evaluation_id}-samples.parquet": entry})
+        stored.store.put_create_only(path, record.to_json())
+    try:
+        return ServedEvaluation.from_json(stored.store.read(path))
+    except ValueError as error:
+        raise StoreError(f"{stored.store.uri}/{path} is damaged ({error}): delete it to score again") from error
+
+
+def _samples(result: Evaluated, judge: str) -> bytes:
+    rows = [row.model_copy(update={"metric": _column(row.metric, judge)}) for row in result.scores]
+    return arrow_tables.to_parquet(arrow_tables.samples_table(rows))
+
+
+def _column(metric: str, judge: str) -> str:
+    return f"{metric} by {judge}" if judge else metric
+
+
+def _deciding(judge: EndpointConfig) -> dict[str, Any]:
+    """What of a judge decides its answers: not its address, prices or patience."""
+    return {"model": judge.model, "params": dict(judge.params), "structured": judge.structured}
+
+
+def _roots(scorer: str) -> tuple[str, ...]:
+    return ("swim.evaluation.scoring", registry.module_name(SCORERS, scorer))

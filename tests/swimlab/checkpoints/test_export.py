@@ -1,0 +1,301 @@
+"""Exported checkpoints: others load them, and they answer as `swimlab ask` does."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from store_kit import plausible_record
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+from swim import models
+from swim.data.encode import collate
+from swim.data.synthetic import shapes_world
+from swim.evaluation.generate import Prompt, encode_prompt
+from swim.models import tiny
+from swim.recipe import FramePolicy, HubModel, Lora, Recipe, ShapesWorld, TinyModel
+from swimlab.checkpoints import chat_template, export
+from swimlab.checkpoints.asking import answer, clip_of
+from swimlab.checkpoints.load import load
+from swimlab.checkpoints.processor_files import frame_policy, processor_config
+from swimlab.report.model_card import model_card
+from swimlab.report.page_summaries import ArmSummary, ClaimSummary, TableSummary
+from swimlab.store import query
+from swimlab.store.errors import StoreError
+from swimlab.store.newest_results import newest_results
+from swimlab.store.sweep_store import SweepStore
+
+QUESTION = "Describe the lemon."
+CPU = torch.device("cpu")
+NEEDS_TORCHVISION = pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is None,
+    reason="transformers' video processor needs torchvision, which has no build beside a CPU build of torch",
+)
+
+
+@pytest.fixture(scope="module")
+def trial(trained_store: SweepStore) -> str:
+    (trial_id,) = [t for t, shown in query.arms_by_trial(trained_store).items() if shown[0].arm == "swim"]
+    return trial_id
+
+
+@pytest.fixture(scope="module")
+def exported(trained_store: SweepStore, trial: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "of" / "swim"
+    result = newest_results(trained_store, [trial])[trial]
+    export.write_checkpoint(trained_store, result, out, "merged", model_card(trained_store, result, adapters=False))
+    return out
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("video")
+    (row,) = shapes_world.write(ShapesWorld(clips=1, held_out=1), "held_out", range(1), folder)
+    return str(folder / row["video"])
+
+
+def test_the_folder_has_what_a_repository_of_the_hub_has(exported: Path, trained_store: SweepStore, trial: str) -> None:
+    names = {path.name for path in exported.iterdir()}
+    assert names == {
+        "README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+        "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    with safe_open(exported / "model.safetensors", "pt") as weights:
+        roots = {name.split(".")[0] for name in weights.keys()}  # noqa: SIM118  # no mapping
+    assert roots == {"lm_head", "model", "visual"}  # the names of Qwen/Qwen2.5-VL-7B-Instruct
+    stored = trained_store.open_file(trial, "checkpoint/model.safetensors")
+    assert (exported / "model.safetensors").read_bytes() == stored
+
+
+def test_the_card_has_the_evidence(exported: Path, trained_store: SweepStore, trial: str) -> None:
+    card = (exported / "README.md").read_text()
+    result = newest_results(trained_store, [trial])[trial]
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: video-text-to-text\n")
+    for fact in (trial, result.code_fingerprint, result.data_fingerprint, result.evaluations[0].evaluation_id):
+        assert fact in card
+    assert f"| attention.ap | {result.metrics['attention.ap']:.3f} |" in card
+    assert json.loads(card.split("```json\n")[1].split("```")[0]) == result.recipe
+    assert "A tiny model" in card
+
+
+def test_the_card_has_the_verdict_rows_of_the_tables_that_show_the_trial(
+    trained_store: SweepStore, trial: str, tmp_path: Path
+) -> None:
+    result = newest_results(trained_store, [trial])[trial]
+    claim = ClaimSummary(
+        text="swim > control", verdict="UNDERPOWERED", direction_only=True, difference=0.12, low=-0.1, high=0.34,
+        p_holm=0.2, seeds=3, evidence="1a2b3c4d",
+    )  # fmt: skip
+    arm = ArmSummary(name="swim", same_as=None, paper=3.78, mean=0.5, low=0.4, high=0.6, seeds=3, evidence="aa")
+    shown = TableSummary(
+        name="control", title="The control", question="Does the mask loss do it?", recipe="nano", comparable=False,
+        mixed=False, metric="attention.ap", standin=True, reference="control", claims=(claim,), arms=(arm,),
+        seeds=(0, 1, 2), planned=6, done={trial: 1.0}, protocol="", amended=False, last_finished="",
+    )  # fmt: skip
+    store = SweepStore(str(tmp_path))
+    for name, table in (("control", shown), ("other", shown.model_copy(update={"title": "Other", "done": {"t": 1.0}}))):
+        store.backend.replace(f"reports/{name}/nano/table.json", table.model_dump_json().encode())
+    card = model_card(store, result, adapters=False)
+    assert "| swim &gt; control | UNDERPOWERED (direction only) | +0.120 | −0.100 to 0.340 | 1a2b3c4d |" in card
+    assert "| swim | 0.500 | 0.400 to 0.600 | 3.78 |" in card
+    assert "Other" not in card
+
+
+def test_the_stock_classes_answer_as_ask_does(
+    exported: Path, trained_store: SweepStore, trial: str, video: str
+) -> None:
+    with load(trial, trained_store.uri, CPU) as model:
+        clip = clip_of(video, QUESTION, model.recipe.data.frames)
+        said = answer(model, clip, QUESTION, 12)
+        encoded, _ = encode_prompt(model.trained.encoder, Prompt(clip, QUESTION))
+    stock = AutoModelForImageTextToText.from_pretrained(exported)
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    pads = int(encoded.is_video_L.sum())
+    ids = tokenizer(text.replace("<|video_pad|>", "<|video_pad|>" * pads))["input_ids"]
+    assert ids == encoded.input_ids_L.tolist()
+    tokens = stock.generate(**collate([encoded], 0).inputs, do_sample=False, max_new_tokens=12)
+    assert len(said.token_ids) == 12
+    assert tokens[0, len(ids) :].tolist() == list(said.token_ids)
+    with load(str(exported), trained_store.uri, CPU) as folder:
+        assert folder.recipe.data.frames == model.recipe.data.frames
+        assert answer(folder, clip, QUESTION, 12) == said
+
+
+@NEEDS_TORCHVISION
+def test_the_stock_processor_makes_the_same_inputs_and_the_same_file(
+    exported: Path, video: str, tmp_path: Path
+) -> None:
+    processor = AutoProcessor.from_pretrained(exported)
+    processor.save_pretrained(tmp_path)
+    ours, theirs = (json.loads((f / "processor_config.json").read_text()) for f in (exported, tmp_path))
+    assert ours == theirs
+    with load(str(exported), "none", CPU) as model:
+        clip = clip_of(video, QUESTION, model.recipe.data.frames)
+        said = answer(model, clip, QUESTION, 12)
+        encoded, _ = encode_prompt(model.trained.encoder, Prompt(clip, QUESTION))
+        inputs = collate([encoded], 0).inputs
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    metadata = [{"fps": clip.fps, "total_num_frames": len(clip.frames_THWC)}]
+    made = processor(text=[text], videos=[clip.frames_THWC], video_metadata=metadata, return_tensors="pt")
+    assert made["input_ids"].tolist() == inputs["input_ids"].tolist()
+    torch.testing.assert_close(made["pixel_values_videos"], inputs["pixel_values_videos"], atol=1e-5, rtol=0)
+    assert made["second_per_grid_ts"] == pytest.approx(inputs["second_per_grid_ts"].tolist())
+    stock = AutoModelForImageTextToText.from_pretrained(exported)
+    tokens = stock.generate(**made, do_sample=False, max_new_tokens=12)
+    assert tokens[0, inputs["input_ids"].shape[1] :].tolist() == list(said.token_ids)
+
+
+def test_nothing_is_overwritten_and_nothing_half_is_left(trained_store: SweepStore, trial: str, tmp_path: Path) -> None:
+    result = newest_results(trained_store, [trial])[trial]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not empty: name a new folder"):
+        export.write_checkpoint(trained_store, result, tmp_path / "out", "merged", "card")
+    gone = result.model_copy(update={"recipe": result.recipe | {"data": result.recipe["data"] | {"frames": 3}}})
+    with pytest.raises(ValueError, match="frames"):
+        export.write_checkpoint(trained_store, gone, tmp_path / "new", "merged", "card")
+    with pytest.raises(ValueError, match=r"trained whole weights .* leave --adapters out"):
+        export.write_checkpoint(trained_store, result, tmp_path / "new", "adapters", "card")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "empty").mkdir()
+    export.write_checkpoint(trained_store, result, tmp_path / "empty", "merged", "card")
+    assert (tmp_path / "empty" / "README.md").read_text() == "card"
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepStore, Path]:
+    """A store with the trial "lora", adapters on a base in a folder."""
+    folder = tmp_path_factory.mktemp("adapted")
+    shape = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1, layers=3)
+    models.save(*tiny.build(shape), folder / "base")
+    spec = HubModel(path=str(folder / "base"), layers=3, cell_px=8, lora=Lora(rank=2), gradient_checkpointing=False)
+    model, tokenizer = models.build(spec)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    models.save(model, tokenizer, folder / "checkpoint")
+    recipe = Recipe(name="lora", model=spec, data=ShapesWorld(), objective={"layers": (1, 2)})
+    store = SweepStore(str(folder / "store"))
+    attempt = store.claim("lora")
+    assert attempt is not None
+    attempt.put_dir(folder / "checkpoint", "checkpoint")
+    record = plausible_record(
+        trial_id="lora", attempt=attempt.number, nonce=attempt.nonce, files=attempt.files, recipe=recipe.training()
+    )
+    assert store.commit(attempt, record)
+    return store, folder / "base"
+
+
+def logits(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(**inputs).logits.float()
+    return found
+
+
+def test_adapters_alone_are_the_merged_model_on_their_base(adapted: tuple[SweepStore, Path], tmp_path: Path) -> None:
+    store, base = adapted
+    record = store.records()["lora"]
+    merged = export.write_checkpoint(store, record, tmp_path / "merged", "merged", "card")
+    alone = export.write_checkpoint(store, record, tmp_path / "alone", "adapters", "card")
+    assert not [path for path in merged if "adapter" in str(path)]
+    assert {"adapter_model.safetensors", "adapter_config.json", "processor_config.json"} <= set(map(str, alone))
+    assert not {"model.safetensors", "config.json"} & set(map(str, alone))
+    inputs = {"input_ids": torch.arange(20, 40)[None]}
+    whole, on_base, before = (
+        logits(AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), inputs)
+        for folder in (tmp_path / "merged", tmp_path / "alone", base)
+    )
+    # The base is bf16 here, and so are merged weights.
+    torch.testing.assert_close(whole, on_base, atol=0.05, rtol=0.05)
+    assert (on_base - before).abs().max() > 10 * (whole - on_base).abs().max()
+    template = AutoTokenizer.from_pretrained(tmp_path / "alone").chat_template
+    assert template.startswith(
+        "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"init": "itself"}, "leave --adapters out"),
+        ({"files": {}}, "stored when adapters were only merged"),
+    ],
+)
+def test_adapters_that_nobody_could_load_are_refused(
+    adapted: tuple[SweepStore, Path], tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    store, _ = adapted
+    record = store.records()["lora"]
+    if "init" in changes:
+        changes = {"recipe": record.recipe | {"init": record.recipe}}
+    with pytest.raises(ValueError, match=says):
+        export.write_checkpoint(store, record.model_copy(update=changes), tmp_path / "out", "adapters", "card")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_was_not_kept_says_what_to_do(trained_store: SweepStore, trial: str, tmp_path: Path) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(trained_store.uri, copy)
+    store = SweepStore(str(copy))
+    record = store.records()[trial]
+    (copy / record.folder / "checkpoint" / "model.safetensors").unlink()
+    with pytest.raises(StoreError, match=f"delete records/{trial}.json to run the trial again"):
+        export.write_checkpoint(store, record, tmp_path / "out", "merged", "card")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_keeps_its_own_template_where_it_writes_what_we_train_on(exported: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    assert chat_template.system_prompt(tokenizer) is None
+    own = chat_template.template_for(tokenizer, None)
+    assert own == tokenizer.chat_template
+    tokenizer.chat_template = own + "{# of the base #}"
+    assert chat_template.template_for(tokenizer, None) == tokenizer.chat_template
+    with_system = chat_template.template_for(tokenizer, "Be brief.")
+    assert "of the base" not in with_system
+    tokenizer.chat_template = with_system
+    assert chat_template.system_prompt(tokenizer) == "Be brief."
+    tokenizer.chat_template = "{{ messages[0]['role'] }}"
+    with pytest.raises(ValueError, match="was not trained on"):
+        chat_template.system_prompt(tokenizer)
+    tokenizer.chat_template = None
+    with pytest.raises(ValueError, match="no chat template"):
+        chat_template.system_prompt(tokenizer)
+
+
+def test_frames_are_read_from_what_was_written_and_else_are_the_papers(tmp_path: Path) -> None:
+    frames = FramePolicy(max_frames=8, min_pixels=64, max_pixels=4096, cell_px=8)
+    (tmp_path / "processor_config.json").write_text(json.dumps(processor_config(frames, 4, 2)))
+    assert frame_policy(tmp_path, 8) == frames
+    (tmp_path / "processor_config.json").write_text("[]")
+    with pytest.raises(ValueError, match="no JSON object"):
+        frame_policy(tmp_path, 8)
+    (tmp_path / "processor_config.json").unlink()
+    (tmp_path / "preprocessor_config.json").write_text('{"min_pixels": 3136, "max_pixels": 12845056}')
+    assert frame_policy(tmp_path, 28) == FramePolicy()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("nosuch", "no trial in .* begins with 'nosuch'"),
+        ("a/b/c", "is no folder with a config.json, no trial and no name on the hub"),
+    ],
+)
+def test_what_is_no_model_is_refused(trained_store: SweepStore, source: str, says: str) -> None:
+    with pytest.raises((ValueError, StoreError), match=says), load(source, trained_store.uri, CPU):
+        pass
+
+
+def test_a_folder_of_another_class_is_refused(exported: Path, tmp_path: Path) -> None:
+    config = json.loads((exported / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
+    with pytest.raises(ValueError, match="is a 'llava' model"), load(str(tmp_path), "none", CPU):
+        pass
