@@ -43,16 +43,10 @@ LAYERS = (
     "base",
     "identity stats",
     "store",
-<<<<<<< HEAD
     "checkpoints experiment llm",
     "data",
     "execution",
-=======
-    "experiment llm",
-    "data",
-    "execution",
     "evaluating",
->>>>>>> generate
     "report",
     "cli",
 )  # lowest first
