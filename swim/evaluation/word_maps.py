@@ -155,7 +155,7 @@ def _read_words(
     _, reading = read(trained, batch, batch.nouns, readout)
     assert reading is not None  # there is a word
     a_SNRK = reading.probe.stacked_SNRK()
-    # A readout may read a word in several maps (query "each_before"): here it looks where they do on average.
+    # A readout may read a word in several maps (query "each-before"): here it looks where they do on average.
     rows: dict[int, list[torch.Tensor]] = defaultdict(list)
     for noun_read in reading.reads:
         rows[id(noun_read.noun)].append(a_SNRK[:, noun_read.n, noun_read.rows].mean(1))

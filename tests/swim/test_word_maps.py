@@ -48,7 +48,7 @@ def test_a_word_has_the_map_that_an_annotated_noun_has(nano, trained, clips):
     assert np.ptp(maps.fused_MTHW[:, 0, 0, 0]) > 0  # words differ
 
 
-@pytest.mark.parametrize("query", ["noun", "before", "each_before"])
+@pytest.mark.parametrize("query", ["noun", "before", "each-before"])
 def test_each_answer_is_read_as_if_alone_and_the_question_as_whatever_follows(nano, trained, clips, query):
     readout = READOUT.model_copy(update={"query": query})
     both = (QUESTION, ANSWER, OTHER)
@@ -103,6 +103,9 @@ def test_words_are_without_punctuation_and_a_noun_is_one():
         ("In this video, what colour is the car?", "car"),
         ("How many people are in the group of people on the left?", "people"),
         ("What does the small lemon look like?", "lemon"),
+        ("What does the man read today?", "man"),
+        ("What can the white dog do?", "dog"),
+        ("Is the dog barking?", "dog"),
     ],
 )
 def test_the_noun_of_a_question_is_found(question, noun):
@@ -110,7 +113,7 @@ def test_the_noun_of_a_question_is_found(question, noun):
     assert question[start:end] == noun
 
 
-@pytest.mark.parametrize("question", ["Describe it.", "What happens in the video?", "Dogs?", ""])
+@pytest.mark.parametrize("question", ["Describe it.", "What happens in the video?", "Dogs?", "What does the dog gobble?", ""])
 def test_a_question_without_a_noun_is_refused_with_what_to_do(question):
     with pytest.raises(DataError, match="<ins>dog</ins>"):
         question_noun(question)
