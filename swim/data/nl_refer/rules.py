@@ -196,7 +196,7 @@ class _Sentence:
             verbs = (i for i in head if self.lower_word(i) in words.VERBS and not self._modifies(i - 1, last=True))
             if (verb := next(verbs, None)) is not None:
                 return _NounPhrase(phrase.start, phrase.content, verb)
-            if self.lower_word(phrase.end) not in words.AUXILIARIES:
+            if self.lower_word(phrase.end) not in words.AUXILIARIES | words.VERBS:
                 raise _UnclearError(f"no verb is known behind {self.lower_word(at - 1)!r}")
         if self.lower_word(phrase.end - 1) in words.CONTAINERS and self.lower_word(phrase.end) == "of":
             return self.noun_phrase(phrase.end + 1, bare=True)
