@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 _BEGIN, _END = "<|im_start|>", "<|im_end|>"
-_SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n%s<|im_end|>\n{% endif %}"
+_SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nSYSTEM<|im_end|>\n{% endif %}"
 _MESSAGES = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -25,7 +25,7 @@ _CHAT = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text"
 
 def template_for(tokenizer: Any, system: str | None) -> str:
     """The tokenizer's own template if it writes a question as the Encoder does with this system prompt, else ours."""
-    ours = ("" if system is None else _SYSTEM % system) + _MESSAGES
+    ours = ("" if system is None else _SYSTEM.replace("SYSTEM", system)) + _MESSAGES
     own: str | None = tokenizer.chat_template
     return own if own and _rendered(tokenizer, own) == _rendered(tokenizer, ours) else ours
 

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from store_kit import plausible_record
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from swim import models
 from swim.data.encode import collate
 from swim.data.synthetic import shapes_world
+from swim.data.types import Clip
 from swim.evaluation.generate import Prompt, encode_prompt
 from swim.models import tiny
+from swim.outputs import Answer
 from swim.recipe import FramePolicy, HubModel, Lora, Recipe, ShapesWorld, TinyModel
 from swimlab.checkpoints import chat_template, export
 from swimlab.checkpoints.asking import answer, clip_of
@@ -104,51 +107,68 @@ def test_the_card_has_the_verdict_rows_of_the_tables_that_show_the_trial(
     assert "Other" not in card
 
 
-def test_the_stock_classes_answer_as_ask_does(
-    exported: Path, trained_store: SweepStore, trial: str, video: str
-) -> None:
-    with load(trial, trained_store.uri, CPU) as model:
+@pytest.fixture(scope="module")
+def talkative(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a head that makes long answers: of four steps of training they are a word long."""
+    folder = tmp_path_factory.mktemp("talkative") / "model"
+    shutil.copytree(exported, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"].normal_(generator=torch.Generator().manual_seed(1))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def asked(source: str, store: SweepStore, video: str) -> tuple[Answer, dict[str, torch.Tensor], Clip]:
+    """What `swimlab ask` answers, the inputs it gave the model, and the clip."""
+    with load(source, store.uri, CPU) as model:
         clip = clip_of(video, QUESTION, model.recipe.data.frames)
-        said = answer(model, clip, QUESTION, 12)
         encoded, _ = encode_prompt(model.trained.encoder, Prompt(clip, QUESTION))
-    stock = AutoModelForImageTextToText.from_pretrained(exported)
-    tokenizer = AutoTokenizer.from_pretrained(exported)
-    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
-    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    pads = int(encoded.is_video_L.sum())
+        return answer(model, clip, QUESTION, 12), collate([encoded], 0).inputs, clip
+
+
+def said_by_stock(folder: Path, inputs: dict[str, torch.Tensor]) -> list[int]:
+    stock = AutoModelForImageTextToText.from_pretrained(folder)
+    tokens = stock.generate(**inputs, do_sample=False, max_new_tokens=12)
+    words: list[int] = tokens[0, inputs["input_ids"].shape[1] :].tolist()
+    return words
+
+
+CHAT = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
+
+
+def test_the_stock_classes_answer_as_ask_does(talkative: Path, trained_store: SweepStore, video: str) -> None:
+    said, inputs, _ = asked(str(talkative), trained_store, video)
+    tokenizer = AutoTokenizer.from_pretrained(talkative)
+    text = tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    pads = int((inputs["mm_token_type_ids"] == 2).sum())
     ids = tokenizer(text.replace("<|video_pad|>", "<|video_pad|>" * pads))["input_ids"]
-    assert ids == encoded.input_ids_L.tolist()
-    tokens = stock.generate(**collate([encoded], 0).inputs, do_sample=False, max_new_tokens=12)
+    assert [ids] == inputs["input_ids"].tolist()
     assert len(said.token_ids) == 12
-    assert tokens[0, len(ids) :].tolist() == list(said.token_ids)
-    with load(str(exported), trained_store.uri, CPU) as folder:
-        assert folder.recipe.data.frames == model.recipe.data.frames
-        assert answer(folder, clip, QUESTION, 12) == said
+    assert said_by_stock(talkative, inputs) == list(said.token_ids)
+
+
+def test_the_folder_answers_as_its_trial(exported: Path, trained_store: SweepStore, trial: str, video: str) -> None:
+    of_trial, of_folder = (asked(source, trained_store, video) for source in (trial, str(exported)))
+    assert of_trial[0] == of_folder[0]  # how far each token leads, too
+    assert (of_trial[2].frames_THWC == of_folder[2].frames_THWC).all()
 
 
 @NEEDS_TORCHVISION
 def test_the_stock_processor_makes_the_same_inputs_and_the_same_file(
-    exported: Path, video: str, tmp_path: Path
+    talkative: Path, trained_store: SweepStore, video: str, tmp_path: Path
 ) -> None:
-    processor = AutoProcessor.from_pretrained(exported)
+    processor = AutoProcessor.from_pretrained(talkative)
     processor.save_pretrained(tmp_path)
-    ours, theirs = (json.loads((f / "processor_config.json").read_text()) for f in (exported, tmp_path))
+    ours, theirs = (json.loads((f / "processor_config.json").read_text()) for f in (talkative, tmp_path))
     assert ours == theirs
-    with load(str(exported), "none", CPU) as model:
-        clip = clip_of(video, QUESTION, model.recipe.data.frames)
-        said = answer(model, clip, QUESTION, 12)
-        encoded, _ = encode_prompt(model.trained.encoder, Prompt(clip, QUESTION))
-        inputs = collate([encoded], 0).inputs
-    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
-    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    said, inputs, clip = asked(str(talkative), trained_store, video)
+    text = processor.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
     metadata = [{"fps": clip.fps, "total_num_frames": len(clip.frames_THWC)}]
     made = processor(text=[text], videos=[clip.frames_THWC], video_metadata=metadata, return_tensors="pt")
     assert made["input_ids"].tolist() == inputs["input_ids"].tolist()
     torch.testing.assert_close(made["pixel_values_videos"], inputs["pixel_values_videos"], atol=1e-5, rtol=0)
-    assert made["second_per_grid_ts"] == pytest.approx(inputs["second_per_grid_ts"].tolist())
-    stock = AutoModelForImageTextToText.from_pretrained(exported)
-    tokens = stock.generate(**made, do_sample=False, max_new_tokens=12)
-    assert tokens[0, inputs["input_ids"].shape[1] :].tolist() == list(said.token_ids)
+    assert list(made["second_per_grid_ts"]) == pytest.approx(inputs["second_per_grid_ts"].tolist())
+    assert said_by_stock(talkative, made) == list(said.token_ids)
 
 
 def test_nothing_is_overwritten_and_nothing_half_is_left(trained_store: SweepStore, trial: str, tmp_path: Path) -> None:

@@ -60,10 +60,9 @@ class _Hub(BaseHTTPRequestHandler):
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("huggingface_hub.file_download.http_backoff", None, raising=False)
     yield server
     server.shutdown()
     server.server_close()
@@ -76,7 +75,7 @@ def test_every_file_is_sent_to_a_private_repository(hub: Any, tmp_path: Path, mo
     address = push(tmp_path, "somebody/swim")
     assert address.endswith(f"/somebody/swim/commit/{'a' * 40}")
     asked = dict(hub.asked)
-    assert json.loads(asked["/api/repos/create"])["private"] is True
+    assert json.loads(asked["/api/repos/create"])["visibility"] == "private"
     lines = [json.loads(line) for line in asked["/api/models/somebody/swim/commit/main"].splitlines()]
     sent = {
         line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"

@@ -46,7 +46,7 @@ def test_a_checkpoint_is_asked_as_its_trial_is(
     of_trial = run(capsys, "ask", trial[:10], video, *question, *store).splitlines()
     of_folder = run(capsys, "ask", tmp_path / "model", video, *question, *store).splitlines()
     assert of_trial[0] == of_folder[0]
-    assert f"nano {trial[:8]}; finish limit: cut at 5 tokens; frames 0, 1, 2, 3 of {video}" in of_trial[1]
+    assert f"nano {trial[:8]}; finish stop; frames 0, 1, 2, 3 of {video}" in of_trial[1]
 
 
 def test_a_look_writes_page_film_sheet_and_arrays(
@@ -76,7 +76,7 @@ def test_a_look_writes_page_film_sheet_and_arrays(
         (("look", "TRIAL", "no.mp4", "Describe the dog."), 1, "no.mp4 field 'video': no such file"),
         (("look", "TRIAL", "VIDEO", "Describe the dog.", "--layers", "7"), 1, "layers [7] are outside the model's 3"),
         (("look", "TRIAL", "VIDEO", "Describe the dog.", "--layers", "1-2"), 2, "neither numbers of layers (1,2)"),
-        (("look", "TRIAL", "VIDEO", "Describe the dog.", "--sink", "rew"), 2, "did you mean 'raw'"),
+        (("look", "TRIAL", "VIDEO", "Describe the dog.", "--sink", "rew"), 2, "the nearest is 'raw'"),
         (("look", "BASE", "VIDEO", "Describe the dog."), 1, "name one with --base, or --base none"),
         (("ask", "TRIAL", "VIDEO", "Describe the <ins>dog."), 1, "<ins> is never closed"),
         (("ask", "nosuch", "VIDEO", "Describe the dog."), 1, "begins with 'nosuch'"),
