@@ -38,9 +38,13 @@ def processor_config(frames: FramePolicy, patch_px: int, merge: int) -> dict[str
         "processor_class": "Qwen2_5_VLProcessor",
         "video_processor": common
         | {
+            # Training has no such bound over a whole video, and transformers is about to turn it on by default.
+            "cap_pixels_per_frame": False,
             "do_sample_frames": False,
             "max_frames": frames.max_frames,
+            "max_video_tokens": 128_000,
             "min_frames": FRAMES_PER_PATCH,
+            "return_metadata": False,
             "video_processor_type": "Qwen2VLVideoProcessor",
         },
     }
