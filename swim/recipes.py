@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swim import recipe_files
 from swim.evaluation.attention_config import AttentionConfig
+from swim.evaluation.suites.described import DescribedConfig
 from swim.recipe import (
     FramePolicy,
     HubModel,
@@ -16,13 +17,18 @@ from swim.recipe import (
     Readout,
     Recipe,
     ShapesWorld,
+    SuiteConfig,
     TinyModel,
 )
 
 # Four layers: the paper's evenly spaced six of 28 become the two in the middle (shared choice of every tiny recipe).
 TINY_LAYERS = (1, 2)
 TEXT_ONLY = Objective(layers=TINY_LAYERS, text_weight=1.0, mask_weight=0.0)
-TINY_RULER = {"attention": AttentionConfig(readout=Readout(layers=TINY_LAYERS))}
+TINY_RULER: dict[str, SuiteConfig] = {"attention": AttentionConfig(readout=Readout(layers=TINY_LAYERS))}
+
+
+# Answers in the model's own words are asked of what refers to objects: not of the bases, nor of the smoke test.
+DESCRIBED: dict[str, SuiteConfig] = {"described": DescribedConfig()}
 
 
 def tiny_captions() -> Recipe:
@@ -58,7 +64,7 @@ def tiny() -> Recipe:
         data=ShapesWorld(objects=3, seed=2),
         objective=Objective(layers=TINY_LAYERS),
         optim=Optim(steps=200),
-        evaluation=TINY_RULER,
+        evaluation=TINY_RULER | DESCRIBED,
         init=tiny_base(),
     )
 
@@ -86,7 +92,7 @@ def tiny_hard_twins() -> Recipe:
 
 
 DEEP = TinyModel(hidden=64, layers=12, intermediate=128)
-DEEP_RULER = {"attention": AttentionConfig(readout=Readout(layers="all"))}
+DEEP_RULER: dict[str, SuiteConfig] = {"attention": AttentionConfig(readout=Readout(layers="all"))}
 
 
 def tiny_deep() -> Recipe:
@@ -95,7 +101,14 @@ def tiny_deep() -> Recipe:
     captions = tiny_captions().override({**shape, "name": "tiny-deep-captions", "optim.steps": 150})
     base = tiny_base().override({**shape, "name": "tiny-deep-base", "optim.steps": 300, "init": captions})
     return tiny_hard_look().override(
-        {**shape, "name": "tiny-deep", "objective.layers": "even:6", "optim.steps": 60, "init": base}
+        {
+            **shape,
+            "name": "tiny-deep",
+            "evaluation": DEEP_RULER | DESCRIBED,
+            "objective.layers": "even:6",
+            "optim.steps": 60,
+            "init": base,
+        }
     )
 
 
@@ -106,6 +119,7 @@ def tiny_smoke() -> Recipe:
             "name": "tiny-smoke",
             "data": ShapesWorld(clips=400, held_out=40, seed=2),
             "optim.steps": 50,
+            "evaluation": TINY_RULER,
             "init": None,
         }
     )

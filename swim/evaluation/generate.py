@@ -10,6 +10,7 @@ Dimensions: B prompts, L tokens of the longest prompt, N tokens so far, V words.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,7 +22,7 @@ from torch import Tensor
 from swim.data.annotations.markup import strip_tags
 from swim.data.encode import Encoded, Encoder, collate
 from swim.data.positions import with_positions
-from swim.data.types import Clip, DataError, Turn
+from swim.data.types import Clip, Turn
 from swim.deterministic import deterministic
 from swim.evaluation.decoding import Decoding as Decoding
 from swim.feed import forward_size
@@ -64,7 +65,7 @@ def generate(
     kept (`cache`) or everything is computed again for each token, but for rounding (see `Answer.leads`).
 
     Raises:
-        DataError: for a prompt that leaves no room for an answer among the model's positions.
+        DataError: from the encoder, also for a prompt that leaves no room for an answer among the model's positions.
         FloatingPointError: when logits are not finite.
     """
     size = forward_size(recipe, batch_size, BATCH)
@@ -126,16 +127,20 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
 
 def _greedy(model: Any, inputs: dict[str, Any], cache: bool) -> Iterator[tuple[list[int], list[float]]]:
     """The most likely next token of each row and its lead over the second, again and again, without an end. `inputs`
-    are padded on the left."""
+    are padded on the left. The places of images and videos are no words."""
     inputs = with_positions(model.config, inputs)
     if inputs.get("position_ids") is None:  # a family without positions of its own counts tokens
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     position = inputs["position_ids"]  # [B, L], or [axes, B, L] where positions are rotary in several dimensions
     next_B1 = (position if position.ndim == 2 else position.amax(0)).amax(-1, keepdim=True) + 1
+    places = [getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video")]
+    no_words = [token for token in places if token is not None]
     call = inputs
     while True:
         output = model(**call, use_cache=cache, logits_to_keep=1)
-        best_B2, words_B2 = output.logits[:, -1].float().topk(2)
+        logits_BV = output.logits[:, -1].float()
+        logits_BV[:, no_words] = -math.inf
+        best_B2, words_B2 = logits_BV.topk(2)
         if not torch.isfinite(best_B2).all():
             raise FloatingPointError("the logits of the next token are not finite: the weights are damaged or diverged")
         words_B = words_B2[:, 0]
@@ -157,18 +162,9 @@ def _longer(rows: Tensor, column: Tensor) -> Tensor:
 
 
 def _limit(encoder: Encoder, prompt: Encoded, most: int) -> int:
-    """How many tokens an answer may have: `most`, or until the model's positions end."""
-    if encoder.positions is None:
-        return most
-    room = encoder.positions - len(prompt.input_ids_L)
-    if room < 1:
-        raise DataError(
-            f"{len(prompt.input_ids_L)} tokens: the model's {encoder.positions} positions leave none for an answer",
-            field="question",
-            hint="shorten it; data.frames.max_frames and max_pixels limit the video",
-            key=prompt.clip.key,
-        )
-    return min(most, room)
+    """How many tokens an answer may have: `most`, or until the model's positions end. The encoder refuses a prompt that
+    leaves none: it counts an empty answer."""
+    return most if encoder.positions is None else min(most, encoder.positions - len(prompt.input_ids_L))
 
 
 def _stops(model: Any, closing: int) -> set[int]:

@@ -58,10 +58,10 @@ def test_an_answer_is_what_one_pass_over_prompt_and_answer_finds_most_likely(nan
 def test_batches_and_the_cache_change_rounding_only(nano, trained, prompts):
     alone = generate(nano, trained, prompts, FEW, batch_size=1)
     ties = 0
-    for size, cache in ((8, True), (25, True), (8, False)):
-        for first, second in zip(
-            alone, generate(nano, trained, prompts, FEW, batch_size=size, cache=cache), strict=True
-        ):
+    for size, cache, count in ((8, True, 25), (25, True, 25), (8, False, 9)):
+        again = generate(nano, trained, prompts[:count], FEW, batch_size=size, cache=cache)
+        assert len(again) == count
+        for first, second in zip(alone, again, strict=False):
             if first.token_ids == second.token_ids:
                 assert first.leads == pytest.approx(second.leads, abs=TIE)
                 continue
@@ -106,7 +106,7 @@ def test_positions_of_the_model_limit_an_answer(nano, trained, prompts):
     tokens = len(encode_prompt(trained.encoder, prompts[0])[0].input_ids_L)
     free, short = generate(nano, trained, prompts[:1], FEW), with_positions_of(trained, tokens + 2)
     assert generate(nano, short, prompts[:1], FEW)[0].token_ids == free[0].token_ids[:2]
-    with pytest.raises(DataError, match=f"{tokens} tokens: the model's {tokens} positions leave none for an answer"):
+    with pytest.raises(DataError, match=f"more than the model's {tokens} positions"):
         generate(nano, with_positions_of(trained, tokens), prompts[:1], FEW)
 
 
@@ -138,5 +138,8 @@ def test_every_family_says_the_same_with_and_without_a_cache(name):
     for row, sample in enumerate(batch):
         inputs, _, _ = tiny_families.collate(family, [sample])
         with torch.inference_mode():
-            first = model(**with_positions(model.config, inputs)).logits[0, -1].argmax()
-        assert said[True][0][row] == first
+            logits_V = model(**with_positions(model.config, inputs)).logits[0, -1]
+            logits_V[
+                [tiny_families.IMAGE, tiny_families.VIDEO]
+            ] = -torch.inf  # no words, though this model would say them
+        assert said[True][0][row] == logits_V.argmax()

@@ -65,10 +65,11 @@ class StoredGeneration:
     @classmethod
     def create(cls, store: SweepStore, generation: Generation, clips: int, part_clips: int) -> StoredGeneration:
         """The generation with its plan in the store, which is an earlier one if there is any: parts stay as they were
-        first cut."""
+        first cut. Its files may have been elsewhere then."""
         plan = GenerationPlan(generation=generation, clips=clips, part_clips=part_clips)
         store.put_create_only(f"{folder(generation.generation_id)}/plan.json", plan.to_json())
-        return cls.load(store, generation.generation_id)
+        first = cls.load(store, generation.generation_id).plan
+        return cls(store, first.model_copy(update={"generation": generation}))
 
     @classmethod
     def load(cls, store: SweepStore, generation_id: str) -> StoredGeneration:

@@ -191,10 +191,11 @@ def _measure(
     started_at, started_s = provenance.utc_now(), time.monotonic()
     result = run_suite(evaluation.suite, spec.recipe, trained, held_out, micro_batch)
     eval_s = time.monotonic() - started_s
-    tables = {
-        "samples.parquet": arrow_tables.samples_table(result.scores),
-        "overlays.parquet": arrow_tables.overlays_table(result.overlays),
-    }
+    tables = {"samples.parquet": arrow_tables.samples_table(result.scores)}
+    if result.overlays:
+        tables["overlays.parquet"] = arrow_tables.overlays_table(result.overlays)
+    if result.answers:
+        tables["answers.parquet"] = arrow_tables.answers_table(result.answers)
     files = {
         name: attempt.put(f"{prefix}/{name}".lstrip("/"), arrow_tables.to_parquet(table))
         for name, table in tables.items()

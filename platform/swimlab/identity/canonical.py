@@ -25,6 +25,8 @@ _ALWAYS = {
     "Objective": "layers query domain heads chosen_heads fusion normalise resize patch_masks mask_loss text_weight "
     "mask_weight mask_schedule",
     "Readout": "layers query domain heads chosen_heads fusion",
+    "Decoding": "max_new_tokens",
+    "DescribedConfig": "answers max_new_tokens",
     "AttentionConfig": "readout precision_threshold overlays attributes",
     "Optim": "steps batch lr betas eps weight_decay warmup_steps final_lr_fraction clip_norm",
     "Recipe": "name model data objective optim evaluation init seed",
