@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("swimlab.cli.commands.export:Export", "trials as a table, or for TensorBoard and MLflow"),
     "ask": ("swimlab.cli.commands.ask:Ask", "what a trained model answers about a video"),
     "look": ("swimlab.cli.commands.look:LookAt", "where it looks while it is asked, beside its base"),
+    "answers": ("swimlab.cli.commands.answers:Answers", "what a model answered in an evaluation, hardest first"),
     "checkpoint": ("swimlab.cli.commands.checkpoint:Checkpoint", "a trial's model as a folder that others load"),
     "replay": ("swimlab.cli.commands.replay:ReplayTrial", "run a trial again: is its curve the same, bit for bit?"),
 }

@@ -18,7 +18,7 @@ from swim.evaluation.generate import Decoding, Prompt, generate
 from swim.evaluation.word_maps import Word, WordMaps, word_maps, words_of
 from swim.outputs import Answer
 from swim.recipe import FramePolicy, Readout
-from swimlab.checkpoints.load import LoadedModel, load
+from swimlab.checkpoints.load import NamedModel, load
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def clip_of(video: str, question: str, policy: FramePolicy) -> Clip:
     return decode_sample(ReferSample(key=name, file=video, row=-1, video=name, turns=turns), root, policy)
 
 
-def answer(model: LoadedModel, clip: Clip, question: str, max_new_tokens: int) -> Answer:
+def answer(model: NamedModel, clip: Clip, question: str, max_new_tokens: int) -> Answer:
     """What a model says, decoded greedily. Raises DataError for a question that is too long."""
     decoding = Decoding(max_new_tokens=max_new_tokens)
     return generate(model.recipe, model.trained, [Prompt(clip, question)], decoding)[0]
@@ -144,7 +144,7 @@ def look(
 
 
 def _views(
-    models: Sequence[LoadedModel],
+    models: Sequence[NamedModel],
     answers: Sequence[Answer],
     clip: Clip,
     texts: tuple[str, ...],

@@ -38,7 +38,7 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class NamedModel:
     """A model with the recipe that says how it computes and which frames it sees. `start`: what its training started
     from, as `load` takes it; None for fresh weights, and where only the folder is known."""
 
@@ -50,7 +50,7 @@ class LoadedModel:
 
 
 @contextmanager
-def load(source: str, store_uri: str, device: torch.device) -> Iterator[LoadedModel]:
+def load(source: str, store_uri: str, device: torch.device) -> Iterator[NamedModel]:
     """The model of a source; files of a trial are on a temporary folder until the block ends.
 
     Args:
@@ -76,7 +76,7 @@ def load(source: str, store_uri: str, device: torch.device) -> Iterator[LoadedMo
 
 
 @contextmanager
-def _of_trial(store: SweepStore, prefix: str, device: torch.device) -> Iterator[LoadedModel]:
+def _of_trial(store: SweepStore, prefix: str, device: torch.device) -> Iterator[NamedModel]:
     trial_id = query.resolve(store, prefix)
     result = newest_results(store, [trial_id]).get(trial_id)
     if result is None:
@@ -91,10 +91,10 @@ def _of_trial(store: SweepStore, prefix: str, device: torch.device) -> Iterator[
     with scratch_folder("ask") as scratch:
         folder = store.download(trial_id, "checkpoint/", scratch / "checkpoint")
         trained = restore(recipe, folder, device)
-        yield LoadedModel(f"{recipe.name} {trial_id[:8]}", recipe, trained, readout, start)
+        yield NamedModel(f"{recipe.name} {trial_id[:8]}", recipe, trained, readout, start)
 
 
-def _of_folder(folder: Path, name: str, device: torch.device) -> LoadedModel:
+def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if (kind := config.get("model_type")) != MODEL_TYPE:
         raise ValueError(f"{name} is a {kind!r} model; only {MODEL_TYPE!r} (Qwen2.5-VL) can be loaded")
@@ -133,7 +133,7 @@ def _of_folder(folder: Path, name: str, device: torch.device) -> LoadedModel:
         system=system,
         positions=text.max_position_embeddings,
     )
-    return LoadedModel(name, recipe, Trained(model, tokenizer, encoder, []), readout, None)
+    return NamedModel(name, recipe, Trained(model, tokenizer, encoder, []), readout, None)
 
 
 def _dtype(config: dict[str, Any]) -> Any:
