@@ -5,10 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+from answering_kit import WORLD, benchmark, commit_trial, prepare_here
 from store_kit import committed, evaluated, plausible_record
 
+from swim.evaluation.decoding import Decoding
 from swim.outputs import Answer, SampleScore
 from swimlab import __main__
+from swimlab.evaluating.answering import answer
+from swimlab.evaluating.generation import of_trial
+from swimlab.evaluating.scores import score
 from swimlab.report.answers_page import ShownAnswer, render_answers
 from swimlab.store.arrow_tables import answers_table, samples_table, to_parquet
 from swimlab.store.sweep_store import SweepStore
@@ -67,3 +72,22 @@ def test_the_command_writes_the_page_of_a_stored_evaluation(tmp_path: Path, caps
     assert "'e' begins 2 evaluations: e1aa, e2aa" in run("e", code=1)
     assert "begins with 'x'; `swimlab show TRIAL` lists a trial's" in run("x", code=1)
     assert "no answer has a score 'td'" in run("e1", "--by", "td", code=1)
+
+
+def test_answers_to_a_benchmark_stand_beside_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SweepStore(str(tmp_path / "store"))
+    record = commit_trial(store)
+    generation = of_trial(record, benchmark(tmp_path), tmp_path / "cache", decoding=Decoding(max_new_tokens=5))
+    prepare_here(monkeypatch)
+    evaluation = score(answer(generation, store, tmp_path / "cache"), "described")
+    out = tmp_path / "pages" / "answers.html"
+    with pytest.raises(SystemExit):
+        __main__.main(["answers", evaluation.evaluation_id[:9], "--store", store.uri, "--out", str(out)])
+    assert f"{3 * WORLD.clips} answers in {out}" in capsys.readouterr().out
+    rows = data_of(out.read_text())["rows"]
+    annotated = json.loads((tmp_path / "bench.json").read_text())
+    expected = [turn["value"] for row in annotated for turn in row["conversations"] if turn["from"] == "gpt"]
+    assert sorted(row["reference"] for row in rows) == sorted(re.sub("</?ins>", "", text) for text in expected)
+    assert all(row["video"].startswith("videos/") and row["scores"][0] is not None for row in rows)
