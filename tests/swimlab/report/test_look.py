@@ -63,7 +63,7 @@ def test_the_sheet_is_a_picture_with_a_row_a_model() -> None:
     )
     assert one.format == "PNG"
     assert two.height - one.height == round(pictures.SHEET_PX * 32 / 48) + pictures.TEXT_PX
-    assert one.width == two.width == pictures.LABEL_PX + T * (pictures.SHEET_PX + pictures.GAP_PX)
+    assert one.width == two.width == max(640, pictures.LABEL_PX + T * (pictures.SHEET_PX + pictures.GAP_PX))
 
 
 def test_both_models_are_on_one_scale_and_the_compared_one_comes_first() -> None:
@@ -111,12 +111,15 @@ def test_the_page_holds_every_map(monkeypatch: pytest.MonkeyPatch, most_bytes: i
     layered = data["words_with_layers"]
     assert layered == (list(range(7)) if most_bytes else [2])
     found = stored_maps(data)
+    facts = np.frombuffer(base64.b64decode(data["facts"]), "<f4").reshape(*found.shape[:3], 1 + T)
     for v, view in enumerate(look.views):
         raw = view.maps.layers_SMTHW[:, layered].reshape(-1, T, H, W)
         relative = view.maps.relative_layers_SMTHW()[:, layered].reshape(-1, T, H, W)
         for s, (fused, layers) in enumerate(((view.maps.fused_MTHW, raw), (view.maps.relative_MTHW(), relative))):
             expected = np.concatenate([fused, layers]) * T * H * W
             np.testing.assert_allclose(found[v, s], expected, rtol=0.045, atol=2.0**page.LOWEST)
+            np.testing.assert_allclose(facts[v, s, :, 0], expected.max((-3, -2, -1)), rtol=1e-5)
+            np.testing.assert_allclose(facts[v, s, :, 1:], expected.sum((-2, -1)) / (T * H * W), rtol=1e-4)
     assert data["sink"] == "relative"
     assert ("Single layers are here for the noun only" in text) == (most_bytes == 0)
     assert "http" not in text.replace("http-equiv", "")  # it loads nothing

@@ -24,6 +24,7 @@ FPS = 8
 HOLD = 4  # frames of the film that show one temporal patch
 PANEL_PX, SHEET_PX = 400, 150  # the longer side of a picture, in the film and on the sheet
 SHEET_PATCHES = 8
+LEAST_SHEET_PX = 640
 GAP_PX, TEXT_PX, CURVE_PX, LABEL_PX = 12, 24, 96, 130
 
 
@@ -59,14 +60,13 @@ def contact_sheet(look: Look, sink: Sink) -> bytes:
     frames = _resized(look.frames_THWC, SHEET_PX)
     height, width = frames.shape[1:3]
     rows = 1 + len(shown)
-    canvas = Image.new(
-        "RGB",
-        (LABEL_PX + len(patches) * (width + GAP_PX), 2 * TEXT_PX + rows * height + len(shown) * TEXT_PX + 2 * GAP_PX),
-        PAPER,
+    size = (
+        max(LEAST_SHEET_PX, LABEL_PX + len(patches) * (width + GAP_PX)),
+        3 * TEXT_PX + rows * height + len(shown) * TEXT_PX + GAP_PX,
     )
+    canvas = Image.new("RGB", size, PAPER)
     draw, font, small = ImageDraw.Draw(canvas), ImageFont.load_default(14), ImageFont.load_default(11)
-    title = f"{look.texts[0]}   [{word.word}]   {SINKS[sink]}; brightest: {top:.1f} × an even spread"
-    draw.text((0, 2), fitting(title, font, canvas.width), INK, font)
+    draw.text((0, 2), fitting(f"{look.texts[0]}  [{word.word}]", font, canvas.width), INK, font)
     for column, t in enumerate(patches):
         left = LABEL_PX + column * (width + GAP_PX)
         draw.text((left, TEXT_PX), f"{look.times_s[t]:.1f} s", SOFT, small)
@@ -81,6 +81,9 @@ def contact_sheet(look: Look, sink: Sink) -> bytes:
     for panel, colour in zip(shown, _colours(shown), strict=True):
         draw.text((0, y), fitting(panel.name, small, LABEL_PX - GAP_PX), colour, small)
         y += height + TEXT_PX
+    # Pillow's own font has no multiplication sign.
+    scale = f"{sink}: {SINKS[sink]}; brightest: {top:.1f} times an even spread"
+    draw.text((0, y + 2), fitting(scale, small, canvas.width), SOFT, small)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()

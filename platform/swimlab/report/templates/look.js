@@ -4,7 +4,7 @@ const [T, H, W] = data.grid, CELLS = T * H * W, S = data.layers.length;
 const $ = (id) => document.getElementById(id);
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
-const LUT = bytes(data.colours), VALUE = new Float32Array(256);
+const facts = new DataView(bytes(data.facts).buffer), LUT = bytes(data.colours), VALUE = new Float32Array(256);
 for (let c = 1; c < 256; c++) VALUE[c] = 2 ** ((c - 1) / data.levels + data.lowest);
 const state = { word: data.nouns[0], layer: 0, sink: data.sink, t: 0 };
 let maps = null, frames = [], playing = null;
@@ -14,32 +14,22 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// A sink's block: the fused maps of all words, then each layer's maps of the words that have them.
+// A sink's block: the fused maps of all words, then each layer's maps of the words that have them. Of each map there are
+// facts, which are exact: its peak, and its share of each patch.
 function mapOf(view) {
   const layered = data.words_with_layers.length, block = data.words + S * layered;
   let at = (view * data.sinks.length + data.sinks.indexOf(state.sink)) * block;
   at += state.layer === 0 ? state.word : data.words + (state.layer - 1) * layered + data.words_with_layers.indexOf(state.word);
-  return maps.subarray(at * CELLS, (at + 1) * CELLS);
-}
-
-function highest(map) {
-  let code = 0;
-  for (const c of map) if (c > code) code = c;
-  return VALUE[code];
-}
-
-function shares(map) {
-  const sums = Array.from({ length: T }, (_, t) => {
-    let sum = 0;
-    for (let i = t * H * W; i < (t + 1) * H * W; i++) sum += VALUE[map[i]];
-    return sum;
-  });
-  const total = sums.reduce((a, b) => a + b, 0) || 1;
-  return sums.map((sum) => sum / total);
+  const fact = (i) => facts.getFloat32(4 * (at * (T + 1) + i), true);
+  return {
+    codes: maps.subarray(at * CELLS, (at + 1) * CELLS),
+    peak: fact(0),
+    share: Array.from({ length: T }, (_, t) => fact(1 + t)),
+  };
 }
 
 // The map between the centres of its cells is bilinear, as training compares it with a mask.
-function draw(canvas, map, t, top) {
+function draw(canvas, codes, t, top) {
   const context = canvas.getContext("2d", { willReadFrequently: true }), { width, height } = canvas;
   context.drawImage(frames[t], 0, 0, width, height);
   const picture = context.getImageData(0, 0, width, height), p = picture.data, base = t * H * W;
@@ -52,8 +42,8 @@ function draw(canvas, map, t, top) {
     const row0 = base + upper * W, row1 = base + Math.min(upper + 1, H - 1) * W;
     for (let x = 0; x < width; x++, i += 4) {
       const [l, r, u] = columns[x];
-      const value = (VALUE[map[row0 + l]] * (1 - u) + VALUE[map[row0 + r]] * u) * (1 - v)
-        + (VALUE[map[row1 + l]] * (1 - u) + VALUE[map[row1 + r]] * u) * v;
+      const value = (VALUE[codes[row0 + l]] * (1 - u) + VALUE[codes[row0 + r]] * u) * (1 - v)
+        + (VALUE[codes[row1 + l]] * (1 - u) + VALUE[codes[row1 + r]] * u) * v;
       const heat = Math.min(value / top, 1), alpha = data.least_alpha + (1 - data.least_alpha) * heat;
       const grey = (p[i] + p[i + 1] + p[i + 2]) / 3 * data.dimmed * (1 - alpha), colour = 3 * Math.round(heat * 255);
       for (let k = 0; k < 3; k++) p[i + k] = grey + LUT[colour + k] * alpha;
@@ -161,14 +151,13 @@ function choose(change) {
   if (!data.words_with_layers.includes(state.word)) state.layer = 0;
   $("layer").value = state.layer;
   $("layer").disabled = !data.words_with_layers.includes(state.word);
-  const shown = panels.map((panel) => ({ panel, map: mapOf(panel.view) }));
-  const top = Math.max(...shown.map(({ map }) => highest(map)), 1e-9);
-  for (const each of shown) each.share = shares(each.map);
-  for (const { panel, map, share } of shown) {
-    draw(panel.canvas, map, state.t, top);
+  const shown = panels.map((panel) => ({ panel, ...mapOf(panel.view) }));
+  const top = Math.max(...shown.map(({ peak }) => peak), 1e-9);
+  for (const { panel, codes, share } of shown) {
+    draw(panel.canvas, codes, state.t, top);
     panel.share.textContent = `${(100 * share[state.t]).toFixed(0)} % at this time`;
     panel.strip.forEach(({ canvas, button, time }, t) => {
-      if (!("t" in change) || Object.keys(change).length > 1) draw(canvas, map, t, top);
+      if (!("t" in change) || Object.keys(change).length > 1) draw(canvas, codes, t, top);
       button.setAttribute("aria-pressed", t === state.t);
       time.textContent = `${data.times_s[t].toFixed(1)} s · ${(100 * share[t]).toFixed(0)} %`;
     });
