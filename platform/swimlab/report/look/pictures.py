@@ -25,6 +25,7 @@ HOLD = 4  # frames of the film that show one temporal patch
 PANEL_PX, SHEET_PX = 400, 150  # the longer side of a picture, in the film and on the sheet
 SHEET_PATCHES = 8
 LEAST_SHEET_PX = 640
+MOST_STEP_PX = 90  # of the bars of a patch
 GAP_PX, TEXT_PX, CURVE_PX, LABEL_PX = 12, 24, 96, 130
 
 
@@ -82,7 +83,7 @@ def contact_sheet(look: Look, sink: Sink) -> bytes:
         draw.text((0, y), fitting(panel.name, small, LABEL_PX - GAP_PX), colour, small)
         y += height + TEXT_PX
     # Pillow's own font has no multiplication sign.
-    scale = f"{sink}: {SINKS[sink]}; brightest: {top:.1f} times an even spread"
+    scale = f"brightest: {top:.1f} times an even spread; {sink}: {SINKS[sink]}"
     draw.text((0, y + 2), fitting(scale, small, canvas.width), SOFT, small)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
@@ -90,7 +91,7 @@ def contact_sheet(look: Look, sink: Sink) -> bytes:
 
 
 def _film(look: Look, sink: Sink) -> Iterator[NDArray[np.uint8]]:
-    shown = panels(look, look.nouns[0], sink)
+    shown, word = panels(look, look.nouns[0], sink), look.words[look.nouns[0]]
     top, frames = top_of(shown), _resized(look.frames_THWC, PANEL_PX)
     height, width = frames.shape[1:3]
     columns = 1 + len(shown)
@@ -100,12 +101,12 @@ def _film(look: Look, sink: Sink) -> Iterator[NDArray[np.uint8]]:
     for t, frame_HWC in enumerate(frames):
         canvas = Image.new("RGB", size, PAPER)
         draw = ImageDraw.Draw(canvas)
-        draw.text((0, 2), fitting(look.texts[0], font, size[0]), INK, font)
+        draw.text((0, 2), fitting(f"{look.texts[0]}  [{word.word}]", font, size[0]), INK, font)
         draw.text((0, TEXT_PX), f"{look.times_s[t]:.1f} s", SOFT, small)
         canvas.paste(Image.fromarray(frame_HWC), (0, 2 * TEXT_PX))
         for column, (panel, colour) in enumerate(zip(shown, colours, strict=True), start=1):
             left = column * (width + GAP_PX)
-            label = f"{panel.name}: {panel.share_T[t]:.0%}"
+            label = f"{panel.name}: {panel.share_T[t]:.0%} of the attention"
             draw.text((left, TEXT_PX), fitting(label, small, width), colour, small)
             canvas.paste(Image.fromarray(heated(frame_HWC, panel.map_THW[t], top)), (left, 2 * TEXT_PX))
         _draw_curves(draw, shown, colours, t, (0, 2 * TEXT_PX + height + GAP_PX, size[0], size[1]))
@@ -119,7 +120,7 @@ def _draw_curves(
     left, upper, right, lower = box
     patches = len(shown[0].share_T)
     highest = max(float(panel.share_T.max()) for panel in shown)
-    step = (right - left) / patches
+    step = min((right - left) / patches, MOST_STEP_PX)
     bar = step * 0.8 / len(shown)
     draw.line((left, lower - 1, right, lower - 1), SOFT)
     for n, (panel, colour) in enumerate(zip(shown, colours, strict=True)):

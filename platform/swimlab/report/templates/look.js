@@ -6,7 +6,7 @@ const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 const facts = new DataView(bytes(data.facts).buffer), LUT = bytes(data.colours), VALUE = new Float32Array(256);
 for (let c = 1; c < 256; c++) VALUE[c] = 2 ** ((c - 1) / data.levels + data.lowest);
-const state = { word: data.nouns[0], layer: 0, sink: data.sink, t: 0 };
+const state = { word: data.nouns[0], layer: 0, sink: data.sink, power: 1, t: 0 };
 let maps = null, frames = [], playing = null;
 
 async function inflated(text) {
@@ -44,7 +44,7 @@ function draw(canvas, codes, t, top) {
       const [l, r, u] = columns[x];
       const value = (VALUE[codes[row0 + l]] * (1 - u) + VALUE[codes[row0 + r]] * u) * (1 - v)
         + (VALUE[codes[row1 + l]] * (1 - u) + VALUE[codes[row1 + r]] * u) * v;
-      const heat = Math.min(value / top, 1), alpha = data.least_alpha + (1 - data.least_alpha) * heat;
+      const heat = Math.min(value / top, 1) ** state.power, alpha = data.least_alpha + (1 - data.least_alpha) * heat;
       const grey = (p[i] + p[i + 1] + p[i + 2]) / 3 * data.dimmed * (1 - alpha), colour = 3 * Math.round(heat * 255);
       for (let k = 0; k < 3; k++) p[i + k] = grey + LUT[colour + k] * alpha;
     }
@@ -183,9 +183,10 @@ $("play").onclick = play;
 $("time").oninput = (event) => choose({ t: Number(event.target.value) });
 $("layer").onchange = (event) => choose({ layer: Number(event.target.value) });
 $("sink").onchange = (event) => choose({ sink: event.target.value });
+$("colours").onchange = (event) => choose({ power: Number(event.target.value) });
 addEventListener("resize", () => choose({ t: state.t }));
 addEventListener("keydown", (event) => {
-  if (event.target.matches("select, input")) return;
+  if (event.target.matches?.("select, input")) return;
   if (event.key === "ArrowRight") choose({ t: (state.t + 1) % T });
   if (event.key === "ArrowLeft") choose({ t: (state.t + T - 1) % T });
 });
