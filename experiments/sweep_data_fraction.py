@@ -22,6 +22,7 @@ FIGURE_4 = Ablation(
         Metric("attention.pointing"),
         Metric("attention.mass"),
         Metric("answer.accuracy"),
+        Metric("described.avg"),
         Metric("train.clips"),
     ],
     paper=Paper(

@@ -18,6 +18,8 @@ TABLE_4 = Ablation(
         Metric("attention.mass"),
         Metric("answer.accuracy"),
         Metric("answer.ceiling"),
+        Metric("described.avg"),
+        Metric("described.ceiling.avg"),
     ],
     paper=Paper(
         "Table 4",

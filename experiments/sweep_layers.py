@@ -40,6 +40,7 @@ TABLE_3 = Ablation(
         Metric("attention.pointing"),
         Metric("attention.mass"),
         Metric("answer.accuracy"),
+        Metric("described.avg"),
     ],
     paper=Paper(
         "Table 3",

@@ -16,6 +16,7 @@ TABLE_5 = Ablation(
         Metric("attention.nss"),
         Metric("attention.mass"),
         Metric("answer.accuracy"),
+        Metric("described.avg"),
     ],
     paper=Paper(
         "Table 5",

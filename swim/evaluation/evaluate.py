@@ -36,6 +36,7 @@ def evaluate(
         merged.metrics |= result.metrics
         merged.scores += result.scores
         merged.overlays += result.overlays
+        merged.answers += result.answers
     return merged
 
 

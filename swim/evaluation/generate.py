@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -85,10 +85,11 @@ def encode_prompt(encoder: Encoder, prompt: Prompt) -> tuple[Encoded, int]:
         encoder = copy.copy(encoder)
         encoder.system = prompt.system
     encoded = encoder(replace(prompt.clip, turns=(Turn(human=prompt.question, gpt=""),), masks=()))
-    # The only label of an empty answer is the token that ends it.
-    begin = int((encoded.labels_L >= 0).nonzero()[0])
-    cut = {name: getattr(encoded, name)[:begin] for name in ("input_ids_L", "labels_L", "is_video_L")}
-    return replace(encoded, **cut), int(encoded.labels_L[begin])
+    # The last label of an empty answer is the token that ends it; a family may begin its answers with a space.
+    labelled = (encoded.labels_L >= 0).nonzero()[:, 0]
+    per_token = [field.name for field in fields(encoded) if field.name.endswith("_L")]
+    cut = {name: getattr(encoded, name)[: int(labelled[0])] for name in per_token}
+    return replace(encoded, **cut), int(encoded.labels_L[labelled[-1]])
 
 
 def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.device, cache: bool) -> list[Answer]:

@@ -1,7 +1,7 @@
 """Free-running answers: the tokens that one pass over the whole text finds most likely, however they are computed."""
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import tiny_families
@@ -37,8 +37,10 @@ def prompts(clips):
 
 def most_likely(model, encoded, tokens):
     """What the model finds most likely at each place of an answer, in one pass over prompt and answer."""
-    longer = torch.cat([encoded.input_ids_L, torch.tensor(tokens)])
-    whole = replace(encoded, input_ids_L=longer, labels_L=longer, is_video_L=longer == model.config.video_token_id)
+    added = torch.tensor(tokens)
+    longer = {field.name: added for field in fields(encoded) if field.name.endswith("_L")}
+    longer |= {"is_video_L": added < 0} if "is_video_L" in longer else {}
+    whole = replace(encoded, **{name: torch.cat([getattr(encoded, name), more]) for name, more in longer.items()})
     with torch.no_grad():
         logits_LV = model(**with_positions(model.config, collate([whole], 0).inputs)).logits[0]
     return logits_LV[len(encoded.input_ids_L) - 1 :].argmax(-1).tolist()

@@ -7,7 +7,7 @@ served model, which is no trial, the same numbers are in `generations/<generatio
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,10 @@ from swim import registry
 from swim.data.annotations.samples import parse_row
 from swim.data.rows.read import read_rows
 from swim.data.types import DataError, ReferSample
-from swim.evaluation.scoring import Asked
+from swim.evaluation.scoring import Ask, Asked, Question, Reply
 from swim.outputs import Evaluated
 from swim.recipe import Frozen, NLReferFiles
 from swimlab.evaluating.generation import ServedModel
-from swimlab.evaluating.judge import Judge, nobody
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution.exactly_once import run_once
 from swimlab.identity.canonical import canonical_json, plain_fields
@@ -90,23 +89,33 @@ class Scoring:
 
 
 def score(
-    stored: StoredGeneration, scorer: str, config: Frozen | None = None, judge: Judge | None = None
+    stored: StoredGeneration,
+    scorer: str,
+    config: Frozen | None = None,
+    *,
+    judge: EndpointConfig | None = None,
+    ask: Ask | None = None,
 ) -> EvaluationRecord | ServedEvaluation:
     """The evaluation of a generation's answers: the stored one, else made now.
 
+    Args:
+        scorer: an entry of `swim.evaluation.scorers`, and its `config` (by default, its defaults).
+        judge: the language model that the scorer asks, which names the evaluation; `ask` asks it.
+
     Raises:
-        ValueError: for a scorer that does not exist, or a judge missing or not wanted.
+        ValueError: for a scorer that does not exist, or a judge that is missing or not wanted.
         StoreError: when answers are missing or damaged, or annotations changed since they were given.
         EndpointError: when the judge cannot answer any more.
     """
     generation, store = stored.plan.generation, stored.store
     config = config if config is not None else registry.module(SCORERS, scorer).Config()
-    scoring = Scoring.of(generation.generation_id, scorer, config, judge.config if judge else None)
-    ask = judge.ask if judge else nobody
+    if (judge is None) != (ask is None):
+        raise ValueError("a judge is named by its EndpointConfig and asked by `ask`: give both, or neither")
+    scoring = Scoring.of(generation.generation_id, scorer, config, judge)
 
     def measured() -> tuple[Evaluated, dict[str, Any]]:
         started_at, began_s = provenance.utc_now(), time.monotonic()
-        result: Evaluated = registry.load(SCORERS, scorer)(config, asked(stored), ask)
+        result: Evaluated = registry.load(SCORERS, scorer)(config, asked(stored), ask or _nobody)
         sources = Sources().closure(_roots(scorer)).values()
         store.put_create_only(code_path(scoring.code_fingerprint), archive(sources))
         numerics = stored.receipts()[0].numerics
@@ -169,6 +178,10 @@ def annotated(data: NLReferFiles, keys: Iterable[str]) -> dict[str, ReferSample]
             if sample.key in wanted:
                 samples[sample.key] = sample
     return samples
+
+
+def _nobody(questions: Sequence[Question]) -> list[Reply]:
+    raise RuntimeError(f"{len(questions)} questions for a judge, from a scorer that says it asks none (JUDGED)")
 
 
 def _of_served(

@@ -353,7 +353,8 @@ def test_names_of_the_recipes_are_frozen(tmp_path):
         for name, build in recipes.RECIPES.items()
     }
     for trial in [*trials.values(), recipes.tiny_base()]:
-        for module in {*code_roots(trial), *suite_roots(trial, "attention")}:
+        of_suites = (root for suite in trial.evaluation for root in suite_roots(trial, suite))
+        for module in {*code_roots(trial), *of_suites}:
             folder, _, name = module.rpartition(".")
             path = tmp_path / "root" / folder.replace(".", "/") / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
