@@ -56,9 +56,9 @@ def render_answers(
         raise ValueError(f"no answer has a score {primary!r}; they have {', '.join(metrics) or 'none'}")
     first = primary or (metrics[0] if metrics else "")
     rows = [_row(shown, by_turn.get((shown.answer.key, shown.answer.turn), {}), metrics) for shown in answers]
-    data = {"rows": rows, "metrics": metrics, "primary": first}
     referenced = any(shown.reference for shown in answers)
-    return html.render("answers.html.j2", title=title, facts=facts, data=data, referenced=referenced)
+    data = {"rows": rows, "metrics": metrics, "primary": first, "referenced": referenced}
+    return html.render("answers.html.j2", title=title, facts=facts, data=data)
 
 
 def _by_turn(scores: Sequence[SampleScore]) -> dict[tuple[str, int], dict[str, float]]:

@@ -38,19 +38,22 @@ function compared(text, other, className) {
   const cell = element("td", { className: `text ${className}` });
   const known = new Set(other.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []);
   for (const piece of text.split(/([\p{L}\p{N}]+)/u)) {
-    if (other && /[\p{L}\p{N}]/u.test(piece) && !known.has(piece.toLowerCase())) cell.append(element("mark", { textContent: piece }));
+    if (data.referenced && /[\p{L}\p{N}]/u.test(piece) && !known.has(piece.toLowerCase())) cell.append(element("mark", { textContent: piece }));
     else cell.append(piece);
   }
   return cell;
 }
 
 function line(row) {
-  const tr = element("tr"), asked = element("td", { textContent: row.question }), scores = element("td", { className: "small soft" });
+  const tr = element("tr"), asked = element("td", { textContent: row.question }), scores = element("details");
+  scores.append(element("summary", { textContent: "all scores" }));
   asked.append(element("small", { textContent: [row.type, row.key, row.video].filter(Boolean).join(" · ") }));
   data.metrics.forEach((name, i) => scores.append(element("div", { textContent: `${name} ${shown(row.scores[i] ?? null)}` })));
+  asked.append(scores);
   const answer = compared(row.answer, row.reference, "answer-text");
   if (row.finish !== "stop") answer.append(element("small", { textContent: row.failure || `ended: ${row.finish}` }));
-  tr.append(element("td", { className: "num primary", textContent: shown(score(row)) }), asked, answer, compared(row.reference, row.answer, ""), scores);
+  tr.append(element("td", { className: "num primary", textContent: shown(score(row)) }), asked, answer);
+  if (data.referenced) tr.append(compared(row.reference, row.answer, ""));
   return tr;
 }
 
@@ -70,7 +73,7 @@ function draw() {
   $("rows").tBodies[0].replaceChildren(...rows.slice(0, limit).map(line));
   $("count").textContent = `${rows.length} of ${data.rows.length} answers`;
   $("head").textContent = $("metric").value;
-  $("more").hidden = rows.length <= limit;
+  $("more").parentElement.hidden = rows.length <= limit;
   spread(rows);
 }
 
