@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors import safe_open
@@ -318,4 +319,30 @@ def test_a_folder_of_another_class_is_refused(exported: Path, tmp_path: Path) ->
     config = json.loads((exported / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
     with pytest.raises(ValueError, match="is a 'llava' model"), load(str(tmp_path), "none", CPU):
+        pass
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub's library, which is offline."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_a_name_on_the_hub_is_a_model(hub_cache: Path, talkative: Path, trained_store: SweepStore, video: str) -> None:
+    repository = hub_cache / "models--somebody--swim"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(talkative, repository / "snapshots" / ("a" * 40))
+    of_hub, of_folder = (asked(source, trained_store, video)[0] for source in ("somebody/swim", str(talkative)))
+    assert of_hub == of_folder
+
+
+def test_a_name_that_the_hub_does_not_give_is_an_error(hub_cache: Path) -> None:
+    del hub_cache
+    with (
+        pytest.raises(OSError, match="nobody/nothing@v1 is no folder here, and the hub does not give it"),
+        load("nobody/nothing@v1", "none", CPU),
+    ):
         pass
