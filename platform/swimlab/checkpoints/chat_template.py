@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jinja2 import TemplateError
+
 _BEGIN, _END = "<|im_start|>", "<|im_end|>"
 _SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nSYSTEM<|im_end|>\n{% endif %}"
 _MESSAGES = (
@@ -26,8 +28,8 @@ _CHAT = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text"
 def template_for(tokenizer: Any, system: str | None) -> str:
     """The tokenizer's own template if it writes a question as the Encoder does with this system prompt, else ours."""
     ours = ("" if system is None else _SYSTEM.replace("SYSTEM", system)) + _MESSAGES
-    own: str | None = tokenizer.chat_template
-    return own if own and _rendered(tokenizer, own) == _rendered(tokenizer, ours) else ours
+    own = tokenizer.chat_template
+    return own if isinstance(own, str) and _rendered(tokenizer, own) == _rendered(tokenizer, ours) else ours
 
 
 def system_prompt(tokenizer: Any) -> str | None:
@@ -36,18 +38,26 @@ def system_prompt(tokenizer: Any) -> str | None:
     Raises ValueError for a tokenizer without a template, or with one that writes a question about a video in another
     way than Qwen's models are asked.
     """
-    if not tokenizer.chat_template:
+    if not isinstance(tokenizer.chat_template, str):
         raise ValueError("it has no chat template: copy chat_template.jinja from the model that it was made of")
-    text = _rendered(tokenizer, tokenizer.chat_template)
-    question = _rendered(tokenizer, _MESSAGES)
-    head = f"{_BEGIN}system\n"
+    text, question = _rendered(tokenizer, tokenizer.chat_template), _rendered(tokenizer, _MESSAGES)
+    head, tail = f"{_BEGIN}system\n", f"{_END}\n{question}"
     if text == question:
         return None
-    if text.startswith(head) and text.endswith(f"{_END}\n{question}"):
-        return text.removeprefix(head).removesuffix(f"{_END}\n{question}")
-    raise ValueError(f"its chat template writes a question as {text!r}, which Qwen2.5-VL was not trained on")
+    if text is not None and text.startswith(head) and text.endswith(tail):
+        return text.removeprefix(head).removesuffix(tail)
+    raise ValueError(
+        f"its chat template writes a question as {text!r}, which Qwen2.5-VL was not trained on: copy "
+        "chat_template.jinja from the model that it was made of"
+    )
 
 
-def _rendered(tokenizer: Any, template: str) -> str:
-    text: str = tokenizer.apply_chat_template(_CHAT, chat_template=template, tokenize=False, add_generation_prompt=True)
+def _rendered(tokenizer: Any, template: str) -> str | None:
+    """A question about a video; None from a template that takes texts only, as that of Qwen2.5's tokenizer."""
+    try:
+        text: str = tokenizer.apply_chat_template(
+            _CHAT, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except (TypeError, TemplateError):
+        return None
     return text

@@ -27,6 +27,8 @@ from swimlab.store.sweep_store import SweepStore
 Form = Literal["merged", "adapters"]
 CARD = "README.md"
 _ADAPTER_CONFIG = "adapter_config.json"
+# How the files that a tokenizer saves begin.
+_TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "chat_template")
 
 
 def recipe_of(record: TrialRecord) -> Recipe:
@@ -55,12 +57,11 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
     if form == "adapters":
         _check_adapters(record, recipe)
     with _new_folder(out) as folder:
-        store.download(record.trial_id, "checkpoint/", folder)
-        adapters = folder / ADAPTERS
         if form == "adapters":
-            _keep_adapters(folder, adapters, recipe.model)
-        elif adapters.is_dir():
-            shutil.rmtree(adapters)
+            _fetch_adapters(store, record, folder, recipe.model)
+        else:
+            store.download(record.trial_id, "checkpoint/", folder)
+            shutil.rmtree(folder / ADAPTERS, ignore_errors=True)  # whole weights have none
         _add_processor(folder, recipe, json.loads(store.open_file(record.trial_id, "checkpoint/config.json")))
         (folder / CARD).write_text(card, encoding="utf-8")
         return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
@@ -79,14 +80,13 @@ def _check_adapters(record: TrialRecord, recipe: Recipe) -> None:
         raise ValueError(f"{name} was stored when adapters were only merged: leave --adapters out, or run it again")
 
 
-def _keep_adapters(folder: Path, adapters: Path, model: Any) -> None:
-    """The folder with its adapters and tokenizer only."""
-    for path in folder.glob("model*.safetensors*"):
-        path.unlink()
-    (folder / "config.json").unlink()  # of the base: beside it transformers would look for whole weights
-    for path in adapters.iterdir():
-        path.replace(folder / path.name)
-    adapters.rmdir()
+def _fetch_adapters(store: SweepStore, record: TrialRecord, folder: Path, model: Any) -> None:
+    """The adapters and the tokenizer. Not the base's config.json: beside it transformers looks for whole weights."""
+    store.download(record.trial_id, f"checkpoint/{ADAPTERS}/", folder)
+    for name in record.files:
+        place, _, file = name.rpartition("/")
+        if place == "checkpoint" and file.startswith(_TOKENIZER_FILES):
+            (folder / file).write_bytes(store.open_file(record.trial_id, name))
     path = folder / _ADAPTER_CONFIG
     # PEFT names the folder that the base was loaded from on the machine that trained.
     content = json.loads(path.read_text()) | {"base_model_name_or_path": model.path, "revision": model.revision}
@@ -95,11 +95,15 @@ def _keep_adapters(folder: Path, adapters: Path, model: Any) -> None:
 
 def _add_processor(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:
     vision = config["vision_config"]
+    frames, of_hub = recipe.data.frames, isinstance(recipe.model, HubModel)
     content = processor_files.processor_config(
-        recipe.data.frames, patch_px=vision["patch_size"], merge=vision["spatial_merge_size"]
+        frames,
+        patch_px=vision["patch_size"],
+        merge=vision["spatial_merge_size"],
+        picture_pixels=processor_files.HUB_PICTURE_PIXELS if of_hub else (frames.min_pixels, frames.max_pixels),
     )
     (folder / processor_files.FILE).write_text(json.dumps(content, indent=2) + "\n")
-    system = SYSTEM if isinstance(recipe.model, HubModel) else None
+    system = SYSTEM if of_hub else None
     template = template_for(AutoTokenizer.from_pretrained(folder), system)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 

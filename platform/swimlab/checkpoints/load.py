@@ -100,6 +100,9 @@ def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
         raise ValueError(f"{name} is a {kind!r} model; only {MODEL_TYPE!r} (Qwen2.5-VL) can be loaded")
     dtype = _dtype(config)
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    # Where older checkpoints have the template of their processor, beside one of the tokenizer that takes texts only.
+    if (legacy := folder / "chat_template.json").is_file():
+        tokenizer.chat_template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
     try:
         system = system_prompt(tokenizer)
     except ValueError as error:
@@ -147,7 +150,4 @@ def _fetched(source: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_FILES))
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"{source} is no folder here, and the hub does not give it ({type(error).__name__}: {first})"
-        ) from error
+        raise OSError(f"{source} is no folder here, and the hub does not give it: {error}") from error

@@ -14,11 +14,14 @@ from swim.recipe import FramePolicy
 
 FILE = "processor_config.json"
 _BICUBIC = 3  # PIL's number
+# Least and most pixels of a picture, in preprocessor_config.json of Qwen/Qwen2.5-VL-7B-Instruct.
+HUB_PICTURE_PIXELS = (3_136, 12_845_056)
+_STOCK_LEAST_FRAMES = 4
 
 
-def processor_config(frames: FramePolicy, patch_px: int, merge: int) -> dict[str, Any]:
-    """The file's content. Frames keep the pixel budget of training; `max_frames` is recorded for whoever samples by the
-    processor, which by itself does not."""
+def processor_config(frames: FramePolicy, patch_px: int, merge: int, picture_pixels: tuple[int, int]) -> dict[str, Any]:
+    """The file's content. Frames keep the pixel budget of training, pictures have one of their own (least, most);
+    `max_frames` is recorded for whoever samples by the processor, which by itself does not."""
     common = {
         "do_convert_rgb": True,
         "do_normalize": True,
@@ -30,11 +33,14 @@ def processor_config(frames: FramePolicy, patch_px: int, merge: int) -> dict[str
         "patch_size": patch_px,
         "resample": _BICUBIC,
         "rescale_factor": 1 / 255,
-        "size": {"longest_edge": frames.max_pixels, "shortest_edge": frames.min_pixels},
         "temporal_patch_size": FRAMES_PER_PATCH,
     }
     return {
-        "image_processor": common | {"image_processor_type": "Qwen2VLImageProcessor"},
+        "image_processor": common
+        | {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "size": {"longest_edge": picture_pixels[1], "shortest_edge": picture_pixels[0]},
+        },
         "processor_class": "Qwen2_5_VLProcessor",
         "video_processor": common
         | {
@@ -45,31 +51,27 @@ def processor_config(frames: FramePolicy, patch_px: int, merge: int) -> dict[str
             "max_video_tokens": 128_000,
             "min_frames": FRAMES_PER_PATCH,
             "return_metadata": False,
+            "size": {"longest_edge": frames.max_pixels, "shortest_edge": frames.min_pixels},
             "video_processor_type": "Qwen2VLVideoProcessor",
         },
     }
 
 
 def frame_policy(folder: Path, cell_px: int) -> FramePolicy:
-    """The frames that a checkpoint's processor is made for; the paper's where a folder, or a field, says nothing.
-
-    Reads what `processor_config` writes, and the `preprocessor_config.json` of the hub's own checkpoints. Raises
-    ValueError for a file that is no JSON object.
-    """
-    content: dict[str, Any] = {}
-    for name in (FILE, "video_preprocessor_config.json", "preprocessor_config.json"):
-        if (path := folder / name).is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(f"{path} holds no JSON object: restore it from where the model came from")
-            content = content.get("video_processor", content)
-            break
-    size = content.get("size") or {}
-    given = {
-        "max_frames": content.get("max_frames"),
-        "min_pixels": size.get("shortest_edge"),
-        "max_pixels": size.get("longest_edge"),
-    }
-    ours = content.get("min_frames") == FRAMES_PER_PATCH
-    policy = FramePolicy(cell_px=cell_px)
-    return policy.model_copy(update={k: v for k, v in given.items() if v is not None}) if ours else policy
+    """The frames that the model of a folder was trained on, where `processor_config` says it; else the paper's. Raises
+    ValueError for a damaged file."""
+    path = folder / FILE
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: restore it from where the model came from")
+    content = content.get("video_processor", {})
+    # The budget of a stock processor is not one that the model was trained with: ours begin at fewer frames.
+    if content.get("min_frames", _STOCK_LEAST_FRAMES) >= _STOCK_LEAST_FRAMES:
+        return FramePolicy(cell_px=cell_px)
+    size = content["size"]
+    return FramePolicy(
+        max_frames=content["max_frames"],
+        min_pixels=size["shortest_edge"],
+        max_pixels=size["longest_edge"],
+        cell_px=cell_px,
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+# HTTPError is that of the library by which it speaks HTTP, whichever that is.
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalTokenNotFoundError
 
 
 def push(folder: Path, repository: str) -> str:
@@ -16,7 +18,7 @@ def push(folder: Path, repository: str) -> str:
 
     Raises:
         ValueError: for a name that is no "owner/name".
-        OSError: when nobody is logged in, or the hub refuses; the folder stays as it is.
+        OSError: when nobody is logged in, the hub refuses or cannot be reached; the folder stays as it is.
     """
     api = HfApi()
     try:
@@ -32,5 +34,7 @@ def push(folder: Path, repository: str) -> str:
                 f"--push {repository}: the hub knows no such login; run `hf auth login`, or set HF_TOKEN to a token "
                 "that may write"
             ) from error
-        raise OSError(f"--push {repository}: the hub refuses: {str(error).strip().splitlines()[0]}") from error
+        raise OSError(f"--push {repository}: the hub refuses: {error}") from error
+    except HTTPError as error:
+        raise OSError(f"--push {repository}: the hub cannot be reached ({type(error).__name__}: {error})") from error
     return str(commit.commit_url)

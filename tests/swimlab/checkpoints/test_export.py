@@ -283,7 +283,8 @@ def test_a_base_keeps_its_own_template_where_it_writes_what_we_train_on(exported
     assert "of the base" not in with_system
     tokenizer.chat_template = with_system
     assert chat_template.system_prompt(tokenizer) == "Be brief."
-    tokenizer.chat_template = "{{ messages[0]['role'] }}"
+    tokenizer.chat_template = "{{ '<|im_start|>' + messages[0]['content'] }}"  # takes texts only
+    assert chat_template.template_for(tokenizer, None) == own
     with pytest.raises(ValueError, match="was not trained on"):
         chat_template.system_prompt(tokenizer)
     tokenizer.chat_template = None
@@ -293,14 +294,27 @@ def test_a_base_keeps_its_own_template_where_it_writes_what_we_train_on(exported
 
 def test_frames_are_read_from_what_was_written_and_else_are_the_papers(tmp_path: Path) -> None:
     frames = FramePolicy(max_frames=8, min_pixels=64, max_pixels=4096, cell_px=8)
-    (tmp_path / "processor_config.json").write_text(json.dumps(processor_config(frames, 4, 2)))
+    assert frame_policy(tmp_path, 28) == FramePolicy()
+    file = tmp_path / "processor_config.json"
+    written = processor_config(frames, 4, 2, (1, 2))
+    file.write_text(json.dumps(written))
     assert frame_policy(tmp_path, 8) == frames
-    (tmp_path / "processor_config.json").write_text("[]")
+    written["video_processor"]["min_frames"] = 4  # a stock processor
+    file.write_text(json.dumps(written))
+    assert frame_policy(tmp_path, 28) == FramePolicy()
+    file.write_text("[]")
     with pytest.raises(ValueError, match="no JSON object"):
         frame_policy(tmp_path, 8)
-    (tmp_path / "processor_config.json").unlink()
-    (tmp_path / "preprocessor_config.json").write_text('{"min_pixels": 3136, "max_pixels": 12845056}')
-    assert frame_policy(tmp_path, 28) == FramePolicy()
+
+
+def test_a_model_of_the_hub_keeps_its_budget_for_pictures(adapted: tuple[SweepStore, Path], tmp_path: Path) -> None:
+    store, _ = adapted
+    export.write_checkpoint(store, store.records()["lora"], tmp_path / "out", "merged", "card")
+    written = json.loads((tmp_path / "out" / "processor_config.json").read_text())
+    assert written["image_processor"]["size"] == {"longest_edge": 12_845_056, "shortest_edge": 3_136}
+    frames = ShapesWorld().frames
+    sizes = {"longest_edge": frames.max_pixels, "shortest_edge": frames.min_pixels}
+    assert written["video_processor"]["size"] == sizes
 
 
 @pytest.mark.parametrize(
@@ -334,7 +348,12 @@ def test_a_name_on_the_hub_is_a_model(hub_cache: Path, talkative: Path, trained_
     repository = hub_cache / "models--somebody--swim"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("a" * 40)
-    shutil.copytree(talkative, repository / "snapshots" / ("a" * 40))
+    snapshot = repository / "snapshots" / ("a" * 40)
+    shutil.copytree(talkative, snapshot)
+    # As in Qwen's own repository: the template of the processor in a file of its own, in the tokenizer one for texts.
+    template = (snapshot / "chat_template.jinja").read_text()
+    (snapshot / "chat_template.jinja").write_text("{{ '<|im_start|>' + messages[0]['content'] }}")
+    (snapshot / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     of_hub, of_folder = (asked(source, trained_store, video)[0] for source in ("somebody/swim", str(talkative)))
     assert of_hub == of_folder
 

@@ -102,3 +102,12 @@ def test_a_name_that_is_none_is_refused(hub: Any, tmp_path: Path, monkeypatch: p
     with pytest.raises(ValueError, match="write it as owner/name"):
         push(tmp_path, "a/b/c")
     assert hub.asked == []
+
+
+def test_a_hub_that_is_away_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(OSError, match="the hub cannot be reached") as refused:
+        push(tmp_path, "somebody/swim")
+    assert TOKEN not in str(refused.value)
