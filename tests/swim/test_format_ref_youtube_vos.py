@@ -68,12 +68,26 @@ def test_masks_may_lie_beside_the_file_and_be_fewer_than_pictures(tmp_path: Path
 def test_a_wrong_row_is_refused_with_the_right_one(
     tmp_path: Path, change: dict[str, Any], field: str, reason: str
 ) -> None:
-    masks(tmp_path, "dog")
+    masks(tmp_path / "Annotations", "dog")
     with refused(KIND, field, reason):
-        one({"videos": {"dog": change}, "mask_folder": str(tmp_path)}, KIND)
+        samples(dump(tmp_path / "meta.json", {"videos": {"dog": change}}), KIND)
 
 
 def test_a_coloured_picture_is_no_mask(tmp_path: Path) -> None:
-    masks(tmp_path, "dog", mode="RGB")
+    masks(tmp_path / "Annotations", "dog", mode="RGB")
     with refused(KIND, "mask_folder", "00000.png is no mask"):
+        samples(dump(tmp_path / "meta.json", {"videos": {"dog": entry("a dog")}}), KIND)
+
+
+def test_a_row_cannot_name_a_folder_of_masks(tmp_path: Path) -> None:
+    masks(tmp_path, "dog")
+    with refused(KIND, "mask_folder", "cannot name the folder"):
         one({"videos": {"dog": entry("a dog")}, "mask_folder": str(tmp_path)}, KIND)
+
+
+def test_links_to_masks_do_not_leave_their_folder(tmp_path: Path) -> None:
+    masks(tmp_path / "elsewhere", "dog")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    with refused(KIND, "videos", "masks outside their folder"):
+        samples(dump(tmp_path / "meta.json", {"videos": {"dog": entry("a dog")}}), KIND)

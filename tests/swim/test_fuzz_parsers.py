@@ -44,7 +44,14 @@ INPUTS = max(1000, int(os.environ.get("SWIMLAB_FUZZ", "1500")))
 MAX_GROWTH_KB = 128 * 1024  # of the process, over all inputs; a mask of 16,384 × 16,384 pixels would need twice that
 ROWS = [raw for _, raw, _, _ in KINDS]
 ENTRIES = {name: registry.load(FORMATS, name) for name in registry.names(FORMATS)}
-NEW = (MS_SWIFT, LLAMA_FACTORY, COCO_VIDEO, MEVIS, HF_DATASETS, ENTRIES["ref-youtube-vos"].example)
+NEW = (
+    MS_SWIFT,
+    LLAMA_FACTORY,
+    COCO_VIDEO,
+    MEVIS,
+    HF_DATASETS,
+    {"videos": MEVIS["videos"], "mask_folder": "Annotations"},
+)
 ONE_A_FORMAT = (NL_REFER, QA, LLAVA, BENCH_D, NL_BENCH_D, BENCH_Q, *NEW)
 
 
