@@ -4,7 +4,7 @@ The prompt is the beginning of a conversation as training writes it, and positio
 authors (`swim.data.positions`) to the end of the answer: transformers' own `generate` counts on behind a long video by
 another rule.
 
-Dimensions: B prompts, L tokens of the longest prompt, N tokens so far, V words.
+Dimensions: B prompts, L tokens of the longest, V words.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ WORLD = ShapesWorld(clips=7, held_out=2, seed=11)
 
 
 def benchmark(folder: Path, clips: int = WORLD.clips) -> NLReferFiles:
-    """Drawn clips and their rows: three questions about each."""
+    """Drawn clips and their rows: three questions about each. A last row has no video."""
     rows = shapes_world.write(WORLD, "train", range(clips), folder)
+    rows.append(rows[-1] | {"id": "gone", "video": "videos/gone.mp4"})
     (folder / "bench.json").write_text(json.dumps(rows))
     return NLReferFiles(
         annotations=(str(folder / "bench.json"),), videos=str(folder), formats=("nl-refer",), frames=WORLD.frames

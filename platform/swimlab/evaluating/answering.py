@@ -15,13 +15,15 @@ from swim.recipe import TinyModel
 from swimlab.data import preparation
 from swimlab.data.draw_embedded import ReportProgress, quiet
 from swimlab.data.prepared_clips import PreparedData, StoredClips, load_prepared
-from swimlab.evaluating.engines import Engine, LoadedModel, Server, request_params
+from swimlab.evaluating.engines import Engine, LoadedModel, Server, check_weights, request_params
 from swimlab.evaluating.generation import PROMPTS, Generation, ServedModel
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution import cluster
+from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import Sources, fingerprint
 from swimlab.llm.answer_cache import Answers
 from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError
+from swimlab.store.paths import code_path
 from swimlab.store.sweep_store import SweepStore
 
 # Clips to a part: what a killed worker repeats. Those of a tiny model are answered in one forward pass.
@@ -64,6 +66,8 @@ def answer(
     missing = stored.missing()
     if not missing:
         return stored
+    sources = archive(Sources().closure(generation.roots).values())
+    store.put_create_only(code_path(generation.code_fingerprint), sources)
     if isinstance(generation.answerer, ServedModel):
         results = _here(PartWriter(stored, _server(generation, store, endpoint)), missing)
     elif workers == 0:
@@ -152,6 +156,7 @@ def _failure(writer: PartWriter, number: int) -> str:
 def _on_ray(
     stored: StoredGeneration, parts: list[int], workers: int, gpu: bool | None, batch_size: int | None
 ) -> Iterator[tuple[int, str]]:
+    check_weights(stored.plan.generation, stored.store)  # one error here, not one from every actor
     with cluster.ray_session():
         import ray.data  # only where workers were asked for
 

@@ -49,14 +49,10 @@ class LoadedModel:
     def __init__(
         self, generation: Generation, store: SweepStore, device: torch.device, batch_size: int | None = None
     ) -> None:
+        check_weights(generation, store)
         target, recipe = generation.answerer, generation.recipe
         assert isinstance(target, TrialTarget)
         assert recipe is not None
-        record = store.record(target.trial_id)
-        if record is None or TrialTarget.of(record) != target:
-            raise ValueError(
-                f"trial {target.trial_id} was deleted or trained again since this generation was named: name it anew"
-            )
         with scratch_folder("generate") as scratch:
             self._trained = restore(recipe, store.download(target.trial_id, "checkpoint/", scratch), device)
         self._recipe, self._decoding, self._batch_size = recipe, generation.decoding, batch_size
@@ -65,6 +61,18 @@ class LoadedModel:
     def answers(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """See `Engine`."""
         return generate(self._recipe, self._trained, prompts, self._decoding, batch_size=self._batch_size)
+
+
+def check_weights(generation: Generation, store: SweepStore) -> None:
+    """Raises like `LoadedModel`, and loads nothing."""
+    target = generation.answerer
+    assert isinstance(target, TrialTarget)
+    record = store.record(target.trial_id)
+    if record is None or TrialTarget.of(record) != target:
+        raise ValueError(
+            f"trial {target.trial_id} was deleted or trained again since this generation was named: name it anew"
+        )
+    store.open_file(target.trial_id, "checkpoint/config.json")
 
 
 class Server:

@@ -20,9 +20,11 @@ from swim.data.types import DataError, ReferSample
 from swim.evaluation.scoring import Ask, Asked, Question, Reply
 from swim.outputs import Evaluated
 from swim.recipe import Frozen, NLReferFiles
+from swimlab.data.prepared_clips import load_prepared
 from swimlab.evaluating.generation import ServedModel
 from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution.exactly_once import run_once
+from swimlab.execution.numerics import joined
 from swimlab.identity.canonical import canonical_json, plain_fields
 from swimlab.identity.naming import digest
 from swimlab.identity.source_archive import archive
@@ -96,7 +98,8 @@ def score(
     judge: EndpointConfig | None = None,
     ask: Ask | None = None,
 ) -> EvaluationRecord | ServedEvaluation:
-    """The evaluation of a generation's answers: the stored one, else made now.
+    """The evaluation of a generation's answers: the stored one, else made now. Its metric `left_out`, below the
+    scorer's first family, counts the rows that could not be used.
 
     Args:
         scorer: an entry of `swim.evaluation.scorers`, and its `config` (by default, its defaults).
@@ -116,14 +119,15 @@ def score(
     def measured() -> tuple[Evaluated, dict[str, Any]]:
         started_at, began_s = provenance.utc_now(), time.monotonic()
         result: Evaluated = registry.load(SCORERS, scorer)(config, asked(stored), ask or _nobody)
+        metrics = result.metrics | {f"{registry.module(SCORERS, scorer).FAMILIES[0]}left_out": left_out(stored)}
         sources = Sources().closure(_roots(scorer)).values()
         store.put_create_only(code_path(scoring.code_fingerprint), archive(sources))
-        numerics = stored.receipts()[0].numerics
+        numerics = joined([receipt.numerics for receipt in stored.receipts()])
         named = {"evaluation_id": scoring.evaluation_id, "suite": scoring.suite, "config": scoring.config}
         return result, named | {
             "code_fingerprint": scoring.code_fingerprint,
             "data_fingerprint": generation.data_fingerprint,
-            "metrics": {_column(name, scoring.judge): value for name, value in result.metrics.items()},
+            "metrics": {_column(name, scoring.judge): value for name, value in metrics.items()},
             "eval_s": time.monotonic() - began_s,
             "provenance": provenance.gather(numerics=numerics, started_at=started_at, finished_at=provenance.utc_now()),
         }
@@ -152,6 +156,14 @@ def score(
         committed=lambda: store.read_evaluations([scoring.evaluation_id]).get(scoring.evaluation_id),
         commit=store.commit_evaluation,
     )
+
+
+def left_out(stored: StoredGeneration) -> float:
+    """How many rows of the annotation files could not be used, and were not asked about. Raises StoreError."""
+    prepared = load_prepared(stored.store, stored.plan.generation.clips_fingerprint)
+    if prepared is None:
+        raise StoreError(f"clips/{stored.plan.generation.clips_fingerprint} was deleted: run the same command again")
+    return float(prepared.quarantine.rows)
 
 
 def asked(stored: StoredGeneration) -> list[Asked]:

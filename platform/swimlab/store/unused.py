@@ -1,4 +1,4 @@
-"""Finds clips and source archives of a store that no record and no pruned trial refers to."""
+"""Finds clips and source archives of a store that no record, no pruned trial and no generation refers to."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def unused_code(store: SweepStore) -> dict[str, int]:
     """Source archives that no result names: path → bytes."""
     records, evaluations = store.records(), store.evaluations()
     fingerprints = {pruned["code_fingerprint"] for pruned in _pruned(store).values()}
+    fingerprints |= {generation["code_fingerprint"] for generation in _generations(store).values()}
     fingerprints |= {record.code_fingerprint for record in records.values()}
     fingerprints |= {evaluation.code_fingerprint for evaluation in evaluations.values()}
     for record in records.values():
@@ -38,10 +39,12 @@ def unused_code(store: SweepStore) -> dict[str, int]:
 
 
 def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
-    """Folder → file → bytes of the data sets that no trial would need if it were run again with the present code,
-    in the order in which to delete them. Raises StoreError for a recipe that this code cannot read."""
+    """Folder → file → bytes of the data sets that no trial would need if it were run again with the present code, and
+    no generation to be completed, in the order in which to delete them. Raises StoreError for a recipe that this code
+    cannot read."""
     results = {record.path: record.model_dump(mode="json") for record in store.records().values()} | _pruned(store)
-    needed = {f"clips/{fingerprint}" for fingerprint in _needed(results)}
+    asked = {g["clips_fingerprint"] for g in _generations(store).values() if "clips_fingerprint" in g}
+    needed = {f"clips/{fingerprint}" for fingerprint in _needed(results) | asked}
     folders: dict[str, dict[str, int]] = defaultdict(dict)
     sizes = listings.sizes(store.backend, "clips")
     # The manifest first: without it an interrupted deletion leaves no data set that looks complete.
@@ -54,12 +57,25 @@ def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
 
 def _pruned(store: SweepStore) -> dict[str, dict[str, Any]]:
     """Path → content of each pruned trial (`swimlab.execution.search.pruning_rungs.PrunedRecord`)."""
+    return _contents(store, store.list_files("pruned"), "pruned trial")
+
+
+def _generations(store: SweepStore) -> dict[str, dict[str, Any]]:
+    """Path → what is generated (`swimlab.evaluating.generation.Generation`), and the evaluations of served models
+    (`swimlab.evaluating.scores.ServedEvaluation`)."""
+    files = store.list_files("generations")
+    plans = _contents(store, [path for path in files if path.endswith("/plan.json")], "plan of a generation")
+    served = _contents(store, [p for p in files if "/evaluations/" in p and p.endswith(".json")], "evaluation")
+    return {path: plan["generation"] for path, plan in plans.items()} | served
+
+
+def _contents(store: SweepStore, paths: list[str], kind: str) -> dict[str, dict[str, Any]]:
     results = {}
-    for path, data in store.backend.read_many(store.list_files("pruned")).items():
+    for path, data in store.backend.read_many(paths).items():
         try:
             results[path] = unsealed(json.loads(data), required=False)
         except (ValueError, AttributeError) as error:
-            raise StoreError(f"{store.uri}/{path} is no pruned trial, or is damaged ({error}); delete it") from error
+            raise StoreError(f"{store.uri}/{path} is no {kind}, or is damaged ({error}); delete it") from error
     return results
 
 

@@ -1,6 +1,7 @@
 """Answers are generated once, whoever asks how often, and scored without generating them again. Without Ray."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from swimlab.evaluating.parts import StoredGeneration
 from swimlab.evaluating.scores import annotated, score
 from swimlab.evaluating.scores import asked as asked_about
 from swimlab.store.errors import StoreError
+from swimlab.store.garbage_collection import Rules, find
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
+from swimlab.store.unused import unused_clips, unused_code
 
 FEW = Decoding(max_new_tokens=5)
 
@@ -77,6 +80,8 @@ def test_every_question_is_asked_once_and_answered_as_by_the_model_alone(bench, 
     alone = generate(recipe, trained, prompts, FEW, batch_size=1)
     assert [replace_leads(a) for a in again.answers()] == [replace_leads(a) for a in alone]
     assert len({a.text for a in alone}) > 5
+    assert unused_code(store) == {}
+    assert unused_clips(store) == {}
 
 
 def replace_leads(given):
@@ -118,6 +123,7 @@ def test_an_evaluation_of_answers_is_one_of_the_trial_and_generates_nothing(benc
     asked.clear()
     record = score(stored, "described")
     assert record.metrics["described.answers"] == 3 * WORLD.clips
+    assert record.metrics["described.left_out"] == 1  # a video that is not there
     assert score(stored, "described") == record
     assert not asked
     assert store.evaluations() == {record.evaluation_id: record}
@@ -153,6 +159,16 @@ def test_weights_that_were_trained_again_do_not_answer_under_the_old_name(bench)
     with pytest.raises(ValueError, match="was deleted or trained again since this generation was named"):
         answer(generation.model_copy(update={"answerer": old}), store, cache)
     emptied(bench)
+
+
+def test_a_checkpoint_that_was_not_kept_is_told_before_anything_starts(bench, tmp_path):
+    store, generation, cache = emptied(bench)
+    shutil.copytree(store.uri, tmp_path / "store")
+    copied = SweepStore(str(tmp_path / "store"))
+    for item in find(copied, Rules(checkpoints="none")).items:
+        copied.backend.delete_many(item.paths)
+    with pytest.raises(StoreError, match=r"delete records/t1.json to run the trial again"):
+        answer(generation, copied, cache, workers=2)
 
 
 def test_a_damaged_part_says_what_to_delete(bench):
