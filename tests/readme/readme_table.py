@@ -168,7 +168,12 @@ COMMANDS: dict[str, Entry] = {
     # Models of two steps, which say little; the videos are those that were drawn for the folder.
     f"swimlab ask {DOG}": (Run(put=DOG_PUT, after=SWEPT, prints=("finish", "frames 0, 1, 2, 3 of my/clips")),),
     f"swimlab look {DOG} --out dog": (
-        Run(put=DOG_PUT, after=SWEPT, prints=("noun lemon (found by rule)", "dog/index.html", "dog/film.mp4")),
+        Run(
+            put=DOG_PUT,
+            line=f"{PRINTED} --base {{trial_pool}}",  # the recipe has no base, to be quick
+            after=SWEPT,
+            prints=("noun lemon (found by rule)", "dog/index.html", "dog/film.mp4"),
+        ),
     ),
     "swimlab checkpoint 211a my-model": (
         Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("in my-model: 8 files",)),
