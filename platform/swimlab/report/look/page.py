@@ -57,9 +57,7 @@ def render_page(look: Look, sink: Sink) -> str:
         "lowest": LOWEST,
         "dimmed": DIMMED,
         "least_alpha": LEAST_ALPHA,
-        "colours": base64.b64encode(
-            (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).astype(np.uint8)
-        ).decode(),
+        "colours": base64.b64encode(_colours().tobytes()).decode(),
         "maps": base64.b64encode(zlib.compress(codes, 6)).decode(),
         "facts": base64.b64encode(facts.tobytes()).decode(),
     }
@@ -72,7 +70,14 @@ def coded(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     spread = even_spreads(maps)
     with np.errstate(divide="ignore"):
         level = 1 + LEVELS * (np.log2(spread) - LOWEST)
-    return np.clip(np.nan_to_num(np.rint(level), neginf=0.0), 0, 255).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.clip(np.nan_to_num(np.rint(level), neginf=0.0), 0, 255).astype(np.uint8)
+    return codes
+
+
+def _colours() -> NDArray[np.uint8]:
+    """[256, 3]: the colours of a map, RGB."""
+    colours: NDArray[np.uint8] = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    return colours
 
 
 def _words_with_layers(look: Look) -> list[int]:
