@@ -175,6 +175,9 @@ COMMANDS: dict[str, Entry] = {
             prints=("noun lemon (found by rule)", "dog/index.html", "dog/film.mp4"),
         ),
     ),
+    "swimlab answers 211a --by described.subject": (
+        Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("answers in answers.html",)),
+    ),
     "swimlab checkpoint 211a my-model": (
         Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("in my-model: 8 files",)),
     ),

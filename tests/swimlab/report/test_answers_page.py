@@ -69,8 +69,9 @@ def test_the_command_writes_the_page_of_a_stored_evaluation(tmp_path: Path, caps
     assert "are not kept" in text
     assert [row["answer"] for row in data_of(text)["rows"]] == [answer.text for answer in ANSWERS]
     assert "asked the model nothing: it has no answers" in run("e2aa", code=1)
-    assert "'e' begins 2 evaluations: e1aa, e2aa" in run("e", code=1)
-    assert "begins with 'x'; `swimlab show TRIAL` lists a trial's" in run("x", code=1)
+    assert "3 answers in" in run("t1")  # the only evaluation of the trial that asked
+    assert "'e' means 2 evaluations: e1aa (described of t1), e2aa (attention of t1)" in run("e", code=1)
+    assert "begins with 'x'; `swimlab ls` lists trials" in run("x", code=1)
     assert "no answer has a score 'td'" in run("e1", "--by", "td", code=1)
 
 
@@ -88,6 +89,8 @@ def test_answers_to_a_benchmark_stand_beside_its_own(
     assert f"{3 * WORLD.clips} answers in {out}" in capsys.readouterr().out
     rows = data_of(out.read_text())["rows"]
     annotated = json.loads((tmp_path / "bench.json").read_text())
-    expected = [turn["value"] for row in annotated for turn in row["conversations"] if turn["from"] == "gpt"]
+    expected = [
+        turn["value"] for row in annotated[: WORLD.clips] for turn in row["conversations"] if turn["from"] == "gpt"
+    ]
     assert sorted(row["reference"] for row in rows) == sorted(re.sub("</?ins>", "", text) for text in expected)
     assert all(row["video"].startswith("videos/") and row["scores"][0] is not None for row in rows)

@@ -17,13 +17,13 @@ from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.sweep_store import SweepStore
 
 ANSWERS, SAMPLES = "answers.parquet", "samples.parquet"
+MOST = 8
 
 
 class Answers(StoreCommand):
-    """Writes a page of what a model answered, beside the annotated answers, sorted by score, with filters. `swimlab
-    show TRIAL` names the evaluations of a trial."""
+    """Writes a page of what a model answered, beside the annotated answers, sorted by score, with filters."""
 
-    evaluation: CliPositionalArg[str] = Field(description="the id of an evaluation, or the beginning of it")
+    of: CliPositionalArg[str] = Field(description="the id of a trial or of an evaluation, or the beginning of it")
     out: Path = Field(Path("answers.html"), description="the page, which replaces an earlier one")
     by: str | None = Field(None, description="the score to sort by; the page can sort by each")
 
@@ -46,15 +46,26 @@ class Answers(StoreCommand):
         return 0
 
     def _resolved(self, store: SweepStore) -> EvaluationRecord:
+        """The evaluation of that id, else the only one of that trial which asked the model."""
         evaluations = store.evaluations()
-        names = sorted(name for name in evaluations if name.startswith(self.evaluation))
-        if not names:
+        if self.of in evaluations:
+            return evaluations[self.of]
+        chosen = [e for name, e in evaluations.items() if name.startswith(self.of)]
+        if not chosen:
+            chosen = [e for e in evaluations.values() if e.target.trial_id.startswith(self.of) and _asked(e)]
+        if not chosen:
             raise ValueError(
-                f"no evaluation in {store.uri} begins with {self.evaluation!r}; `swimlab show TRIAL` lists a trial's"
+                f"no evaluation in {store.uri}, and no trial that was asked, begins with {self.of!r}; `swimlab ls` "
+                "lists trials, `swimlab show` the evaluations of one"
             )
-        if len(names) > 1 and self.evaluation not in names:
-            raise ValueError(f"{self.evaluation!r} begins {len(names)} evaluations: {', '.join(names[:8])}")
-        return evaluations[names[0] if len(names) == 1 else self.evaluation]
+        if len(chosen) > 1:
+            named = ", ".join(f"{e.evaluation_id[:12]} ({e.suite} of {e.target.trial_id[:8]})" for e in chosen[:MOST])
+            raise ValueError(f"{self.of!r} means {len(chosen)} evaluations: {named}; give more letters of one")
+        return chosen[0]
+
+
+def _asked(evaluation: EvaluationRecord) -> bool:
+    return "generation" in evaluation.config or ANSWERS in evaluation.files
 
 
 def _answers(store: SweepStore, evaluation: EvaluationRecord) -> list[ShownAnswer]:
