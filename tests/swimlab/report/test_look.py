@@ -121,6 +121,7 @@ def test_the_page_holds_every_map(monkeypatch: pytest.MonkeyPatch, most_bytes: i
             np.testing.assert_allclose(facts[v, s, :, 0], expected.max((-3, -2, -1)), rtol=1e-5)
             np.testing.assert_allclose(facts[v, s, :, 1:], expected.sum((-2, -1)) / (T * H * W), rtol=1e-4)
     assert data["sink"] == "relative"
+    assert [view["finish"] for view in data["views"]] == ["stop", "stop"]
     assert ("Single layers are here for the noun only" in text) == (most_bytes == 0)
     assert "http" not in text.replace("http-equiv", "")  # it loads nothing
 

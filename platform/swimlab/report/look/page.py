@@ -47,7 +47,7 @@ def render_page(look: Look, sink: Sink) -> str:
         "grid": [patches, height, width],
         "layers": look.views[0].maps.layers,
         "views": [
-            {"name": printable(view.name), "text": view.text, "colour": colour}
+            {"name": printable(view.name), "text": view.text, "finish": view.finish, "colour": colour}
             for view, colour in zip(look.views, (PALETTE[0], REFERENCE_COLOUR), strict=False)
         ],
         "sinks": list(SINKS),

@@ -79,7 +79,8 @@ function build() {
   const who = (name) => element("div", { className: "who", textContent: name });
   $("said").append(who("question"), text(0, true));
   for (let number = 1; number < data.texts.length; number++) {
-    const names = data.views.filter((view) => view.text === number).map((view) => view.name);
+    const names = data.views.filter((view) => view.text === number)
+      .map((view) => (view.finish === "limit" ? `${view.name} (cut off)` : view.name));
     $("said").append(who(names.join(" and ")), text(number, false));
   }
   const names = ["fused", ...data.layers.map((layer) => `layer ${layer}`)];
