@@ -14,9 +14,13 @@ from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.sweep_store import SweepStore
 
 TRANSFORMERS_ISSUE = "https://github.com/huggingface/transformers/issues/35569"
+SWIM = (
+    "Qwen2.5-VL fine-tuned with SWIM (arXiv 2605.18018): the attention of a question's noun is trained to lie on the "
+    "object's mask. At inference plain text suffices."
+)
+CONTROL = "Qwen2.5-VL without SWIM's mask loss (arXiv 2605.18018): a base or a control of its experiments."
 _LOAD = """\
 ```python
-import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 folder = "."  # this folder, or its name on the hub
@@ -46,8 +50,7 @@ def model_card(store: SweepStore, result: TrialResult, adapters: bool) -> str:
         *_front_matter(recipe, adapters),
         f"# {md(recipe.name)}, trial {result.trial_id[:8]}",
         "",
-        "Qwen2.5-VL fine-tuned with SWIM (arXiv 2605.18018): the attention of the object noun of a question is trained "
-        "to lie on the object's mask. At inference plain text suffices.",
+        SWIM if recipe.objective.mask_weight > 0 and recipe.optim.trains else CONTROL,
         "",
         *_cautions(recipe, adapters),
         "",
@@ -56,8 +59,8 @@ def model_card(store: SweepStore, result: TrialResult, adapters: bool) -> str:
         _LOAD,
         "",
         "Ask by greedy decoding, as it was evaluated. The processor samples no frames by itself: choose them, at most "
-        f"{recipe.data.frames.max_frames}. Behind a video longer than about 18 s transformers 5.3 and later count the "
-        f"positions of text by another rule than training did ([its issue]({TRANSFORMERS_ISSUE})), and answers differ. "
+        f"{recipe.data.frames.max_frames}. Behind a video longer than about 18 s transformers 5.23 counts the "
+        f"positions of text by another rule than training did ([its issue]({TRANSFORMERS_ISSUE})): answers may differ. "
         "Loading with vLLM was not tried.",
         "",
         "## What it was measured by",

@@ -83,6 +83,10 @@ def test_the_card_has_the_evidence(exported: Path, trained_store: SweepStore, tr
     assert f"| attention.ap | {result.metrics['attention.ap']:.3f} |" in card
     assert json.loads(card.split("```json\n")[1].split("```")[0]) == result.recipe
     assert "A tiny model" in card
+    assert "fine-tuned with SWIM" in card
+    (control,) = [t for t, shown in query.arms_by_trial(trained_store).items() if shown[0].arm == "control"]
+    of_control = model_card(trained_store, newest_results(trained_store, [control])[control], adapters=False)
+    assert "without SWIM's mask loss" in of_control
 
 
 def test_the_card_has_the_verdict_rows_of_the_tables_that_show_the_trial(
