@@ -13,9 +13,15 @@ from store_kit import plausible_record
 import measurements
 import nano
 import storm
+from swim.evaluation.decoding import Decoding
+from swim.outputs import Answer as ModelAnswer
+from swim.recipe import NLReferFiles
 from swimlab.data import decode_part
 from swimlab.data.rewriting import run_record
 from swimlab.data.rewriting.run_record import Built
+from swimlab.evaluating.generation import Generation, ServedModel
+from swimlab.evaluating.parts import StoredGeneration
+from swimlab.evaluating.scores import ServedEvaluation
 from swimlab.execution import run_times, step_checkpoints
 from swimlab.execution.run_times import RunTimes
 from swimlab.execution.search import pruning_rungs
@@ -31,6 +37,7 @@ from swimlab.store.sweep_store import SweepStore
 
 LIVE = ("running", "grouped")
 SET_ASIDE = SimpleNamespace(last_try=True, set_aside=lambda row: f"clips/s/train/set-aside-{row}")
+SERVED = ServedModel(model="vlm")
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Which ball?"}]}
 
 
@@ -49,6 +56,7 @@ def with_results(store: SweepStore, trained_store: SweepStore, cache: Path) -> P
     _of_a_search(store, record)
     _of_a_rewriting(store, cache, record.provenance)
     _of_measurements(store, record.provenance)
+    _of_answers(store, record.provenance)
     _killed(store)
     _not_kept(store, cache)
     write_tables(store)
@@ -78,6 +86,19 @@ def _of_measurements(store: SweepStore, about: Any) -> None:
     row = measurements.Measurement(scheme="a", size="small", round=1, time_s=0.5)
     fields = {"experiment": "m", "run_id": "m1", "machine": "cpu", "settings": {}, "provenance": about, "rows": (row,)}
     measurements.commit(store, measurements.MeasurementRun(**fields))
+
+
+def _of_answers(store: SweepStore, about: Any) -> None:
+    """What a served model answered to two clips, and its scores."""
+    data = NLReferFiles(annotations=("bench.json",), videos=".")
+    prints = dict.fromkeys(("data_fingerprint", "clips_fingerprint", "code_fingerprint"), "f")
+    fields = {"answerer": SERVED, "recipe": None, "data": data, "arm": "text", "system": None, "decoding": Decoding()}
+    generation = Generation(generation_id="g1", **fields, **prints)
+    answer = ModelAnswer(key="k", turn=0, question="What?", text="A ball.", finish="stop", leads=(1.5,))
+    StoredGeneration.create(store, generation, clips=2, part_clips=2).put(0, [answer], {"engine": "server"}, 0.5)
+    scores = {"suite": "s", "config": {}, "metrics": {"s.avg": 2.5}, "files": {}, "eval_s": 0.5, "provenance": about}
+    record = ServedEvaluation(evaluation_id="e9", target=SERVED, code_fingerprint="f", data_fingerprint="f", **scores)
+    store.put_create_only("generations/g1/evaluations/e9.json", record.to_json())
 
 
 def with_running(store: SweepStore) -> None:

@@ -15,6 +15,8 @@ from swimlab.cli.commands.show import attempts_of
 from swimlab.data import decode_part, prepared_clips
 from swimlab.data.prepared_clips import PreparedData, StoredClips, load_prepared
 from swimlab.data.rewriting import run_record
+from swimlab.evaluating import scores
+from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution import run_times, step_checkpoints
 from swimlab.execution.monitor import Watcher
 from swimlab.execution.replay_source import stored_source
@@ -73,6 +75,10 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
         folder = store.download(spec.init_trial_id, "checkpoint/", Path(store.uri).parent / "downloaded")
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
+    def answers(store: SweepStore) -> Any:
+        generation = StoredGeneration.load(store, "g1")
+        return generation.receipts(), generation.answers()
+
     def resume_point(store: SweepStore) -> Any:
         point = step_checkpoints.latest(store.backend, resumed, storm.CPU)
         return point and (
@@ -84,6 +90,8 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
         )
 
     base = f"{store.record(spec.init_trial_id).folder}/checkpoint"
+    answered = "generations/g1"
+    (part,) = (path for path in store.list_files(answered) if path.endswith(".parquet"))
     snapshots = {k: store.list_files(f"recent/{k}")[-1] for k in ("snapshots", "evaluation_snapshots")}
     return {
         "trial record": Kind(record.path, lambda store: store.record(spec.trial_id)),
@@ -139,6 +147,12 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
             lambda store: Invalidations(store, [record]).of(moved),
         ),
         "answer of a language model": Kind(answer, lambda store: Answers(store).find(REQUEST)),
+        "plan of a generation": Kind(f"{answered}/plan.json", lambda store: StoredGeneration.load(store, "g1").plan),
+        "receipt of answers": Kind(f"{answered}/done-000000.json", answers),
+        "answers": Kind(part, answers),
+        "evaluation of a served model": Kind(
+            f"{answered}/evaluations/e9.json", lambda store: scores.of_served(store, "g1", "e9")
+        ),
         "rewriting run": Kind("reports/build_nl_refer/b1/summary.json", lambda store: run_record.load(store, "b1")),
         "rejected rows of a rewriting run": Kind(
             "reports/build_nl_refer/b1/rejected.jsonl",

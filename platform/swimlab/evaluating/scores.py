@@ -22,7 +22,7 @@ from swim.outputs import Evaluated
 from swim.recipe import Frozen, NLReferFiles
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.evaluating.generation import ServedModel
-from swimlab.evaluating.parts import StoredGeneration
+from swimlab.evaluating.parts import StoredGeneration, folder
 from swimlab.execution.exactly_once import run_once
 from swimlab.execution.numerics import joined
 from swimlab.identity.canonical import canonical_json, plain_fields
@@ -37,6 +37,7 @@ from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.paths import code_path
 from swimlab.store.records import FileEntry, Provenance
 from swimlab.store.sealed_json import SealedModel
+from swimlab.store.sweep_store import SweepStore
 
 SCORERS = "swim.evaluation.scorers"
 
@@ -158,6 +159,17 @@ def score(
     )
 
 
+def of_served(store: SweepStore, generation_id: str, evaluation_id: str) -> ServedEvaluation | None:
+    """An evaluation of a served model, None where there is none. Raises StoreError for one that is damaged."""
+    path = _served_path(generation_id, evaluation_id)
+    try:
+        return ServedEvaluation.from_json(store.read(path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StoreError(f"{store.uri}/{path} is damaged ({error}): delete it to score again") from error
+
+
 def left_out(stored: StoredGeneration) -> float:
     """How many rows of the annotation files could not be used, and were not asked about. Raises StoreError."""
     prepared = load_prepared(stored.store, stored.plan.generation.clips_fingerprint)
@@ -192,6 +204,10 @@ def annotated(data: NLReferFiles, keys: Iterable[str]) -> dict[str, ReferSample]
     return samples
 
 
+def _served_path(generation_id: str, evaluation_id: str) -> str:
+    return f"{folder(generation_id)}/evaluations/{evaluation_id}.json"
+
+
 def _nobody(questions: Sequence[Question]) -> list[Reply]:
     raise RuntimeError(f"{len(questions)} questions for a judge, from a scorer that says it asks none (JUDGED)")
 
@@ -202,17 +218,15 @@ def _of_served(
     target: ServedModel,
     measured: Callable[[], tuple[Evaluated, Mapping[str, Any]]],
 ) -> ServedEvaluation:
-    place = f"{stored.folder}/evaluations/{scoring.evaluation_id}"
-    path = f"{place}.json"
-    if not stored.store.exists(path):
-        result, fields = measured()
-        entry = put_once(stored.store.backend, f"{place}-samples.parquet", _samples(result, scoring.judge))
-        record = ServedEvaluation(**fields, target=target, files={f"{scoring.evaluation_id}-samples.parquet": entry})
-        stored.store.put_create_only(path, record.to_json())
-    try:
-        return ServedEvaluation.from_json(stored.store.read(path))
-    except ValueError as error:
-        raise StoreError(f"{stored.store.uri}/{path} is damaged ({error}): delete it to score again") from error
+    store, name, generation_id = stored.store, scoring.evaluation_id, stored.plan.generation.generation_id
+    if (earlier := of_served(store, generation_id, name)) is not None:
+        return earlier
+    result, fields = measured()
+    samples = f"{name}-samples.parquet"
+    entry = put_once(store.backend, f"{stored.folder}/evaluations/{samples}", _samples(result, scoring.judge))
+    record = ServedEvaluation(**fields, target=target, files={samples: entry})
+    store.put_create_only(_served_path(generation_id, name), record.to_json())
+    return of_served(store, generation_id, name) or record
 
 
 def _samples(result: Evaluated, judge: str) -> bytes:
