@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +17,10 @@ from typing import Any
 @cache
 def names(package: str) -> tuple[str, ...]:
     """The entries of a registry package, sorted."""
-    path = importlib.import_module(package).__path__
-    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path)))
+    # The folder is found without importing the packages above it: `swim.models` imports torch.
+    root, *below = package.split(".")
+    folders = [str(Path(folder, *below)) for folder in importlib.import_module(root).__path__]
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folders)))
 
 
 def module_name(package: str, name: str) -> str:

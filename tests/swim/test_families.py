@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from swim import registry
 from swim.data.documents import Noun, documents
+from swim.data.family import family_of
 from swim.data.positions import with_positions
 from swim.recipe import Objective, Readout
 from swim.supervision.attention import attach
@@ -196,9 +196,7 @@ def test_a_cell_of_pixels_is_its_column_in_raster_order(name):
 
 
 def locate(name, model, inputs, nth=0):
-    return registry.load("swim.models.families", name.replace("_", "-"))(
-        model.config, inputs, inputs["input_ids"][0], nth
-    )
+    return family_of(model.config).locate(inputs, inputs["input_ids"][0], nth)
 
 
 @families

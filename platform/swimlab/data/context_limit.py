@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swim.data.context import SYSTEM, TINY_POSITIONS, most_text_tokens, require_positions, text_tokens
+from swim.data.chat import SYSTEM, Piece, pieces
+from swim.data.context import TINY_POSITIONS, count_tokens, most_text_tokens, require_positions
 from swim.data.types import Clip, Turn
 from swim.recipe import Frozen, HubModel, ModelConfig
 
+if TYPE_CHECKING:
+    from swim.data.family import Family
+
+# More tokens than the texts around a video have: some families tell its length and the time of each frame.
+_VIDEO_TEXT, _FRAME_TEXT = 160, 32
+
 
 class ContextLimit(Frozen):
-    """`path` and `revision` are those of a hub model; None for a tiny one."""
+    """The positions of a model. `frame_tokens`: the visual tokens of a frame where they are as many for one of any
+    size; else None."""
 
-    path: str | None
-    revision: str | None
+    model: ModelConfig
     positions: int
+    frame_tokens: int | None = None
 
     @classmethod
     def of(cls, model: ModelConfig) -> ContextLimit:
-        """The limit of a model. Raises OSError or ValueError where the configuration of a hub model cannot be read."""
+        """The limit of a model. Raises OSError or ValueError where the configuration of a hub model cannot be read, or
+        is of a family that is not supported."""
         if not isinstance(model, HubModel):
-            return cls(path=None, revision=None, positions=TINY_POSITIONS)
-        # Takes a second to import, which most commands and workers do without.
+            return cls(model=model, positions=TINY_POSITIONS)
+        # Both take a second or more to import, which most commands and workers do without.
         from transformers import AutoConfig
+
+        from swim.data.family import family_of
 
         config = AutoConfig.from_pretrained(model.path, revision=model.revision)
         positions = config.get_text_config().max_position_embeddings
-        return cls(path=model.path, revision=model.revision, positions=positions)
+        return cls(model=model, positions=positions, frame_tokens=family_of(config).frame_tokens)
 
     @classmethod
     def on_this_machine(cls, model: ModelConfig) -> ContextLimit | None:
@@ -43,42 +55,71 @@ class ContextLimit(Frozen):
                 return None
         return cls.of(model)
 
-    @property
-    def system(self) -> str | None:
-        """The system prompt that each conversation begins with."""
-        return None if self.path is None else SYSTEM
-
     def text_tokens(self, turns: tuple[Turn, ...]) -> int:
         """The tokens of a conversation, without those of its video. Raises OSError where the tokenizer cannot be
         read."""
-        return text_tokens(_tokenizer(self.path, self.revision), turns, self.system)
+        tokenizer, family, system = _read(self.model)
+        return count_tokens(tokenizer, pieces(family.chat, turns, system))
+
+    def visual_tokens(self, frames: int, height: int, width: int, cell_px: int) -> int:
+        """The visual tokens of a clip of that many resized frames. `cell_px`: the side of one."""
+        return (
+            visual_tokens(frames, height, width, cell_px) if self.frame_tokens is None else frames * self.frame_tokens
+        )
 
     def check(self, clip: Clip, cell_px: int) -> None:
-        """Raises DataError when a clip is more tokens than the model has positions. `cell_px`: the side of a visual
-        token."""
+        """Raises DataError when a clip is more tokens than the model has positions."""
         T, H, W, _ = clip.frames_THWC.shape
-        visual = visual_tokens(T, H, W, cell_px)
         # Tokenised only where the limit may be reached: of 128,000 positions that is in hardly any row.
-        if visual + most_text_tokens(clip.turns, self.system) > self.positions:
-            require_positions(self.text_tokens(clip.turns), visual, self.positions, clip.key)
+        if not self._may_exceed(most_text_tokens(clip.turns, SYSTEM), (T, H, W), cell_px):
+            return
+        tokenizer, family, system = _read(self.model)
+        video = family.video((T, H, W), [index / clip.fps for index in clip.frame_indices])
+        visual = video.count(family.visual_token)
+        tokens = count_tokens(tokenizer, pieces(family.chat, clip.turns, system, video))
+        require_positions(tokens - visual, visual, self.positions, clip.key)
+
+    def check_counted(
+        self, text: int, size_THW: tuple[int, int, int], seconds_T: Sequence[float], cell_px: int
+    ) -> None:
+        """The same for a row of which the `text_tokens` are counted already, and a video of T frames of H × W at these
+        times. Tokens at the border of both may be counted once more."""
+        if not self._may_exceed(text, size_THW, cell_px):
+            return
+        tokenizer, family, _ = _read(self.model)
+        video = family.video(size_THW, seconds_T)
+        visual = video.count(family.visual_token)
+        beside = count_tokens(tokenizer, map(Piece, video)) - visual
+        require_positions(text + beside, visual, self.positions)
+
+    def _may_exceed(self, text: int, size_THW: tuple[int, int, int], cell_px: int) -> bool:
+        beside = _VIDEO_TEXT + _FRAME_TEXT * size_THW[0]
+        return text + beside + self.visual_tokens(*size_THW, cell_px) > self.positions
 
 
 def visual_tokens(frames: int, height: int, width: int, cell_px: int) -> int:
-    """The visual tokens of a clip of that many resized frames, two of which share theirs. `cell_px`: the side of
-    one."""
+    """The visual tokens of a clip of that many resized frames, two of which share theirs, as Qwen's models have it.
+    `cell_px`: the side of one."""
     return frames // 2 * (height // cell_px) * (width // cell_px)
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(path: str | None, revision: str | None) -> Any:
+def _read(model: ModelConfig) -> tuple[Any, Family, str | None]:
+    """Tokenizer, family and system prompt."""
     # Imported here for the reason above.
-    if path is None:
-        from swim.data.synthetic.tokenizer import build_tokenizer
+    from swim.data.family import family_of
 
-        return build_tokenizer()
-    from transformers import AutoTokenizer
+    if not isinstance(model, HubModel):
+        from swim.data.synthetic.tokenizer import build_tokenizer
+        from swim.models import tiny
+
+        tokenizer = build_tokenizer()
+        return tokenizer, family_of(tiny.config(model, tokenizer)), None
+    from transformers import AutoConfig, AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, revision=revision)
+        family = family_of(AutoConfig.from_pretrained(model.path, revision=model.revision))
+        tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.revision)
     except ValueError as error:  # of a file that is damaged: no row is to be set aside for it
-        raise OSError(f"the tokenizer of {path} cannot be read: {error}") from error
+        raise OSError(f"the tokenizer of {model.path} cannot be read: {error}") from error
+    return tokenizer, family, family.chat.system_prompt
