@@ -46,6 +46,7 @@ def config_of(name: str, tokenizer: Any) -> Any:
         setattr(config, field, tokenizer.convert_tokens_to_ids(token))
     if "qwen" in name:
         config.vision_config.patch_size = CELL_PX[name] // 2
+        config.vision_config.window_size = 2 * CELL_PX[name]  # of Qwen2.5-VL; the others have none
     return config
 
 

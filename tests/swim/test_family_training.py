@@ -28,7 +28,8 @@ def recipe_of(nano, tmp_path):
 
 @families
 def test_trained_evaluated_saved_and_read_again(name, recipe_of, clips, tmp_path):
-    recipe = recipe_of(name)
+    # One of them with a tower in 16 bits, which comes back as it was.
+    recipe = recipe_of(name, dtype="bfloat16" if name == "llava_onevision" else "float32")
     base, _ = models.build(recipe.model)
     trained = train(recipe, clips)
     losses = {point.name: point.value for point in trained.curve if point.step == 2}
