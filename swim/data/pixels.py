@@ -31,12 +31,15 @@ def patchify(
     return x, (gt, gh, gw)
 
 
-def squares(frames_THWC: Tensor, side: int, statistics: Statistics) -> Tensor:
-    """uint8 frames → fp32 [T, C, side, side]: stretched to squares where they are none, rounded to whole levels."""
+def squares(frames_THWC: Tensor, side: int, statistics: Statistics, by_way_of: tuple[int, int] | None = None) -> Tensor:
+    """uint8 frames → fp32 [T, C, side, side]: stretched to squares where they are none, after a first resizing to the
+    (height, width) `by_way_of` where the model's processor has one."""
     mean_C, std_C = _tensors(statistics, frames_THWC.device)
     x_TCHW = frames_THWC.permute(0, 3, 1, 2).float()
-    if x_TCHW.shape[2:] != (side, side):
-        x_TCHW = F.interpolate(x_TCHW, size=(side, side), mode="bicubic", antialias=True).round().clamp(0, 255)
+    for size in (by_way_of, (side, side)):
+        if size and x_TCHW.shape[2:] != size:
+            # Rounded to whole levels, as processors resize.
+            x_TCHW = F.interpolate(x_TCHW, size=size, mode="bicubic", antialias=True).round().clamp(0, 255)
     return (x_TCHW / 255 - mean_C[:, None, None]) / std_C[:, None, None]
 
 
