@@ -65,7 +65,7 @@ class Encoder:
                 f"the tokenizer lacks {', '.join(missing)}, which conversations of a {family.config.model_type} model "
                 "hold: use the tokenizer of the checkpoint"
             )
-        self._ids = {token: int(vocabulary[token]) for token in family.tokens}
+        self._ids: dict[str, int] = {token: int(vocabulary[token]) for token in family.tokens}
         if (own := self._ids[family.visual_token]) != family.visual_id:
             raise ValueError(
                 f"{family.visual_token} is token {own} of the tokenizer, and {family.visual_id} in the model's config: "

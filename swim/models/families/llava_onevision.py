@@ -47,7 +47,7 @@ class Family(family.Family):
     def side(self) -> int:
         """Visual tokens on a side of a frame."""
         vision = self.config.vision_config
-        return math.ceil(vision.image_size // vision.patch_size / 2)
+        return math.ceil(int(vision.image_size // vision.patch_size) / 2)
 
     @property
     def frame_tokens(self) -> int:
