@@ -18,7 +18,7 @@ from swim.data import chat
 from swim.data.annotations import markup
 from swim.data.context import require_positions
 from swim.data.documents import Noun
-from swim.data.family import Family, times
+from swim.data.family import Family, video_parts
 from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
 
@@ -80,11 +80,7 @@ class Encoder:
     def __call__(self, clip: Clip) -> Encoded:
         """The encoded clip. Raises DataError when a tag or slot has no tokens, for frames that the model cannot read,
         and for more tokens than `positions`."""
-        try:
-            video = self.family.video(clip.frames_THWC.shape[:3], times(clip))
-        except ValueError as error:
-            hint = "decode the clips again with the frame policy of this model's recipe"
-            raise DataError(str(error), field="video", hint=hint, key=clip.key) from error
+        video, visual = video_parts(self.family, clip.size_THW, clip.seconds_T, clip.key)
         ids: list[int] = []
         labels: list[int] = []
         nouns: list[NounRow] = []
@@ -109,7 +105,6 @@ class Encoder:
                 f"{len(nouns)} <ins> tags, {len(clip.masks)} masks", field="conversations", hint=hint, key=clip.key
             )
         if self.positions is not None:
-            visual = video.count(self.family.visual_token)
             require_positions(len(ids) - visual, visual, self.positions, clip.key)
         return Encoded(clip, self.family, torch.tensor(ids), torch.tensor(labels), tuple(nouns), tuple(slots))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from swim import registry
 from swim.data.chat import Chat, Special
 from swim.data.pixels import Statistics
-from swim.data.types import Clip
+from swim.data.types import Clip, DataError
 from swim.model_family import family_name
 from swim.recipe import FAMILIES
 
@@ -96,6 +96,12 @@ def family_of(config: Any) -> Family:
     return family
 
 
-def times(clip: Clip) -> list[float]:
-    """The time of each frame of a clip in its video, in seconds."""
-    return [index / clip.fps for index in clip.frame_indices]
+def video_parts(family: Family, size_THW: Size, seconds_T: Sequence[float], key: str = "") -> tuple[list[str], int]:
+    """What stands for a video (`Family.video`), and how many of its tokens are visual. Raises DataError, with the key
+    of the row, for a size that the model cannot read."""
+    try:
+        parts = family.video(size_THW, seconds_T)
+    except ValueError as error:
+        hint = "give data.frames the max_frames and cell_px of this model, and prepare the clips again"
+        raise DataError(str(error), field="video", hint=hint, key=key) from error
+    return parts, parts.count(family.visual_token)

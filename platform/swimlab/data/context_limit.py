@@ -29,16 +29,15 @@ class ContextLimit(Frozen):
 
     @classmethod
     def of(cls, model: ModelConfig) -> ContextLimit:
-        """The limit of a model. Raises OSError or ValueError where the configuration of a hub model cannot be read, or
-        is of a family that is not supported."""
+        """The limit of a model. Raises OSError or ValueError where the config of a hub model cannot be read, or is not
+        what the recipe says."""
         if not isinstance(model, HubModel):
             return cls(model=model, positions=TINY_POSITIONS)
-        # Both take a second or more to import, which most commands and workers do without.
-        from transformers import AutoConfig
-
+        # They import torch and transformers, which most commands and workers do without.
         from swim.data.family import family_of
+        from swim.models.hub import read_config
 
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+        config = read_config(model)
         positions = config.get_text_config().max_position_embeddings
         return cls(model=model, positions=positions, frame_tokens=family_of(config).frame_tokens)
 
@@ -69,13 +68,13 @@ class ContextLimit(Frozen):
 
     def check(self, clip: Clip, cell_px: int) -> None:
         """Raises DataError when a clip is more tokens than the model has positions."""
-        T, H, W, _ = clip.frames_THWC.shape
         # Tokenised only where the limit may be reached: of 128,000 positions that is in hardly any row.
-        if not self._may_exceed(most_text_tokens(clip.turns, SYSTEM), (T, H, W), cell_px):
+        if not self._may_exceed(most_text_tokens(clip.turns, SYSTEM), clip.size_THW, cell_px):
             return
+        from swim.data.family import video_parts  # imports torch
+
         tokenizer, family, system = _read(self.model)
-        video = family.video((T, H, W), [index / clip.fps for index in clip.frame_indices])
-        visual = video.count(family.visual_token)
+        video, visual = video_parts(family, clip.size_THW, clip.seconds_T, clip.key)
         tokens = count_tokens(tokenizer, pieces(family.chat, clip.turns, system, video))
         require_positions(tokens - visual, visual, self.positions, clip.key)
 
@@ -86,9 +85,10 @@ class ContextLimit(Frozen):
         times. Tokens at the border of both may be counted once more."""
         if not self._may_exceed(text, size_THW, cell_px):
             return
+        from swim.data.family import video_parts  # imports torch
+
         tokenizer, family, _ = _read(self.model)
-        video = family.video(size_THW, seconds_T)
-        visual = video.count(family.visual_token)
+        video, visual = video_parts(family, size_THW, seconds_T)
         beside = count_tokens(tokenizer, map(Piece, video)) - visual
         require_positions(text + beside, visual, self.positions)
 
@@ -115,10 +115,12 @@ def _read(model: ModelConfig) -> tuple[Any, Family, str | None]:
 
         tokenizer = build_tokenizer()
         return tokenizer, family_of(tiny.config(model, tokenizer)), None
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
+
+    from swim.models.hub import read_config
 
     try:
-        family = family_of(AutoConfig.from_pretrained(model.path, revision=model.revision))
+        family = family_of(read_config(model))
         tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.revision)
     except ValueError as error:  # of a file that is damaged: no row is to be set aside for it
         raise OSError(f"the tokenizer of {model.path} cannot be read: {error}") from error

@@ -46,8 +46,7 @@ class Family(family.Family):
         T, H, W = size_THW
         if T % FRAMES_PER_PATCH or H % self.cell_px or W % self.cell_px:
             raise ValueError(
-                f"{T} frames of {H} × {W} px: the model reads pairs of frames in cells of {self.cell_px} px; set "
-                f"data.frames.cell_px to {self.cell_px}"
+                f"{T} frames of {H} × {W} px: the model reads pairs of frames in cells of {self.cell_px} px"
             )
         return T // FRAMES_PER_PATCH, H // self.cell_px, W // self.cell_px
 
@@ -65,7 +64,7 @@ class Family(family.Family):
     def token_inputs(self, ids_BL: Tensor, clips: Sequence[Clip]) -> dict[str, Tensor]:
         """Types of tokens, and the grid of each video in patches."""
         merge = self.config.vision_config.spatial_merge_size
-        grids = [self.token_grid(clip.frames_THWC.shape[:3]) for clip in clips]
+        grids = [self.token_grid(clip.size_THW) for clip in clips]
         return {
             "mm_token_type_ids": (ids_BL == self.visual_id).int() * VIDEO_TYPE,
             "video_grid_thw": torch.tensor([(T, H * merge, W * merge) for T, H, W in grids]),
