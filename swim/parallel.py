@@ -19,6 +19,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from swim.models import vision_modules
 from swim.supervision.objective import SupervisedModel, stock
 
 
@@ -68,7 +69,7 @@ def wrap_model(
         if sharding.cpu_offload:
             settings["offload_policy"] = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         model = stock(module.model)
-        for part in (model.model.visual, *model.get_decoder().layers):
+        for part in (*vision_modules(model), *model.get_decoder().layers):
             fully_shard(part, **settings)
         fully_shard(module, **settings)
         return module

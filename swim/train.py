@@ -25,8 +25,8 @@ from swim import checkpoint, models, parallel
 from swim.checkpoint import Checkpoint
 from swim.data import sources
 from swim.data.clips import Clips, as_clips, subset
-from swim.data.context import SYSTEM
-from swim.data.encode import FRAMES_PER_PATCH, IGNORE, Batch, Encoder
+from swim.data.encode import IGNORE, Batch, Encoder
+from swim.data.family import family_of
 from swim.data.prefetch import Prefetch
 from swim.data.sources import Mixture
 from swim.data.types import Clip
@@ -111,15 +111,10 @@ class Moment:
 
 def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     """The encoder of a recipe's model."""
-    vision = model.config.vision_config
-    system = SYSTEM if isinstance(recipe.model, HubModel) else None
-    return Encoder(
-        tokenizer,
-        patch_px=vision.patch_size,
-        merge=vision.spatial_merge_size,
-        system=system,
-        positions=model.config.get_text_config().max_position_embeddings,
-    )
+    family = family_of(model.config)
+    system = family.chat.system_prompt if isinstance(recipe.model, HubModel) else None
+    positions = model.config.get_text_config().max_position_embeddings
+    return Encoder(tokenizer, family, system=system, positions=positions)
 
 
 def batch_plan(n_samples: int, optim: Optim, seed: int, mixture: Mixture | None = None) -> NDArray[np.int64]:
@@ -306,7 +301,10 @@ def global_counts(
     maps = 0
     if objective.mask_weight > 0:
         maps = sum(
-            count_maps(noun, objective, FRAMES_PER_PATCH) for b in batches for s in b.samples for noun in s.nouns
+            count_maps(noun, objective, s.family.frames_per_patch)
+            for b in batches
+            for s in b.samples
+            for noun in s.nouns
         )
     if world > 1:
         counts = torch.tensor([text, maps], device=device or batches[0].labels_BL.device)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer
 
 from swim.models.weights import load_weights
@@ -35,18 +36,17 @@ def prepare(model: Any, spec: ModelConfig) -> Any:
         for layer in model.get_decoder().layers[spec.layers - spec.unchecked_layers :]:
             layer.gradient_checkpointing = False
     attach(model)
-    # Paper, section 4.1: everything under `visual` is frozen, tower and merger.
-    model.model.visual.requires_grad_(False)
+    for _, parameter in vision_parameters(model):
+        parameter.requires_grad_(False)
     if isinstance(spec, HubModel) and spec.lora is not None:
         from peft import LoraConfig, get_peft_model
 
         # The regular expression keeps the adapters out of the frozen vision tower, which has equally named parts.
         targets = "|".join(spec.lora.targets)
+        decoder = next(name for name, module in model.named_modules() if module is model.get_decoder())
         model = get_peft_model(
             model,
-            LoraConfig(
-                r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules=rf".*language_model.*\.({targets})"
-            ),
+            LoraConfig(r=spec.lora.rank, lora_alpha=spec.lora.alpha, target_modules=rf"{decoder}\..*\.({targets})"),
         )
     # Trained weights are fp32, and `swim.train.autocast` computes in bf16; or bf16, with masters in `swim.optimizer`.
     trained_dtype = getattr(torch, getattr(spec, "weights", "float32"))
@@ -54,6 +54,18 @@ def prepare(model: Any, spec: ModelConfig) -> Any:
         if parameter.requires_grad:
             parameter.data = parameter.data.to(trained_dtype)
     return model
+
+
+def vision_modules(model: Any) -> list[nn.Module]:
+    """Vision tower and projector of a stock model: all parts below its head but the language model."""
+    return [part for part in model.model.children() if part is not model.get_decoder()]
+
+
+def vision_parameters(model: Any) -> list[tuple[str, nn.Parameter]]:
+    """What the paper freezes (section 4.1), tower and projector: all parameters below the head of a stock model but
+    those of the language model, by name."""
+    language = {id(parameter) for parameter in model.get_decoder().parameters()}
+    return [(name, p) for name, p in model.model.named_parameters() if id(p) not in language]
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
