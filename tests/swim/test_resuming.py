@@ -7,14 +7,15 @@ from functools import partial
 
 import pytest
 import torch
+import torch.distributed as dist
 
-from swim import models, parallel
+from swim import models
 from swim.checkpoint import Checkpoint, Piece, Snapshot, facts_file, tensors_file
 from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Lora, Optim
 from swim.train import Host, train
 
-SAVED, MORE = 3, 10
+SAVED, MORE = 2, 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Way:
         return " ".join(parts) + (" checkpointing" if self.checkpointing else "")
 
 
-CORE = [Way(shard=True, checkpointing=True), Way(shard=False, lora=True, weights="bfloat16")]
+CORE = Way(shard=True, checkpointing=True)
 ALL = [
     *(Way(shard, lora, checkpointing) for shard in (False, True) for lora in (False, True) for checkpointing in (0, 1)),
     *(Way(shard, lora, True, "bfloat16") for shard in (False, True) for lora in (False, True)),
@@ -56,7 +57,7 @@ def recipe_of(nano, tmp_path):
             lora=Lora(rank=3, alpha=4) if way.lora else None,  # no multiple of the ranks
             gradient_checkpointing=way.checkpointing,
         )
-        return nano.override({"model": spec, "optim": Optim(steps=SAVED + MORE, batch=4, warmup_steps=2)})
+        return nano.override({"model": spec, "optim": Optim(steps=SAVED + MORE, batch=2, warmup_steps=2)})
 
     return recipe
 
@@ -74,15 +75,12 @@ def runs(rank, folder, cases, clips):
     """On either rank: a run that is saved on its way, the same resumed, and resumed where ranks hold it otherwise."""
     for way, recipe in cases.items():
         place = folder / str(way)
-        division = {"micro_batch": 1, "shard": way.shard}
-        whole = train(recipe, clips, host=Host(**division, on_step=partial(save, place)))
-        torch.manual_seed(99)
-        parallel.dist.barrier()
-        again = train(recipe, clips, host=Host(**division, resume=Checkpoint.load(place)))
+        whole = train(recipe, clips, host=Host(shard=way.shard, on_step=partial(save, place)))
+        dist.barrier()
+        again = train(recipe, clips, host=Host(shard=way.shard, resume=Checkpoint.load(place)))
         assert again.curve == whole.curve
-        other = Host(micro_batch=1, shard=not way.shard, resume=Checkpoint.load(place))
-        swapped = train(recipe, clips, host=other)
-        check_losses(swapped.curve, whole.curve, way.tolerance)
+        otherwise = train(recipe, clips, host=Host(shard=not way.shard, resume=Checkpoint.load(place)))
+        check_losses(otherwise.curve, whole.curve, way.tolerance)
         if rank == 0:
             first, second = state_of(whole), state_of(again)
             assert first.keys() == second.keys()
@@ -109,28 +107,29 @@ def check(ways, recipe_of, clips, tmp_path, two_ranks):
             for step, name, value in json.loads((tmp_path / str(way) / "curve.json").read_text())
         ]
         seen = []
-        host = Host(micro_batch=1, resume=saved, on_step=lambda step, values, now, seen=seen: seen.append(step))
+        host = Host(resume=saved, on_step=lambda step, values, now, seen=seen: seen.append(step))
         check_losses(train(recipe, clips, host=host).curve, wanted, way.tolerance)
         assert seen == list(range(SAVED + 1, SAVED + MORE + 1))
 
 
 def test_a_run_of_two_ranks_goes_on_on_two_and_on_one(recipe_of, clips, tmp_path, two_ranks):
-    check(CORE, recipe_of, clips, tmp_path, two_ranks)
+    check([CORE], recipe_of, clips, tmp_path, two_ranks)
 
 
 @pytest.mark.slow
 def test_every_way_of_training_goes_on(recipe_of, clips, tmp_path, two_ranks):
-    check([way for way in ALL if way not in CORE], recipe_of, clips, tmp_path, two_ranks)
+    check([way for way in ALL if way != CORE], recipe_of, clips, tmp_path, two_ranks)
 
 
 def on_both(rank, folder, recipe, clips, wanted):
-    resumed = train(recipe, clips, host=Host(micro_batch=1, shard=True, resume=Checkpoint.load(folder)))
+    resumed = train(recipe, clips, host=Host(shard=True, resume=Checkpoint.load(folder)))
     check_losses(resumed.curve, wanted, 1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_on_two(recipe_of, clips, tmp_path, two_ranks):
-    recipe = recipe_of(CORE[0])
-    whole = train(recipe, clips, host=Host(micro_batch=1, on_step=partial(save, tmp_path / "step")))
+    recipe = recipe_of(CORE)
+    whole = train(recipe, clips, host=Host(on_step=partial(save, tmp_path / "step")))
     two_ranks(on_both, tmp_path / "step", recipe, clips, whole.curve)
 
 

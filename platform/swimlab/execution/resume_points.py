@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -121,5 +123,5 @@ def _fetch(backend: Backend, folder: str, name: str, entry: FileEntry, scratch: 
 def _entry_of(backend: Backend, path: str) -> FileEntry:
     """Hash and size of a stored file, read in pieces."""
     with backend.open(path) as file:
-        digest = hashlib.file_digest(file, "sha256")
+        digest = hashlib.file_digest(cast(BufferedReader, file), "sha256")  # as every backend opens files
         return FileEntry(sha256=digest.hexdigest(), size_bytes=file.tell())

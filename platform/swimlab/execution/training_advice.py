@@ -16,7 +16,6 @@ def explained(
 ) -> TrainingEnded | None:
     """What to raise in place of an error of the training; None for an error of another kind."""
     kind = kind_of(error)
-    first_line = str(telling(error, kind)).strip().splitlines()[0]
     if kind == OUT_OF_MEMORY:
         lines = _smaller_plan(spec.recipe, slots, micro_batch), _smaller_recipe(spec.recipe)
         advice = "; ".join(line for line in lines if line)
@@ -28,7 +27,9 @@ def explained(
         )
     else:
         return None
-    return TrainingEnded(f"{kind}: {first_line.rstrip('.')}: {advice}")
+    raised = telling(error, kind)
+    what = str(raised).strip().partition("\n")[0].rstrip(".") or type(raised).__name__
+    return TrainingEnded(f"{kind}: {what}: {advice}")
 
 
 def _smaller_plan(recipe: Recipe, slots: Slots, micro_batch: int | None) -> str:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from swimlab.execution import stop_notice
-from swimlab.execution.stop_notice import Stopping, StopNotice
+from swimlab.execution.stop_notice import StopNotice, Stopping
 from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -49,16 +49,20 @@ def test_a_driver_waits_until_its_trials_have_saved(two_cpus, capsys, monkeypatc
     assert stop_notice.internal_kv._internal_kv_list(f"swimlab/{stopping.session}") == []
 
 
-def test_a_driver_does_not_wait_for_ever_nor_against_a_second_signal(two_cpus, monkeypatch):
-    for patience_s in (0.0, 120.0):
-        monkeypatch.setattr(stop_notice, "NOTICE_S", patience_s)
-        stopping = Stopping(Console())
-        with stopping.listening(), notice_of(stopping):
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
-                stopping.on_step_end(1, [])
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(60)
+def goes_round_twice(stopping):
+    stopping.on_step_end(1, [])
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 120.0])
+def test_a_driver_waits_neither_for_ever_nor_against_a_second_signal(two_cpus, monkeypatch, patience_s):
+    monkeypatch.setattr(stop_notice, "NOTICE_S", patience_s)
+    stopping = Stopping(Console())
+    with stopping.listening(), notice_of(stopping):
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            goes_round_twice(stopping)
 
 
 @pytest.mark.slow
