@@ -11,6 +11,7 @@ from swim.outputs import FilmFrame, MetricPoint
 from swimlab.execution.numerics import continued
 from swimlab.execution.resume_points import latest
 from swimlab.execution.step_checkpoints import StepCheckpoints, drop
+from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.backends.local import LocalBackend
 from swimlab.store.sweep_store import Attempt, StoreError
 
@@ -109,6 +110,8 @@ def test_another_number_of_workers_resumes_on_request_and_says_so(tmp_path):
     assert point.run.step == 10
     assert point.numerics == CPU | {"world_sizes": "4, 1"}
     assert find(second, CPU | {"torch": "3"}, other_workers=True) is None
+    resumed, whole = (Origin.of({f"numerics.{k}": v for k, v in n.items()}) for n in (point.numerics, CPU))
+    assert not comparable([resumed, whole])  # a table with both is MIXED
     # What such a run saves is not resumed unasked either, and its history grows only where the number changes.
     again = CPU | {"world_sizes": "4, 1"}
     assert continued(again, CPU) == again
