@@ -28,6 +28,24 @@ def ranks() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
 
 
+def from_rank_0(values: Sequence[int], device: torch.device) -> tuple[int, ...]:
+    """Rank 0's values on every rank, all of which must call with equally many."""
+    if ranks()[1] == 1:
+        return tuple(values)
+    told = torch.tensor(values, device=device)
+    dist.broadcast(told, 0)
+    return tuple(told.tolist())
+
+
+def on_all_ranks(holds: bool, device: torch.device) -> bool:
+    """Whether it holds on every rank. Every rank must call."""
+    if ranks()[1] == 1:
+        return holds
+    least = torch.tensor(int(holds), device=device)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return bool(least.item())
+
+
 def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
