@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from transformers import AutoTokenizer
 
-from swim.data.context import SYSTEM
+from swim.data.chat import SYSTEM
 from swim.models import ADAPTERS
 from swim.recipe import HubModel, Recipe
 from swimlab.checkpoints import processor_files
@@ -51,9 +51,17 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
 
     Raises:
         StoreError: when the checkpoint was not kept, or was altered; the message says what to do.
-        ValueError: when `out` holds files, or the trial has no adapters of their own.
+        ValueError: when `out` holds files, the trial has no adapters of their own, or is of a model family whose
+            processor is not written.
     """
     recipe = recipe_of(record)
+    config = json.loads(store.open_file(record.trial_id, "checkpoint/config.json"))
+    if (family := config["model_type"]) != processor_files.MODEL_TYPE:
+        raise ValueError(
+            f"trial {record.trial_id} is a {family} model, and the processor's files are written for "
+            f"{processor_files.MODEL_TYPE} alone: the weights are in {store.uri}/{record.folder}/checkpoint; copy the "
+            "processor's files of the model that the recipe names beside them"
+        )
     if form == "adapters":
         _check_adapters(record, recipe)
     with _new_folder(out) as folder:
@@ -62,7 +70,7 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
         else:
             store.download(record.trial_id, "checkpoint/", folder)
             shutil.rmtree(folder / ADAPTERS, ignore_errors=True)  # whole weights have none
-        _add_processor(folder, recipe, json.loads(store.open_file(record.trial_id, "checkpoint/config.json")))
+        _add_processor(folder, recipe, config)
         (folder / CARD).write_text(card, encoding="utf-8")
         return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from swim import models
 from swim.data.encode import Encoder
+from swim.data.family import family_of
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.evaluate import restore
 from swim.models.vision import prepare_vision
@@ -24,13 +25,12 @@ from swim.models.weights import load_weights
 from swim.recipe import HubModel, NLReferFiles, Objective, Readout, Recipe
 from swim.train import Trained
 from swimlab.checkpoints.chat_template import system_prompt
-from swimlab.checkpoints.processor_files import frame_policy
+from swimlab.checkpoints.processor_files import MODEL_TYPE, frame_policy
 from swimlab.store import query
 from swimlab.store.newest_results import newest_results
 from swimlab.store.scratch import scratch_folder
 from swimlab.store.sweep_store import SweepStore
 
-MODEL_TYPE = "qwen2_5_vl"
 PAPER_LAYERS = 6  # a smaller model is read at all of its layers
 # What a folder needs for our loader; a hub's repository may hold much more.
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
@@ -129,13 +129,7 @@ def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
     model = models.prepare(loaded, spec)
     prepare_vision(model, device)
     model.to(device).eval()
-    encoder = Encoder(
-        tokenizer,
-        patch_px=vision.patch_size,
-        merge=vision.spatial_merge_size,
-        system=system,
-        positions=text.max_position_embeddings,
-    )
+    encoder = Encoder(tokenizer, family_of(model.config), system=system, positions=text.max_position_embeddings)
     return NamedModel(name, recipe, Trained(model, tokenizer, encoder, []), readout, None)
 
 

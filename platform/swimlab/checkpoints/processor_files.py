@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swim.data.encode import FRAMES_PER_PATCH, PIXEL_MEAN, PIXEL_STD
+from swim.data.pixels import CLIP, FRAMES_PER_PATCH
 from swim.recipe import FramePolicy
 
 FILE = "processor_config.json"
+MODEL_TYPE = "qwen2_5_vl"
 _BICUBIC = 3  # PIL's number
 # Least and most pixels of a picture, in preprocessor_config.json of Qwen/Qwen2.5-VL-7B-Instruct.
 HUB_PICTURE_PIXELS = (3_136, 12_845_056)
@@ -22,13 +23,14 @@ _STOCK_LEAST_FRAMES = 4
 def processor_config(frames: FramePolicy, patch_px: int, merge: int, picture_pixels: tuple[int, int]) -> dict[str, Any]:
     """The file's content. Frames keep the pixel budget of training, pictures have one of their own (least, most);
     `max_frames` is recorded for whoever samples by the processor, which by itself does not."""
+    mean, deviation = CLIP
     common = {
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,
         "do_resize": True,
-        "image_mean": list(PIXEL_MEAN),
-        "image_std": list(PIXEL_STD),
+        "image_mean": list(mean),
+        "image_std": list(deviation),
         "merge_size": merge,
         "patch_size": patch_px,
         "resample": _BICUBIC,
