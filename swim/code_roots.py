@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from swim import registry
-from swim.recipe import SUITES, DataConfig, Recipe, ShapesWorld
+from swim.recipe import FAMILIES, SUITES, DataConfig, Recipe, ShapesWorld
 
 # Declarations of values, which ids hold as values: in no fingerprint. They import nothing of `swim` but registries.
 SCHEMAS = frozenset(
@@ -17,7 +17,7 @@ def code_roots(recipe: Recipe) -> tuple[str, ...]:
     roots = [
         "swim.train",
         f"swim.models.{recipe.model.kind}",
-        "swim.models.families.qwen2_5_vl",
+        registry.module_name(FAMILIES, recipe.model.family),
         *reading_modules(recipe.data),
         *_entries(_objective_choices(recipe)),
     ]
@@ -33,7 +33,7 @@ def suite_roots(recipe: Recipe, suite: str) -> tuple[str, ...]:
         "swim.evaluation.evaluate",
         registry.module_name(SUITES, suite),
         f"swim.models.{recipe.model.kind}",
-        "swim.models.families.qwen2_5_vl",
+        registry.module_name(FAMILIES, recipe.model.family),
         *reading_modules(recipe.data),
         *_entries(recipe.evaluation[suite].choices()),
     ]

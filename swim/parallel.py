@@ -19,12 +19,31 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from swim.models import vision_modules
 from swim.supervision.objective import SupervisedModel, stock
 
 
 def ranks() -> tuple[int, int]:
     """This process's rank and the number of ranks; (0, 1) without a process group."""
     return (dist.get_rank(), dist.get_world_size()) if _grouped() else (0, 1)
+
+
+def from_rank_0(values: Sequence[int], device: torch.device) -> tuple[int, ...]:
+    """Rank 0's values on every rank, all of which must call with equally many."""
+    if ranks()[1] == 1:
+        return tuple(values)
+    told = torch.tensor(values, device=device)
+    dist.broadcast(told, 0)
+    return tuple(told.tolist())
+
+
+def on_all_ranks(holds: bool, device: torch.device) -> bool:
+    """Whether it holds on every rank. Every rank must call."""
+    if ranks()[1] == 1:
+        return holds
+    least = torch.tensor(int(holds), device=device)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return bool(least.item())
 
 
 def _grouped() -> bool:
@@ -68,7 +87,7 @@ def wrap_model(
         if sharding.cpu_offload:
             settings["offload_policy"] = CPUOffloadPolicy(pin_memory=device.type == "cuda")
         model = stock(module.model)
-        for part in (model.model.visual, *model.get_decoder().layers):
+        for part in (*vision_modules(model), *model.get_decoder().layers):
             fully_shard(part, **settings)
         fully_shard(module, **settings)
         return module

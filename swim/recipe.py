@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -48,7 +48,9 @@ Format = Annotated[str, _entry_of("formats", "swim.data")]
 Numbering = Literal["position", "number"]
 VideoDecoder = Literal["pyav", "decord"]
 PatchMasks = Literal["both", "second"]
+ModelFamily = Annotated[str, _entry_of("families", "swim.models")]
 SUITES = "swim.evaluation.suites"
+FAMILIES = "swim.models.families"
 
 
 class FramePolicy(Frozen):
@@ -138,6 +140,7 @@ DataConfig = Annotated[ShapesWorld | NLReferFiles, Field(discriminator="kind")]
 class TinyModel(Frozen):
     """A Qwen2.5-VL of the real classes, small enough to train on one core; weights drawn from `seed`."""
 
+    family: ClassVar[str] = "qwen2-5-vl"
     kind: Literal["tiny"] = "tiny"
     hidden: int = 128
     layers: int = 4
@@ -170,7 +173,8 @@ class Lora(Frozen):
 
 
 class HubModel(Frozen):
-    """A Qwen2.5-VL checkpoint: a hub id (downloaded because you named it) or a local folder.
+    """A checkpoint: a hub id (downloaded because you named it) or a local folder. `family` is an entry of
+    `swim.models.families`, `layers` are those of the language model, `cell_px` is as in FramePolicy.
 
     `dtype` is what is computed in. Trained weights are fp32 and cast for each product (`weights` "float32"), or bf16
     beside an fp32 master copy in the optimiser ("bfloat16": faster, activations take half, maps are 3 to 4 times
@@ -181,6 +185,7 @@ class HubModel(Frozen):
 
     kind: Literal["hub"] = "hub"
     path: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    family: ModelFamily = "qwen2-5-vl"
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     weights: Literal["float32", "bfloat16"] = "float32"

@@ -167,6 +167,22 @@ def qwen2_5_vl_3b_lora(annotations: tuple[str, ...] = ("nl_refer.json",), videos
     return _smaller("qwen2.5-vl-3b-lora", model, annotations, videos)
 
 
+def qwen3_vl_4b_lora(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = "videos") -> Recipe:
+    """Adapters on Qwen3-VL-4B, whose visual tokens are 32 px wide (36 layers of 2560, 32 heads, by its config.json)."""
+    model = HubModel(path="Qwen/Qwen3-VL-4B-Instruct", family="qwen3-vl", layers=36, cell_px=32, lora=Lora())
+    return _smaller("qwen3-vl-4b-lora", model, annotations, videos)
+
+
+def smolvlm_500m(annotations: tuple[str, ...] = ("nl_refer.json",), videos: str = "videos") -> Recipe:
+    """All weights of SmolVLM2's language model, for a small GPU: 16 frames of 64 visual tokens each, resized by the
+    model to 512 × 512 whatever their shape. Assumed of its config.json, and checked when it is loaded: 32 layers,
+    patches of 16 px, 4 × 4 of them a token."""
+    model = HubModel(path="HuggingFaceTB/SmolVLM2-500M-Video-Instruct", family="smolvlm", layers=32, cell_px=64)
+    frames = FramePolicy(max_frames=16, min_pixels=256 * 256, max_pixels=512 * 512, cell_px=model.cell_px)
+    changes = {"name": "smolvlm-500m", "model": model, "data.frames": frames, "optim.batch": 8}
+    return qwen2_5_vl_7b(annotations, videos).override(changes)
+
+
 def _smaller(name: str, model: HubModel, annotations: tuple[str, ...], videos: str) -> Recipe:
     """The paper's recipe on a smaller model, with its kind of adapters: 16 frames of 128 to 384 visual tokens, and
     batches that suit a data set of one's own."""
@@ -186,6 +202,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "qwen2.5-vl-7b": qwen2_5_vl_7b,
     "qwen2.5-vl-7b-lora": qwen2_5_vl_7b_lora,
     "qwen2.5-vl-3b-lora": qwen2_5_vl_3b_lora,
+    "qwen3-vl-4b-lora": qwen3_vl_4b_lora,
+    "smolvlm-500m": smolvlm_500m,
 }
 
 

@@ -7,8 +7,10 @@ entry that is not selected is not imported and no part of a trial's identity.
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +18,15 @@ from typing import Any
 @cache
 def names(package: str) -> tuple[str, ...]:
     """The entries of a registry package, sorted."""
-    path = importlib.import_module(package).__path__
-    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path)))
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(_folders(package))))
+
+
+def _folders(package: str) -> list[str]:
+    """Where a package is, found without importing those above it: `swim.models` imports torch."""
+    if package in sys.modules:
+        return list(sys.modules[package].__path__)
+    root, *below = package.split(".")
+    return [str(Path(folder, *below)) for folder in importlib.import_module(root).__path__]
 
 
 def module_name(package: str, name: str) -> str:

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from swim import checkpoint, models, parallel
-from swim.checkpoint import Checkpoint
+from swim.checkpoint import Checkpoint, Snapshot
 from swim.data import sources
 from swim.data.clips import Clips, as_clips, subset
-from swim.data.context import SYSTEM
-from swim.data.encode import FRAMES_PER_PATCH, IGNORE, Batch, Encoder
+from swim.data.encode import IGNORE, Batch, Encoder
+from swim.data.family import family_of
 from swim.data.prefetch import Prefetch
 from swim.data.sources import Mixture
 from swim.data.types import Clip
@@ -51,7 +51,7 @@ class Host:
     `micro_tokens` into ones of at most that many tokens, padding included (a longer conversation alone). `shard`
     spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `compiled`:
     on a GPU norms, gated activations and rotary embeddings run compiled (`swim.models.fused`; 6 s once). `resume` is
-    where an earlier run of this recipe in one process stood; it was started then.
+    where an earlier run of this recipe stood, on any number of ranks (`swim.checkpoint`); it was started then.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -89,10 +89,8 @@ class Moment:
     encoder: Encoder
     curve: list[MetricPoint]
 
-    def checkpoint(self) -> Checkpoint:
-        """What the steps to come depend on. Raises ValueError in a process group, whose ranks hold parts of it."""
-        if parallel.ranks()[1] > 1:
-            raise ValueError("a run on several workers has no step checkpoint: train in one process, or without")
+    def checkpoint(self) -> Snapshot:
+        """A copy of what the steps to come depend on, as far as this rank saves it."""
         return checkpoint.capture(self.step, self.module, self.optimizer, self.curve)
 
     @contextmanager
@@ -111,15 +109,10 @@ class Moment:
 
 def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     """The encoder of a recipe's model."""
-    vision = model.config.vision_config
-    system = SYSTEM if isinstance(recipe.model, HubModel) else None
-    return Encoder(
-        tokenizer,
-        patch_px=vision.patch_size,
-        merge=vision.spatial_merge_size,
-        system=system,
-        positions=model.config.get_text_config().max_position_embeddings,
-    )
+    family = family_of(model.config)
+    system = family.chat.system_prompt if isinstance(recipe.model, HubModel) else None
+    positions = model.config.get_text_config().max_position_embeddings
+    return Encoder(tokenizer, family, system=system, positions=positions)
 
 
 def batch_plan(n_samples: int, optim: Optim, seed: int, mixture: Mixture | None = None) -> NDArray[np.int64]:
@@ -161,8 +154,8 @@ def train(
     `swim.models.save`) or from fresh weights.
 
     Raises ValueError when the batch does not divide over the ranks, options of the host exclude each other, there is
-    nothing to train on or nothing to shard over, or a run on several ranks would resume; FloatingPointError when a loss
-    or its gradient is no longer finite.
+    nothing to train on or nothing to shard over, or a checkpoint is not whole or of another model; FloatingPointError
+    when a loss or its gradient is no longer finite.
     """
     host = host or Host()
     rank, world = parallel.ranks()
@@ -175,8 +168,6 @@ def train(
             "micro_tokens goes with neither micro_batch, which says the same in conversations, nor shard, where all "
             "ranks must make equally many forward passes: leave one out"
         )
-    if host.resume and world > 1:
-        raise ValueError(f"a run on {world} workers cannot resume from a step checkpoint: start it again")
     plan = reading_plan(source.keys, recipe, rank, world)
     done = host.resume.step if host.resume else 0
     with deterministic(recipe.seed):
@@ -306,7 +297,10 @@ def global_counts(
     maps = 0
     if objective.mask_weight > 0:
         maps = sum(
-            count_maps(noun, objective, FRAMES_PER_PATCH) for b in batches for s in b.samples for noun in s.nouns
+            count_maps(noun, objective, s.family.frames_per_patch)
+            for b in batches
+            for s in b.samples
+            for noun in s.nouns
         )
     if world > 1:
         counts = torch.tensor([text, maps], device=device or batches[0].labels_BL.device)

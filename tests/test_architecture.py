@@ -43,7 +43,7 @@ LAYERS = (
     "base",
     "identity stats",
     "store",
-    "experiment llm",
+    "checkpoints experiment llm",
     "data",
     "execution",
     "evaluating",

@@ -68,7 +68,7 @@ def test_what_is_not_run_says_why_and_what_is_run_expects_something() -> None:
 
 def flags() -> set[str]:
     """Every flag of ours: the fields of the classes that are command lines, read without importing them."""
-    bases = re.compile(r"BaseSettings|StoreCommand|\w*Settings")
+    bases = re.compile(r"BaseSettings|StoreCommand|ModelCommand|\w*Settings")
     found = set()
     for root in ("experiments", "platform"):
         for file in (REPO / root).rglob("*.py"):

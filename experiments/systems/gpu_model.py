@@ -19,6 +19,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from swim import models
 from swim.data.encode import Encoder
+from swim.data.family import family_of
 from swim.data.masks import encodings
 from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
 from swim.data.types import Clip, Rle, Turn
@@ -101,11 +102,10 @@ def recipe(shape: Shape, *, weights: str = "float32", dtype: str = "bfloat16", *
     )
 
 
-def random_model(shape: Shape, spec: HubModel, device: torch.device, seed: int = 0) -> Any:
-    """The real class with random weights, as `swim.train.train` trains it: tower in bf16 (fp32 where the spec computes
-    in it), trained weights as the spec says."""
+def config(shape: Shape) -> Qwen2_5_VLConfig:
+    """The config of transformers for a model of this shape, with the ids of `tokenizer`."""
     ids = {token: tokenizer().convert_tokens_to_ids(token) for token in SPECIAL}
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config=shape.config,
         vision_config=shape.vision,
         image_token_id=ids["<|image_pad|>"],
@@ -113,10 +113,15 @@ def random_model(shape: Shape, spec: HubModel, device: torch.device, seed: int =
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
+
+
+def random_model(shape: Shape, spec: HubModel, device: torch.device, seed: int = 0) -> Any:
+    """The real class with random weights, as `swim.train.train` trains it: tower in bf16 (fp32 where the spec computes
+    in it), trained weights as the spec says."""
     torch.manual_seed(seed)
     with device:
         model = Qwen2_5_VLForConditionalGeneration._from_config(
-            config, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa"
+            config(shape), dtype=getattr(torch, spec.dtype), attn_implementation="sdpa"
         )
     model = models.prepare(model, spec)
     prepare_vision(model, device)
@@ -131,10 +136,7 @@ def tokenizer() -> Any:
 
 def encoder(shape: Shape) -> Encoder:
     """The product's encoder for this shape, with a tokenizer of its own: threads cannot share one."""
-    vision = shape.vision
-    return Encoder(
-        copy.deepcopy(tokenizer()), patch_px=vision["patch_size"], merge=vision["spatial_merge_size"], system=None
-    )
+    return Encoder(copy.deepcopy(tokenizer()), family_of(config(shape)), system=None)
 
 
 def clips(shape: Shape, many: int, large: bool = False) -> list[Clip]:

@@ -7,7 +7,6 @@ the store is judged afterwards.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import tempfile
@@ -21,9 +20,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from swim.checkpoint import Checkpoint
+from swim.checkpoint import Checkpoint, Snapshot
 from swim.outputs import MetricPoint
-from swimlab.execution import step_checkpoints
+from swimlab.execution import resume_points, step_checkpoints
 from swimlab.execution.exactly_once import run_trial_once
 from swimlab.store import garbage_collection
 from swimlab.store.arrow_tables import metrics_table, to_parquet
@@ -65,11 +64,12 @@ class Now:
         self.weight = torch.sin(self.weight * 3 + self.step)
         self.curve.append(MetricPoint(step=self.step, name="train.loss", value=self.weight.item()))
 
-    def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.step, {"model.w": self.weight.clone()}, tuple(self.curve))
+    def checkpoint(self) -> Snapshot:
+        return Snapshot(self.step, {"model.w": self.weight.clone()}, tuple(self.curve))
 
     def go_on(self, run: Checkpoint) -> None:
-        self.step, self.weight, self.curve = run.step, run.tensors["model.w"], list(run.curve)
+        run.read({"model.w": self.weight}, own=0)
+        self.step, self.curve = run.step, list(run.curve)
 
 
 def seed_of(trial_id: str) -> int:
@@ -98,17 +98,19 @@ class Journal:
 def work(store: SweepStore, attempt: Attempt, journal: Journal) -> TrialRecord:
     """Train, put the files, describe them; between the reports a step takes a fraction of a millisecond."""
     journal.note("claimed", attempt)
-    run, saved = Now(seed_of(attempt.trial_id)), step_checkpoints.StepCheckpoints(attempt, CPU, share=math.inf)
-    if standing := step_checkpoints.latest(store.backend, attempt, CPU):
+    run = Now(seed_of(attempt.trial_id))
+    if standing := resume_points.latest(store.backend, attempt, CPU, torch.device("cpu")):
         run.go_on(standing.run)
     journal.note("resumed", attempt, run.step)
-    while run.step < STEPS:
-        run.advance()
-        journal.note("step", attempt, run.step)
-        if run.step % INTERVAL == 0 and run.step < STEPS:
-            journal.note("saving", attempt, run.step)
-            saved.save(run, [], "")
-            journal.note("saved", attempt, run.step)
+    with step_checkpoints.StepCheckpoints(attempt, CPU, every_s=0) as saved:
+        while run.step < STEPS:
+            run.advance()
+            journal.note("step", attempt, run.step)
+            if run.step % INTERVAL == 0 and run.step < STEPS:
+                journal.note("saving", attempt, run.step)
+                saved.save(run, [], "")
+                saved.wait()
+                journal.note("saved", attempt, run.step)
     journal.note("putting", attempt)
     attempt.put("metrics.parquet", to_parquet(metrics_table(run.curve)))
     attempt.put("checkpoint/w", run.weight.numpy().tobytes())

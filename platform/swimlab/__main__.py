@@ -23,13 +23,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("swimlab.cli.commands.watch:Watch", "live status of the runs in a store"),
     "gc": ("swimlab.cli.commands.gc:Gc", "what the store no longer needs; --delete removes it"),
     "export": ("swimlab.cli.commands.export:Export", "trials as a table, or for TensorBoard and MLflow"),
+    "ask": ("swimlab.cli.commands.ask:Ask", "what a trained model answers about a video"),
+    "look": ("swimlab.cli.commands.look:LookAt", "where it looks while it is asked, beside its base"),
+    "answers": ("swimlab.cli.commands.answers:Answers", "what a model answered in an evaluation, hardest first"),
+    "checkpoint": ("swimlab.cli.commands.checkpoint:Checkpoint", "a trial's model as a folder that others load"),
     "replay": ("swimlab.cli.commands.replay:ReplayTrial", "run a trial again: is its curve the same, bit for bit?"),
 }
 
 
 def usage() -> str:
     """What `swimlab --help` prints."""
-    listed = "\n".join(f"  {name:8} {says}" for name, (_, says) in COMMANDS.items())
+    listed = "\n".join(f"  {name:10} {says}" for name, (_, says) in COMMANDS.items())
     text = """\
         usage: swimlab COMMAND [flags]
                swimlab COMMAND --help | --help | --version

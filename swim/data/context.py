@@ -7,37 +7,36 @@ never trained on: such a row is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swim.data.annotations.markup import strip_tags
+from swim.data.chat import Piece, runs
 from swim.data.types import DataError, Turn
 
-# Qwen2.5-VL's own system prompt; a tiny model spends its few tokens elsewhere.
-SYSTEM = "You are a helpful assistant."
 TINY_POSITIONS = 4096  # of the tiny models
 
 
-def text_tokens(tokenizer: Any, turns: Sequence[Turn], system: str | None) -> int:
-    """The tokens of a conversation as `swim.data.encode.Encoder` writes it, without those of the video.
+def count_tokens(tokenizer: Any, conversation: Iterable[Piece]) -> int:
+    """The tokens of a conversation, or of a part of one, as `swim.data.encode.Encoder` writes it.
 
     Raises:
         MarkupError: for tags that cannot be read.
     """
-    # Tokenised in the pieces of the Encoder: tokens do not cross their borders. Of each message <|im_start|> and
-    # <|im_end|> come on top, of the video's <|vision_start|> and <|vision_end|>.
-    pieces = [] if system is None else [f"system\n{system}", "\n"]
-    for number, turn in enumerate(turns):
-        asked = strip_tags(turn.human)[0]
-        pieces += ["user\n", asked] if number == 0 else [f"user\n{asked}"]
-        pieces += ["\n", "assistant\n", strip_tags(turn.gpt)[0], "\n"]
-    encoded = tokenizer(pieces, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    return sum(map(len, encoded)) + 2 * (2 * len(turns) + 1 + (system is not None))
+    specials, texts = 0, []
+    for special, run in runs(conversation):
+        if special:
+            specials += len(run)
+        else:
+            texts.append("".join(piece.text for piece in run))
+    if not texts:
+        return specials
+    encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return specials + sum(map(len, encoded))
 
 
 def most_text_tokens(turns: Sequence[Turn], system: str | None) -> int:
-    """An upper bound of `text_tokens` for a byte-level tokenizer, of which a token is at least a byte. Its NFC (Qwen's)
-    makes at most three bytes of one."""
+    """An upper bound of the tokens of a conversation, without its video, for a byte-level tokenizer, of which a token
+    is at least a byte. Its NFC (Qwen's) makes at most three bytes of one."""
     texts = [system or "", *(text for turn in turns for text in (turn.human, turn.gpt))]
     size_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     return 3 * size_bytes + 32 * (len(turns) + 1)  # 32: the special tokens and role words of a turn

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from swim import registry
 from swim.data.annotations.markup import strip_tags, token_positions
+from swim.data.family import Visual, family_of
 from swim.data.types import Rle
 
 
@@ -23,16 +23,6 @@ class Noun:
 
     tokens: tuple[int, ...]
     masks: Mapping[int, Rle]
-
-
-@dataclass(frozen=True)
-class Visual:
-    """Visual tokens of one video: ascending positions in raster order (T', H', W'), K = T'·H'·W'; `frames_per_patch`
-    frames make one T' step (2 for Qwen)."""
-
-    columns_K: Tensor
-    grid: tuple[int, int, int]
-    frames_per_patch: int
 
 
 @dataclass(frozen=True)
@@ -49,15 +39,15 @@ def documents(config: Any, inputs: Mapping[str, Tensor]) -> list[Document]:
     """The documents of a batch in reading order, from `attention_mask` (padding on either side) or, without one, from
     `position_ids` that restart at 0 (packing; [B, L], or [4, B, L] with the text positions first).
 
-    Raises ValueError for a model family without an adapter (swim/models/families/), for holes in `attention_mask` and,
-    from the adapter, for visual tokens that do not fill their grid: one video a sample, whether it has nouns or not.
+    Raises ValueError for a model family without a file in swim/models/families/, for holes in `attention_mask` and,
+    from the family, for visual tokens that do not fill their grid: one video a sample, whether it has nouns or not.
     """
-    locate = registry.load("swim.models.families", config.model_type.replace("_", "-"))
+    family = family_of(config)
     ids_BL = inputs["input_ids"].cpu()
     batch_documents: list[Document] = []
     videos = 0
     for row, start, end in _document_spans(inputs, tuple(ids_BL.shape)):
-        visual: Visual | None = locate(config, inputs, ids_BL[row, start:end], videos)
+        visual = family.locate(inputs, ids_BL[row, start:end], videos)
         if visual is not None:
             videos += 1
             visual = replace(visual, columns_K=visual.columns_K + start)

@@ -1,56 +1,28 @@
-"""Clip → model inputs: the chat in tokens, labels on answers only, patches, and the token positions of each tagged
-noun.
+"""Clip → model inputs: the chat in tokens, labels on answers only, pixels, and the token positions of each tagged noun.
 
-Dimensions: T frames, T' = T/2 temporal patches, H × W pixels, H' × W' visual tokens, K = T'·H'·W', L tokens,
-B samples.
+How a conversation is written and what a video becomes is the model family's (`swim.data.family`).
+Dimensions: L tokens, B samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from swim.data import chat
 from swim.data.annotations import markup
 from swim.data.context import require_positions
 from swim.data.documents import Noun
+from swim.data.family import Family, video_parts
 from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
 
-# CLIP's statistics, which Qwen's processor uses.
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 IGNORE = -100
-FRAMES_PER_PATCH = 2  # Qwen's temporal patch
-VIDEO_TYPE = 2  # in `mm_token_type_ids`; without them M-RoPE silently becomes one-dimensional
-
-
-def patchify(frames_THWC: Tensor, patch: int, merge: int) -> tuple[Tensor, tuple[int, int, int]]:
-    """uint8 frames → (fp32 patches [T'·H/p·W/p, C·2·p·p], their grid), rows grouped by merge window as Qwen2-VL
-    wants. Computed where the frames are: 16 of 868 × 868 take 342 ms on a CPU thread, 1 ms on an H200."""
-    T, H, W, C = frames_THWC.shape
-    mean_C, std_C = _statistics(frames_THWC.device)
-    x = (frames_THWC.float() / 255 - mean_C) / std_C
-    gt, gh, gw = T // FRAMES_PER_PATCH, H // patch, W // patch
-    x = x.permute(0, 3, 1, 2).reshape(gt, FRAMES_PER_PATCH, C, gh // merge, merge, patch, gw // merge, merge, patch)
-    x = x.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(gt * gh * gw, C * FRAMES_PER_PATCH * patch * patch)
-    return x, (gt, gh, gw)
-
-
-@lru_cache
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    # Sent once: a copy to a GPU at every batch would wait for the steps before it.
-    return torch.tensor(PIXEL_MEAN, device=device), torch.tensor(PIXEL_STD, device=device)
-
-
-def seconds_per_patch(clip: Clip) -> float:
-    """Seconds between temporal patches, the unit of M-RoPE: two of the kept frames, not two frames of the file."""
-    stride = (clip.frame_indices[-1] - clip.frame_indices[0]) / (len(clip.frame_indices) - 1)
-    return 2 * stride / clip.fps
 
 
 @dataclass(frozen=True)
@@ -67,33 +39,38 @@ class NounRow(Noun):
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample. `grid` counts vision patches, of which `merge`² make a visual token; `slots` are (turn, slot, token
-    positions) of the words that answer accuracy counts."""
+    """One sample; `family` is that of the model it is for. `slots` are (turn, slot, token positions) of the words that
+    answer accuracy counts."""
 
     clip: Clip
+    family: Family
     input_ids_L: Tensor
     labels_L: Tensor
-    is_video_L: Tensor
-    merge: int
-    grid: tuple[int, int, int]
-    seconds_per_patch: float
     nouns: tuple[NounRow, ...]
     slots: tuple[tuple[int, AnswerSlot, tuple[int, ...]], ...]
 
 
 class Encoder:
-    """Turns clips into `Encoded` samples for one tokenizer and patch geometry. `system` is Qwen's system prompt; the
-    tiny recipes leave it out to save tokens. `positions`: the most tokens that a sample may have."""
+    """Turns clips into `Encoded` samples for a tokenizer and a model family. `system` is the prompt that conversations
+    begin with, None for none (the tiny recipes save its tokens); `positions`: the most tokens that a sample may have.
 
-    def __init__(
-        self, tokenizer: Any, *, patch_px: int, merge: int, system: str | None, positions: int | None = None
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.patch_px, self.merge, self.system, self.positions = patch_px, merge, system, positions
-        names = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>")
-        self.start, self.end, self.vision_start, self.vision_end, self.video = (
-            tokenizer.convert_tokens_to_ids(name) for name in names
-        )
+    Raises ValueError for a tokenizer that has not the family's tokens.
+    """
+
+    def __init__(self, tokenizer: Any, family: Family, *, system: str | None, positions: int | None = None) -> None:
+        self.tokenizer, self.family, self.system, self.positions = tokenizer, family, system, positions
+        vocabulary = tokenizer.get_vocab()
+        if missing := [token for token in family.tokens if token not in vocabulary]:
+            raise ValueError(
+                f"the tokenizer lacks {', '.join(missing)}, which conversations of a {family.config.model_type} model "
+                "hold: use the tokenizer of the checkpoint"
+            )
+        self._ids: dict[str, int] = {token: int(vocabulary[token]) for token in family.tokens}
+        if (own := self._ids[family.visual_token]) != family.visual_id:
+            raise ValueError(
+                f"{family.visual_token} is token {own} of the tokenizer, and {family.visual_id} in the model's config: "
+                "use the tokenizer of the checkpoint"
+            )
 
     def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         # The text of special tokens (`<|im_end|>`) in the data stays text.
@@ -101,55 +78,25 @@ class Encoder:
         return encoded["input_ids"], encoded["offset_mapping"]
 
     def __call__(self, clip: Clip) -> Encoded:
-        """The encoded clip. Raises DataError when a tag or slot has no tokens, and for more tokens than `positions`."""
-        T, H, W, _ = clip.frames_THWC.shape
-        grid = (T // FRAMES_PER_PATCH, H // self.patch_px, W // self.patch_px)
-        n_visual = grid[0] * grid[1] * grid[2] // self.merge**2
+        """The encoded clip. Raises DataError when a tag or slot has no tokens, for frames that the model cannot read,
+        and for more tokens than `positions`."""
+        video, visual = video_parts(self.family, clip.size_THW, clip.seconds_T, clip.key)
         ids: list[int] = []
         labels: list[int] = []
         nouns: list[NounRow] = []
         slots: list[tuple[int, AnswerSlot, tuple[int, ...]]] = []
-
-        def add_special(*tokens: int) -> None:
-            ids.extend(tokens)
-            labels.extend([IGNORE] * len(tokens))
-
-        def add_message(role: str, text: str, turn: int, supervised: bool, question: str, video: bool = False) -> None:
-            add_special(self.start)
-            plain, tags = markup.strip_tags(text)
-            header = f"{role}\n"
-            if video:
-                add_special(*self._tokenize(header)[0], self.vision_start, *[self.video] * n_visual, self.vision_end)
-                header = ""
-            if supervised:  # an answer: its header is not a label, its closing token is
-                add_special(*self._tokenize(header)[0])
-                header = ""
-            tokens, offsets = self._tokenize(header + plain)
-            begin = len(ids)
-            ids.extend(tokens)
-            labels.extend(tokens if supervised else [IGNORE] * len(tokens))
-            offsets = [(a - len(header), b - len(header)) for a, b in offsets]
-            for span in tags if clip.masks else ():  # without masks a tag is only text
-                if len(nouns) == len(clip.masks):
-                    raise ValueError(f"the <ins> tag of {span.text!r} has no masks, {len(clip.masks)} earlier ones do")
-                noun_tokens = tuple(begin + i for i in markup.token_positions(offsets, span))
-                track = clip.masks[clip.masks.index(clip.masks[len(nouns)])]
-                nouns.append(NounRow(noun_tokens, track, len(nouns), turn, supervised, span.text, question))
-            if supervised:
-                for slot in clip.turns[turn].slots:
-                    slot_tokens = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
-                    slots.append((turn, slot, tuple(begin + i for i in slot_tokens)))
-            ids.append(self.end)
-            labels.append(self.end if supervised else IGNORE)
-            add_special(*self._tokenize("\n")[0])
-
-        if self.system is not None:
-            add_message("system", self.system, -1, False, "")
         try:
-            for number, turn in enumerate(clip.turns):
-                question = markup.strip_tags(turn.human)[0]
-                add_message("user", turn.human, number, False, question, video=number == 0)
-                add_message("assistant", turn.gpt, number, True, question)
+            for special, run in chat.runs(chat.pieces(self.family.chat, clip.turns, self.system, video)):
+                begin = len(ids)
+                if special:
+                    ids += [self._ids[piece.text] for piece in run]
+                else:
+                    tokens, offsets = self._tokenize("".join(piece.text for piece in run))
+                    ids += tokens
+                    for piece, shifted in _words(run, offsets):
+                        nouns += _nouns(clip, piece, shifted, begin, len(nouns))
+                        slots += _slots(clip, piece, shifted, begin)
+                labels += ids[begin:] if run[0].label else [IGNORE] * (len(ids) - begin)
         except ValueError as error:
             raise DataError(str(error), field="conversations", hint="check the tags and slots", key=clip.key) from error
         if clip.masks and len(clip.masks) != len(nouns):
@@ -158,19 +105,49 @@ class Encoder:
                 f"{len(nouns)} <ins> tags, {len(clip.masks)} masks", field="conversations", hint=hint, key=clip.key
             )
         if self.positions is not None:
-            require_positions(len(ids) - n_visual, n_visual, self.positions, clip.key)
-        input_ids_L = torch.tensor(ids)
-        return Encoded(
-            clip=clip,
-            input_ids_L=input_ids_L,
-            labels_L=torch.tensor(labels),
-            is_video_L=input_ids_L == self.video,
-            merge=self.merge,
-            grid=grid,
-            seconds_per_patch=seconds_per_patch(clip),
-            nouns=tuple(nouns),
-            slots=tuple(slots),
-        )
+            require_positions(len(ids) - visual, visual, self.positions, clip.key)
+        return Encoded(clip, self.family, torch.tensor(ids), torch.tensor(labels), tuple(nouns), tuple(slots))
+
+
+Offsets = list[tuple[int, int]]
+
+
+def _words(run: list[chat.Piece], offsets: Offsets) -> Iterator[tuple[chat.Piece, Offsets]]:
+    """The pieces of a run that hold the words of a turn, with the characters of each token of the run, counted from the
+    first word."""
+    start = 0
+    for piece in run:
+        if piece.turn >= 0:
+            first = start + piece.lead
+            yield piece, [(a - first, b - first) for a, b in offsets]
+        start += len(piece.text)
+
+
+def _nouns(clip: Clip, piece: chat.Piece, offsets: Offsets, begin: int, earlier: int) -> list[NounRow]:
+    """The tagged nouns of a turn's question or answer, whose tokens start at `begin`; `earlier` nouns came before.
+    Raises ValueError for one without tokens or without masks."""
+    if not clip.masks or not piece.tags:
+        return []  # without masks a tag is only text
+    question = markup.strip_tags(clip.turns[piece.turn].human)[0]
+    nouns = []
+    for tag, span in enumerate(piece.tags, start=earlier):
+        if tag == len(clip.masks):
+            raise ValueError(f"the <ins> tag of {span.text!r} has no masks, {tag} earlier ones do")
+        tokens = tuple(begin + i for i in markup.token_positions(offsets, span))
+        track = clip.masks[clip.masks.index(clip.masks[tag])]
+        nouns.append(NounRow(tokens, track, tag, piece.turn, piece.label, span.text, question))
+    return nouns
+
+
+def _slots(
+    clip: Clip, piece: chat.Piece, offsets: Offsets, begin: int
+) -> list[tuple[int, AnswerSlot, tuple[int, ...]]]:
+    """The slots of a turn's answer, like `_nouns`."""
+    slots = []
+    for slot in clip.turns[piece.turn].slots if piece.label else ():
+        tokens = markup.token_positions(offsets, markup.Span(slot.start, slot.end, slot.name))
+        slots.append((piece.turn, slot, tuple(begin + i for i in tokens)))
+    return slots
 
 
 @dataclass(frozen=True)
@@ -188,14 +165,10 @@ class Batch:
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
-        """The keywords of `model(...)`. Pixels become patches here, on the device of the frames, and are kept."""
+        """The keywords of `model(...)`. Frames become pixel inputs here, on the device of the frames, and are kept."""
         if not self.frames:
             return self.tokens
-        patches = [
-            patchify(frames_THWC, frames_THWC.shape[1] // sample.grid[1], sample.merge)[0]
-            for frames_THWC, sample in zip(self.frames, self.samples, strict=True)
-        ]
-        return self.tokens | {"pixel_values_videos": torch.cat(patches)}
+        return self.tokens | self.samples[0].family.pixel_inputs(self.frames)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device. The host does not wait for the copies of a pinned one."""
@@ -221,9 +194,8 @@ def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] 
     tokens = {
         "input_ids": pad([s.input_ids_L for s in samples], pad_id),
         "attention_mask": pad([torch.ones_like(s.input_ids_L) for s in samples], 0),
-        "mm_token_type_ids": pad([s.is_video_L.int() * VIDEO_TYPE for s in samples], 0),
-        **_grids(samples),
     }
+    tokens |= _token_inputs(samples, tokens["input_ids"])
     shifts = [longest - len(s.input_ids_L) if side == "left" else 0 for s in samples]
     labels_BL = pad([s.labels_L for s in samples], IGNORE)
     return Batch(tuple(samples), tokens, _frames(samples), labels_BL, _shift_nouns(samples, shifts))
@@ -234,31 +206,24 @@ def pack(samples: list[Encoded], config: Any) -> Batch:
 
     M-RoPE and the text positions restart with each sample; transformers separates samples by the text positions."""
     lengths = [len(s.input_ids_L) for s in samples]
-    types = [s.is_video_L.int() * VIDEO_TYPE for s in samples]
     positions = []
-    for sample, type_L in zip(samples, types, strict=True):
-        alone = {"input_ids": sample.input_ids_L[None], "mm_token_type_ids": type_L[None], **_grids([sample])}
-        rope_3BL = with_positions(config, alone)["position_ids"]
-        text_1BL = torch.arange(len(sample.input_ids_L))[None, None]
-        positions.append(torch.cat([text_1BL, rope_3BL]))
+    for sample, length in zip(samples, lengths, strict=True):
+        ids_1L = sample.input_ids_L[None]
+        alone = with_positions(config, {"input_ids": ids_1L, **_token_inputs([sample], ids_1L)})
+        text_1L = torch.arange(length)[None]
+        rope = alone.get("position_ids")
+        positions.append(text_1L if rope is None else torch.cat([text_1L[None], rope]))
     labels = [s.labels_L.clone() for s in samples]
     for label_L in labels:
         label_L[0] = IGNORE  # the last token of one sample does not predict the first of the next
-    tokens = {
-        "input_ids": torch.cat([s.input_ids_L for s in samples])[None],
-        "mm_token_type_ids": torch.cat(types)[None],
-        "position_ids": torch.cat(positions, dim=-1),
-        **_grids(samples),
-    }
+    ids_1L = torch.cat([s.input_ids_L for s in samples])[None]
+    tokens = {"input_ids": ids_1L, "position_ids": torch.cat(positions, dim=-1), **_token_inputs(samples, ids_1L)}
     shifts = [sum(lengths[:i]) for i in range(len(lengths))]
     return Batch(tuple(samples), tokens, _frames(samples), torch.cat(labels)[None], _shift_nouns(samples, shifts))
 
 
-def _grids(samples: list[Encoded]) -> dict[str, Tensor]:
-    return {
-        "video_grid_thw": torch.tensor([s.grid for s in samples]),
-        "second_per_grid_ts": torch.tensor([s.seconds_per_patch for s in samples]),
-    }
+def _token_inputs(samples: list[Encoded], ids_BL: Tensor) -> dict[str, Tensor]:
+    return samples[0].family.token_inputs(ids_BL, [sample.clip for sample in samples])
 
 
 def _frames(samples: list[Encoded]) -> tuple[Tensor, ...]:

@@ -97,6 +97,17 @@ class Clip:
     fps: float
     masks: tuple[dict[int, Rle], ...] = ()
 
+    @property
+    def size_THW(self) -> tuple[int, int, int]:
+        """Frames, height and width."""
+        T, H, W, _ = self.frames_THWC.shape
+        return T, H, W
+
+    @property
+    def seconds_T(self) -> list[float]:
+        """The time of each frame in the video."""
+        return [index / self.fps for index in self.frame_indices]
+
     def to_row(self) -> dict[str, Any]:
         """A flat row for Parquet: raw frame bytes plus JSON for what is nested."""
         return {

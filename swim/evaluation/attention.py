@@ -159,7 +159,7 @@ def _overlays(of_nouns: list[NounAttention], most: int) -> list[Overlay]:
                 question=attention.noun.question,
                 grid=(grid[0], grid[1], grid[2]),
                 frame_size=(int(height), int(width)),
-                frames=np.ascontiguousarray(frames_THWC[::2]).tobytes(),
+                frames=np.ascontiguousarray(frames_THWC[:: attention.sample.family.frames_per_patch]).tobytes(),
                 masks=mask_THW.tobytes(),
                 map=map_THW.tobytes(),
                 annotated=tuple(t in attention.frames for t in range(grid[0])),

@@ -50,7 +50,8 @@ def restore(recipe: Recipe, folder: Path, device: torch.device | None = None) ->
         spec = spec.model_copy(update={"dtype": "float32", "lora": None, "gradient_checkpointing": False})
     model, tokenizer = models.build(spec, folder)
     if isinstance(recipe.model, HubModel):
-        model.model.visual.to(getattr(torch, recipe.model.dtype))
+        for _, parameter in models.vision_parameters(model):
+            parameter.data = parameter.data.to(getattr(torch, recipe.model.dtype))
     device = device or torch.device("cpu")
     prepare_vision(model, device)
     model.to(device).eval()

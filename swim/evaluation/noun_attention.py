@@ -42,7 +42,8 @@ class NounAttention:
 
     def map_of_video(self) -> NDArray[np.float32]:
         """[T', H', W'], zero where the noun is not annotated."""
-        map_THW = np.zeros((len(self.sample.clip.frames_THWC) // 2, *self.map_PHW.shape[1:]), dtype=np.float32)
+        steps = len(self.sample.clip.frames_THWC) // self.sample.family.frames_per_patch
+        map_THW = np.zeros((steps, *self.map_PHW.shape[1:]), dtype=np.float32)
         map_THW[list(self.frames)] = self.map_PHW.float().cpu().numpy()
         return map_THW
 

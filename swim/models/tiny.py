@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from swim.data.context import TINY_POSITIONS
-from swim.data.encode import patchify
+from swim.data.pixels import patchify
 from swim.data.synthetic.drawing import calibration_frames
 from swim.data.synthetic.tokenizer import SPECIAL, build_tokenizer
 from swim.recipe import TinyModel

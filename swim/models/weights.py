@@ -1,17 +1,17 @@
-"""Weights of a Qwen2.5-VL checkpoint, from safetensors only: to read a pickled one runs whatever code is in it."""
+"""Weights of a checkpoint, from safetensors only: to read a pickled one runs whatever code is in it."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
 
 def load_weights(checkpoint: str | Path, dtype: str, revision: str | None = None) -> Any:
     """The model of a folder or of a model of the hub, in a torch dtype. Raises OSError when it cannot be read, or holds
     pickled weights only."""
     try:
-        return Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        return AutoModelForImageTextToText.from_pretrained(
             checkpoint,
             revision=revision or "main",
             dtype=getattr(torch, dtype),

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swim import registry
-from swim.data.documents import Document, Noun, Visual
+from swim.data.documents import Document, Noun
+from swim.data.family import Visual
 from swim.data.types import Rle
 from swim.recipe import Objective, PatchMasks, Readout
 from swim.supervision.attention import AttentionProbe

@@ -8,6 +8,7 @@ import pytest
 from fault_table import fault
 
 import measurements
+from swim.checkpoint import Checkpoint
 from swimlab.cli import experiment_file
 from swimlab.store.sweep_store import SweepStore
 
@@ -91,7 +92,8 @@ def test_the_judge_sees_what_is_broken(tmp_path: Path) -> None:
 
 def test_a_step_that_is_repeated_or_left_out_shows(tmp_path: Path) -> None:
     run = storm.Now(1)
-    run.go_on(storm.Now(1).checkpoint())
+    storm.Now(1).checkpoint().save(tmp_path)
+    run.go_on(Checkpoint.load(tmp_path))
     for _ in range(storm.STEPS):
         run.advance()
     assert run.curve == storm.expected("t1")

@@ -39,6 +39,8 @@ FLAGS = {
     "max_clips_gb",
     "max_quarantined_share",
     "keep_checkpoints",
+    "checkpoint_minutes",
+    "resume_on_other_workers",
     "cache",
 }
 

@@ -17,7 +17,7 @@ FILES = (
     "experiments/README.md",
     "infra/README.md",
     "platform/swimlab/README.md",
-    *(f"platform/swimlab/{package}/README.md" for package in ("experiment", "llm", "report", "store")),
+    *(f"platform/swimlab/{package}/README.md" for package in ("checkpoints", "experiment", "llm", "report", "store")),
     "swim/README.md",
     "swim/data/README.md",
     "tests/README.md",

@@ -38,6 +38,9 @@ from optuna.storages import JournalStorage, journal
 print("trials", len(JournalStorage(journal.JournalFileBackend(sys.argv[1])).get_all_trials(0)))
 '"""
 
+DOG = '211a my/clips/dog.mp4 "Describe the brown dog."'
+DOG_PUT = {"211a": "{trial_mean}", "dog.mp4": "videos/train_000000.mp4", "brown dog": "small lemon"}
+
 HUBER = 'Arm("huber", {"objective.mask_loss": "huber"})'
 
 
@@ -161,6 +164,22 @@ COMMANDS: dict[str, Entry] = {
     "swimlab export --experiment fusion --to mlflow --tracking-uri URI": (
         # MLflow is none of our dependencies: the line reaches it, and says what to install.
         Run(put={"URI": "runs"}, after=SWEPT, code=1, prints=("--to mlflow needs MLflow, which is not installed",)),
+    ),
+    # Models of two steps, which say little; the videos are those that were drawn for the folder.
+    f"swimlab ask {DOG}": (Run(put=DOG_PUT, after=SWEPT, prints=("finish", "frames 0, 1, 2, 3 of my/clips")),),
+    f"swimlab look {DOG} --out dog": (
+        Run(
+            put=DOG_PUT,
+            line=f"{PRINTED} --base {{trial_pool}}",  # the recipe has no base, to be quick
+            after=SWEPT,
+            prints=("noun lemon (found by rule)", "dog/index.html", "dog/film.mp4"),
+        ),
+    ),
+    "swimlab answers 211a --by described.subject": (
+        Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("answers in answers.html",)),
+    ),
+    "swimlab checkpoint 211a my-model": (
+        Run(put={"211a": "{trial_mean}"}, after=SWEPT, prints=("in my-model: 8 files",)),
     ),
     "swimlab gc": (Run(after=SWEPT, prints=("swimlab-store",)),),
     JOURNAL: (

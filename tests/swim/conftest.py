@@ -12,6 +12,7 @@ import torch
 from swim import models
 from swim.data.annotations.samples import parse_row
 from swim.data.encode import Batch, Encoder, collate
+from swim.data.family import Family, family_of
 from swim.data.synthetic.shapes_world import row
 from swim.data.types import Clip
 from swim.models import tiny
@@ -74,8 +75,13 @@ def tokenizer(_built: tuple[Any, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def encoder(tokenizer: Any) -> Encoder:
-    return Encoder(tokenizer, patch_px=SHAPE.patch_px, merge=SHAPE.merge, system=None)
+def family(tokenizer: Any) -> Family:
+    return family_of(tiny.config(SHAPE, tokenizer))
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer: Any, family: Family) -> Encoder:
+    return Encoder(tokenizer, family, system=None)
 
 
 @pytest.fixture(scope="session")

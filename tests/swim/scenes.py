@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from swim.data.documents import Document, Noun, Visual
+from swim.data.documents import Document, Noun
+from swim.data.family import Visual
 from swim.data.masks import encodings
 from swim.data.types import Rle
 from swim.supervision.maps import Reading, mask_loss, plan_reading

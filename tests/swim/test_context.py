@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from swim.data.context import SYSTEM, most_text_tokens, text_tokens
+from swim.data.chat import CHATML, SYSTEM, pieces
+from swim.data.context import count_tokens, most_text_tokens
 from swim.data.encode import Encoder
 from swim.data.types import Clip, DataError, Turn
 
@@ -16,23 +17,24 @@ TALKS = (
 
 @pytest.mark.parametrize("system", [None, SYSTEM])
 @pytest.mark.parametrize("turns", TALKS)
-def test_the_count_is_that_of_the_encoded_text(clips: list[Clip], tokenizer, system, turns):
+def test_the_count_is_that_of_the_encoded_text(clips: list[Clip], tokenizer, family, system, turns):
     clip = replace(clips[0], turns=turns, masks=())
-    sample = Encoder(tokenizer, patch_px=4, merge=2, system=system)(clip)
-    found = text_tokens(tokenizer, turns, system)
-    assert found == int((~sample.is_video_L).sum())
+    sample = Encoder(tokenizer, family, system=system)(clip)
+    found = count_tokens(tokenizer, pieces(CHATML, turns, system))
+    # 128 of the video's content, one at either end.
+    assert found == len(sample.input_ids_L) - 130
     assert found <= most_text_tokens(turns, system)
 
 
 def test_tags_are_no_text(clips: list[Clip], encoder, tokenizer):
     sample = encoder(clips[0])
     assert sample.nouns
-    assert text_tokens(tokenizer, clips[0].turns, None) == int((~sample.is_video_L).sum())
+    assert count_tokens(tokenizer, pieces(CHATML, clips[0].turns, None)) == len(sample.input_ids_L) - 130
 
 
-def test_one_token_more_than_positions_is_refused(clips: list[Clip], tokenizer):
+def test_one_token_more_than_positions_is_refused(clips: list[Clip], tokenizer, family):
     def encode(positions: int) -> int:
-        encoder = Encoder(tokenizer, patch_px=4, merge=2, system=None, positions=positions)
+        encoder = Encoder(tokenizer, family, system=None, positions=positions)
         return len(encoder(clips[0]).input_ids_L)
 
     length = encode(4096)

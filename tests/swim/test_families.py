@@ -10,9 +10,10 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from swim import registry
 from swim.data.documents import Noun, documents
+from swim.data.family import family_of
 from swim.data.positions import with_positions
+from swim.models.vision import pad_mlps, use_varlen_attention
 from swim.recipe import Objective, Readout
 from swim.supervision.attention import attach
 from swim.supervision.maps import plan_reading
@@ -196,9 +197,7 @@ def test_a_cell_of_pixels_is_its_column_in_raster_order(name):
 
 
 def locate(name, model, inputs, nth=0):
-    return registry.load("swim.models.families", name.replace("_", "-"))(
-        model.config, inputs, inputs["input_ids"][0], nth
-    )
+    return family_of(model.config).locate(inputs, inputs["input_ids"][0], nth)
 
 
 @families
@@ -269,3 +268,14 @@ def test_black_padding_frames_are_not_counted_and_rows_of_them_are_passed_over()
     for given in (inputs, inputs | padded):
         found = [document.visual and document.visual.grid for document in documents(model.config, given)]
         assert found == [None, (3, 3, 3), (1, 3, 3), (2, 3, 3)]
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_a_tower_prepared_for_a_gpu_gives_the_same_logits(name):
+    """One attention call a layer, and padded MLPs: what `prepare_vision` does to every tower laid out as Qwen's."""
+    model, family = build(name).requires_grad_(False), FAMILIES[name]
+    inputs = collate(family, samples(family)[:3])[0]
+    logits = model(**inputs).logits
+    use_varlen_attention(model.model.visual)
+    assert pad_mlps(model.model.visual) == 2
+    torch.testing.assert_close(model(**inputs).logits, logits, atol=1e-5, rtol=1e-5)

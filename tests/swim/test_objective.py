@@ -176,8 +176,8 @@ def test_equal_nouns_keep_their_own_rows_and_masks(model, clips, batch_of, token
     assert abs(swapped.mask_sum - losses(model, batch).mask_sum) > 1e-6
 
 
-def test_a_noun_said_before_untagged_is_not_taken_for_the_tagged_one(clips, tokenizer):
-    encoder = Encoder(tokenizer, patch_px=4, merge=2, system="You know what a lemon is.")
+def test_a_noun_said_before_untagged_is_not_taken_for_the_tagged_one(clips, tokenizer, family):
+    encoder = Encoder(tokenizer, family, system="You know what a lemon is.")
     clip = asking(clips[0], ("A lemon is left of the <ins>lemon</ins>, lemon.", "It is a lemon."), tracks=(0,))
     sample = encoder(clip)
     (noun,) = sample.nouns

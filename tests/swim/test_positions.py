@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from swim.data.encode import VIDEO_TYPE, collate, pack
+from swim.data.encode import collate, pack
 from swim.data.positions import with_positions
 from swim.evaluation.film import film
 from swim.evaluation.noun_attention import read
+from swim.models.families.qwen2_vl import VIDEO_TYPE
 from swim.recipe import Objective
 from swim.supervision.objective import SupervisedModel
 from swim.train import Trained

@@ -121,7 +121,8 @@ def _killed(store: SweepStore) -> None:
     killed, run = store.claim("t7"), storm.Now(7)
     for _ in range(5):
         run.advance()
-    step_checkpoints.StepCheckpoints(killed, storm.CPU).save(run, [], "weights")
+    with step_checkpoints.StepCheckpoints(killed, storm.CPU, every_s=0) as saved:
+        saved.save(run, [], "weights")
     assert not decode_part._is_settled(SET_ASIDE, 1, store)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from every_kind import LIVE, REQUEST, SET_ASIDE
 
 import measurements
@@ -17,7 +18,7 @@ from swimlab.data.prepared_clips import PreparedData, StoredClips, load_prepared
 from swimlab.data.rewriting import run_record
 from swimlab.evaluating import scores
 from swimlab.evaluating.parts import StoredGeneration
-from swimlab.execution import run_times, step_checkpoints
+from swimlab.execution import resume_points, run_times
 from swimlab.execution.monitor import Watcher
 from swimlab.execution.replay_source import stored_source
 from swimlab.execution.search import pruning_rungs
@@ -80,14 +81,11 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
         return generation.receipts(), generation.answers()
 
     def resume_point(store: SweepStore) -> Any:
-        point = step_checkpoints.latest(store.backend, resumed, storm.CPU)
-        return point and (
-            point.start_weights,
-            point.film,
-            point.run.step,
-            point.run.curve,
-            point.run.tensors["model.w"],
-        )
+        if (point := resume_points.latest(store.backend, resumed, storm.CPU, torch.device("cpu"))) is None:
+            return None
+        run = storm.Now(7)
+        run.go_on(point.run)
+        return point.start_weights, point.film, run.step, run.curve, run.weight
 
     base = f"{store.record(spec.init_trial_id).folder}/checkpoint"
     answered = "generations/g1"
@@ -115,8 +113,8 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
         "table of arms": Kind("tables/arms/nano.parquet", query.arms_by_trial),
         "table of measurements": table("tables/measurements/m.parquet"),
         "note of a checkpoint that was not kept": Kind("attempts/unkept/1/dropped.json", why_dropped),
-        "step checkpoint: tensors": Kind(f"{steps}/run.safetensors", resume_point),
-        "step checkpoint: curve": Kind(f"{steps}/run.json", resume_point),
+        "step checkpoint: tensors": Kind(f"{steps}/rank-00000.safetensors", resume_point),
+        "step checkpoint: curve": Kind(f"{steps}/rank-00000.json", resume_point),
         "step checkpoint: film": Kind(f"{steps}/film.parquet", resume_point),
         "step checkpoint: commit": Kind(f"{steps}/done.json", resume_point),
         "clips manifest": of_clips(f"{clips}/manifest.json", lambda store, prepared: prepared),

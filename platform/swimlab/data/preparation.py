@@ -110,7 +110,7 @@ def _context(model: ModelConfig) -> ContextLimit:
     try:
         return ContextLimit.of(model)
     except (OSError, ValueError) as error:
-        raise PipelineError(f"how many positions the model has, which limits the rows, is unknown: {error}") from error
+        raise PipelineError(f"the model, whose positions limit the rows, cannot be read: {error}") from error
 
 
 def decode_jobs(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from swimlab.execution import faults, step_checkpoints
-from swimlab.execution.faults import Failure
+from swimlab.execution.faults import Failure, TrainingEnded
 from swimlab.store.attempts import Attempt
 from swimlab.store.leases import Heartbeat
 from swimlab.store.paths import folder_of
@@ -76,7 +76,8 @@ def run_once(
 
 def failure_of(error: Exception) -> Failure:
     """What the store keeps of an error; of a process that died also how."""
-    text, kind = "".join(traceback.format_exception(error)), faults.kind_of(error)
+    kind = faults.kind_of(error)
+    text = str(error) if isinstance(error, TrainingEnded) else "".join(traceback.format_exception(error))
     if kind == faults.LOST:
         from swimlab.execution import cluster  # Ray, which a driver without processes of Ray's does not need
 

@@ -1,6 +1,6 @@
 """Which failures are not the trial's own: its store could not be reached, or a process of it died. Those are tried
-again once, at the end of their wave, or of their generation in a search; a wrong value, or a loss that is no number,
-would only fail again."""
+again once, at the end of their wave, or of their generation in a search; a wrong value, a loss that is no number, or a
+plan that does not fit into memory would only fail again."""
 
 from __future__ import annotations
 
@@ -15,26 +15,52 @@ from swimlab.store.errors import StoreError
 from swimlab.store.sweep_store import SweepStore
 
 LOST, STORE = "lost", StoreError.__name__
+OUT_OF_MEMORY, DIVERGED = "out of memory", "diverged"
 INTERRUPTIONS = (LOST, STORE)
-# By name: a driver without Ray (as that of the crash storm) shares this file and need not import it.
-_DEATHS = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "WorkerHealthCheckFailedError"}
+# By name: a driver without Ray (as that of the crash storm) shares this file and need not import it. Ray's
+# OutOfMemoryError is a process that was killed because its machine was full; torch's is raised by an allocation.
+_DEATHS = {
+    "RayActorError", "WorkerCrashedError", "NodeDiedError", "WorkerHealthCheckFailedError", "PreemptionError",
+    "ray.exceptions.OutOfMemoryError",
+}  # fmt: skip
+_NO_MEMORY = {"torch.OutOfMemoryError", "MemoryError"}
+# torch has no class for these.
+_NO_MEMORY_SAYS = re.compile("DefaultCPUAllocator: can't allocate|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED")
 _SIGNAL = re.compile(r"\*\*\* (SIG[A-Z0-9]+) received")
 _PID = re.compile(r"\bpid[:=]\s*(\d+)")
 
 
 class Failure(Frozen):
-    """Why an attempt failed: the traceback, and what kind of error it was (`kind_of`)."""
+    """Why an attempt failed: the traceback, or for a TrainingEnded what to do, and what kind of error it was
+    (`kind_of`)."""
 
     error: str
     kind: str
 
 
+class TrainingEnded(RuntimeError):  # noqa: N818  # the text is what a user reads
+    """A training ended early for a reason of its recipe or plan. The message says what to change; `__cause__` is what
+    was raised."""
+
+
 def kind_of(error: BaseException) -> str:
-    """LOST where a process died, STORE where the store could not be used, else the name of the error's class."""
-    kinds = {base.__name__ for cause in _causes(error) for base in type(cause).__mro__}
+    """LOST where a process died, STORE where the store could not be used, OUT_OF_MEMORY, DIVERGED, else the name of the
+    error's class."""
+    bases = [base for cause in _causes(error) for base in type(cause).__mro__]
+    kinds = {name for base in bases for name in (base.__name__, f"{base.__module__}.{base.__name__}")}
+    # First: where one rank has no memory, others may die of its silence.
+    if kinds & _NO_MEMORY or any(_NO_MEMORY_SAYS.search(str(cause)) for cause in _causes(error)):
+        return OUT_OF_MEMORY
     if kinds & _DEATHS:
         return LOST
-    return STORE if STORE in kinds else type(error).__name__
+    if STORE in kinds:
+        return STORE
+    return DIVERGED if FloatingPointError.__name__ in kinds else type(error).__name__
+
+
+def telling(error: BaseException, kind: str) -> BaseException:
+    """Of an error and its causes the one, of this kind, that the others came from."""
+    return [cause for cause in _causes(error) if kind_of(cause) == kind][-1]
 
 
 def interrupted(store: SweepStore, specs: Iterable[TrialSpec]) -> list[TrialSpec]:

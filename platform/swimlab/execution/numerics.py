@@ -88,6 +88,23 @@ def of_all_ranks(numerics: Numerics, device: torch.device) -> dict[str, str | in
     return joined([json.loads(bytes(rank.cpu().numpy())) for rank in everyone])
 
 
+def continued(earlier: Numerics, now: Numerics) -> dict[str, str | int] | None:
+    """The class of a run that began in one class and goes on in another; None where numbers may differ by more than the
+    number of workers. Where that differs, `world_sizes` lists all in their order, a field that the class of no other
+    trial has: such trials compare with none of another history."""
+
+    def rest(numerics: Numerics) -> dict[str, str | int]:
+        return {name: value for name, value in numerics.items() if name not in ("world_size", "world_sizes")}
+
+    if rest(earlier) != rest(now):
+        return None
+    if dict(earlier) == dict(now):
+        return dict(now)
+    sizes = str(earlier.get("world_sizes", earlier.get("world_size", 1))).split(", ")
+    last = str(now.get("world_size", 1))
+    return dict(now) | {"world_sizes": ", ".join(sizes if sizes[-1] == last else [*sizes, last])}
+
+
 def joined(ranks: Sequence[Numerics]) -> dict[str, str | int]:
     """One class for several ranks: a field that differs lists all values, so that it equals that of no single
     machine."""

@@ -20,6 +20,7 @@ from swimlab.execution import cluster, evaluations, faults, tune_scheduler
 from swimlab.execution.cluster import Slots
 from swimlab.execution.progress import SweepProgress
 from swimlab.execution.run_times import WaveTiming
+from swimlab.execution.step_checkpoints import Saving
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
@@ -36,6 +37,12 @@ class RunSession:
     settings: Settings
     slots: Slots
     progress: SweepProgress
+
+    @property
+    def saving(self) -> Saving:
+        """How trials are saved while they train."""
+        chosen = self.settings
+        return Saving(every_s=chosen.checkpoint_minutes * 60, other_workers=chosen.resume_on_other_workers)
 
     def archive(self, specs: Iterable[TrialSpec]) -> None:
         """Stores the sources of these trials and of their evaluations. Called first: the files must still be those from
@@ -81,6 +88,7 @@ class RunSession:
                     store=self.store,
                     slots=self.slots,
                     micro_batch=self.settings.micro_batch,
+                    saving=self.saving,
                     progress=self.progress,
                 )
             )

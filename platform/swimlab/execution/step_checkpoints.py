@@ -1,84 +1,144 @@
-"""Step checkpoints of a one-process trial: when an attempt dies, the next one resumes from its last saved step.
+"""Saves the steps of a trial while it trains: when an attempt dies, the next one resumes from its last saved step.
 
-    attempts/<trial_id>/<n>/steps/<step>/{run.safetensors, run.json, film.parquet}
-    attempts/<trial_id>/<n>/steps/<step>/done.json    written last: sha256 of the others, the numerics class, and the
-                                                      hash of the weights the trial started from
+    attempts/<trial_id>/<n>/steps/<step>/rank-<r>.{safetensors,json}   what rank r holds (`swim.checkpoint`)
+    attempts/<trial_id>/<n>/steps/<step>/rank-<r>.saved.json           sha256 of these, of every rank but 0
+    attempts/<trial_id>/<n>/steps/<step>/film.parquet
+    attempts/<trial_id>/<n>/steps/<step>/done.json                     written last, by rank 0: sha256 of all files, the
+                                                                       numerics class, and the hash of the weights
+                                                                       that the trial started from
 
-Only the newest of an attempt is kept, and none once its trial has a record.
+Only the newest of an attempt is kept, and none once its trial has a record. `resume_points` finds them again.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from swim.checkpoint import Checkpoint
+from swim.checkpoint import Snapshot
 from swim.outputs import FilmFrame
 from swim.train import Moment
-from swimlab.store import listings
-from swimlab.store.arrow_tables import film_from_table, film_table, from_parquet, to_parquet
-from swimlab.store.attempts import Attempt, entry_of, put_dir_once
+from swimlab.execution.numerics import Numerics
+from swimlab.store.arrow_tables import film_table, to_parquet
+from swimlab.store.attempts import Attempt, put_dir_once
 from swimlab.store.backends.base import Backend
-from swimlab.store.paths import folder_of
-from swimlab.store.records import FileEntry
 from swimlab.store.scratch import scratch_folder
 from swimlab.store.sealed_json import sealed, unsealed
 
 _log = logging.getLogger(__name__)
+Entries = dict[str, dict[str, str | int]]
 
-Numerics = Mapping[str, str | int]
-
-# At most a twentieth of a trial's time goes into saving it: 12 MB of a tiny trial are saved at every report, 84 GB of
-# a 7B one now and then.
-SAVING_SHARE = 1 / 20
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class ResumePoint:
-    """The state that an earlier attempt saved. `start_weights`: the hash of the weights the trial had started from."""
+class Saving:
+    """How trials are saved while they train: `every_s` after one save the next is due. `other_workers`: resume also
+    from what another number of workers saved. `session`: of the driver that gives notice before it ends
+    (`stop_notice`), if any."""
 
-    run: Checkpoint
-    start_weights: str
-    film: tuple[FilmFrame, ...]
+    every_s: float = 600.0
+    other_workers: bool = False
+    session: str | None = None
 
 
 class StepCheckpoints:
-    """Saves the steps of one attempt. `numerics`: the class in which a run may be resumed; `share`: the share of the
-    time that saving may take."""
+    """Saves steps of one attempt, on every rank that trains it. `every_s`: how long after one save the next is due;
+    `numerics`: the class in which the run may be resumed.
 
-    def __init__(self, attempt: Attempt, numerics: Numerics, share: float | None = None) -> None:
-        self._share = SAVING_SHARE if share is None else share
+    Training waits while its state is copied to the CPU; a thread writes it, one step at a time. What the thread raises
+    is raised by the next call. A context: leaving it waits for the step that is being written."""
+
+    def __init__(self, attempt: Attempt, numerics: Numerics, every_s: float) -> None:
         self._backend, self._folder = attempt.backend, f"{attempt.folder}/steps"
-        self._numerics = dict(numerics)
+        self._numerics, self._every_s = dict(numerics), every_s
+        self._saved_s = time.monotonic()
         self._kept: str | None = None
-        self._ended_s, self._took_s = 0.0, 0.0
+        self._leaving = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="step-checkpoint")
+        self._writing: Future[None] | None = None
 
-    def save(self, now: Moment, film: Sequence[FilmFrame], start_weights: str) -> bool:
-        """Saves this step and deletes the one before. Returns False, and saves nothing, when saving again so soon
-        would take too much of the time."""
-        began_s = time.monotonic()
-        if self._took_s > self._share * (began_s - self._ended_s):
+    def due(self) -> bool:
+        """Whether it is time to save: long enough after the last save, which has been written."""
+        if self._writing and not self._writing.done():
             return False
-        folder = f"{self._folder}/{now.step}"
+        self.wait()
+        return time.monotonic() - self._saved_s >= self._every_s
+
+    def save(self, now: Moment, film: Sequence[FilmFrame], start_weights: str) -> None:
+        """Copies the step and has it written; the one before is deleted then. Every rank must call; film and start are
+        taken from rank 0."""
+        self.wait()  # not two copies in memory
+        self._saved_s = time.monotonic()
+        self._writing = self._thread.submit(self._write, now.checkpoint(), tuple(film), start_weights)
+
+    def wait(self) -> None:
+        """Returns when nothing is being written any more. Raises what the writing raised."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        try:
+            self.wait()
+        except Exception as failed:
+            if error is None:
+                raise
+            _log.warning("the last step of %s was not saved: %s", self._folder, failed)
+        finally:
+            self._thread.shutdown()
+
+    def _write(self, snapshot: Snapshot, film: Sequence[FilmFrame], start_weights: str) -> None:
+        folder = f"{self._folder}/{snapshot.step}"
         with scratch_folder("step") as scratch:
-            now.checkpoint().save(scratch)
-            (scratch / "film.parquet").write_bytes(to_parquet(film_table(film)))
-            files = put_dir_once(self._backend, scratch, folder)
-        done = {
-            "numerics": self._numerics,
-            "start_weights": start_weights,
-            "files": {name: entry.model_dump() for name, entry in files.items()},
-        }
+            snapshot.save(scratch)
+            if snapshot.rank == 0:
+                (scratch / "film.parquet").write_bytes(to_parquet(film_table(film)))
+            files = {name: entry.model_dump() for name, entry in put_dir_once(self._backend, scratch, folder).items()}
+        if snapshot.rank:
+            self._backend.create(f"{folder}/{_saved_file(snapshot.rank)}", sealed({"files": files}))
+            return
+        for rank in range(1, snapshot.world):
+            entries = self._entries_of(folder, rank)
+            if entries is None:
+                return
+            files |= entries
+        done = {"numerics": self._numerics, "start_weights": start_weights, "files": files}
         self._backend.create(f"{folder}/done.json", sealed(done))
         if self._kept:
             drop(self._backend, self._kept)
-        self._kept, self._ended_s = folder, time.monotonic()
-        self._took_s = self._ended_s - began_s
-        return True
+        self._kept = folder
+
+    def _entries_of(self, folder: str, rank: int) -> Entries | None:
+        """The files that another rank has written, once it has; None where the training ends without it."""
+        while True:
+            leaving = self._leaving.is_set()
+            try:
+                content = json.loads(self._backend.read(f"{folder}/{_saved_file(rank)}"))
+            except FileNotFoundError:
+                if leaving:
+                    return None
+                self._leaving.wait(POLL_S)
+            else:
+                entries: Entries = unsealed(content, required=True)["files"]
+                return entries
+
+
+def _saved_file(rank: int) -> str:
+    return f"rank-{rank:05}.saved.json"
 
 
 def drop(backend: Backend, folder: str) -> None:
@@ -86,43 +146,3 @@ def drop(backend: Backend, folder: str) -> None:
     incomplete."""
     for path in sorted(backend.files(folder), key=lambda path: not path.endswith("/done.json")):
         backend.delete(path)
-
-
-def latest(backend: Backend, attempt: Attempt, numerics: Numerics) -> ResumePoint | None:
-    """The last complete step of the attempts before this one, within the same numerics class; None where there is none.
-
-    Steps whose files are damaged, or that an older swimlab saved without naming the processor, are skipped: that only
-    costs time.
-    """
-    prefix = f"attempts/{attempt.trial_id}/"
-    saved_steps: list[tuple[int, int]] = []
-    for path in listings.files(backend, prefix.rstrip("/")):
-        parts = path.removeprefix(prefix).split("/")
-        if len(parts) != 4 or parts[1] != "steps" or not parts[2].isdigit() or parts[3] != "done.json":
-            continue
-        if int(parts[0]) < attempt.number:
-            saved_steps.append((int(parts[2]), int(parts[0])))
-    for step, number in sorted(saved_steps, reverse=True):
-        if resume_point := _load(backend, f"{folder_of(attempt.trial_id, number)}/steps/{step}", numerics):
-            return resume_point
-    return None
-
-
-def _load(backend: Backend, folder: str, numerics: Numerics) -> ResumePoint | None:
-    try:
-        done = unsealed(json.loads(backend.read(f"{folder}/done.json")), required=False)
-        if done["numerics"] != dict(numerics) or "start_weights" not in done:
-            return None
-        with scratch_folder("step") as scratch:
-            for name, entry in done["files"].items():
-                local = scratch / Path(name).name
-                backend.fetch(f"{folder}/{name}", local)
-                if entry_of(local) != FileEntry.model_validate(entry):
-                    raise ValueError(f"{folder}/{name} was altered after it was written")
-            film = film_from_table(from_parquet((scratch / "film.parquet").read_bytes()))
-            return ResumePoint(Checkpoint.load(scratch), done["start_weights"], tuple(film))
-    except FileNotFoundError:  # its owner lives after all and moved on
-        return None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        _log.warning("%s/%s/done.json or a file beside it is damaged, so it is skipped: %s", backend.uri, folder, error)
-        return None

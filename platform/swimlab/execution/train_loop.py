@@ -19,12 +19,14 @@ from swim.evaluation.film import film, filmed_clips
 from swim.outputs import FilmFrame
 from swim.recipe import Frozen
 from swim.train import Host, Moment, train
-from swimlab.execution import evaluations, step_checkpoints
+from swimlab.execution import evaluations, resume_points, step_checkpoints
 from swimlab.execution.faults import Failure
 from swimlab.execution.numerics import numerics_of, of_all_ranks
 from swimlab.execution.search.pruning_rungs import PruningContext
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.execution.start_weights import start_weights
+from swimlab.execution.step_checkpoints import Saving
+from swimlab.execution.stop_notice import StopNotice
 from swimlab.execution.trial_clips import reader
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
@@ -102,8 +104,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     clips = reader(spec, store, config["decode_cpus"] / world)
     held_out, to_train_on = clips("held_out"), clips("train")
     last_step = with_steps(spec.recipe, to_train_on.keys).optim.total_steps
-    resume_point = step_checkpoints.latest(store.backend, attempt, numerics) if world == 1 else None
-    saved = step_checkpoints.StepCheckpoints(attempt, numerics) if world == 1 else None
+    saving: Saving = config["saving"]
+    resume_point = resume_points.latest(store.backend, attempt, numerics, device, other_workers=saving.other_workers)
+    if resume_point:
+        numerics = resume_point.numerics
     frames: list[FilmFrame] = list(resume_point.film) if resume_point else []
     # A share of a model sees nothing, and streamed clips would be decoded for a film alone.
     films = rank == 0 and not config["shard"] and not config["decode_cpus"]
@@ -134,11 +138,16 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         film_step(now)
         # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
         at_rung = watch is not None and watch.measure(now)
+        told, due = notice.given(saved.due())
+        if (at_rung or told or due) and step < last_step:
+            saved.save(now, frames, started_from)
+            if at_rung or told:
+                saved.wait()
+        if told:
+            notice.saved()
         if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
-            if saved:
-                saved.save(now, frames, started_from)
             report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
         hosted_s += time.monotonic() - began_s
         if watch:
@@ -168,7 +177,11 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             resume=resume_point.run if resume_point else None,
         )
         try:
-            trained = train(spec.recipe, to_train_on, init_dir=init_dir, host=host)
+            with (
+                step_checkpoints.StepCheckpoints(attempt, numerics, saving.every_s) as saved,
+                StopNotice(saving.session, spec.trial_id, device, grouped=not local) as notice,
+            ):
+                trained = train(spec.recipe, to_train_on, init_dir=init_dir, host=host)
         except PrunedAt as pruned:
             return (
                 outcome(

@@ -15,7 +15,9 @@ from swimlab.execution.exactly_once import HeldElsewhere, run_trial_once
 from swimlab.execution.faults import Failure
 from swimlab.execution.replay_source import archive_digest
 from swimlab.execution.search.pruning_rungs import PrunedRecord, PruningContext, TrialPruned, ended, put_pruned
+from swimlab.execution.step_checkpoints import Saving
 from swimlab.execution.train_loop import TrialOutcome, train_loop
+from swimlab.execution.training_advice import explained
 from swimlab.execution.workers import run_workers
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store import provenance
@@ -36,6 +38,7 @@ def run_trial(
     report: Report,
     gate: PruningContext | None = None,
     pruner: Any = None,
+    saving: Saving | None = None,
     patient: bool = True,
 ) -> dict[str, float]:
     """The trial's final metrics, from the store where it is committed and evaluated. While another driver runs the
@@ -56,7 +59,9 @@ def run_trial(
     def work(attempt: Attempt, beat: Heartbeat) -> TrialRecord:
         if gate and (pruned := ended(gate, pruner, store, spec)):
             raise TrialPruned(pruned)  # by another driver, while we waited
-        record, outcome = _run_attempt(spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner)
+        record, outcome = _run_attempt(
+            spec, attempt, store, slots, micro_batch, both(beat.tell, report), gate, pruner, saving
+        )
         failed.update(outcome.failed_evaluations)
         return record
 
@@ -73,6 +78,7 @@ def _run_attempt(
     report: Report,
     gate: PruningContext | None,
     pruner: Any,
+    saving: Saving | None,
 ) -> tuple[TrialRecord, TrialOutcome]:
     started_at, started_s, cpu_s = provenance.utc_now(), time.monotonic(), time.process_time()
     config = {
@@ -85,11 +91,17 @@ def _run_attempt(
         "decode_cpus": slots.decode_cpus,
         "gate": gate.model_dump_json() if gate else None,
         "pruner": pruner,
+        "saving": saving or Saving(),
     }
     if slots.workers == 0:
         # In local mode `ray.train`'s context and report raise inside a Tune trial: the trial's reporter stands in.
         config["local"] = {"report": report, "gpu": "GPU" in slots.worker}
-    returned = run_workers(train_loop, config, slots, slots.workers, name=spec.trial_id, purpose="train")
+    try:
+        returned = run_workers(train_loop, config, slots, slots.workers, name=spec.trial_id, purpose="train")
+    except Exception as error:
+        if ended := explained(error, spec, store, slots, micro_batch):
+            raise ended from error
+        raise
     outcome: TrialOutcome = TrialOutcome.model_validate(returned)
     about: dict[str, Any] = {
         "trial_id": spec.trial_id,

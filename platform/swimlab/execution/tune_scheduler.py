@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -20,6 +21,8 @@ from swimlab.execution.run_times import WaveTiming
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.execution.search.pruning_rungs import PruningContext, TrialPruned
 from swimlab.execution.search.tune_searcher import Proposals
+from swimlab.execution.step_checkpoints import Saving
+from swimlab.execution.stop_notice import Stopping
 from swimlab.execution.trial import run_trial
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.scratch import scratch_folder
@@ -33,6 +36,7 @@ def run_wave(
     store: SweepStore,
     slots: Slots,
     micro_batch: int | None,
+    saving: Saving,
     progress: SweepProgress,
 ) -> WaveTiming:
     """Run trials that do not depend on each other, in their order. `primary`: trial id → the metric that the log shows
@@ -40,12 +44,14 @@ def run_wave(
 
     Raises KeyboardInterrupt when the user stopped the sweep.
     """
+    stopping = Stopping(progress.console)
     trainable = tune.with_parameters(
         _planned,
         specs=[spec.model_dump_json() for spec in specs],
         store=store.uri,
         slots=slots,
         micro_batch=micro_batch,
+        saving=replace(saving, session=stopping.session),
         primary=primary,
     )
     labels = _labels(specs)
@@ -55,6 +61,7 @@ def run_wave(
         slots,
         progress,
         LostTrials(store, lambda config: specs[config["index"]]),
+        stopping,
         label=lambda config: labels[config["index"]],
         param_space={"index": tune.grid_search(list(range(len(specs))))},
     )
@@ -68,19 +75,21 @@ def run_search(
     store: SweepStore,
     slots: Slots,
     micro_batch: int | None,
+    saving: Saving,
     progress: SweepProgress,
 ) -> None:
     """Run what a search proposes until its budget is spent, `before` being called with each trial that has to run.
 
     Raises KeyboardInterrupt when the user stopped the search.
     """
-    pruning = loop.search.pruning
+    pruning, stopping = loop.search.pruning, Stopping(progress.console)
     trainable = tune.with_parameters(
         _proposed,
         pruner=pruning.rule() if pruning else None,
         store=store.uri,
         slots=slots,
         micro_batch=micro_batch,
+        saving=replace(saving, session=stopping.session),
         objective=loop.search.objectives[0].measured(loop.recipe.name),
     )
     _fit(
@@ -88,6 +97,7 @@ def run_search(
         slots,
         progress,
         LostTrials(store, lambda config: TrialSpec.model_validate_json(config["spec"])),
+        stopping,
         label=lambda config: _label(config["arm"], config["seed"]),
         search_alg=Proposals(loop, before, lambda spec: progress.again(_label(spec.arm, spec.seed))),
         num_samples=2 * loop.search.budget,  # each may have to run twice; the proposals say when they have ended
@@ -99,6 +109,7 @@ def _fit(
     slots: Slots,
     progress: SweepProgress,
     lost_trials: LostTrials,
+    stopping: Stopping,
     *,
     label: Callable[[dict[str, Any]], str],
     param_space: dict[str, Any] | None = None,
@@ -124,10 +135,11 @@ def _fit(
             ),
             # Tune pickles its own state, so it lives in a scratch folder and never in the store.
             run_config=tune.RunConfig(
-                name="sweep", storage_path=str(scratch), verbose=0, callbacks=[progress, lost_trials]
+                name="sweep", storage_path=str(scratch), verbose=0, callbacks=[progress, lost_trials, stopping]
             ),
         )
-        tuner.fit()
+        with stopping.listening():
+            tuner.fit()
     lost_trials.finish()
 
 
@@ -147,12 +159,13 @@ def _planned(
     store: str,
     slots: Slots,
     micro_batch: int | None,
+    saving: Saving,
     primary: Mapping[str, str],
 ) -> None:
     spec = TrialSpec.model_validate_json(specs[config["index"]])
     began_s = time.monotonic()
     try:
-        metrics = run_trial(spec, store, slots, micro_batch, tune.report, patient=False)
+        metrics = run_trial(spec, store, slots, micro_batch, tune.report, saving=saving, patient=False)
     except HeldElsewhere:
         tune.report({"stage": HELD_ELSEWHERE, "of": spec.trial_id})
         return
@@ -166,12 +179,13 @@ def _proposed(
     store: str,
     slots: Slots,
     micro_batch: int | None,
+    saving: Saving,
     objective: str,
 ) -> None:
     spec = TrialSpec.model_validate_json(config["spec"])
     gate = PruningContext.model_validate_json(config["gate"]) if config["gate"] else None
     try:
-        metrics = run_trial(spec, store, slots, micro_batch, tune.report, gate, pruner)
+        metrics = run_trial(spec, store, slots, micro_batch, tune.report, gate, pruner, saving)
     except TrialPruned as pruned:
         tune.report(_shown(pruned.record.metrics, objective) | {"stage": f"pruned at step {pruned.record.step}"})
     else:

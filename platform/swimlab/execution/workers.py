@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ray.train import RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from swimlab.execution.cluster import Slots
@@ -30,6 +30,9 @@ def run_workers(
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu="GPU" in slots.worker, resources_per_worker=slots.worker
             ),
-            run_config=RunConfig(name=name, storage_path=str(scratch)),
+            # Ray would begin the loop anew, inside the attempt that had saved its steps. The session tries again.
+            run_config=RunConfig(
+                name=name, storage_path=str(scratch), failure_config=FailureConfig(max_preemption_failures=0)
+            ),
         )
         return trainer.fit().return_value

@@ -12,7 +12,7 @@ from swim.recipe import Recipe, ShapesWorld
 from swimlab.experiment.ablation import Ablation, PlannedTrial
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.stored_results import is_present
-from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.experiment.trial_spec import TrialSpec, check_model
 from swimlab.experiment.tuning import ArmTuning
 from swimlab.identity.naming import Identifier
 from swimlab.store.presence import Presence
@@ -84,6 +84,7 @@ def make_plan(
         key = resolved.model_dump_json()
         if key not in names:
             _check_decoder(resolved)
+            check_model(resolved)
             base = resolved.init
             init = None if base is None else name(base.name, base.seed, base)
             identity = identifier.identify(resolved)

@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     decode_cpus: int = Field(
         0, ge=0, validate_default=True, description="CPUs a trial decodes on beside its workers, with --clips stream"
     )
+    checkpoint_minutes: float = Field(
+        10.0,
+        gt=0,
+        description="minutes between saves of a trial that trains; what is interrupted resumes from the last",
+    )
+    resume_on_other_workers: CliImplicitFlag[bool] = Field(
+        False,
+        description="resume also what another number of workers saved: such a trial compares with no other (MIXED)",
+    )
     max_clips_gb: float = Field(200.0, gt=0, description="refuse to store more than this of decoded clips")
     max_quarantined_share: float = Field(0.5, ge=0, le=1, description="refuse a data set with more unusable rows")
     keep_checkpoints: Literal["all", "bases"] = Field(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swim.recipe import Frozen, Recipe
+from swim.model_family import check_folder
+from swim.recipe import Frozen, HubModel, Recipe
 from swimlab.identity import naming
 from swimlab.identity.naming import EvaluationIdentity
 
@@ -29,8 +30,15 @@ class TrialSpec(Frozen):
         return {evaluation.suite: evaluation for evaluation in self.evaluations}[suite]
 
 
+def check_model(recipe: Recipe) -> None:
+    """Raises ValueError where the model is a local folder of another family than the recipe says."""
+    if isinstance(recipe.model, HubModel):
+        check_folder(recipe.model)
+
+
 def name_trial(label: str, recipe: Recipe, cache: Path) -> TrialSpec:
-    """Names the trial of a recipe. Raises IdentityError."""
+    """Names the trial of a recipe. Raises IdentityError, and ValueError for a folder of another model family."""
+    check_model(recipe)
     identity = naming.Identifier(cache).identify(recipe)
     return TrialSpec(
         trial_id=identity.trial_id,

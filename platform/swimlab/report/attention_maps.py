@@ -18,6 +18,7 @@ from PIL import Image
 from swim.outputs import Overlay
 
 WIDTH_PX = 224
+COLOURS, DIMMED, LEAST_ALPHA = "inferno", 0.55, 0.15
 MASK_COLOUR = np.array([255, 255, 255])
 
 
@@ -73,15 +74,8 @@ class PatchPicture:
 
     def attended(self, map_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The dimmed frame under the map (H' × W', scaled to its own maximum), with the outline of the mask."""
-        height, width = self.mask_HW.shape
-        map_HW = np.asarray(Image.fromarray(map_HW).resize((width, height), Image.Resampling.BILINEAR))
-        heat_HW = np.clip(map_HW / max(float(map_HW.max()), 1e-12), 0, 1)
-        colour_HWC = matplotlib.colormaps["inferno"](heat_HW)[..., :3] * 255
-        grey_HWC = self.frame_HWC.mean(-1, keepdims=True) * 0.55
-        alpha_HW1 = (0.15 + 0.85 * heat_HW)[..., None]
-        blend_HWC = grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1
-        blend_HWC[outline(self.mask_HW)] = MASK_COLOUR
-        attended_HWC: NDArray[np.uint8] = blend_HWC.astype(np.uint8)
+        attended_HWC = heated(self.frame_HWC, map_HW, None)
+        attended_HWC[outline(self.mask_HW)] = MASK_COLOUR
         return attended_HWC
 
     def outlined(self) -> NDArray[np.uint8]:
@@ -97,6 +91,19 @@ class PatchPicture:
         small = Image.fromarray(self.recorded_HW.astype(np.float32)).resize(map_HW.shape[::-1], Image.Resampling.BOX)
         total = float(map_HW.sum())
         return float((map_HW * np.asarray(small)).sum()) / total if total > 0 else None
+
+
+def heated(frame_HWC: NDArray[np.uint8], map_HW: NDArray[np.float32], top: float | None) -> NDArray[np.uint8]:
+    """A dimmed frame under a map (H' × W'), whose value `top` is the brightest colour; None: its own largest value once
+    it has the size of the frame."""
+    size = frame_HWC.shape[1], frame_HWC.shape[0]
+    map_HW = np.asarray(Image.fromarray(map_HW).resize(size, Image.Resampling.BILINEAR))
+    heat_HW = np.clip(map_HW / max(float(map_HW.max()) if top is None else top, 1e-12), 0, 1)
+    colour_HWC = matplotlib.colormaps[COLOURS](heat_HW)[..., :3] * 255
+    grey_HWC = frame_HWC.mean(-1, keepdims=True) * DIMMED
+    alpha_HW1 = (LEAST_ALPHA + (1 - LEAST_ALPHA) * heat_HW)[..., None]
+    blend_HWC: NDArray[np.uint8] = (grey_HWC * (1 - alpha_HW1) + colour_HWC * alpha_HW1).astype(np.uint8)
+    return blend_HWC
 
 
 def largest_patch(overlay: Overlay, width_px: int) -> PatchPicture:

@@ -47,8 +47,8 @@ def write_index(store: SweepStore) -> str:
     """
     pages = store.list_files("reports")
     unreadable: list[str] = []
-    summaries = _read(store, pages, TABLE_SUMMARY, TableSummary, unreadable)
-    described = _read(store, pages, PAGE_SUMMARY, PageSummary, unreadable)
+    summaries = read_summaries(store, pages, TABLE_SUMMARY, TableSummary, unreadable)
+    described = read_summaries(store, pages, PAGE_SUMMARY, PageSummary, unreadable)
     other_pages = {
         path.removeprefix("reports/"): described.get(path.removesuffix("index.html"))
         for path in pages
@@ -59,8 +59,10 @@ def write_index(store: SweepStore) -> str:
     return f"{store.uri}/{PAGE}"
 
 
-def _read(store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unreadable: list[str]) -> dict[str, T]:
-    """Folder → summary; paths that cannot be read are added to `unreadable`."""
+def read_summaries(
+    store: SweepStore, pages: Sequence[str], name: str, kind: type[T], unreadable: list[str]
+) -> dict[str, T]:
+    """Folder → summary, of those pages that have one; paths that cannot be read are added to `unreadable`."""
     summaries: dict[str, T] = {}
     paths = [path for path in pages if path.count("/") == 3 and path.endswith(f"/{name}")]
     for path, data in sorted(store.backend.read_many(paths).items()):

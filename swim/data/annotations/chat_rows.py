@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from swim.data.annotations.fields import MarkedText, RowContent, has_field, read_supervision, read_turns, read_video
-from swim.data.context import SYSTEM
+from swim.data.chat import SYSTEM
 from swim.data.limits import abbreviate
 from swim.data.types import DataError, Turn
 

@@ -101,6 +101,28 @@ def noun_span(expression: str, *, field: str) -> tuple[int, int]:
     return tokens[phrase.end - 1].span()
 
 
+def question_noun(question: str) -> tuple[int, int]:
+    """The characters [start, end) of the noun that a question is about: that of its first phrase with an article which
+    names something in the video, as "dog" in "Describe the brown dog in the video." Raises DataError (field "question")
+    where the rules cannot decide."""
+    tokens = list(_TOKEN.finditer(question))
+    sentence = _Sentence([token.group() for token in tokens])
+    problem = "it has no phrase that begins with an article"
+    for at in range(len(tokens)):
+        if sentence.lower_word(at) not in words.DETERMINERS or sentence.lower_word(at - 1) in words.DETERMINERS:
+            continue
+        try:
+            end = sentence.asked_phrase(at).end
+        except _UnclearError as error:
+            problem = str(error)
+            continue
+        if (noun := sentence.lower_word(end - 1)) not in words.FRAMES:
+            return tokens[end - 1].span()
+        problem = f"{noun!r} does not say what the object is"
+    hint = "mark it yourself, as in 'Describe the brown <ins>dog</ins>.'"
+    raise DataError(f"no noun found, {problem}", field="question", hint=hint)
+
+
 def _subject(tokens: list[str]) -> Phrase:
     sentence = _Sentence(tokens)
     at = sentence.subject_start()
@@ -165,6 +187,20 @@ class _Sentence:
         if at == content or self._modifies(at - 1, last=True):
             raise _UnclearError(f"no noun before {self.lower_word(at)!r}")
         return _NounPhrase(start, content, at)
+
+    def asked_phrase(self, at: int) -> _NounPhrase:
+        """The noun phrase of a question that begins at a position; of "a group of people" that of the people."""
+        phrase = self.noun_phrase(at)
+        if self.lower_word(at - 1) in words.MODALS:  # "does the dog look tired": the verb has no ending
+            head = range(phrase.content + 1, phrase.end)
+            verbs = (i for i in head if self.lower_word(i) in words.VERBS and not self._modifies(i - 1, last=True))
+            if (verb := next(verbs, None)) is not None:
+                return _NounPhrase(phrase.start, phrase.content, verb)
+            if self.lower_word(phrase.end) not in words.AUXILIARIES | words.VERBS:
+                raise _UnclearError(f"no verb is known behind {self.lower_word(at - 1)!r}")
+        if self.lower_word(phrase.end - 1) in words.CONTAINERS and self.lower_word(phrase.end) == "of":
+            return self.noun_phrase(phrase.end + 1, bare=True)
+        return phrase
 
     def _has_next_word(self, start: int, content: int, at: int) -> bool:
         """Whether the word at `at` still belongs to the phrase."""

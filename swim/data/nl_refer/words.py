@@ -27,6 +27,8 @@ AUXILIARIES = _words(
     "is are was were be been being am has have had does do did can could will would shall should may might must "
     "seems appears remains becomes gets keeps stays continues begins starts stops tries"
 )
+# Auxiliaries whose verb stands in its base form behind the subject of a question.
+MODALS = _words("do does did can could will would shall should may might must")
 FUNCTION_WORDS = DETERMINERS | POSSESSIVES | PRONOUNS | STOPS | AUXILIARIES | {"and", "there", "here", "yes", "no"}
 
 # In "a group of people" the visible objects are the people.

@@ -1,128 +1,113 @@
-"""Qwen2-VL: a video is one run of `video_token_id`, T' steps of two frames, each (H', W') after the spatial merge.
+"""Qwen2-VL: a video is one run of video tokens, T' steps of two frames, each (H', W') after the spatial merge.
 
 The processor orders patches by merge window, so that every window becomes one token, and windows are in raster order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from swim.data.documents import Visual
+from swim.data import family
+from swim.data.chat import CHATML, END, START, SYSTEM, Special
+from swim.data.family import Size, Visual
+from swim.data.mrope import Block, block_positions
+from swim.data.pixels import CLIP, FRAMES_PER_PATCH, patchify
+from swim.data.types import Clip
+
+VISION_START, VISION_END = Special("<|vision_start|>"), Special("<|vision_end|>")
+VIDEO = Special("<|video_pad|>")
+VIDEO_TYPE = 2  # in `mm_token_type_ids`; without them M-RoPE silently becomes one-dimensional
 
 
-def locate(config: Any, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -> Visual | None:
-    """The document's video; its grid is row `nth` of `video_grid_thw` (patches), divided by `spatial_merge_size`.
+class Family(family.Family):
+    """Qwen2-VL, and what its successors share with it."""
 
-    Raises ValueError when that row is missing, or is not the grid of as many tokens as the document has.
-    """
-    columns_K = (ids_L == config.video_token_id).nonzero()[:, 0]
-    if not len(columns_K):
-        return None
-    grids_N3 = inputs.get("video_grid_thw")
-    if grids_N3 is None or nth >= len(grids_N3):
-        raise ValueError(
-            f"document with video {nth} (counted from 0) has {len(columns_K)} video tokens, but video_grid_thw has "
-            f"{0 if grids_N3 is None else len(grids_N3)} rows: pass the processor's, one row a video"
-        )
-    patches = grids_N3[nth].tolist()
-    merge = config.vision_config.spatial_merge_size
-    T, H, W = patches[0], patches[1] // merge, patches[2] // merge
-    if len(columns_K) != T * H * W:
-        raise ValueError(
-            f"document with video {nth} (counted from 0) has {len(columns_K)} video tokens, but row {nth} of "
-            f"video_grid_thw, {patches}, makes {T} × {H} × {W} = {T * H * W} after merging {merge} × {merge} patches: "
-            "do not truncate inside a video, keep one row of video_grid_thw a video, in the documents' order; several "
-            "videos in one sample are not supported"
-        )
-    return Visual(columns_K, (T, H, W), config.vision_config.temporal_patch_size)
+    chat = replace(CHATML, system_prompt=SYSTEM)
+    tokens = (START, END, VISION_START, VISION_END, VIDEO)
+    visual_token = VIDEO
+    statistics = CLIP
+    frames_per_patch = FRAMES_PER_PATCH
 
+    @property
+    def cell_px(self) -> int:
+        """Patch × merge."""
+        vision = self.config.vision_config
+        return int(vision.patch_size * vision.spatial_merge_size)
 
-@dataclass(frozen=True)
-class Block:
-    """Visual tokens that follow one another in a row: T steps of H × W tokens, the steps `seconds` apart, of `rate`
-    temporal positions each."""
+    @property
+    def visual_id(self) -> int:
+        """Of `<|video_pad|>`."""
+        return int(self.config.video_token_id)
 
-    grid: tuple[int, int, int]
-    seconds: float = 1
-    rate: float = 1
+    def token_grid(self, size_THW: Size) -> tuple[int, int, int]:
+        """(T', H', W') visual tokens of a video. Raises ValueError for frames that are no whole tokens."""
+        T, H, W = size_THW
+        if T % FRAMES_PER_PATCH or H % self.cell_px or W % self.cell_px:
+            raise ValueError(
+                f"{T} frames of {H} × {W} px: the model reads pairs of frames in cells of {self.cell_px} px"
+            )
+        return T // FRAMES_PER_PATCH, H // self.cell_px, W // self.cell_px
 
-    def positions(self) -> Tensor:
-        """Temporal, height and width position of each token, from 0, [3, T·H·W]."""
-        T, H, W = (torch.arange(n) for n in self.grid)
-        # In this order, as the authors have it: another one rounds to another whole number.
-        axes = torch.meshgrid((T * self.seconds * self.rate).long(), H, W, indexing="ij")
-        return torch.stack([axis.flatten() for axis in axes])
+    def video(self, size_THW: Size, seconds_T: Sequence[float]) -> list[str]:
+        """One run between vision start and end, as the chat template and processor write it."""
+        T, H, W = self.token_grid(size_THW)
+        return [VISION_START, *[VIDEO] * (T * H * W), VISION_END]
 
+    def pixel_inputs(self, frames: Sequence[Tensor]) -> dict[str, Tensor]:
+        """`pixel_values_videos`: the patches of all videos, one after another."""
+        vision = self.config.vision_config
+        patches = [patchify(f, vision.patch_size, vision.spatial_merge_size, self.statistics)[0] for f in frames]
+        return {"pixel_values_videos": torch.cat(patches)}
 
-def positions(config: Any, inputs: Mapping[str, Tensor]) -> Tensor | None:
-    """Position ids [3, B, L] (temporal, height, width) by the authors' rule: one step a temporal patch."""
-    return block_positions(config, inputs, [Block(grid) for grid in grids(config, inputs, "video_grid_thw")])
+    def token_inputs(self, ids_BL: Tensor, clips: Sequence[Clip]) -> dict[str, Tensor]:
+        """Types of tokens, and the grid of each video in patches."""
+        merge = self.config.vision_config.spatial_merge_size
+        grids = [self.token_grid(clip.size_THW) for clip in clips]
+        return {
+            "mm_token_type_ids": (ids_BL == self.visual_id).int() * VIDEO_TYPE,
+            "video_grid_thw": torch.tensor([(T, H * merge, W * merge) for T, H, W in grids]),
+        }
 
+    def locate(self, inputs: Mapping[str, Tensor], ids_L: Tensor, nth: int) -> Visual | None:
+        """The document's video; its grid is row `nth` of `video_grid_thw` (patches), divided by `spatial_merge_size`.
 
-def grids(config: Any, inputs: Mapping[str, Tensor], key: str) -> list[tuple[int, int, int]]:
-    """The grids of images or videos, in visual tokens."""
-    merge = config.vision_config.spatial_merge_size
-    patches_N3 = inputs.get(key)
-    rows = [] if patches_N3 is None else patches_N3.tolist()
-    return [(T, H // merge, W // merge) for T, H, W in rows]
+        Raises ValueError when that row is missing, or is not the grid of as many tokens as the document has.
+        """
+        columns_K = (ids_L == self.visual_id).nonzero()[:, 0]
+        if not len(columns_K):
+            return None
+        grids_N3 = inputs.get("video_grid_thw")
+        if grids_N3 is None or nth >= len(grids_N3):
+            raise ValueError(
+                f"document with video {nth} (counted from 0) has {len(columns_K)} video tokens, but video_grid_thw has "
+                f"{0 if grids_N3 is None else len(grids_N3)} rows: pass the processor's, one row a video"
+            )
+        patches = grids_N3[nth].tolist()
+        merge = self.config.vision_config.spatial_merge_size
+        T, H, W = patches[0], patches[1] // merge, patches[2] // merge
+        if len(columns_K) != T * H * W:
+            raise ValueError(
+                f"document with video {nth} (counted from 0) has {len(columns_K)} video tokens, but row {nth} of "
+                f"video_grid_thw, {patches}, makes {T} × {H} × {W} = {T * H * W} after merging {merge} × {merge} "
+                "patches: do not truncate inside a video, keep one row of video_grid_thw a video, in the documents' "
+                "order; several videos in one sample are not supported"
+            )
+        return Visual(columns_K, (T, H, W), self.config.vision_config.temporal_patch_size)
 
+    def positions(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Position ids [3, B, L] (temporal, height, width) by the authors' rule."""
+        images = [Block(grid) for grid in self.grids(inputs, "image_grid_thw")]
+        return block_positions(inputs, {self.config.image_token_id: images, self.visual_id: self.video_blocks(inputs)})
 
-def block_positions(config: Any, inputs: Mapping[str, Tensor], videos: Sequence[Block]) -> Tensor | None:
-    """Position ids [3, B, L] on the device of `input_ids`, 0 at padding; None for a batch without visual tokens.
+    def video_blocks(self, inputs: Mapping[str, Tensor]) -> list[Block]:
+        """Visual tokens that follow one another, in the order of the batch: one step a temporal patch."""
+        return [Block(grid) for grid in self.grids(inputs, "video_grid_thw")]
 
-    A text token is one further than the largest position before it, on all three axes, and a block starts there: the
-    authors' rule (huggingface/transformers#35569), which its releases up to 5.2.0 follow. 5.23 goes on behind a block
-    at max(height, width) instead, which for Qwen2.5-VL is inside the time of a video longer than about 18 s.
-
-    Raises ValueError when visual tokens come without `mm_token_type_ids` that mark them, or do not fill their blocks.
-    """
-    ids_BL = inputs["input_ids"].cpu()
-    image, video = config.image_token_id, config.video_token_id
-    visual_BL = (ids_BL == image) | (ids_BL == video)
-    if not visual_BL.any():
-        return None
-    types_BL = inputs.get("mm_token_type_ids")
-    if types_BL is None or not torch.equal(types_BL.cpu() != 0, visual_BL):
-        raise ValueError(
-            f"input_ids hold {int(visual_BL.sum())} visual tokens, and mm_token_type_ids "
-            f"{'are missing' if types_BL is None else 'mark others'}: without them transformers counts positions in "
-            "one dimension, also when the model generates. Pass the processor's mm_token_type_ids, or position_ids"
-        )
-    blocks = {
-        image: iter([Block(grid) for grid in grids(config, inputs, "image_grid_thw")]),
-        video: iter(videos),
-    }
-    mask_BL = inputs.get("attention_mask")
-    real_BL = torch.ones_like(visual_BL) if mask_BL is None else mask_BL.cpu().bool()
-    position_3BL = torch.zeros(3, *ids_BL.shape, dtype=torch.long)
-    for row, real_L in enumerate(real_BL):
-        position_3BL[:, row, real_L] = _row_positions(row, ids_BL[row, real_L], blocks)
-    return position_3BL.to(inputs["input_ids"].device)
-
-
-def _row_positions(row: int, ids_L: Tensor, blocks: Mapping[int, Iterator[Block]]) -> Tensor:
-    visual_L = torch.isin(ids_L, torch.tensor(list(blocks)))
-    parts: list[Tensor] = []
-    begin = start = 0
-    while begin < len(ids_L):
-        token = int(ids_L[begin])
-        if token in blocks:
-            block = next(blocks[token], None)
-            offset_3K = torch.empty(3, 0) if block is None else block.positions()
-            here_K = ids_L[begin : begin + offset_3K.shape[1]]
-            if block is None or len(here_K) < offset_3K.shape[1] or bool((here_K != token).any()):
-                raise ValueError(
-                    f"row {row}: the visual tokens from token {begin} of the sample on do not fill "
-                    f"{'a grid: there is none left' if block is None else f'their grid {block.grid}'}; pass the "
-                    "processor's image_grid_thw and video_grid_thw, and do not truncate inside a video"
-                )
-        else:
-            next_visual = visual_L[begin:].nonzero()[:1, 0].tolist()
-            offset_3K = torch.arange(next_visual[0] if next_visual else len(ids_L) - begin).expand(3, -1)
-        parts.append(offset_3K + start)
-        start = int(parts[-1].max()) + 1
-        begin += offset_3K.shape[1]
-    return torch.cat(parts, 1)
+    def grids(self, inputs: Mapping[str, Tensor], key: str) -> list[tuple[int, int, int]]:
+        """The grids of images or videos, in visual tokens."""
+        merge = self.config.vision_config.spatial_merge_size
+        patches_N3 = inputs.get(key)
+        rows = [] if patches_N3 is None else patches_N3.tolist()
+        return [(T, H // merge, W // merge) for T, H, W in rows]

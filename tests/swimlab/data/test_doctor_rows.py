@@ -231,11 +231,12 @@ def test_a_row_of_more_text_than_positions_is_broken(tmp_path: Path) -> None:
 
 
 def test_text_and_video_together_are_held_against_the_positions(tmp_path: Path, videos: Path) -> None:
-    """A row of 128 visual tokens."""
+    """A row of 128 visual tokens, and two around them."""
     found = check(tmp_path, nl_refer(0), videos=str(videos), context=TINY)
     text = TINY.text_tokens(parse_row(nl_refer(0), file="rows.json", row=0).turns)
     asked = claims_of(found, tmp_path)
     with Decoder(str(videos), FRAMES) as decoder:
-        assert check_videos(asked, decoder, FRAMES, 0, text + 128).broken == []
-        (row,) = check_videos(asked, decoder, FRAMES, 0, text + 127).broken
-    assert row.reason.startswith(f"{text + 128} tokens, {text} of the text and 128 of the video")
+        fits, misses = (TINY.model_copy(update={"positions": text + most}) for most in (130, 129))
+        assert check_videos(asked, decoder, FRAMES, 0, fits).broken == []
+        (row,) = check_videos(asked, decoder, FRAMES, 0, misses).broken
+    assert row.reason.startswith(f"{text + 130} tokens, {text + 2} of the text and 128 of the video")

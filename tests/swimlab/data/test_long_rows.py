@@ -74,7 +74,7 @@ def test_the_limit_is_that_of_a_checkpoint(videos: Path, tmp_path: Path) -> None
     model, tokenizer = models.build(TinyModel())
     model.config.get_text_config().max_position_embeddings = 200
     models.save(model, tokenizer, tmp_path / "checkpoint")
-    hub = HubModel(path=str(tmp_path / "checkpoint"), layers=4)
+    hub = HubModel(path=str(tmp_path / "checkpoint"), layers=4, cell_px=8)
     data = files(videos, tmp_path, [*GOOD, long_row(100)])
     store = SweepStore(str(tmp_path / "store"))
     prepared = prepare(data, "f", store, tmp_path / "scratch", model=hub)
@@ -85,7 +85,7 @@ def test_the_limit_is_that_of_a_checkpoint(videos: Path, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("without_ray")
 def test_no_row_is_set_aside_for_a_tokenizer_that_cannot_be_read(videos: Path, tmp_path: Path) -> None:
-    config = {"model_type": "qwen2_5_vl", "text_config": {"max_position_embeddings": 200}}
+    config = {"model_type": "qwen2_5_vl", "text_config": {"max_position_embeddings": 200, "num_hidden_layers": 28}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(OSError, match="tokenizer"):
@@ -101,7 +101,7 @@ def test_no_row_is_set_aside_for_a_tokenizer_that_cannot_be_read(videos: Path, t
 @pytest.mark.usefixtures("without_ray")
 def test_a_checkpoint_that_cannot_be_read_ends_preparation(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PipelineError, match="how many positions the model has"):
+    with pytest.raises(PipelineError, match="the model, whose positions limit the rows, cannot be read"):
         prepare(
             files(videos, tmp_path, GOOD),
             "f",

@@ -1,13 +1,15 @@
 """What is tried again: failures by the store or by a dead process, and no failure of the trial's own."""
 
 import pytest
-from ray.exceptions import ActorDiedError, OutOfMemoryError
+import torch
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
+from ray.train.v2.api.preemption import PreemptionInfo
 
 from swimlab.execution.evaluations import EvaluationFailed
 from swimlab.execution.exactly_once import failure_of
-from swimlab.execution.faults import LOST, STORE, death, kind_of
+from swimlab.execution.faults import DIVERGED, LOST, OUT_OF_MEMORY, STORE, death, kind_of
 from swimlab.store.errors import StoreError
 
 DIED = "The actor died unexpectedly.\n\tpid: 77\n\tip: 10.0.0.1\nThe actor is dead because its worker process has died."
@@ -28,7 +30,14 @@ def caused(error, cause):
         (OutOfMemoryError("the node is full"), LOST),
         (WorkerGroupError("", {0: WorkerHealthCheckFailedError("failed", ActorDiedError())}), LOST),
         (ValueError("no such layer"), "ValueError"),
-        (FloatingPointError("loss is nan"), "FloatingPointError"),
+        (FloatingPointError("loss is nan"), DIVERGED),
+        (WorkerGroupError("", {0: UserExceptionWithTraceback(FloatingPointError("nan"), "…")}), DIVERGED),
+        (PreemptionError(PreemptionInfo(None, {})), LOST),
+        (torch.OutOfMemoryError("CUDA out of memory."), OUT_OF_MEMORY),
+        (RayTaskError("f", "…", torch.OutOfMemoryError("CUDA out of memory.")).as_instanceof_cause(), OUT_OF_MEMORY),
+        (MemoryError(), OUT_OF_MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OUT_OF_MEMORY),
+        (WorkerGroupError("", {0: ActorDiedError(), 1: UserExceptionWithTraceback(MemoryError(), "…")}), OUT_OF_MEMORY),
         (WorkerGroupError("", {0: UserExceptionWithTraceback(ValueError("x"), "…")}), "WorkerGroupError"),
         (EvaluationFailed("its suite raised"), "EvaluationFailed"),
     ],

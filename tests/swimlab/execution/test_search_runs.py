@@ -181,14 +181,14 @@ def test_a_point_whose_process_dies_runs_again(
     declared = search(
         space=[Choice("objective.fusion", ["mean", "max"])], budget=1, objectives=[Metric("attention.ap")]
     )
-    assert run(declared, tmp_path / "store", recipe, tmp_path) == 0
+    assert run(declared, tmp_path / "store", recipe, tmp_path, checkpoint_minutes=1e-4) == 0
     printed = capsys.readouterr().out
     assert "point 0 · seed 0: again, after the store or a process failed" in printed
     assert re.search(r"point 0 · seed 0: FAILED \(1 of 1\), process \d+ was killed", printed), printed
     assert "point 0 · seed 0: done (2 of 2)" in printed
     assert "1 complete, 0 pruned, 0 failed" in printed
     (record,) = store.records().values()
-    assert record.cost.resumed_step >= 10
+    assert record.cost.resumed_step >= 1
 
 
 def test_a_base_that_fails_ends_the_search_and_says_why(

@@ -1,5 +1,6 @@
 """`plan`: prices from like trials, what the seeds detect, what moved, and arms that are the same trials."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.console import Console
 
 import nano
 import swim
+from swim.recipe import HubModel
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
 from swimlab.cli import plan_view
 from swimlab.experiment import protocol
@@ -123,6 +125,42 @@ def test_a_plan_with_decord_needs_decord(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'"decord" needs decord, which is not installed: .*"pyav"'):
         planned(tmp_path, by_decord)
     assert planned(tmp_path).trial_ids
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "gemma3"}, "models of type 'gemma3' are not supported, .*smolvlm are: .*families/gemma3.py"),
+        (
+            {"model_type": "smolvlm"},
+            "model.family is 'qwen2-5-vl', and .* is a 'smolvlm': set model.family to 'smolvlm'",
+        ),
+        ({}, "config.json has no model_type"),
+        (None, "is no checkpoint: its config.json cannot be read"),
+    ],
+)
+def test_a_folder_of_another_family_is_refused(tmp_path, config, message):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("{" if config is None else json.dumps(config))
+    model = HubModel(path=str(folder), layers=3, cell_px=8)
+    with pytest.raises(ValueError, match=message):
+        planned(tmp_path, nano.recipe(base=False).override({"model": model}))
+    (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+    assert planned(tmp_path, nano.recipe(base=False).override({"model": model})).trial_ids
+
+
+def test_a_family_names_the_code_that_runs():
+    model = {"model": HubModel(path="a/b", layers=3, cell_px=8)}
+    qwen = nano.recipe(base=False).override(model)
+    smol = qwen.override({"model.family": "smolvlm"})
+    modules = [{name for name in naming.code_modules(recipe) if "families." in name} for recipe in (qwen, smol)]
+    assert modules == [
+        {f"swim.models.families.{name}" for name in ("qwen2_vl", "qwen2_5_vl")},
+        {"swim.models.families.smolvlm"},
+    ]
+    with pytest.raises(ValueError, match=r"swim.models.families has no 'smolvml'; did you mean 'smolvlm'"):
+        qwen.override({"model.family": "smolvml"})
 
 
 def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record):

@@ -332,6 +332,8 @@ def test_an_edit_is_seen_by_the_next_reading_whatever_the_cache_remembers(root, 
 
 GOLDEN_IDS = {
     "qwen2.5-vl-3b-lora": "20f05fe1b17bdaaf2124",
+    "qwen3-vl-4b-lora": "d35b0f9c3a49264c252d",
+    "smolvlm-500m": "ffc38088edbb38211661",
     "qwen2.5-vl-7b": "e6c6ecae4845c753060d",
     "qwen2.5-vl-7b-lora": "ff0be999f87867e33255",
     "tiny": "2ff8dd708b74346542c5",

@@ -19,8 +19,8 @@ from swimlab.report.number_format import NO_VALUE, number
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.errors import StoreError
+from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.newest_results import newest_results
-from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import Comparison, Difference, compare
 
@@ -54,7 +54,7 @@ class Why(StoreCommand):
         return 0
 
 
-def committed(store: SweepStore, trial_ids: Sequence[str]) -> list[TrialRecord]:
+def committed(store: SweepStore, trial_ids: Sequence[str]) -> list[TrialResult]:
     """The record of each trial, with its newest evaluations.
 
     Raises:

@@ -23,6 +23,7 @@ from swim.data.rows.read import Part, extent, size_bytes, split
 from swim.data.types import DataError
 from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor import scenes
 from swimlab.data.doctor.row_checks import (
     BROKEN_SCHEMA,
@@ -147,9 +148,7 @@ class _Examiner:
         import ray
 
         worker = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(_VideoWorker)
-        context = self.exam.context
-        positions = context.positions if context else None
-        arguments = self.exam.videos, self.exam.frames.model_dump_json(), self.exam.decode, positions
+        arguments = self.exam.videos, self.exam.frames.model_dump_json(), self.exam.decode, self.exam.context
         self.actors += [worker.remote(*arguments) for _ in range(min(self.cpus, items) - len(self.actors))]
 
     def _add(self, result: dict[str, Any]) -> None:
@@ -227,8 +226,8 @@ def _in_turn(actors: list[Any], method: str, items: Iterable[Any]) -> Iterator[A
 class _VideoWorker:
     """Actor: probes videos and decodes rows, in a subprocess that may hang or die."""
 
-    def __init__(self, videos: str | None, frames: str, picks: int, positions: int | None) -> None:
-        self._videos, self._picks, self._positions = videos, picks, positions
+    def __init__(self, videos: str | None, frames: str, picks: int, context: ContextLimit | None) -> None:
+        self._videos, self._picks, self._context = videos, picks, context
         self._policy = FramePolicy.model_validate_json(frames)
 
     @cached_property
@@ -243,7 +242,7 @@ class _VideoWorker:
 
     def check(self, claims: pa.Table) -> tuple[dict[str, Any], int]:
         """The inspection of a chunk of claims, and its number of videos."""
-        inspection = check_videos(claims, self._decoder, self._policy, self._picks, self._positions)
+        inspection = check_videos(claims, self._decoder, self._policy, self._picks, self._context)
         return _serialised_inspection(inspection), len(claims["video"].unique())
 
     def decode(self, pick: str) -> str:

@@ -159,16 +159,16 @@ def _check_row(raw: Any, file: str, row: int, exam: InspectionConfig, inspection
             }
         )
     elif sizes := {(rle.height, rle.width) for track in sample.tracks for rle in track.values()}:
-        _guess_tokens(max(sizes), exam.frames, tally)
+        _guess_tokens(max(sizes), exam, tally)
 
 
-def _guess_tokens(size: tuple[int, int], policy: FramePolicy, tally: Tally) -> None:
+def _guess_tokens(size: tuple[int, int], exam: InspectionConfig, tally: Tally) -> None:
     """Estimate without the video: it is taken to be as large as the mask, and long enough."""
     try:
-        height, width = smart_resize(*size, policy)
+        height, width = smart_resize(*size, exam.frames)
     except DataError:
         return  # such a video is reported when videos are examined
-    add_clip(policy.max_frames, height, width, policy, tally)
+    add_clip(exam.frames.max_frames, height, width, exam.frames, tally, exam.context)
 
 
 def state_of(sample: ReferSample, formats: tuple[str, ...]) -> State:

@@ -11,7 +11,7 @@ from swim.data.annotations.markup import strip_tags
 from swim.data.masks.encodings import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
-from swimlab.data.context_limit import visual_tokens
+from swimlab.data.context_limit import ContextLimit, visual_tokens
 from swimlab.data.doctor.cautions import SPECIAL, TWICE, UNTAGGED, Note
 from swimlab.data.doctor.tally import Tally
 
@@ -130,9 +130,11 @@ def _contains_word(noun: str, text: str) -> bool:
     return False
 
 
-def add_clip(frames: int, height: int, width: int, policy: FramePolicy, tally: Tally) -> None:
-    """Counts a clip of that many resized frames."""
-    tokens = visual_tokens(frames, height, width, policy.cell_px)
+def add_clip(
+    frames: int, height: int, width: int, policy: FramePolicy, tally: Tally, context: ContextLimit | None
+) -> None:
+    """Counts a clip of that many resized frames, in the visual tokens of the model where it is known."""
+    tokens = (context.visual_tokens if context else visual_tokens)(frames, height, width, policy.cell_px)
     tally.bin("tokens a clip", tokens)
     tally.add("tokens", tokens)
     tally.add("clips", 1)

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from swim.data.annotations.samples import parse_row
-from swim.data.context import require_positions
 from swim.data.rows.read import Part, read_part
 from swim.data.types import DataError
 from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
-from swimlab.data.context_limit import visual_tokens
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor.cautions import RowNotes, note_sizes
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, TRAINED_ON, Inspection, note_broken, note_cautions, picked
 from swimlab.data.doctor.row_counts import add_clip
@@ -106,15 +105,15 @@ def _by_videos(claims: pa.Table) -> Iterator[pa.Table]:
 
 
 def check_videos(
-    claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int, positions: int | None = None
+    claims: pa.Table, decoder: Decoder, policy: FramePolicy, picks: int, context: ContextLimit | None = None
 ) -> Inspection:
     """Probe the videos of a chunk, once each, and check their rows against them. `picks` rows are offered for timed
-    decoding. `positions`: those of the model, where longer rows are to be found."""
+    decoding. `context`: the limit of the model, where longer rows are to be found."""
     inspection = Inspection(tally=Tally(picks))
     for video, rows in groupby(claims.to_pylist(), key=itemgetter("video")):
         info = _probe(video, decoder, inspection.tally)
         for claim in rows:
-            _check_claim(claim, info, policy, positions, inspection)
+            _check_claim(claim, info, policy, context, inspection)
     return inspection
 
 
@@ -139,7 +138,7 @@ def _check_claim(
     requirement: dict[str, Any],
     info: VideoInfo | DataError,
     policy: FramePolicy,
-    positions: int | None,
+    context: ContextLimit | None,
     inspection: Inspection,
 ) -> None:
     tally = inspection.tally
@@ -150,9 +149,9 @@ def _check_claim(
             raise info
         needs = FrameNeeds(tuple(requirement["frames"]), sizes, requirement["numbering"])
         indices, (height, width) = plan_frames(info, needs, policy)
-        if positions is not None and requirement["state"] in TRAINED_ON:
-            visual = visual_tokens(len(indices), height, width, policy.cell_px)
-            require_positions(requirement["text_tokens"], visual, positions)
+        if context and requirement["state"] in TRAINED_ON:
+            seconds_T = [index / info.fps for index in indices]
+            context.check_counted(requirement["text_tokens"], (len(indices), height, width), seconds_T, policy.cell_px)
     except DataError as error:
         # The row was counted by its state without the video.
         tally.count(requirement["state"], requirement["kind"], -1)
@@ -165,7 +164,7 @@ def _check_claim(
         notes(KEYS_UNCLEAR, 0, needs.frames, "numbers in the names of the pictures are not their positions")
     if notes.worst:
         note_cautions(tally, notes, **location)
-    add_clip(len(indices), height, width, policy, tally)
+    add_clip(len(indices), height, width, policy, tally, context)
     tally.pick(picked(requirement))
 
 

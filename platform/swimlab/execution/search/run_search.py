@@ -160,6 +160,7 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
                 store=store,
                 slots=session.slots,
                 micro_batch=settings.micro_batch,
+                saving=session.saving,
                 progress=session.progress,
             )
         confirming = confirmations(loop, settings)

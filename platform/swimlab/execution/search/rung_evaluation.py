@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from swim import parallel
 from swim.data.clips import Clips
@@ -42,7 +41,8 @@ class RungWatch:
     ) -> None:
         self._gate, self._spec, self._store, self._held_out = gate, spec, store, held_out
         self._device, self._micro_batch = device, micro_batch
-        self._rank, self._world = parallel.ranks()
+        self._rank, _ = parallel.ranks()
+        self._first = True
         self._evaluation_id = spec.evaluation(gate.suite).evaluation_id
         if self._rank == 0:
             self._judge = PrunerReplay(gate, pruner)
@@ -57,17 +57,13 @@ class RungWatch:
         return True
 
     def judge(self, now: Moment) -> None:
-        """Raises PrunedAt on every rank when the trial ends here; elsewhere than at a rung, when it was to end at one
-        that a run before it had passed."""
-        at_rung = now.step in self._gate.steps
-        if not at_rung and self._world > 1:  # the ranks of a group begin together, at the first step
+        """Raises PrunedAt on every rank when the trial ends here; at the first step after it resumed, when it was to
+        end at a rung that the run before it had passed."""
+        if now.step not in self._gate.steps and not self._first:
             return
+        self._first = False
         ends_at = self._ends_by(now.step) if self._rank == 0 else None
-        stops = ends_at is not None
-        if self._world > 1:
-            flag = torch.tensor([int(stops)], device=self._device)
-            dist.broadcast(flag, 0)
-            stops = bool(flag.item())
+        (stops,) = parallel.from_rank_0((int(ends_at is not None),), self._device)
         if stops:
             raise PrunedAt(ends_at, self._judge.rungs if self._rank == 0 else {})
 

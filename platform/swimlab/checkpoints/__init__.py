@@ -1,0 +1,1 @@
+"""A trial's weights as a model: written as a folder that others load, and loaded to ask it."""
