@@ -110,7 +110,7 @@ def test_the_forecast_is_near_what_a_tiny_step_allocates(shape, frames, together
     assert widths is not None
     step = Step(
         tokens=batches[0].labels_BL.numel(),
-        visual=int(sum(sample.is_video_L.sum() for sample in batches[0].samples)),
+        visual=int((batches[0].tokens["mm_token_type_ids"] > 0).sum()),
         labels=int((batches[0].labels_BL >= 0).sum()),
         padded=together > 1,
         passes=passes,
