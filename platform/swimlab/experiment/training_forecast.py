@@ -19,7 +19,6 @@ SHARE = 0.55
 # Of the frozen tower: 0.42e14 operations of 30,752 patches in 0.245 s, one attention call a layer, on the same H200.
 TOWER_SHARE = 0.17
 PASS_S = 0.02  # of a forward pass, whatever its length
-OFF = 1.5  # times, either way, where card, model or length are others than those measured
 
 # Text tokens of a conversation: of the embedded data as encoded, of a user's files a guess until they are prepared.
 TURN_TOKENS = 25
