@@ -80,7 +80,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Moment:
-    """A run between two steps."""
+    """A run between two steps. `tokens`: those that this rank has trained on since it started or resumed, without
+    padding; `squared_tokens`: the sum of the squared lengths of their conversations, which attention grows with."""
 
     step: int
     module: nn.Module
@@ -88,6 +89,8 @@ class Moment:
     tokenizer: Any
     encoder: Encoder
     curve: list[MetricPoint]
+    tokens: int = 0
+    squared_tokens: int = 0
 
     def checkpoint(self) -> Snapshot:
         """A copy of what the steps to come depend on, as far as this rank saves it."""
@@ -226,7 +229,7 @@ def _fit(
     optim = recipe.optim
     optimizer = build_optimizer(module.parameters(), optim)
     curve: list[MetricPoint] = []
-    done = 0
+    done = tokens = squared_tokens = 0
     if host.resume:
         checkpoint.restore(host.resume, module, optimizer)
         done, curve = host.resume.step, list(host.resume.curve)
@@ -236,12 +239,16 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, optim)
         weight = mask_weight(recipe.objective, (step + 1) / optim.total_steps)
-        values = optimiser_step(module, optimizer, next(feed), recipe, weight, host.device)
+        batches = next(feed)
+        values = optimiser_step(module, optimizer, batches, recipe, weight, host.device)
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values[name]):
                 raise FloatingPointError(f"{name} is {values[name]} at step {step + 1} of {recipe.name!r}")
         curve += [MetricPoint(step=step + 1, name=name, value=value) for name, value in values.items()]
-        host.on_step(step + 1, values, Moment(step + 1, module, optimizer, tokenizer, encoder, curve))
+        lengths = [len(sample.input_ids_L) for batch in batches for sample in batch.samples]
+        tokens, squared_tokens = tokens + sum(lengths), squared_tokens + sum(length**2 for length in lengths)
+        now = Moment(step + 1, module, optimizer, tokenizer, encoder, curve, tokens, squared_tokens)
+        host.on_step(step + 1, values, now)
     return curve
 
 

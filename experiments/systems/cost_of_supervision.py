@@ -1,16 +1,19 @@
 """What does supervising attention cost?  Step time and memory of plain SFT, ours, the released scheme, eager maps.
 
-`python experiments/cost_of_supervision.py` on a CPU; `--device cuda` runs the 7B configuration with random weights and
-needs no Ray. Every number comes from a fresh process; the schemes take turns within a round.
+`python experiments/systems/cost_of_supervision.py` on a CPU; `--device cuda` runs the 7B configuration with random
+weights and needs no Ray. Every number comes from a fresh process; the schemes take turns within a round.
+
+`--size 7b-recipe` measures what training takes instead (an H200): vision tower, optimiser and four micro-batches, with
+fp32 weights under autocast and with bf16 weights and fp32 masters; 8 masks at 360p, 32 at 720p and at 1080p.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 from rich.console import Console
 
 import measurement_plots
@@ -26,6 +29,11 @@ from swimlab.store.sweep_store import SweepStore
 NAME = "cost_of_supervision"
 TITLE, QUESTION = "Cost of supervision", "What does supervising attention add to a training step?"
 SCHEMES = ("sft", "swim", "released", "eager")
+RECIPE_SCHEMES = ("sft", "swim", "swim-720p", "swim-1080p")
+Scheme = Literal["sft", "swim", "released", "eager", "swim-720p", "swim-1080p"]
+# Each is measured in both precisions: cost_recipe.SIZES.
+RECIPE_SIZES = {size: (size, f"{size}-bf16") for size in ("7b-recipe", "tiny-recipe")}
+RECIPE_TOKENS = {"7b-recipe": 8192, "tiny-recipe": 192}
 SHORT, LONG = (512, 1024, 2048, 4096), (512, 1024, 2048, 4096, 8192, 16384)
 LEAST = 64
 COUNTED = ("7b-narrow", 8192)  # bytes held at 8k, counted on a CPU: they do not depend on the head width
@@ -40,6 +48,12 @@ BOUNDS = (
     Bound("step_bytes", "eager", "swim", 6, False, SMALL),
     Bound("time_s", "swim", "sft", 1.02, True, LARGE),
     Bound("peak_bytes", "swim", "sft", 1.02, True, LARGE),
+    *(
+        Bound(quantity, scheme, "sft", limit, True, {"size": size, "tokens": 8192})
+        for size in RECIPE_SIZES["7b-recipe"]
+        for quantity, limit in (("time_s", 1.02), ("peak_bytes", 1.01))
+        for scheme in ("swim", "swim-1080p")
+    ),
 )
 HELD_TIMES, LOGITS_TIMES = 100, 10
 COLUMNS = (
@@ -83,7 +97,7 @@ class CostSettings(MeasuringSettings):
     """Measure, and report what was measured. `worker` is one fresh process and prints one line of JSON."""
 
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: one GPU, the 7B configuration")
-    size: Literal["nano", "small", "7b", "7b-narrow"] | None = Field(
+    size: Literal["nano", "small", "7b", "7b-narrow", "7b-recipe", "tiny-recipe"] | None = Field(
         None, description="model; default: small on a CPU, 7b on a GPU"
     )
     tokens: tuple[int, ...] | None = Field(None, description="lengths, as 512,1024; default: 512 to 4096, GPU 16384")
@@ -91,10 +105,11 @@ class CostSettings(MeasuringSettings):
     steps: int = Field(
         3, ge=0, description="timed steps of a process, after one for memory and one to warm up; 0: only count bytes"
     )
-    schemes: tuple[Literal["sft", "swim", "released", "eager"], ...] = Field(SCHEMES, description="which to measure")
+    schemes: tuple[Scheme, ...] | None = Field(None, description="which to measure; default: all of the size")
     count: bool = Field(True, description="count the bytes held at 8k (minutes on a CPU)")
     threads: int = Field(1, ge=1, description="CPU threads of a process; one leaves the others to the neighbours")
-    scheme: Literal["sft", "swim", "released", "eager"] = Field("swim", description="worker: the one to measure")
+    scheme: Scheme = Field("swim", description="worker: the one to measure")
+    bf16: bool = Field(False, description="worker: bf16 weights and fp32 masters, of a size of the recipe")
 
     @field_validator("tokens", "schemes")
     @classmethod
@@ -105,14 +120,35 @@ class CostSettings(MeasuringSettings):
             raise ValueError(f"{min(values)} tokens are too few for a video and its text: give {LEAST} or more")
         return values
 
+    @model_validator(mode="after")
+    def _of_its_size(self) -> Self:
+        if unknown := set(self.schemes or ()) - set(self.schemes_of_size):
+            raise ValueError(
+                f"size {self.model_size} has no scheme {', '.join(sorted(unknown))}: choose from "
+                f"{', '.join(self.schemes_of_size)}"
+            )
+        return self
+
+    @property
+    def schemes_of_size(self) -> tuple[str, ...]:
+        """Those that can be measured of this model."""
+        return RECIPE_SCHEMES if self.model_size in RECIPE_SIZES else SCHEMES
+
     @property
     def model_size(self) -> str:
         """The model to measure."""
         return self.size or ("nano" if self.command == "smoke" else "7b" if self.device == "cuda" else "small")
 
     @property
+    def measured_schemes(self) -> tuple[str, ...]:
+        """The schemes to measure."""
+        return self.schemes or self.schemes_of_size
+
+    @property
     def lengths(self) -> tuple[int, ...]:
-        """The lengths to measure."""
+        """The lengths to measure; a size of the recipe has one of its own."""
+        if self.model_size in RECIPE_SIZES:
+            return (RECIPE_TOKENS[self.model_size],)
         return self.tokens or ((128,) if self.command == "smoke" else LONG if self.device == "cuda" else SHORT)
 
 
@@ -124,6 +160,11 @@ def work(settings: CostSettings) -> dict[str, Any]:
 
     torch.set_num_threads(settings.threads)
     (tokens,) = settings.lengths
+    if settings.model_size in RECIPE_SIZES:
+        import cost_recipe
+
+        size = RECIPE_SIZES[settings.model_size][settings.bf16]
+        return cost_recipe.measure(settings.scheme, size, torch.device(settings.device), max(1, settings.steps))
     device, text = torch.device(settings.device), min(settings.text, tokens // 2)
     return measure(settings.scheme, settings.model_size, tokens, text, device, settings.steps)
 
@@ -132,6 +173,8 @@ def ask(settings: CostSettings, scheme: str, size: str, tokens: int, steps: int,
     """A worker's answer; killed for its memory is one, too. Raises RuntimeError when it failed."""
     request = {"scheme": scheme, "size": size, "tokens": tokens}
     flags = request | {"text": settings.text, "steps": steps, "device": device, "threads": settings.threads}
+    if size.endswith("-bf16"):
+        flags |= {"size": size.removesuffix("-bf16"), "bf16": True}
     variables = {
         "OMP_NUM_THREADS": str(settings.threads),
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -146,12 +189,15 @@ def ask(settings: CostSettings, scheme: str, size: str, tokens: int, steps: int,
 def plan(settings: CostSettings) -> Iterator[tuple[int, str, str, int, int, str]]:
     """(round, scheme, size, tokens, timed steps, device) of every process; the schemes take turns in going first."""
     for number in range(1 if settings.command == "smoke" else settings.rounds):
-        for tokens in settings.lengths:
-            for scheme in rotated(settings.schemes, number):
-                yield number, scheme, settings.model_size, tokens, settings.steps, settings.device
+        for size in RECIPE_SIZES.get(settings.model_size, (settings.model_size,)):
+            for tokens in settings.lengths:
+                for scheme in rotated(settings.measured_schemes, number):
+                    yield number, scheme, size, tokens, settings.steps, settings.device
+    if settings.model_size in RECIPE_SIZES:
+        return
     if settings.count and settings.command == "run" and settings.device == "cpu":
         for scheme in ("sft", "swim", "released"):
-            if scheme in settings.schemes:
+            if scheme in settings.measured_schemes:
                 yield 0, scheme, *COUNTED, 0, "cpu"
 
 
@@ -218,15 +264,17 @@ def _times(quantity: str, reference: int, own_value: int, judged: bool, limit: i
 def show(done: CostRun, store: SweepStore, console: Console) -> None:
     """Print the grids and write the report."""
     size = done.settings["size"]
-    bounds = [bound for bound in BOUNDS if bound.where["size"] == size]
+    bounds = [bound for bound in BOUNDS if bound.where["size"] in RECIPE_SIZES.get(size, (size,))]
     grids = [
         measurement_report.verdict_grid(done, bounds),
-        measurement_report.values_grid(done, "Cost", ("size", "tokens"), COLUMNS, SCHEMES),
+        measurement_report.values_grid(done, "Cost", ("size", "tokens"), COLUMNS, (*SCHEMES, *RECIPE_SCHEMES[2:])),
         counted_grid(done),
     ]
     notes = [
-        "A step is forward and backward of one sample with given vision features; no optimiser step. Step memory is "
-        "the peak above what was there before the first step (CPU: resident, GPU: allocated).",
+        "A step is an optimiser step of four conversations, vision tower included."
+        if size in RECIPE_SIZES
+        else "A step is forward and backward of one sample with given vision features; no optimiser step.",
+        "Step memory is the peak above what was there before the first step (CPU: resident, GPU: allocated).",
         f"Of the tokens, the last {done.settings['text']} (at most half) are text after the video: the released scheme "
         "pays for each of them.",
     ]

@@ -25,11 +25,10 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cost_schemes import SIZES, build
+from swimlab.experiment import cards
 from swimlab.store.provenance import processor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-# Dense bf16 peaks out of NVIDIA's data sheets, for MFU.
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 
 def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.device, steps: int) -> dict[str, Any]:
@@ -44,8 +43,7 @@ def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.d
         if steps:
             row |= _timed(model, loss, device, steps)
             row["tokens_per_s"] = tokens / row["time_s"]
-            peak = next((flops for name, flops in PEAK_FLOPS.items() if name in row["machine"]), None)
-            row["mfu"] = size.step_flops(tokens) / row["time_s"] / peak if peak else None
+            row["mfu"] = mfu(size.step_flops(tokens) / row["time_s"], row["machine"])
         model.zero_grad(set_to_none=True)
         gc.collect()
         with head_bytes(model) as logits, LiveBytes() as live:
@@ -58,6 +56,12 @@ def measure(scheme: str, size_name: str, tokens: int, text: int, device: torch.d
     except torch.OutOfMemoryError:
         return request | {"outcome": "out of memory"}
     return row
+
+
+def mfu(flops_per_s: float, machine: str) -> float | None:
+    """The share of a known card's dense bf16 peak."""
+    card = cards.of_device(machine)
+    return flops_per_s / card.flops_per_s if card else None
 
 
 def _timed(model: Any, loss: Callable[[], Tensor], device: torch.device, steps: int) -> dict[str, Any]:

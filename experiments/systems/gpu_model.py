@@ -11,7 +11,7 @@ import copy
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,14 +39,18 @@ class Shape(TextShape):
     tokens: int
     frames: int
     side: int
-    small_masks: tuple[int, int] = (360, 640)
-    large_masks: tuple[int, int] = (1080, 1920)
+    masks_scale: float = 1.0  # of the sizes of masks
 
     @property
     def cell_px(self) -> int:
         """Side of a visual token in pixels."""
         return int(self.vision["patch_size"] * self.vision["spatial_merge_size"])
 
+
+# Sizes of masks by name. At 360p two frames are annotated, the first and the last, which makes 8 maps of four nouns; at
+# the others every frame (32 maps on 16 frames).
+Masks = Literal["360p", "720p", "1080p"]
+MASKS_PX: dict[Masks, tuple[int, int]] = {"360p": (360, 640), "720p": (720, 1280), "1080p": (1080, 1920)}
 
 TOWER_7B = {
     "depth": 32,
@@ -77,7 +81,7 @@ SHAPES = {
     "7b": Shape(3584, 18944, 28, 28, 4, 152_064, TOWER_7B, 8192, 16, 868),
     # As wide a head and as deep a tower as numerics need, small enough to be trained in fp32 for some steps.
     "narrow": Shape(512, 1536, 8, 4, 2, 4096, {**TOWER_7B, "depth": 4, "out_hidden_size": 512}, 1024, 8, 336),
-    "tiny": Shape(64, 128, 3, 4, 2, 1024, TOWER_TINY, 192, 4, 32, (36, 64), (108, 192)),
+    "tiny": Shape(64, 128, 3, 4, 2, 1024, TOWER_TINY, 192, 4, 32, masks_scale=0.1),
 }
 
 
@@ -139,14 +143,14 @@ def encoder(shape: Shape) -> Encoder:
     return Encoder(copy.deepcopy(tokenizer()), family_of(config(shape)), system=None)
 
 
-def clips(shape: Shape, many: int, large: bool = False) -> list[Clip]:
-    """Conversations of exactly `shape.tokens` tokens with 8 maps of small masks (four nouns in two frames, first and
-    last) or, `large`, maps of large masks in every frame (32 on 16 frames).
+def clips(shape: Shape, many: int, masks: Masks = "360p") -> list[Clip]:
+    """Conversations of exactly `shape.tokens` tokens with masks of that size (`MASKS_PX`).
 
     Raises ValueError where the text does not come to that length.
     """
-    slots = tuple(range(shape.frames)) if large else (1, shape.frames - 1)
-    return [_clip(shape, number, slots, shape.large_masks if large else shape.small_masks) for number in range(many)]
+    slots = (1, shape.frames - 1) if masks == "360p" else tuple(range(shape.frames))
+    height, width = (round(side * shape.masks_scale) for side in MASKS_PX[masks])
+    return [_clip(shape, number, slots, (height, width)) for number in range(many)]
 
 
 def _clip(shape: Shape, number: int, slots: tuple[int, ...], mask_px: tuple[int, int]) -> Clip:

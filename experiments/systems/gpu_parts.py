@@ -1,13 +1,11 @@
 """The measurements of the GPU check: each builds its model, and takes steps as `swim.train` takes them.
 
-Batches come from the product's own thread, which encodes, plans and pins the next ones during a step.
+What takes a step is `gpu_training`.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
-import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,23 +22,15 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 import gpu_model
 from gpu_model import SHAPES, Shape
 from gpu_results import Results
-from swim.data.encode import Batch
-from swim.data.prefetch import Prefetch
-from swim.data.types import Clip
+from gpu_training import Change, Training, wait
 from swim.deterministic import deterministic
-from swim.feed import step_batches
 from swim.models import vision
 from swim.models.fused import compiled_elementwise
-from swim.optimizer import build_optimizer
-from swim.recipe import Recipe
-from swim.supervision.objective import SupervisedModel, mask_weight
-from swim.train import optimiser_step
+from swim.supervision.objective import SupervisedModel
 
 BATCH, PAIRED_BATCH = 4, 2  # conversations (micro-batches) a step
 # Layers that keep their activations: the first of these that fits. 8 of 28 took 130.5 GB in fp32 + autocast.
 UNCHECKED = {"float32": (8, 4, 0), "bfloat16": (12, 8, 0)}
-
-Change = Callable[[list[Batch]], list[Batch]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +58,6 @@ class Check:
             yield number
             longest_s = max(longest_s, time.monotonic() - began_s)
 
-    def wait(self) -> None:
-        """Until the device is idle."""
-        if self.on_gpu:
-            torch.cuda.synchronize()
-
     def peak_gb(self) -> float | None:
         """Most memory allocated since the last call; None on a CPU."""
         if not self.on_gpu:
@@ -87,52 +72,6 @@ class Check:
             self.results.add(part, name, "GB", peak, reserved_gb=torch.cuda.memory_reserved() / 1e9, **facts)
 
 
-class Training:
-    """A model and its optimiser, and the steps of `swim.train` on them."""
-
-    def __init__(self, check: Check, recipe: Recipe, shape: Shape | None = None) -> None:
-        self.check, self.recipe, self.shape = check, recipe, shape or check.shape
-        self.model = gpu_model.random_model(self.shape, recipe.model, check.device)  # type: ignore[arg-type]
-        self.module = SupervisedModel(self.model, recipe.objective)
-        self.optimizer = build_optimizer(self.module.parameters(), recipe.optim)
-
-    def feed(self, clips: list[Clip], steps: int, recipe: Recipe | None = None) -> Prefetch[list[Batch]]:
-        """The batches of so many steps; the clips are repeated."""
-        recipe = recipe or self.recipe
-        return Prefetch(
-            step_batches(
-                recipe,
-                itertools.cycle(clips),
-                gpu_model.encoder(self.shape),
-                self.model,
-                steps=steps,
-                share=recipe.optim.batch,
-                device=self.check.device,
-            )
-        )
-
-    def step(
-        self,
-        feed: Iterator[list[Batch]],
-        recipe: Recipe | None = None,
-        module: SupervisedModel | None = None,
-        change: Change | None = None,
-    ) -> tuple[float, dict[str, float]]:
-        """(seconds a conversation, values) of one optimiser step, waiting for its batches included. Raises
-        FloatingPointError for a loss that is not finite."""
-        recipe, module = recipe or self.recipe, module or self.module
-        self.check.wait()
-        began_s = time.perf_counter()
-        batches = change(next(feed)) if change else next(feed)
-        weight = mask_weight(recipe.objective, 1.0)
-        values = optimiser_step(module, self.optimizer, batches, recipe, weight, self.check.device)
-        self.check.wait()
-        took_s = time.perf_counter() - began_s
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss is {values['loss']}")
-        return took_s / recipe.optim.batch, values
-
-
 @contextmanager
 def fitting(check: Check, part: str, weights: str, batch: int) -> Iterator[tuple[Training, int]]:
     """A training with as many unchecked layers as fit (it took two steps: the second has the optimiser's states from
@@ -142,7 +81,7 @@ def fitting(check: Check, part: str, weights: str, batch: int) -> Iterator[tuple
         with ExitStack() as stack:
             try:
                 check.peak_gb()
-                training = Training(check, recipe)
+                training = Training(check.device, recipe, check.shape)
                 if check.compiled:
                     stack.enter_context(compiled_elementwise(training.model))
                 with training.feed(gpu_model.clips(check.shape, batch), 2) as feed:
@@ -202,12 +141,12 @@ def overhead(check: Check) -> None:
         plain = supervised.override({"objective.mask_weight": 0.0})
         schemes = {
             name: (recipe, SupervisedModel(training.model, recipe.objective), stack.enter_context(feed))
-            for name, recipe, large in (
-                ("sft", plain, False),
-                ("small masks", supervised, False),
-                ("large masks", supervised, True),
+            for name, recipe, masks in (
+                ("sft", plain, "360p"),
+                ("small masks", supervised, "360p"),
+                ("large masks", supervised, "1080p"),
             )
-            for feed in [training.feed(gpu_model.clips(check.shape, PAIRED_BATCH, large), check.rounds + 1, recipe)]
+            for feed in [training.feed(gpu_model.clips(check.shape, PAIRED_BATCH, masks), check.rounds + 1, recipe)]
         }
         names = list(schemes)
         for recipe, module, feed in schemes.values():  # warm up
@@ -234,7 +173,7 @@ def numerics(check: Check) -> None:
     weights: dict[str, Tensor] = {}
     losses: dict[str, list[dict[str, float]]] = {}
     for name, recipe in runs.items():
-        training = Training(check, recipe, shape)
+        training = Training(check.device, recipe, shape)
         weights = weights or sharpened(training.model.state_dict())
         training.model.load_state_dict(weights)
         with training.feed(gpu_model.clips(shape, 2), steps) as feed:
@@ -272,10 +211,10 @@ def tower(check: Check) -> None:
         error = float((got.float() - expected).norm() / expected.norm())
         check.results.add("numerics", f"tower, {name}, against fp32", "rel.", error)
         for _ in range(5 if check.on_gpu else 1):
-            check.wait()
+            wait(check.device)
             began_s = time.perf_counter()
             features(visual, patches, grid)
-            check.wait()
+            wait(check.device)
             check.results.add("numerics", f"tower, {name}", "s", time.perf_counter() - began_s)
 
     measured("sdpa")

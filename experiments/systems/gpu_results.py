@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swimlab.experiment.cards import CARDS
 from swimlab.stats.intervals import interval
 
-PEAK_FLOPS = 989e12  # dense bf16 of an H100 or H200, by the data sheet
+PEAK_FLOPS = CARDS["H200"].flops_per_s  # an H100's, too
 
 
 class Results:

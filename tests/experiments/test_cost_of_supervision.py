@@ -23,6 +23,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "systems"
 sys.path.insert(0, str(EXPERIMENTS))
 
 import cost_of_supervision  # noqa: E402
+import cost_recipe  # noqa: E402
 import cost_schemes  # noqa: E402
 import cost_worker  # noqa: E402
 
@@ -236,6 +237,55 @@ def test_the_plan_interleaves_the_schemes_and_counts_at_8k_last() -> None:
     for wrong in (("--schemes", "sftt"), ("--schemes", "sft,sft"), ("--tokens", "512,512"), ("--tokens", "512,10")):
         with pytest.raises(SystemExit):
             settings(*wrong)
+
+
+def test_the_sizes_of_the_recipe_are_planned_in_both_precisions() -> None:
+    steps = list(cost_of_supervision.plan(settings("--size", "7b-recipe", "--rounds", "1", "--device", "cuda")))
+    schemes = ("sft", "swim", "swim-720p", "swim-1080p")
+    assert [(scheme, size, tokens) for _, scheme, size, tokens, _, _ in steps] == [
+        (scheme, size, 8192) for size in ("7b-recipe", "7b-recipe-bf16") for scheme in schemes
+    ]
+    assert set(cost_recipe.SIZES) == {size for sizes in cost_of_supervision.RECIPE_SIZES.values() for size in sizes}
+    assert tuple(cost_recipe.MASKS) == schemes
+    tokens = {size: cost_recipe.SHAPES[shape].tokens for size, (shape, _) in cost_recipe.SIZES.items()}
+    assert {size: tokens[size] for size in cost_of_supervision.RECIPE_TOKENS} == cost_of_supervision.RECIPE_TOKENS
+    for wrong in (("--size", "7b-recipe", "--schemes", "eager"), ("--schemes", "swim-720p")):
+        with pytest.raises(SystemExit):
+            settings(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"),
+    [("swim-1080p", "tiny-recipe-bf16"), pytest.param("sft", "tiny-recipe", marks=pytest.mark.slow)],
+)
+def test_a_step_of_the_recipe_is_measured(scheme: str, size: str) -> None:
+    row = cost_of_supervision.StepCost(round=0, **_without_machine(cost_recipe.measure(scheme, size, CPU, 1)))
+    assert (row.scheme, row.size, row.tokens, row.outcome) == (scheme, size, 192, "ok")
+    assert row.time_s is not None
+    assert row.tokens_per_s == pytest.approx(4 * 192 / row.time_s)
+    assert row.peak_bytes is not None
+    assert row.step_bytes is not None
+    assert 0 <= row.step_bytes < row.peak_bytes
+    assert row.mfu is None
+
+
+def _without_machine(row: dict[str, object]) -> dict[str, object]:
+    assert row.pop("machine")
+    return row
+
+
+@pytest.mark.slow
+def test_a_smoke_of_the_recipe_reports_both_precisions(tmp_path: Path) -> None:
+    line = ("smoke", "--size", "tiny-recipe", "--steps", "1", "--schemes", "sft,swim-720p", "--store", str(tmp_path))
+    done = command(*line, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr + done.stdout
+    (file,) = (tmp_path / "measurements" / "cost_of_supervision").glob("*.json")
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["size"], row["scheme"]) for row in rows] == [
+        (size, scheme) for size in ("tiny-recipe", "tiny-recipe-bf16") for scheme in ("sft", "swim-720p")
+    ]
+    (report,) = (tmp_path / "reports" / "cost_of_supervision").glob("*/report.md")
+    assert "optimiser step of four conversations" in report.read_text()
 
 
 def test_counted_bytes_are_judged_against_their_limits() -> None:

@@ -34,6 +34,8 @@ FLAGS = {
     "concurrency",
     "micro_batch",
     "gpu",
+    "card",
+    "usd_per_hour",
     "clips",
     "decode_cpus",
     "max_clips_gb",

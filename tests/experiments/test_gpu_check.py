@@ -74,13 +74,13 @@ def test_the_7b_has_its_parameters_and_its_tokens() -> None:
     assert (shape.frames // 2) * (shape.side // shape.cell_px) ** 2 == 7688
     tiny = gpu_model.SHAPES["tiny"]
     encode = gpu_model.encoder(tiny)
-    for large, maps in ((False, 8), (True, 16)):
-        for clip in gpu_model.clips(tiny, 2, large):
+    for masks, maps, size in (("360p", 8, (36, 64)), ("720p", 16, (72, 128)), ("1080p", 16, (108, 192))):
+        for clip in gpu_model.clips(tiny, 2, masks):
             encoded = encode(clip)
             assert len(encoded.input_ids_L) == tiny.tokens
             assert sum(len(noun.masks) for noun in encoded.nouns) == maps
             sizes = {(rle.height, rle.width) for noun in encoded.nouns for rle in noun.masks.values()}
-            assert sizes == {tiny.large_masks if large else tiny.small_masks}
+            assert sizes == {size}
 
 
 def test_values_are_kept_when_they_come(tmp_path: Path) -> None:

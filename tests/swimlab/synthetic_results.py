@@ -131,7 +131,15 @@ def committed(
                 data_fingerprint="da7a" * 8,
                 metrics=values,
                 files=attempt.files,
-                cost=Cost(wall_s=46.0 + seed, cpu_s=41.5, train_s=38.0, eval_s=5.0, peak_rss_bytes=900_000_000),
+                cost=Cost(
+                    wall_s=46.0 + seed,
+                    cpu_s=41.5,
+                    train_s=38.0,
+                    eval_s=5.0,
+                    peak_rss_bytes=900_000_000,
+                    tokens_per_s=12_000.0 + 100 * seed,
+                    mfu=0.37,
+                ),
                 provenance=Provenance(
                     git_sha="0123abc",
                     git_dirty=False,

@@ -14,18 +14,21 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from swim.recipe import NLReferFiles, Recipe
+from swim.recipe import HubModel, NLReferFiles, Recipe
+from swimlab.cli import forecast_view
+from swimlab.cli.forecast_view import Forecasts
 from swimlab.cli.plan_table import TrialRow, trials_table
 from swimlab.data.planned_steps import PlannedSteps, StepCount
 from swimlab.data.prepared_clips import load_prepared
+from swimlab.experiment import cards, protocol
 from swimlab.experiment import plan as plans
-from swimlab.experiment import protocol
 from swimlab.experiment.cost_forecast import FIRST, CostEstimate, Forecast, Totals, of_evaluation, totals
 from swimlab.experiment.detectable_effects import Sensitivity, sensitivity
 from swimlab.experiment.first_estimate import first_estimate, reach
 from swimlab.experiment.invalidation import Invalidation, Invalidations
 from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.training_forecast import TrainingForecast
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report.number_format import duration, number
 from swimlab.store.presence import StoreContent
@@ -40,6 +43,8 @@ class PlanPreview:
         done: finished trials, with their wall-clock in seconds.
         steps: of the trials of arms and of those to run, by trial id.
         estimates, invalidations: of the trials to run, by trial id.
+        on_gpu: of the first arm, where there are trials of a hub model to run.
+        usd_per_hour: of a GPU; None where it is to be assumed.
         at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
         unprepared: data sets whose clips are not in the store.
         results: finished trials that an amendment of the protocol would come after.
@@ -52,6 +57,8 @@ class PlanPreview:
     steps: Mapping[str, StepCount]
     estimates: Mapping[str, CostEstimate | None]
     invalidations: Mapping[str, Invalidation]
+    on_gpu: TrainingForecast | None
+    usd_per_hour: float | None
     totals: Totals
     at_a_time: int | None
     unprepared: int
@@ -106,15 +113,24 @@ def preview(
     counting = PlannedSteps(store, settings.cache)
     steps = {spec.trial_id: counting.of(spec) for spec in (*new, *(spec for _, spec in plan.arms))}
 
+    forecasts = Forecasts(store, settings)
+
+    def on_gpu(spec: TrialSpec) -> TrainingForecast | None:
+        return forecasts.of(steps[spec.trial_id].recipe, spec.clips_fingerprint)
+
     def estimate(spec: TrialSpec) -> CostEstimate | None:
         counted = spec.model_copy(update={"recipe": steps[spec.trial_id].recipe})
-        return forecast.estimate(counted) or first_estimate(counted.recipe, settings.cache)
+        if recorded := forecast.estimate(counted):
+            return recorded
+        arithmetic = on_gpu(spec)
+        return forecast_view.estimate(arithmetic) if arithmetic else first_estimate(counted.recipe, settings.cache)
 
     estimates = {
         spec.trial_id: of_evaluation(everything[spec.trial_id]) if spec.trial_id in everything else estimate(spec)
         for spec in new
     }
-    at_a_time = slots(settings)
+    gpu = bool(settings.gpu) or (settings.gpu is None and isinstance(plan.recipe.model, HubModel))
+    at_a_time = slots(settings, gpu)
     measured = plan.ablation.primary.measured(plan.recipe.name)
     scores: dict[str, dict[int, float]] = {}
     known = present.column(measured)
@@ -138,6 +154,8 @@ def preview(
             for spec in new
             if spec.trial_id not in everything and (invalidation := invalidations.of(spec))
         },
+        on_gpu=on_gpu(plan.arms[0][1]) if plan.arms and new else None,
+        usd_per_hour=settings.usd_per_hour,
         totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
         at_a_time=at_a_time,
         unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
@@ -148,9 +166,9 @@ def preview(
     )
 
 
-def slots(settings: Settings) -> int | None:
+def slots(settings: Settings, gpu: bool) -> int | None:
     """Trials at the same time on this machine's CPUs; for GPUs the --concurrency flag, None without it."""
-    if settings.gpu:
+    if gpu:
         return settings.concurrency
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fit = max(1, cpus // (max(1, settings.workers) + settings.decode_cpus))
@@ -168,6 +186,7 @@ def lines(view: PlanPreview) -> list[str]:
         *_steps(view),
         *_tuning(view.plan),
         *_price(view),
+        *(forecast_view.lines(view.on_gpu) if view.on_gpu else ()),
         *_moved(view),
         *_detectable(view),
         f"protocol   {_protocol(view)}",
@@ -230,11 +249,16 @@ def _price(view: PlanPreview) -> list[str]:
     out, total = [text], view.totals
     if not total.trials:
         return out
-    return [*out, *_time(total, view.estimates, view.plan.recipe, view.at_a_time), _bytes(total, view.unprepared)]
+    times = _time(total, view.estimates, view.plan.recipe, view.at_a_time, view.usd_per_hour)
+    return [*out, *times, _bytes(total, view.unprepared)]
 
 
 def _time(
-    total: Totals, estimates: Mapping[str, CostEstimate | None], recipe: Recipe, at_a_time: int | None
+    total: Totals,
+    estimates: Mapping[str, CostEstimate | None],
+    recipe: Recipe,
+    at_a_time: int | None,
+    usd_per_hour: float | None,
 ) -> Iterator[str]:
     if total.unknown == total.trials:
         yield "time       unknown: the store has no result of this model, and its size is not known from here"
@@ -251,6 +275,8 @@ def _time(
         yield "           wall-clock unknown: give the number of trials at a time (--concurrency)"
     elif total.wall_s is not None:
         yield f"           wall-clock ≈ {duration(total.wall_s)} with {at_a_time} at a time, as here"
+    if len(total.devices) == 1 and (card := cards.of_device(total.devices[0])):
+        yield forecast_view.price(total.device_hours, card, usd_per_hour)
 
 
 def _bytes(total: Totals, unprepared: int) -> str:
@@ -273,7 +299,8 @@ def together(
         return lines
     estimates = {trial_id: cost for view in views for trial_id, cost in view.estimates.items()}
     total = totals(waves, estimates, at_a_time=views[0].at_a_time or 1, devices_a_trial=max(1, settings.workers))
-    return [*lines, *_time(total, estimates, views[0].plan.recipe, views[0].at_a_time)]
+    first = views[0]
+    return [*lines, *_time(total, estimates, first.plan.recipe, first.at_a_time, first.usd_per_hour)]
 
 
 def _moved(view: PlanPreview) -> list[str]:

@@ -14,12 +14,13 @@ from rich.text import Text
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab.base.screen import say
-from swimlab.cli import experiment_file
+from swimlab.cli import experiment_file, forecast_view
 from swimlab.execution.search import run_search
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.experiment import chosen_recipe, code_check, smoke
 from swimlab.experiment.run_settings import FlagError, Settings
 from swimlab.experiment.search import Search
+from swimlab.identity.naming import Identifier
 from swimlab.identity.source_closure import Sources
 from swimlab.report import search_page
 from swimlab.store.backends.patience import SHORT_S
@@ -66,6 +67,10 @@ def _command(search: Search, settings: Settings, build_recipe: Callable[[], Reci
     if settings.command == "plan":
         run_search.check(search, recipe, settings)
         console.print(_plan(search, recipe, settings))
+        data = Identifier(settings.cache).identify(recipe).clips_fingerprint
+        store = SweepStore(settings.store, patience_s=SHORT_S)
+        if on_gpu := forecast_view.Forecasts(store, settings).of(recipe, data):
+            say(console, "\n".join(forecast_view.lines(on_gpu)))
         return 0
     if settings.command == "report":
         results = run_search.gather(search, recipe, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -24,6 +25,7 @@ from swimlab.execution.faults import Failure
 from swimlab.execution.numerics import numerics_of, of_all_ranks
 from swimlab.execution.search.pruning_rungs import PruningContext
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
+from swimlab.execution.speed import Speed, SpeedMeter
 from swimlab.execution.start_weights import start_weights
 from swimlab.execution.step_checkpoints import Saving
 from swimlab.execution.stop_notice import StopNotice
@@ -44,7 +46,9 @@ FILM_FRAMES = 60
 class TrialOutcome(Frozen):
     """What rank 0 returns to the trial's process. `pruned_at`: the rung at which a search ended the trial (None: it
     was trained to its end); `rungs`: the values up to there; `metrics` are then those of that rung, else those of
-    training. `numerics` is the class of the worker group, whose machines may differ from the trial's own.
+    training. `speed`: None of a single step; `peak_device_bytes`: None on a CPU.
+
+    `numerics` is the class of the worker group, whose machines may differ from the trial's own.
     `failed_evaluations`: evaluation id → why."""
 
     metrics: dict[str, float]
@@ -57,6 +61,8 @@ class TrialOutcome(Frozen):
     numerics: dict[str, str | int]
     start_weights: str
     peak_rss_bytes: int
+    speed: Speed | None = None
+    peak_device_bytes: int | None = None
     pruned_at: int | None = None
     rungs: dict[int, float] | None = None
     failed_evaluations: dict[str, Failure] = Field(default_factory=dict)
@@ -120,6 +126,9 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
+    meter = SpeedMeter(device, world)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # a reused process has the peak of earlier trials
     started_from = resume_point.start_weights if resume_point else ""
 
     def on_start(now: Moment) -> None:
@@ -135,6 +144,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def on_step(step: int, values: dict[str, float], now: Moment) -> None:
         nonlocal peak_rss_bytes, hosted_s
         began_s = time.monotonic()
+        meter.step(now, hosted_s)
         film_step(now)
         # Measured before the step is saved and judged after: whoever goes on from here finds the rung in the store.
         at_rung = watch is not None and watch.measure(now)
@@ -148,7 +158,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if (at_rung or step % REPORT_EVERY_STEPS == 0) and step < last_step:
             # Sampled here: the system's own peak is of a process that other trials have used before.
             peak_rss_bytes = max(peak_rss_bytes, process.memory_info().rss)
-            report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"]})
+            speed = asdict(meter.speed) if meter.speed else {}
+            report({"stage": "train", "step": step, "steps": last_step, "loss": values["loss"], **speed})
         hosted_s += time.monotonic() - began_s
         if watch:
             watch.judge(now)
@@ -161,6 +172,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             numerics=numerics,
             start_weights=started_from,
             peak_rss_bytes=max(peak_rss_bytes, process.memory_info().rss),
+            speed=meter.speed,
+            peak_device_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         ).model_dump()
 
     with scratch_folder("trial") as scratch:

@@ -7,6 +7,7 @@ Rank 0 evaluates and writes the attempt's files; the trial's process holds the c
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from swimlab.execution import evaluations
@@ -123,6 +124,8 @@ def _run_attempt(
             resumed_step=outcome.resumed_step,
             hosted_s=outcome.hosted_s,
             peak_rss_bytes=outcome.peak_rss_bytes,
+            peak_device_bytes=outcome.peak_device_bytes,
+            **(asdict(outcome.speed) if outcome.speed else {}),
         ),
         "provenance": provenance.gather(
             numerics=outcome.numerics,

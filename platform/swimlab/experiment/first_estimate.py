@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
 from swimlab.experiment import machine_probe
 from swimlab.experiment.cost_forecast import FIRST, CostEstimate
+from swimlab.experiment.model_shape import Shape, shape_of
+from swimlab.experiment.training_forecast import policy_tokens
 
 # Calibration: seconds a step of tiny recipes, batch 16 unless said, one thread, torch 2.13 (an idle machine / two cores
 # shared with others; by these constants). Hard-look, 4 layers × 128 wide: .31 to .38 / .43 to .52; .39. The same with
@@ -24,49 +24,7 @@ EVAL_PASSES = 3.0
 START_S = 1.0
 OFF_TINY = 2  # times, either way, of what is above: at most 1.7
 
-# Tokens of a conversation beside the video's; of the embedded data as encoded, of a user's files a guess.
-_TURN_TOKENS = 25
-_LIST_TOKENS, _LISTED_TOKENS = 12, 12
-_FILE_TOKENS = 200
 _BYTES = {"float32": 4, "bfloat16": 2}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The widths of a Qwen2.5-VL: text tower, then vision tower."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    intermediate: int
-    vocabulary: int
-    vision_hidden: int
-    vision_layers: int
-    vision_intermediate: int
-
-    @property
-    def layer_weights(self) -> int:
-        """The number of weights of one text layer."""
-        kv = self.hidden * self.kv_heads // self.heads
-        return 2 * self.hidden * (self.hidden + kv) + 3 * self.hidden * self.intermediate
-
-    @property
-    def weights(self) -> int:
-        """The approximate number of weights of the whole model."""
-        vision = self.vision_layers * (4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_intermediate)
-        merger = 4 * self.vision_hidden * (4 * self.vision_hidden + self.hidden)
-        return self.layers * self.layer_weights + 2 * self.vocabulary * self.hidden + vision + merger
-
-
-# From the models' own config.json; a checkpoint on disk says its own.
-_VISION = (1280, 32, 3420)
-_HUB = {
-    "Qwen/Qwen2.5-VL-3B-Instruct": Shape(2048, 36, 16, 2, 11008, 151936, *_VISION),
-    "Qwen/Qwen2.5-VL-7B-Instruct": Shape(3584, 28, 28, 4, 18944, 152064, *_VISION),
-    "Qwen/Qwen2.5-VL-32B-Instruct": Shape(5120, 64, 40, 8, 27648, 152064, *_VISION),
-    "Qwen/Qwen2.5-VL-72B-Instruct": Shape(8192, 80, 64, 8, 29568, 152064, *_VISION),
-}
 
 
 @dataclass(frozen=True)
@@ -107,14 +65,12 @@ def work(recipe: Recipe) -> Work | None:
     not known before they are read)."""
     if (shape := shape_of(recipe.model)) is None:
         return None
-    frames, optim, model = recipe.data.frames, recipe.optim, recipe.model
-    visual = frames.max_frames // 2 * max(1, frames.max_pixels // frames.cell_px**2)
-    tokens = visual + _text_tokens(recipe)
+    frames, optim, model, longest = recipe.data.frames, recipe.optim, recipe.model, policy_tokens(recipe)
+    visual, tokens = longest.longest_visual, longest.longest_visual + longest.longest_text
     text = tokens * shape.layers * (2 * shape.layer_weights + 4 * tokens * shape.hidden)
     patches = 4 * visual
     near = min(patches, 4 * max(1, frames.max_pixels // frames.cell_px**2))  # attention stays in a temporal patch
-    each = 4 * shape.vision_hidden**2 + 3 * shape.vision_hidden * shape.vision_intermediate
-    vision = patches * shape.vision_layers * (2 * each + 4 * near * shape.vision_hidden)
+    vision = patches * shape.vision_layers * (2 * shape.vision_layer_weights + 4 * near * shape.vision_hidden)
     # Forward, then backward to the activations and to the weights; adapters leave the weights alone.
     text_passes = 3.0
     if isinstance(model, HubModel):
@@ -127,27 +83,3 @@ def work(recipe: Recipe) -> Work | None:
         rows=tokens * optim.batch,
         shape=shape,
     )
-
-
-def shape_of(model: TinyModel | HubModel) -> Shape | None:
-    """The widths of a recipe's model; None where neither a folder nor its name says them."""
-    if isinstance(model, TinyModel):
-        text = (model.hidden, model.layers, model.heads, model.kv_heads, model.intermediate, 371)
-        return Shape(*text, model.vision_hidden, model.vision_depth, 2 * model.vision_hidden)
-    try:
-        config: dict[str, Any] = json.loads((Path(model.path) / "config.json").read_text())
-        text_config, vision = config.get("text_config", config), config["vision_config"]
-        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-        widths = [int(text_config[name]) for name in (*names, "intermediate_size", "vocab_size")]
-        return Shape(*widths, *(int(vision[name]) for name in ("hidden_size", "depth", "intermediate_size")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return _HUB.get(model.path)
-
-
-def _text_tokens(recipe: Recipe) -> int:
-    data = recipe.data
-    if not isinstance(data, ShapesWorld):
-        return _FILE_TOKENS
-    if data.prompts == "list":
-        return _LIST_TOKENS + _LISTED_TOKENS * data.objects
-    return _TURN_TOKENS * (1 if data.prompts == "caption" else min(data.turns, data.objects))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, NoDecode, SettingsConfigDict
 
 from swimlab.base.printable import complain
+from swimlab.experiment import cards
 
 
 class FlagError(ValueError):
@@ -78,6 +79,8 @@ class Settings(BaseSettings):
         None, ge=1, description="conversations a forward pass; default: all of a rank's, one of a hub model's"
     )
     gpu: bool | None = Field(None, description="one GPU a worker; default: when the cluster has any")
+    card: str = Field(cards.DEFAULT, description="GPU that plan reckons with for hub models: H200, A100, RTX 4090, …")
+    usd_per_hour: float | None = Field(None, ge=0, description="its price; default: about what clouds ask")
     clips: Literal["store", "stream"] = Field(
         "store",
         description="store: decode the data set once, for every trial; stream: decode while training, keep nothing",
@@ -100,6 +103,11 @@ class Settings(BaseSettings):
         "all", description="trained weights that go into the store: of all trials, or of those that others start from"
     )
     cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
+
+    @field_validator("card")
+    @classmethod
+    def _known(cls, card: str) -> str:
+        return cards.named(card).name
 
     @field_validator("decode_cpus")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from swimlab.report.number_format import duration, mean_ci, p_value, seeds_needed
+from swimlab.report.number_format import duration, mean_ci, p_value, seeds_needed, throughput
 from swimlab.report.table import ArmRow, ClaimRow, Column, Table
 
 
@@ -37,6 +37,7 @@ class TrailingColumn:
 TRAILING_COLUMNS = (
     TrailingColumn("seeds", seeds_done),
     TrailingColumn("cost", lambda table, row: duration(row.wall_s), "cost"),
+    TrailingColumn("tokens/s", lambda table, row: throughput(row.tokens_per_s, row.mfu).replace(" tokens/s", "")),
 )
 
 

@@ -147,7 +147,19 @@ def _line(trial: ArmResult, columns: tuple[Column, ...]) -> TrialLine:
     cost = record.cost
     values = {column.measured: record.metrics[column.measured] for column in columns if column.measured not in absent}
     origin = Origin.of(trial_row(record))
-    return TrialLine(trial.arm, trial.seed, trial.trial_id, "done", problem, cost.wall_s, cost.cpu_s, values, origin)
+    return TrialLine(
+        trial.arm,
+        trial.seed,
+        trial.trial_id,
+        "done",
+        problem,
+        cost.wall_s,
+        cost.cpu_s,
+        values,
+        origin,
+        cost.tokens_per_s,
+        cost.mfu,
+    )
 
 
 def _cell(values: Mapping[int, float], ids: Mapping[int, str]) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,11 @@ from swimlab.report import number_format
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
 from swimlab.stats.verdicts import JudgedClaim
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class TrialLine:
     cpu_s: float = 0.0
     values: Mapping[str, float] = field(default_factory=dict)
     origin: Origin | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,16 @@ class ArmRow:
     @property
     def cpu_s(self) -> float:
         return math.fsum(t.cpu_s for t in self.trials)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Of its trials on average; None where none was measured."""
+        return _mean(t.tokens_per_s for t in self.trials)
+
+    @property
+    def mfu(self) -> float | None:
+        """As `tokens_per_s`."""
+        return _mean(t.mfu for t in self.trials)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class Progress(Frozen):
-    """`losses`: those of the last reports, oldest first; `steps_per_s` over the same reports, None before two."""
+    """`losses`: those of the last reports, oldest first; `steps_per_s` over the same reports, None before two.
+    `tokens_per_s` and `mfu` since the trial started: see `swimlab.store.records.Cost`."""
 
     stage: str
     step: int = 0
@@ -32,6 +33,8 @@ class Progress(Frozen):
     loss: float | None = None
     losses: tuple[float, ...] = ()
     steps_per_s: float | None = None
+    tokens_per_s: float | None = None
+    mfu: float | None = None
 
     @property
     def left_s(self) -> float | None:
@@ -49,7 +52,8 @@ class ProgressRecorder:
         self._progress: Progress | None = None
 
     def tell(self, values: Mapping[str, Any]) -> None:
-        """A report: `stage`, and while training `step`, `steps`, `loss`; others are ignored."""
+        """A report: `stage`, and while training `step`, `steps`, `loss`, and where known `tokens_per_s` and `mfu`;
+        others are ignored."""
         with self._lock:
             if values.get("stage") == "train":
                 self._tail.append((self._clock(), values["step"], values["loss"]))
@@ -60,6 +64,8 @@ class ProgressRecorder:
                 loss=values.get("loss"),
                 losses=tuple(float(f"{loss:.4g}") for _, _, loss in self._tail),
                 steps_per_s=self._speed(),
+                tokens_per_s=values.get("tokens_per_s"),
+                mfu=values.get("mfu"),
             )
 
     @property

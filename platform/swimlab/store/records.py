@@ -37,7 +37,13 @@ class FileEntry(Frozen):
 class Cost(Frozen):
     """Resources that a trial used, measured in its driver process. `data_wait_s`: how much of `train_s` rank 0
     waited for clips; `hosted_s`: how much of it was spent on evaluating, saving and reporting. For a trial that resumed
-    from step `resumed_step` of an earlier attempt, only the part after that step."""
+    from step `resumed_step` of an earlier attempt, only the part after that step.
+
+    Of training after its first step (None where it had only one, and in older records): `tokens_per_s` over all
+    workers, padding not counted; `model_flops_per_s`: operations of the text tower on one device, recomputed ones not
+    counted; `mfu`: their share of a known GPU's dense bf16 peak. `peak_device_bytes`: the most that was allocated on
+    rank 0's GPU.
+    """
 
     wall_s: FiniteFloat
     cpu_s: FiniteFloat
@@ -47,6 +53,10 @@ class Cost(Frozen):
     data_wait_s: FiniteFloat = 0.0
     resumed_step: int = 0
     hosted_s: FiniteFloat = 0.0
+    tokens_per_s: FiniteFloat | None = None
+    model_flops_per_s: FiniteFloat | None = None
+    mfu: FiniteFloat | None = None
+    peak_device_bytes: int | None = None
 
 
 class Provenance(Frozen):

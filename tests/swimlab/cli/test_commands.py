@@ -101,6 +101,7 @@ def test_show_has_it_all_on_one_screen(say, trained_store: SweepStore) -> None:
     assert f"{record.metrics['answer.loss']:.3f}" in screen
     assert record.init_trial_id in screen
     assert "1  committed" in screen
+    assert f"{record.cost.tokens_per_s:,.0f} tokens/s, " in screen
     base = say("show", record.init_trial_id)
     assert all(ids[arm][:12] in base for arm in ("swim", "pool", "control"))
     shown = json.loads(say("show", ids["pool"], "--recipe"))

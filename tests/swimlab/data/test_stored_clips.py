@@ -6,9 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from swim import recipes
 from swim.data.types import Clip, Rle, Turn
 from swimlab.data import prepared_clips
 from swimlab.data.prepared_clips import PipelineError, PreparedData, StoredClips, load_index
+from swimlab.data.row_tokens import row_tokens
+from swimlab.experiment.training_forecast import policy_tokens
 from swimlab.store.sweep_store import SweepStore
 
 SIZES = (3, 1, 5)
@@ -45,6 +48,20 @@ def build(store: SweepStore, side: int) -> tuple[PreparedData, list[Clip]]:
         quarantined={},
     )
     return prepared, made
+
+
+def test_the_tokens_of_a_row_are_measured_on_prepared_clips(tmp_path: Path) -> None:
+    store = SweepStore(str(tmp_path))
+    recipe = recipes.qwen2_5_vl_3b_lora()
+    assert row_tokens(store, recipe, "f") == policy_tokens(recipe)
+    prepared, made = build(store, 56)
+    store.put_create_only(f"{prepared_clips.folder('f')}/manifest.json", prepared.to_json())
+    rows = row_tokens(store, recipe, "f")
+    assert (rows.visual, rows.longest_visual) == (4, 4)  # two frames of 56 × 56 px, 28 px a token
+    turn = made[0].turns[0]
+    assert rows.longest_text == len(turn.human) // 4 + len(turn.gpt) // 4 + 30
+    assert rows.answer == len(turn.gpt) // 4
+    assert rows.basis.startswith("of 9 prepared clips")
 
 
 @pytest.fixture(params=["folder", "s3"])

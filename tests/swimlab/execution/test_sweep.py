@@ -72,6 +72,8 @@ def check_sweep(
         assert record.metrics["answer.accuracy"] >= 0
         assert all(name.startswith("train.") for name in SweepStore(store).record(record.trial_id).metrics)
         assert record.cost.wall_s > 0
+        assert min(record.cost.tokens_per_s, record.cost.model_flops_per_s) > 0
+        assert (record.cost.mfu, record.cost.peak_device_bytes) == (None, None)  # of a CPU
     assert cluster.whole()
     (times,) = run_times.read(SweepStore(store))
     assert [len(wave.occupied_s) for wave in times.waves] == [1, trials]

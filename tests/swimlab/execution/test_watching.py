@@ -55,7 +55,7 @@ def test_who_is_done_runs_failed_and_waits(store, announced, trial_record) -> No
     running = store.claim(rows[1].trial_id)
     with running.heartbeat(interval_s=0.01) as beat:
         beat.tell({"stage": "train", "step": 10, "steps": 40, "loss": 0.5})
-        beat.tell({"stage": "train", "step": 20, "steps": 40, "loss": 0.25})
+        beat.tell({"stage": "train", "step": 20, "steps": 40, "loss": 0.25, "tokens_per_s": 1234.0, "mfu": 0.37})
         path = f"{running.folder}/heartbeat"
         while json.loads(store.read(path)).get("progress", {}).get("step") != 20:
             time.sleep(0.01)  # the next beat says it
@@ -73,6 +73,8 @@ def test_who_is_done_runs_failed_and_waits(store, announced, trial_record) -> No
     assert "1 of 5 done, 1 running, 1 failed, 2 waiting" in text
     assert "swim · seed 1" in text
     assert "step 20/40" in text
+    assert "1,234 tokens/s" in text
+    assert "MFU 37 %" in text
     assert "█▁" in text
     assert "FloatingPointError: loss is nan" in text
     assert max(map(len, text.splitlines())) <= 100

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_families import FAMILIES
 
 from swim import recipes
 from swim.recipe import HubModel, Lora
 from swimlab.experiment import first_estimate, machine_probe
 from swimlab.experiment.cost_forecast import FIRST
-from swimlab.experiment.first_estimate import shape_of, work
+from swimlab.experiment.first_estimate import work
+from swimlab.experiment.model_shape import Shape, shape_of
 
 
 def test_the_work_of_the_tiny_recipe_counts_what_its_model_does() -> None:
@@ -43,7 +46,7 @@ def test_hub_models_are_known_by_name_or_by_their_folder(tmp_path: Path) -> None
     for config in (text | {"vision_config": vision}, {"text_config": text, "vision_config": vision}):
         (tmp_path / "config.json").write_text(json.dumps(config))
         found = shape_of(HubModel(path=str(tmp_path)))
-        assert found == first_estimate.Shape(8, 2, 2, 1, 16, 5, 4, 1, 6)
+        assert found == Shape(8, 2, 2, 1, 16, 5, 4, 1, 6)
     # Recomputed activations cost a forward pass, adapters spare the gradients of the weights.
     whole, plain = work(recipe), work(recipe.override({"model.gradient_checkpointing": False}))
     lora = work(recipe.override({"model.lora": Lora()}))
@@ -52,6 +55,20 @@ def test_hub_models_are_known_by_name_or_by_their_folder(tmp_path: Path) -> None
     assert lora is not None
     assert whole.train_flops > plain.train_flops == lora.train_flops
     assert "a GPU is far faster, and unprobed" in first_estimate.reach(recipe)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_widths_of_every_family_are_read_from_its_config(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    model = family.model()
+    model.config.save_pretrained(tmp_path)
+    shape = shape_of(HubModel(path=str(tmp_path)))
+    assert shape is not None
+    counted = [*model.get_decoder().parameters(), *model.lm_head.parameters()]
+    assert shape.text_weights == pytest.approx(sum(weight.numel() for weight in counted), rel=0.05)
+    frames, height, width = family.videos[0]
+    T, H, W = family.grid(torch.empty(frames, 3, height, width))
+    assert shape.visual_tokens(frames, height, width, round(family.cell_px)) == T * H * W
 
 
 def test_the_machine_is_probed_once_for_a_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

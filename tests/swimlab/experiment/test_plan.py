@@ -10,6 +10,7 @@ from rich.console import Console
 
 import nano
 import swim
+from swim import recipes
 from swim.recipe import HubModel
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
 from swimlab.cli import plan_view
@@ -161,6 +162,32 @@ def test_a_family_names_the_code_that_runs():
     ]
     with pytest.raises(ValueError, match=r"swim.models.families has no 'smolvml'; did you mean 'smolvlm'"):
         qwen.override({"model.family": "smolvml"})
+
+
+def test_a_hub_model_is_forecast_on_a_card(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(5 * '{"id": "a"}\n')
+    recipe = recipes.qwen2_5_vl_3b_lora((str(rows),), str(tmp_path)).override({"optim.epochs": 3})
+    plan = planned(tmp_path, recipe)
+    store = SweepStore(str(tmp_path / "store"))
+    seen = look(plan, store, card="RTX 4090")
+    text = said(seen)
+    assert "GB a GPU of 25 (RTX 4090): frozen weights" in text
+    assert "NOT" not in text  # the recipe is for 24 GB
+    assert "a step of 8 conversations" in text
+    assert "3,272 tokens, the longest 3,272: the most that data.frames allows" in text
+    # Nine trials of two steps on one device each.
+    assert seen.totals.device_hours == pytest.approx(9 * 2 * seen.on_gpu.step_s / 3600)
+    assert f"≈ {seen.totals.device_hours * 0.5:,.3g} USD at 0.5 an hour of one RTX 4090 (assumed" in text
+    assert " USD at 7 an hour of one H100 (--usd-per-hour)" in said(look(plan, store, usd_per_hour=7))
+    assert seen.at_a_time is None
+    whole = planned(tmp_path, recipe.override({"model.lora": None}))
+    assert "does NOT fit" in said(look(whole, store, card="RTX 4090"))
+    on_cpu = look(plan, store, gpu=False)
+    assert on_cpu.on_gpu is None
+    assert "memory" not in said(on_cpu)
+    with pytest.raises(ValueError, match="no card 'H1000'"):
+        look(plan, store, card="H1000")
 
 
 def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record):

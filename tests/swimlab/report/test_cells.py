@@ -20,5 +20,6 @@ def test_a_column_that_is_added_is_in_every_rendering(tmp_path, monkeypatch):
     for name in ("index.html", "report.md", "report.tex", "terminal"):
         assert "fastest" in pages[name], name
         assert "46 sec" in pages[name], name
+        assert "12,050, MFU 37" in pages[name], name  # the mean of its seeds
         # The others are where they were, before it.
         assert pages[name].index("cost") < pages[name].index("fastest"), name

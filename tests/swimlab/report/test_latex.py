@@ -73,7 +73,7 @@ def test_without_numbers_of_the_paper_there_is_no_column_for_them(table, tmp_pat
     text = latex.render_latex(own, evidence.evidence_index(own))
     assert "paper (" not in text
     assert "& verdict" not in text
-    assert r"\begin{tabular}{lrrr}" in text
+    assert r"\begin{tabular}{lrrrr}" in text
     assert "| paper |" not in render_markdown(own, evidence.evidence_index(own))
 
 

@@ -22,7 +22,7 @@ from swimlab.base.times import ago
 from swimlab.cli.commands.why import format_value
 from swimlab.cli.store_command import StoreCommand
 from swimlab.report.doctor_words import size
-from swimlab.report.number_format import NO_VALUE, duration, number
+from swimlab.report.number_format import NO_VALUE, duration, number, throughput
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import query
 from swimlab.store.attempt_files import json_object, read_claims
@@ -31,7 +31,7 @@ from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.leases import Owner, released
 from swimlab.store.newest_results import newest_results
 from swimlab.store.paths import code_path
-from swimlab.store.records import TrialRecord
+from swimlab.store.records import Cost, TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
 from swimlab.store.trial_diff import flat, recipe_differences
@@ -159,6 +159,7 @@ def _lines(
             f"peak {size(cost.peak_rss_bytes)}"
         ),
     )
+    yield "speed", _speed(cost)
     provenance = record.provenance
     changes = " with changes" if provenance.git_dirty else ""
     git = f"git {provenance.git_sha[:12]}{changes}" if provenance.git_sha else "no git"
@@ -173,6 +174,15 @@ def _lines(
     more = f" and {len(below) - MOST_DESCENDANTS} more" if len(below) > MOST_DESCENDANTS else ""
     yield "starts", f"{', '.join(t[:12] for t in below[:MOST_DESCENDANTS])}{more}" if below else "nothing from it"
     yield "again", f"swimlab replay {trial_id[:12]}"
+
+
+def _speed(cost: Cost) -> str:
+    texts = [throughput(cost.tokens_per_s, cost.mfu)]
+    if cost.model_flops_per_s is not None:
+        texts.append(f"{cost.model_flops_per_s / 1e12:.3g} TFLOP/s of the text tower a device")
+    if cost.peak_device_bytes is not None:
+        texts.append(f"peak on the GPU {size(cost.peak_device_bytes)}")
+    return ", ".join(texts)
 
 
 def _attempt_lines(attempts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from swimlab.cli.store_command import StoreCommand
 from swimlab.execution.monitor import Experiment, TrialStatus, Watcher
-from swimlab.report.number_format import NO_VALUE, duration, number
+from swimlab.report.number_format import NO_VALUE, duration, number, throughput
 from swimlab.report.terminal import VERDICT_STYLE
 from swimlab.store import query
 from swimlab.store.sweep_store import DEAD_AFTER_S
@@ -107,7 +107,10 @@ def _running(trials: Sequence[TrialStatus]) -> Table:
         if progress is None or not progress.steps:
             cells = [progress.stage if progress else "starting", "", "", "", ""]
         else:
-            speed = f"{progress.steps_per_s:.3g} steps/s" if progress.steps_per_s else ""
+            speeds = [f"{progress.steps_per_s:.3g} steps/s"] if progress.steps_per_s else []
+            if progress.tokens_per_s:
+                speeds += throughput(progress.tokens_per_s, progress.mfu).split(", ")
+            speed = "\n".join(speeds)  # below each other: a terminal is 100 columns wide
             training = progress.stage == "train"
             left = f"{duration(progress.left_s)} left" if training and progress.left_s is not None else ""
             stage = "step" if training else progress.stage
