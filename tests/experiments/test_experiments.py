@@ -36,6 +36,7 @@ FLAGS = {
     "gpu",
     "clips",
     "decode_cpus",
+    "features",
     "max_clips_gb",
     "max_quarantined_share",
     "keep_checkpoints",
