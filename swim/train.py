@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from swim.deterministic import deterministic
 from swim.feed import step_batches
 from swim.models.fused import compiled_elementwise
 from swim.models.vision import prepare_vision
+from swim.models.vision_features import Features, FrozenTower, frozen_tower
 from swim.optimizer import build_optimizer
 from swim.outputs import MetricPoint
 from swim.recipe import HubModel, Objective, Optim, Recipe
@@ -50,8 +52,10 @@ class Host:
     first. `micro_batch` splits a rank's share of the batch into forward passes of at most that many conversations,
     `micro_tokens` into ones of at most that many tokens, padding included (a longer conversation alone). `shard`
     spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `compiled`:
-    on a GPU norms, gated activations and rotary embeddings run compiled (`swim.models.fused`; 6 s once). `resume` is
-    where an earlier run of this recipe stood, on any number of ranks (`swim.checkpoint`); it was started then.
+    on a GPU norms, gated activations and rotary embeddings run compiled (`swim.models.fused`; 6 s once). `features`
+    is called with the model's frozen vision tower, if it has one, before the first step: it answers from then on what
+    the tower makes of clips, of those that it knows. `resume` is where an earlier run of this recipe stood, on any
+    number of ranks (`swim.checkpoint`); it was started then.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -60,6 +64,7 @@ class Host:
     shard: bool = False
     sharding: parallel.Sharding = field(default_factory=parallel.Sharding)
     compiled: bool = True
+    features: Callable[[FrozenTower], Features] | None = None
     on_start: Callable[[Moment], None] = lambda now: None
     on_step: Callable[[int, dict[str, float], Moment], None] = lambda step, values, now: None
     resume: Checkpoint | None = None
@@ -116,6 +121,23 @@ def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     system = family.chat.system_prompt if isinstance(recipe.model, HubModel) else None
     positions = model.config.get_text_config().max_position_embeddings
     return Encoder(tokenizer, family, system=system, positions=positions)
+
+
+def use_features(
+    recipe: Recipe,
+    model: Any,
+    device: torch.device,
+    features: Callable[[FrozenTower], Features] | None,
+    *encoders: Encoder,
+) -> None:
+    """Has the encoders of a stock model take the output of its vision tower from `features` (`Host.features`)."""
+    tower = frozen_tower(model, partial(autocast, recipe, device))
+    if features is None or tower is None:
+        return
+    tower.to(device)
+    known = features(tower)
+    for encoder in encoders:
+        encoder.features = known
 
 
 def batch_plan(n_samples: int, optim: Optim, seed: int, mixture: Mixture | None = None) -> NDArray[np.int64]:
@@ -176,12 +198,13 @@ def train(
     with deterministic(recipe.seed):
         model, tokenizer = models.build(recipe.model, init_dir)
         encoder = encoder_for(recipe, model, tokenizer)
+        # A tokenizer of its own: in one that two threads use, a call changes settings that the other relies on.
+        ahead = encoder_for(recipe, model, copy.deepcopy(tokenizer))
         prepare_vision(stock(model), host.device, host.shard)
+        use_features(recipe, stock(model), host.device, host.features, encoder, ahead)  # of a tower that is whole
         module = parallel.wrap_model(
             SupervisedModel(model.train(), recipe.objective), host.device, host.shard, host.sharding
         )
-        # A tokenizer of its own: in one that two threads use, a call changes settings that the other relies on.
-        ahead = encoder_for(recipe, model, copy.deepcopy(tokenizer))
         batches = step_batches(
             recipe,
             source.read(plan[done:].ravel().tolist()),

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from swim.data import chat
 from swim.data.annotations import markup
@@ -23,6 +26,7 @@ from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
 
 IGNORE = -100
+_REMEMBERED_CHARACTERS = 128
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class NounRow(Noun):
 @dataclass(frozen=True)
 class Encoded:
     """One sample; `family` is that of the model it is for. `slots` are (turn, slot, token positions) of the words that
-    answer accuracy counts."""
+    answer accuracy counts. `features_KD` is what the vision tower makes of the frames, where that is at hand."""
 
     clip: Clip
     family: Family
@@ -48,17 +52,21 @@ class Encoded:
     labels_L: Tensor
     nouns: tuple[NounRow, ...]
     slots: tuple[tuple[int, AnswerSlot, tuple[int, ...]], ...]
+    features_KD: Tensor | None = None
 
 
 class Encoder:
     """Turns clips into `Encoded` samples for a tokenizer and a model family. `system` is the prompt that conversations
     begin with, None for none (the tiny recipes save its tokens); `positions`: the most tokens that a sample may have.
+    `features`: frames of a clip → what the model's vision tower makes of them (`swim.models.vision_features`), or None
+    where the model is to run it.
 
     Raises ValueError for a tokenizer that has not the family's tokens.
     """
 
     def __init__(self, tokenizer: Any, family: Family, *, system: str | None, positions: int | None = None) -> None:
         self.tokenizer, self.family, self.system, self.positions = tokenizer, family, system, positions
+        self.features: Callable[[NDArray[np.uint8]], Tensor | None] = lambda frames_THWC: None
         vocabulary = tokenizer.get_vocab()
         if missing := [token for token in family.tokens if token not in vocabulary]:
             raise ValueError(
@@ -71,8 +79,13 @@ class Encoder:
                 f"{family.visual_token} is token {own} of the tokenizer, and {family.visual_id} in the model's config: "
                 "use the tokenizer of the checkpoint"
             )
+        # The fixed pieces of a conversation, and the sentences of generated data, come again and again.
+        self._remembered = lru_cache(maxsize=4096)(self._tokenize_anew)
 
     def _tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        return self._remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else self._tokenize_anew(text)
+
+    def _tokenize_anew(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         # The text of special tokens (`<|im_end|>`) in the data stays text.
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True)
         return encoded["input_ids"], encoded["offset_mapping"]
@@ -106,7 +119,8 @@ class Encoder:
             )
         if self.positions is not None:
             require_positions(len(ids) - visual, visual, self.positions, clip.key)
-        return Encoded(clip, self.family, torch.tensor(ids), torch.tensor(labels), tuple(nouns), tuple(slots))
+        ids_L, labels_L, features_KD = torch.tensor(ids), torch.tensor(labels), self.features(clip.frames_THWC)
+        return Encoded(clip, self.family, ids_L, labels_L, tuple(nouns), tuple(slots), features_KD)
 
 
 Offsets = list[tuple[int, int]]
@@ -153,8 +167,9 @@ def _slots(
 @dataclass(frozen=True)
 class Batch:
     """A batch: `inputs` are the keywords of `model(...)`, made of `tokens` (all but the pixels) and of the `frames` of
-    each sample [T, H, W, 3], uint8; `nouns` has one tuple per sample, with positions in the padded rows. `plan` is what
-    the forward pass needs besides, where it has been worked out beforehand (`swim.supervision.forward_plan`)."""
+    each sample [T, H, W, 3], uint8, or of the `features` of each [K, D], where all have them; `nouns` has one tuple per
+    sample, with positions in the padded rows. `plan` is what the forward pass needs besides, where it has been worked
+    out beforehand (`swim.supervision.forward_plan`)."""
 
     samples: tuple[Encoded, ...]
     tokens: dict[str, Any]
@@ -162,10 +177,14 @@ class Batch:
     labels_BL: Tensor
     nouns: tuple[tuple[NounRow, ...], ...]
     plan: Any = None
+    features: tuple[Tensor, ...] = ()
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The keywords of `model(...)`. Frames become pixel inputs here, on the device of the frames, and are kept."""
+        if self.features:
+            of_videos = BaseModelOutputWithPooling(pooler_output=self.features)
+            return self.tokens | {"mm_encoder_outputs": {"video": of_videos}}
         if not self.frames:
             return self.tokens
         return self.tokens | self.samples[0].family.pixel_inputs(self.frames)
@@ -180,8 +199,8 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tokens = {name: change(value) if isinstance(value, Tensor) else value for name, value in self.tokens.items()}
-        frames = tuple(map(change, self.frames))
-        return replace(self, tokens=tokens, frames=frames, labels_BL=change(self.labels_BL))
+        frames, features = tuple(map(change, self.frames)), tuple(map(change, self.features))
+        return replace(self, tokens=tokens, frames=frames, features=features, labels_BL=change(self.labels_BL))
 
 
 def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
@@ -198,7 +217,7 @@ def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] 
     tokens |= _token_inputs(samples, tokens["input_ids"])
     shifts = [longest - len(s.input_ids_L) if side == "left" else 0 for s in samples]
     labels_BL = pad([s.labels_L for s in samples], IGNORE)
-    return Batch(tuple(samples), tokens, _frames(samples), labels_BL, _shift_nouns(samples, shifts))
+    return Batch(tuple(samples), tokens, labels_BL=labels_BL, nouns=_shift_nouns(samples, shifts), **_seen(samples))
 
 
 def pack(samples: list[Encoded], config: Any) -> Batch:
@@ -219,16 +238,21 @@ def pack(samples: list[Encoded], config: Any) -> Batch:
     ids_1L = torch.cat([s.input_ids_L for s in samples])[None]
     tokens = {"input_ids": ids_1L, "position_ids": torch.cat(positions, dim=-1), **_token_inputs(samples, ids_1L)}
     shifts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return Batch(tuple(samples), tokens, _frames(samples), torch.cat(labels)[None], _shift_nouns(samples, shifts))
+    nouns = _shift_nouns(samples, shifts)
+    return Batch(tuple(samples), tokens, labels_BL=torch.cat(labels)[None], nouns=nouns, **_seen(samples))
 
 
 def _token_inputs(samples: list[Encoded], ids_BL: Tensor) -> dict[str, Tensor]:
     return samples[0].family.token_inputs(ids_BL, [sample.clip for sample in samples])
 
 
-def _frames(samples: list[Encoded]) -> tuple[Tensor, ...]:
+def _seen(samples: list[Encoded]) -> dict[str, tuple[Tensor, ...]]:
+    """`frames` and `features` of a batch."""
+    features = tuple(s.features_KD for s in samples if s.features_KD is not None)
+    if len(features) == len(samples):
+        return {"frames": (), "features": features}
     # Copied: frames out of a file are read-only, which torch cannot say of a tensor.
-    return tuple(torch.tensor(s.clip.frames_THWC) for s in samples)
+    return {"frames": tuple(torch.tensor(s.clip.frames_THWC) for s in samples)}
 
 
 def _shift_nouns(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:

@@ -6,7 +6,7 @@ Dimensions as in `swim.evaluation.noun_attention`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -19,7 +19,7 @@ from swim.evaluation import metrics
 from swim.evaluation.answers import answer_scores
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.attributes import attribute_of
-from swim.evaluation.noun_attention import NounAttention, attentions, of_questions, read
+from swim.evaluation.noun_attention import Masks, NounAttention, attentions, of_questions, read
 from swim.feed import forward_size
 from swim.outputs import Evaluated, Overlay, SampleScore
 from swim.recipe import Recipe
@@ -74,16 +74,27 @@ def _score_batch(
     if reading is None:
         return scores, []
     by_ruler = attentions(batch, reading, ruler.fusion, "none")
-    ruler_scores = _attention_scores(by_ruler, "attention", threshold)
+    masks = Masks()
+    ruler_scores = _attention_scores(by_ruler, masks, "attention", threshold)
     scores += ruler_scores
     if config.attributes:
-        scores += _attribute_scores(config, trained, batch, nouns, ruler_scores)
+        scores += _attribute_scores(config, trained, batch, nouns, masks, ruler_scores)
     if own.mask_weight > 0 and recipe.optim.trains:
-        if own.model_dump(include=set(_READ)) != ruler.model_dump(include=set(_READ)):
-            _, reading = read(trained, batch, nouns, own)
-            assert reading is not None  # the same nouns were read a moment ago
-        scores += _attention_scores(attentions(batch, reading, own.fusion, own.normalise), "attention_own", threshold)
-    return scores, _overlays(by_ruler, overlays_left)
+        same_rows = own.model_dump(include=set(_READ)) == ruler.model_dump(include=set(_READ))
+        if same_rows and (own.fusion, own.normalise) == (ruler.fusion, "none"):
+            scores += _renamed(ruler_scores, "attention_own")
+        else:
+            if not same_rows:
+                _, reading = read(trained, batch, nouns, own)
+                assert reading is not None  # the same nouns were read a moment ago
+            by_own = attentions(batch, reading, own.fusion, own.normalise)
+            scores += _attention_scores(by_own, masks, "attention_own", threshold)
+    return scores, _overlays(by_ruler, masks, overlays_left)
+
+
+def _renamed(rows: Iterable[SampleScore], family: str) -> list[SampleScore]:
+    """The same values as those of another family."""
+    return [row.model_copy(update={"metric": f"{family}.{row.metric.partition('.')[2]}"}) for row in rows]
 
 
 def _attribute_scores(
@@ -91,6 +102,7 @@ def _attribute_scores(
     trained: Trained,
     batch: Batch,
     nouns: Sequence[Sequence[NounRow]],
+    masks: Masks,
     ruler_scores: list[SampleScore],
 ) -> list[SampleScore]:
     """The attribute in front of a noun beside that noun, on the nouns that have one, and noun minus attribute.
@@ -103,13 +115,10 @@ def _attribute_scores(
     _, reading = read(trained, batch, words, ruler)
     if reading is None:
         return []
-    attributes = _attention_scores(attentions(batch, reading, ruler.fusion, "none"), "attention_attribute", threshold)
+    by_ruler = attentions(batch, reading, ruler.fusion, "none")
+    attributes = _attention_scores(by_ruler, masks, "attention_attribute", threshold)
     having = {(row.key, row.tag) for row in attributes}
-    of_nouns = [
-        row.model_copy(update={"metric": f"attention_its_noun.{row.metric.partition('.')[2]}"})
-        for row in ruler_scores
-        if (row.key, row.tag) in having
-    ]
+    of_nouns = _renamed((row for row in ruler_scores if (row.key, row.tag) in having), "attention_its_noun")
     attribute_values = {(row.key, row.tag, row.metric.partition(".")[2]): row.value for row in attributes}
     gaps = []
     for row in of_nouns:
@@ -120,10 +129,10 @@ def _attribute_scores(
     return attributes + of_nouns + gaps
 
 
-def _attention_scores(of_nouns: list[NounAttention], family: str, threshold: float) -> list[SampleScore]:
+def _attention_scores(of_nouns: list[NounAttention], masks: Masks, family: str, threshold: float) -> list[SampleScore]:
     rows = []
     for attention in of_nouns:
-        map_PHW, mask_PHW = attention.pixels()
+        map_PHW, mask_PHW = attention.map_of_pixels(), masks.of(attention)
         if mask_PHW.all() or not mask_PHW.any():
             continue  # ranking metrics are undefined; `attention.nouns` counts what was scored
         noun = attention.noun
@@ -138,7 +147,7 @@ def _attention_scores(of_nouns: list[NounAttention], family: str, threshold: flo
     return rows
 
 
-def _overlays(of_nouns: list[NounAttention], most: int) -> list[Overlay]:
+def _overlays(of_nouns: list[NounAttention], masks: Masks, most: int) -> list[Overlay]:
     """The first noun of each of the first `most` clips."""
     first: dict[str, NounAttention] = {}
     for attention in of_nouns:
@@ -150,7 +159,7 @@ def _overlays(of_nouns: list[NounAttention], most: int) -> list[Overlay]:
         map_THW = attention.map_of_video()
         grid = map_THW.shape
         mask_THW = np.zeros((grid[0], height, width), dtype=np.uint8)
-        mask_THW[list(attention.frames)] = attention.pixels()[1]
+        mask_THW[list(attention.frames)] = masks.of(attention)
         overlays.append(
             Overlay(
                 key=attention.sample.clip.key,

@@ -1,38 +1,56 @@
 """How well an attention map points at a mask (paper, Fig. 6 and Table 6).
 
 All metrics read one noun over all annotated pixels of the video at once: `map_N` the bilinearly upsampled attention,
-`mask_N` the binary mask, N = annotated patches × pixels. The release computes them on single images.
+`mask_N` the binary mask, N = annotated patches × pixels. The release computes them on single images. Metrics of ranks
+share one sort (`Levels`).
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
-from scipy.stats import rankdata
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Levels:
+    """The V distinct values of a map, highest first: how many pixels have at least that value, and how many of those
+    lie inside the mask."""
+
+    pixels_V: NDArray[np.int64]
+    hits_V: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, map_N: Values, mask_N: Mask) -> Levels:
+        """One sort, of any kind: pixels of equal value enter together, in whatever order they come."""
+        order = np.argsort(map_N)[::-1]
+        last_of_tie = np.append(np.flatnonzero(np.diff(map_N[order])), len(order) - 1)
+        return cls(last_of_tie + 1, np.cumsum(mask_N[order])[last_of_tie])
+
+
 def scores(map_N: Values, mask_N: Mask, *, threshold: float) -> dict[str, float]:
     """Every attention metric of one noun. `mask_N` must hold at least one pixel inside and one outside."""
+    levels = Levels.of(map_N, mask_N)
     return {
-        "pointing": pointing(map_N, mask_N),
-        "ap": average_precision(map_N, mask_N),
-        "auc": auc(map_N, mask_N),
+        "pointing": pointing(levels),
+        "ap": average_precision(levels),
+        "auc": auc(levels),
         "nss": nss(map_N, mask_N),
         "mass": mass(map_N, mask_N),
         "precision": precision(map_N, mask_N, threshold),
-        **{
-            f"gamepoint_{percent}pct": game_point(map_N, mask_N, round(percent / 100 * len(map_N)))
-            for percent in (1, 5, 10)
-        },
-        **{f"gamepoint_top{k}": game_point(map_N, mask_N, k) for k in (1, 5, 10, 50, 100)},
+        **{f"gamepoint_{percent}pct": game_point(levels, round(percent / 100 * len(map_N))) for percent in (1, 5, 10)},
+        **{f"gamepoint_top{k}": game_point(levels, k) for k in (1, 5, 10, 50, 100)},
     }
 
 
-def pointing(map_N: Values, mask_N: Mask) -> float:
+def pointing(levels: Levels) -> float:
     """1 when the highest value lies inside the mask; ties share."""
-    return float(mask_N[map_N == map_N.max()].mean())
+    return float(levels.hits_V[0] / levels.pixels_V[0])
 
 
 def mass(map_N: Values, mask_N: Mask) -> float:
@@ -41,21 +59,19 @@ def mass(map_N: Values, mask_N: Mask) -> float:
     return float(map_N[mask_N].sum() / total) if total > 0 else 0.0
 
 
-def average_precision(map_N: Values, mask_N: Mask) -> float:
+def average_precision(levels: Levels) -> float:
     """Area under the precision-recall steps; pixels of equal value enter together."""
-    order = np.argsort(-map_N, kind="stable")
-    ranked, hits = map_N[order], np.cumsum(mask_N[order])
-    last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    precision_at, hits_at = hits[last_of_tie] / (last_of_tie + 1), hits[last_of_tie]
-    return float(np.sum(np.diff(hits_at, prepend=0) * precision_at) / hits[-1])
+    precision_V = levels.hits_V / levels.pixels_V
+    return float(np.sum(np.diff(levels.hits_V, prepend=0) * precision_V) / levels.hits_V[-1])
 
 
-def auc(map_N: Values, mask_N: Mask) -> float:
+def auc(levels: Levels) -> float:
     """Area under the ROC curve (Mann-Whitney with mid-ranks)."""
-    inside = int(mask_N.sum())
-    outside = len(mask_N) - inside
-    ranks = rankdata(map_N)[mask_N].sum()
-    return float((ranks - inside * (inside + 1) / 2) / (inside * outside))
+    inside, pixels = int(levels.hits_V[-1]), int(levels.pixels_V[-1])
+    # Ranks count from the lowest value up; a level's pixels share the middle one of theirs.
+    rank_V = (2 * pixels + 1 - levels.pixels_V - np.append(0, levels.pixels_V[:-1])) / 2
+    ranks = np.sum(np.diff(levels.hits_V, prepend=0) * rank_V)
+    return float((ranks - inside * (inside + 1) / 2) / (inside * (pixels - inside)))
 
 
 def nss(map_N: Values, mask_N: Mask) -> float:
@@ -82,10 +98,11 @@ def entropy(map_K: Values) -> float | None:
     return float(entr(map_K / total).sum()) if total > 0 else None
 
 
-def game_point(map_N: Values, mask_N: Mask, k: int) -> float:
+def game_point(levels: Levels, k: int) -> float:
     """GamePoint@K: share of the `k` highest pixels that lies inside the mask (paper, Tables 6 and 7; at least one, at
     most all of them). Ties at the last rank share it: which of them a partial sort returns depends on the processor."""
-    k = min(max(1, k), len(map_N))
-    last = np.partition(map_N, -k)[-k]
-    above, tied = map_N > last, map_N == last
-    return float((mask_N[above].sum() + (k - above.sum()) * mask_N[tied].mean()) / k)
+    k = min(max(1, k), int(levels.pixels_V[-1]))
+    last = int(np.searchsorted(levels.pixels_V, k))
+    above, hits = (int(levels.pixels_V[last - 1]), int(levels.hits_V[last - 1])) if last else (0, 0)
+    share = (levels.hits_V[last] - hits) / (levels.pixels_V[last] - above)
+    return float((hits + (k - above) * share) / k)

@@ -34,11 +34,11 @@ class NounAttention:
     frames: dict[int, tuple[Rle, ...]]
     map_PHW: torch.Tensor
 
-    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """(map, mask) [P, H, W] at the frames' size; a pixel is inside where any frame's mask covers half of it."""
+    def map_of_pixels(self) -> NDArray[np.float64]:
+        """The map [P, H, W] at the frames' size."""
         height, width = self.sample.clip.frames_THWC.shape[1:3]
-        mask_PHW = np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in self.frames.values()])
-        return upsample(self.map_PHW, (height, width)).double().cpu().numpy(), mask_PHW
+        pixels_PHW: NDArray[np.float64] = upsample(self.map_PHW, (height, width)).double().cpu().numpy()
+        return pixels_PHW
 
     def map_of_video(self) -> NDArray[np.float32]:
         """[T', H', W'], zero where the noun is not annotated."""
@@ -46,6 +46,22 @@ class NounAttention:
         map_THW = np.zeros((steps, *self.map_PHW.shape[1:]), dtype=np.float32)
         map_THW[list(self.frames)] = self.map_PHW.float().cpu().numpy()
         return map_THW
+
+
+class Masks:
+    """The masks of a batch's nouns at the frames' size, each rendered once, however many maps are compared with it."""
+
+    def __init__(self) -> None:
+        self._rendered: dict[tuple[int, int], NDArray[np.bool_]] = {}
+
+    def of(self, attention: NounAttention) -> NDArray[np.bool_]:
+        """The masks of a noun's patches, [P, H, W]: a pixel is inside where any frame's mask covers half of it."""
+        noun = id(attention.sample), attention.noun.tag  # the batch holds its samples; keys of clips may repeat
+        if noun not in self._rendered:
+            height, width = attention.sample.clip.frames_THWC.shape[1:3]
+            patches = [render(rles, (height, width), union=True) >= 0.5 for rles in attention.frames.values()]
+            self._rendered[noun] = np.stack(patches)
+        return self._rendered[noun]
 
 
 def of_questions(nouns: Sequence[NounRow]) -> Iterator[NounRow]:

@@ -38,6 +38,7 @@ FLAGS = {
     "usd_per_hour",
     "clips",
     "decode_cpus",
+    "features",
     "max_clips_gb",
     "max_quarantined_share",
     "keep_checkpoints",

@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from swim import models
 from swim.recipe import HubModel, Lora, Objective
 from swim.supervision import attention
-from swim.supervision.frozen_tower import vision_tower
+from swim.supervision.frozen_tower import ONE_VECTOR_A_TOKEN, vision_tower
 from swim.supervision.objective import SupervisedModel
 from swim.supervision.objective import stock as unwrapped
 
@@ -61,14 +61,17 @@ def step(name, adapters):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_frozen_tower_runs_once_and_changes_no_gradient(name, adapters, monkeypatch):
     calls, differentiable, gradients = step(name, adapters)
-    assert len(calls) == 1
+    # On a CPU some towers compute one video after another.
+    videos = sum(sample.video is not None for sample in samples(FAMILIES[name]))
+    runs = videos if name in ONE_VECTOR_A_TOKEN else 1
+    assert len(calls) == runs
     assert differentiable
     assert not any(differentiable)
     assert any("k_proj" in path and gradient.norm() > 0 for path, gradient in gradients.items())
     monkeypatch.setattr(attention, "keep_out_of_graph", lambda model: None)
     calls, differentiable, wanted = step(name, adapters)
     assert any(differentiable)
-    assert len(calls) == 2
+    assert len(calls) == 2 * runs
     assert gradients.keys() == wanted.keys()
     assert [path for path, gradient in gradients.items() if not torch.equal(gradient, wanted[path])] == []
 

@@ -49,9 +49,9 @@ def test_by_hand():
 def test_auc_is_the_share_of_pairs_ranked_right(seed, ties):
     map_N, mask_N = drawn(seed, ties)
     pairs = [(a > b) + 0.5 * (a == b) for a in map_N[mask_N] for b in map_N[~mask_N]]
-    assert metrics.auc(map_N, mask_N) == pytest.approx(np.mean(pairs))
+    assert metrics.auc(metrics.Levels.of(map_N, mask_N)) == pytest.approx(np.mean(pairs))
     wanted = stats.mannwhitneyu(map_N[mask_N], map_N[~mask_N]).statistic / len(pairs)
-    assert metrics.auc(map_N, mask_N) == pytest.approx(wanted)
+    assert metrics.auc(metrics.Levels.of(map_N, mask_N)) == pytest.approx(wanted)
 
 
 @EVERY
@@ -63,7 +63,7 @@ def test_ap_is_the_sum_over_thresholds(seed, ties):
         recall = (mask_N & above).sum() / mask_N.sum()
         wanted += (recall - recall_before) * mask_N[above].mean()
         recall_before = recall
-    assert metrics.average_precision(map_N, mask_N) == pytest.approx(wanted)
+    assert metrics.average_precision(metrics.Levels.of(map_N, mask_N)) == pytest.approx(wanted)
 
 
 @EVERY
@@ -83,10 +83,11 @@ def test_no_metric_depends_on_the_order_of_the_pixels(seed, ties):
 def test_ties_share():
     map_N = np.array([1.0, 1.0, 1.0, 0.0])
     mask_N = np.array([True, False, False, True])
-    assert metrics.pointing(map_N, mask_N) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 2) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 3) == pytest.approx(1 / 3)
-    assert metrics.game_point(map_N, mask_N, 4) == pytest.approx(1 / 2)
+    levels = metrics.Levels.of(map_N, mask_N)
+    assert metrics.pointing(levels) == pytest.approx(1 / 3)
+    assert metrics.game_point(levels, 2) == pytest.approx(1 / 3)
+    assert metrics.game_point(levels, 3) == pytest.approx(1 / 3)
+    assert metrics.game_point(levels, 4) == pytest.approx(1 / 2)
     assert metrics.precision(map_N, mask_N, 0.5) == pytest.approx(1 / 3)
 
 

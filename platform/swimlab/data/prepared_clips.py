@@ -13,22 +13,40 @@ contain a hash of the content, so that two drivers that prepare the same data ne
 
 from __future__ import annotations
 
-import hashlib
-import io
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
-from itertools import accumulate
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from swim.data.types import Clip
-from swim.recipe import Frozen
+from swimlab.data.stored_tables import (
+    ClipStore,
+    PipelineError,
+    StoredRows,
+    StoredTable,
+    encode_table,
+    read_table,
+)
 from swimlab.store.sealed_json import SealedModel
+
+__all__ = [
+    "CLIP_SCHEMA",
+    "INDEX_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "ClipStore",
+    "PipelineError",
+    "PreparedData",
+    "Split",
+    "StoredClips",
+    "StoredTable",
+    "encode_table",
+    "folder",
+    "load_index",
+    "load_prepared",
+    "load_quarantine",
+]
 
 Split = Literal["train", "held_out"]
 
@@ -70,34 +88,6 @@ QUARANTINE_SCHEMA = pa.schema(
         ("machine", pa.bool_()),
     ]
 )
-
-
-class PipelineError(Exception):
-    """The data set as a whole cannot be prepared or read. The message says why and what to do."""
-
-
-class ClipStore(Protocol):
-    """The part of a sweep store that this module uses. Tasks get a pickled copy."""
-
-    @property
-    def uri(self) -> str: ...
-    def put_create_only(self, path: str, data: bytes) -> bool: ...
-    def exists(self, path: str) -> bool: ...
-    def read(self, path: str) -> bytes: ...
-    def open(self, path: str) -> BinaryIO: ...
-
-
-class StoredTable(Frozen):
-    """A Parquet file of the data set: its path under the data set's folder, size and hash. `memory_bytes` is its size
-    in memory; `footer_sha256` is of the names, types and positions of its columns, which no page's checksum covers
-    (None in older data sets)."""
-
-    name: str
-    rows: int
-    size_bytes: int
-    memory_bytes: int
-    sha256: str
-    footer_sha256: str | None = None
 
 
 class PreparedData(SealedModel):
@@ -152,46 +142,34 @@ def load_prepared(store: ClipStore, fingerprint: str, *, stored: bool = True) ->
 
 class StoredClips:
     """The clips of a split (`swim.data.clips.Clips`): in memory if all fit into `HELD_BYTES`, else read from the
-    store in the requested order, a few ahead.
-
-    Raises PipelineError when the content of a file is not what was committed. A file that is read whole is checked by
-    its hash, others by their size, the hash of their footer, and Parquet's checksum of each page.
-    """
+    store in the requested order, a few ahead. Raises PipelineError when the content of a file is not what was
+    committed."""
 
     HELD_BYTES = 2 * 2**30
     AHEAD = 4
-    _OPEN_FILES = 64
 
     def __init__(self, store: ClipStore, prepared: PreparedData, split: Split) -> None:
-        self._store, self._prepared = store, prepared
-        source = prepared.source(split)
-        self._tables = prepared.splits[source]
+        self._tables = prepared.splits[prepared.source(split)]
+        self._rows = StoredRows(store, prepared.folder, self._tables, self.HELD_BYTES)
+        self.memory_bytes = self._rows.memory_bytes
         self.keys: list[str] = load_index(store, prepared, split)["key"].to_pylist()
-        self._ends = list(accumulate(table.rows for table in self._tables))
-        self._in_memory: list[Clip] | None = None
-        self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
-        self._held = lru_cache(maxsize=None)(self._whole_table)
+        self._clips: list[Clip] | None = None
 
     def read(self, order: Iterable[int]) -> Iterator[Clip]:
         """See `swim.data.clips.Clips`."""
-        if not self._fits():
+        if not self._rows.fits:
             return self._ahead(order)
-        if self._in_memory is None:
-            self._in_memory = [clip for at in range(len(self._tables)) for clip in _clips(self._whole_table(at))]
-        clips = self._in_memory
+        if self._clips is None:
+            self._clips = [clip for at in range(len(self._tables)) for clip in _clips(self._rows.table(at))]
+        clips = self._clips
         return (clips[i] for i in order)
 
     def row(self, number: int) -> pa.Table:
         """One clip as it is stored (`CLIP_SCHEMA`)."""
-        at, row = self._position(number)
-        return self._held(at).slice(row, 1) if self._fits() else self._read_row(at, row)
-
-    def _fits(self) -> bool:
-        return sum(table.memory_bytes for table in self._tables) <= self.HELD_BYTES
+        return self._rows.row(number)
 
     def _ahead(self, order: Iterable[int]) -> Iterator[Clip]:
         waiting: deque[Future[Clip]] = deque()
-        # One thread: the open files are not thread-safe.
         with ThreadPoolExecutor(1, thread_name_prefix="clips") as reader:
             try:
                 for number in order:
@@ -205,34 +183,7 @@ class StoredClips:
                     future.cancel()
 
     def _read_clip(self, number: int) -> Clip:
-        return _clips(self._read_row(*self._position(number)))[0]
-
-    def _position(self, number: int) -> tuple[int, int]:
-        if not 0 <= number < len(self.keys):
-            raise IndexError(f"clip {number} of {len(self.keys)}")
-        at = bisect_right(self._ends, number)
-        return at, number - (self._ends[at] - self._tables[at].rows)
-
-    def _read_row(self, at: int, row: int) -> pa.Table:
-        try:
-            file: pq.ParquetFile = self._opened(at)
-            group = 0
-            while row >= (rows := file.metadata.row_group(group).num_rows):
-                row, group = row - rows, group + 1
-            return file.read_row_group(group).slice(row, 1)
-        except (OSError, pa.ArrowException) as error:  # a checksum that does not hold is an OSError
-            raise damaged(self._store, self._prepared, self._tables[at]) from error
-
-    def _open(self, at: int) -> pq.ParquetFile:
-        stored = self._tables[at]
-        source = self._store.open(f"{self._prepared.folder}/{stored.name}")
-        intact = source.seek(0, 2) == stored.size_bytes
-        if not intact or stored.footer_sha256 not in (None, _footer_sha256(source)):
-            raise damaged(self._store, self._prepared, stored)
-        return pq.ParquetFile(source, page_checksum_verification=True)
-
-    def _whole_table(self, at: int) -> pa.Table:
-        return read_table(self._store, self._prepared, self._tables[at])
+        return _clips(self._rows.row(number))[0]
 
 
 def _clips(table: pa.Table) -> list[Clip]:
@@ -246,65 +197,9 @@ def _clips(table: pa.Table) -> list[Clip]:
 def load_index(store: ClipStore, prepared: PreparedData, split: Split) -> pa.Table:
     """The usable rows of a split, sorted by key (`INDEX_SCHEMA`): `file` is the annotation file's name, `first` to
     `member` describe the part of it that holds the row (`swim.data.rows.read.Part`)."""
-    return read_table(store, prepared, prepared.index[prepared.source(split)])
+    return read_table(store, prepared.folder, prepared.index[prepared.source(split)])
 
 
 def load_quarantine(store: ClipStore, prepared: PreparedData) -> pa.Table:
     """The rejected rows (`QUARANTINE_SCHEMA`)."""
-    return read_table(store, prepared, prepared.quarantine)
-
-
-_ROW_GROUP_BYTES = 2**20  # least size of a read; a clip of the paper's size is 20 to 58 MB
-
-
-def encode_table(table: pa.Table, stem: str) -> tuple[StoredTable, bytes]:
-    """A table as Parquet bytes, and their description. Equal rows give equal bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=max(1, _ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1)),
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-        write_page_checksum=True,
-    )
-    content: bytes = sink.getvalue().to_pybytes()
-    digest = hashlib.sha256(content).hexdigest()
-    name = f"{stem}-{digest[:12]}.parquet"
-    described = StoredTable(
-        name=name,
-        rows=table.num_rows,
-        size_bytes=len(content),
-        memory_bytes=table.nbytes,
-        sha256=digest,
-        footer_sha256=_footer_sha256(io.BytesIO(content)),
-    )
-    return described, content
-
-
-def _footer_sha256(file: BinaryIO) -> str:
-    """Hash of a Parquet file from its footer to its end, where the footer's length stands."""
-    end = file.seek(-8, io.SEEK_END)
-    length = int.from_bytes(file.read(4), "little")
-    file.seek(max(0, end - length))
-    return hashlib.sha256(file.read()).hexdigest()
-
-
-def damaged(store: ClipStore, prepared: PreparedData, table: StoredTable) -> PipelineError:
-    """The error for a file that is missing or altered."""
-    path = f"{prepared.folder}/{table.name}"
-    return PipelineError(
-        f"{path} is missing or not what was committed: delete {prepared.folder}/ in {store.uri} and run again"
-    )
-
-
-def read_table(store: ClipStore, prepared: PreparedData, table: StoredTable) -> pa.Table:
-    """A file of the data set. Raises PipelineError when it is not what was committed."""
-    try:
-        content = store.read(f"{prepared.folder}/{table.name}")
-    except FileNotFoundError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != table.sha256:
-        raise damaged(store, prepared, table)
-    return pq.read_table(pa.BufferReader(content))
+    return read_table(store, prepared.folder, prepared.quarantine)

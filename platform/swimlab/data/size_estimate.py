@@ -14,10 +14,10 @@ from swim.data.rows.read import read_part
 from swim.data.types import DataError
 from swim.data.video.decode import smart_resize
 from swim.data.video.decoder import shared_decoder
-from swim.recipe import FramePolicy
+from swim.recipe import FramePolicy, HubModel
 from swimlab.data.decode_part import DecodeJob
 from swimlab.data.draw_embedded import ReportProgress
-from swimlab.data.prepared_clips import PipelineError
+from swimlab.data.prepared_clips import PipelineError, PreparedData
 
 SAMPLED_PARTS = 16
 ROWS_TRIED = 4
@@ -62,13 +62,51 @@ def clip_bytes(frames: int, height: int, width: int, policy: FramePolicy) -> int
     return used_frames * resized[0] * resized[1] * 3
 
 
-def check_room(expected: ClipSizeEstimate, store_uri: str, max_bytes: float) -> None:
-    """Raises PipelineError when the clips would need more than `max_bytes`, or more than the free disk space of a local
-    store."""
-    way_out = (
-        "use a part of the data, fewer or smaller frames (data.frames), or --clips stream with --decode-cpus, which "
-        "decodes while training and keeps nothing"
-    )
+@dataclass(frozen=True)
+class FeatureSizeEstimate:
+    """`total_bytes` of what the vision tower makes of `rows` clips."""
+
+    rows: int
+    total_bytes: float
+
+    @property
+    def text(self) -> str:
+        """The estimate as a sentence."""
+        return f"the vision tower makes about {self.total_bytes / _GB:.3g} GB of {self.rows} clips"
+
+
+def estimate_features(prepared: PreparedData, model: HubModel) -> FeatureSizeEstimate:
+    """Estimate from the bytes of the stored frames, of which two share their visual tokens. Raises PipelineError for a
+    model whose features are not kept, OSError or ValueError where its configuration cannot be read."""
+    # These take seconds to import, which data sets without such a table do without.
+    from transformers import AutoConfig
+
+    from swim.supervision.frozen_tower import ONE_VECTOR_A_TOKEN
+
+    config = AutoConfig.from_pretrained(model.path, revision=model.revision)
+    if config.model_type not in ONE_VECTOR_A_TOKEN:
+        raise PipelineError(
+            f"--features keeps the output of the vision towers of {' and '.join(ONE_VECTOR_A_TOKEN)}, and {model.path} "
+            f"is {config.model_type}: leave it out"
+        )
+    vector_bytes = config.get_text_config().hidden_size * (2 if model.dtype == "bfloat16" else 4)
+    frame_bytes = sum(table.memory_bytes for tables in prepared.splits.values() for table in tables)
+    rows = sum(map(prepared.rows, prepared.splits))
+    return FeatureSizeEstimate(rows, frame_bytes / (2 * 3 * model.cell_px**2) * vector_bytes)
+
+
+STREAM = (
+    "use a part of the data, fewer or smaller frames (data.frames), or --clips stream with --decode-cpus, which "
+    "decodes while training and keeps nothing"
+)
+RECOMPUTE = "use a part of the data, or leave out --features: each trial then runs the tower itself"
+
+
+def check_room(
+    expected: ClipSizeEstimate | FeatureSizeEstimate, store_uri: str, max_bytes: float, way_out: str = STREAM
+) -> None:
+    """Raises PipelineError, which names the `way_out`, when the estimate is more than `max_bytes`, or more than the
+    free disk space of a local store."""
     if expected.total_bytes > max_bytes:
         raise PipelineError(f"{expected.text}, more than --max-clips-gb {max_bytes / _GB:g}: raise it, or {way_out}")
     if "://" not in store_uri:

@@ -42,7 +42,8 @@ class Slots:
     """What one trial asks for, and how many trials run at a time. `trial`: resources of the Tune trial itself;
     `worker`: of each of its Train workers (there are none in local mode, where the trial trains in its own process);
     with `shard` each worker holds a part of the model. `decode_cpus` stay free for each trial, which decodes its
-    clips on them while it trains."""
+    clips on them while it trains; `features`: whether it takes the output of its vision tower from the store (None: if
+    its model is tiny)."""
 
     trial: dict[str, float]
     worker: dict[str, float]
@@ -50,6 +51,7 @@ class Slots:
     at_a_time: int
     shard: bool = False
     decode_cpus: int = 0
+    features: bool | None = None
 
 
 @contextmanager
@@ -217,7 +219,13 @@ def check_durable(store_uri: str) -> None:
 
 
 def slots(
-    *, workers: int, gpu: bool | None, concurrency: int | None, shard: bool = False, decode_cpus: int = 0
+    *,
+    workers: int,
+    gpu: bool | None,
+    concurrency: int | None,
+    shard: bool = False,
+    decode_cpus: int = 0,
+    features: bool | None = None,
 ) -> Slots:
     """How trials fit the cluster. Raises PlanError for a plan that could never start: Ray would wait for ever."""
     total = ray.cluster_resources()
@@ -243,6 +251,7 @@ def slots(
         at_a_time=at_a_time,
         shard=shard,
         decode_cpus=decode_cpus,
+        features=features,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from ray.train.torch import get_device
 
 from swim.data.clips import Clips
 from swim.evaluation.evaluate import restore, run_suite
-from swim.train import Trained
+from swim.train import Trained, use_features
+from swimlab.execution import trial_features
 from swimlab.execution.cluster import Slots
 from swimlab.execution.exactly_once import failure_of, run_once
 from swimlab.execution.faults import Failure
@@ -116,6 +118,7 @@ def _evaluate_stored(
             "nonce": attempt.nonce,
             "micro_batch": micro_batch,
             "decode_cpus": slots.decode_cpus,
+            "features": slots.features,
         }
         progress = both(beat.tell, report)
         steps = spec.recipe.optim.steps or 0  # of epochs unknown here, and of no use to an evaluation
@@ -161,11 +164,16 @@ def evaluation_loop(config: dict[str, Any]) -> str:
     attempt = Attempt(store.backend, evaluation.evaluation_id, config["attempt"], config["nonce"])
     with scratch_folder("evaluate") as scratch:
         folder = store.download(spec.trial_id, "checkpoint/", scratch / "checkpoint")
+        trained = restore(spec.recipe, folder, device)
+        held_out = reader(spec, store, config["decode_cpus"])("held_out")
+        if trial_features.wanted(spec.recipe, config["features"]):
+            known = partial(trial_features.features, spec, store, device, reads=len(held_out.keys))
+            use_features(spec.recipe, trained.model, device, known, trained.encoder)
         record = _measure(
             spec,
             evaluation,
-            restore(spec.recipe, folder, device),
-            reader(spec, store, config["decode_cpus"])("held_out"),
+            trained,
+            held_out,
             attempt,
             "",
             TrialTarget.model_validate(config["target"]),

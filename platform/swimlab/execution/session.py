@@ -13,9 +13,11 @@ from functools import partial
 
 from rich.console import Console
 
-from swim.recipe import Recipe, ShapesWorld
+from swim.recipe import HubModel, Recipe, ShapesWorld
 from swimlab.base.screen import say
-from swimlab.data import preparation
+from swimlab.data import preparation, size_estimate
+from swimlab.data.feature_table import features_folder
+from swimlab.data.prepared_clips import PreparedData
 from swimlab.execution import cluster, evaluations, faults, tune_scheduler
 from swimlab.execution.cluster import Slots
 from swimlab.execution.progress import SweepProgress
@@ -61,7 +63,7 @@ class RunSession:
         """Clips fingerprint → a recipe that needs them: its data set is read, decoded and stored, unless the store has
         it. Raises PipelineError."""
         for fingerprint, recipe in recipes.items():
-            preparation.prepare(
+            prepared = preparation.prepare(
                 recipe.data,
                 fingerprint,
                 self.store,
@@ -72,6 +74,18 @@ class RunSession:
                 store_clips=self.settings.clips == "store" or isinstance(recipe.data, ShapesWorld),
                 max_clips_bytes=self.settings.max_clips_gb * 1e9,
             )
+            if self.settings.features and isinstance(recipe.model, HubModel) and prepared.stored:
+                self._announce_features(prepared, recipe.model)
+
+    def _announce_features(self, prepared: PreparedData, model: HubModel) -> None:
+        """Says how large the table of a data set's features is going to be. Raises PipelineError where there is no room
+        for it."""
+        if self.store.list_files(features_folder(prepared.fingerprint)):
+            return  # it has been begun
+        expected = size_estimate.estimate_features(prepared, model)
+        say(self.progress.console, f"features: {expected.text}, stored once for all trials")
+        most = self.settings.max_clips_gb * 1e9
+        size_estimate.check_room(expected, self.store.uri, most, way_out=size_estimate.RECOMPUTE)
 
     def run(self, specs: Sequence[TrialSpec], primary: Mapping[str, str]) -> list[WaveTiming]:
         """Runs a wave (`tune_scheduler.run_wave`), then once more what the store or a dead process interrupted (it goes
@@ -114,6 +128,7 @@ def run_session(store: SweepStore, settings: Settings, console: Console) -> Iter
             concurrency=settings.concurrency,
             shard=settings.shard,
             decode_cpus=settings.decode_cpus,
+            features=settings.features,
         )
         yield RunSession(store, settings, slots, progress)
         if not cluster.whole():

@@ -17,10 +17,11 @@ from ray.train.torch import get_device
 from swim import models
 from swim.data.sources import with_steps
 from swim.evaluation.film import film, filmed_clips
+from swim.models.vision_features import Features, FrozenTower
 from swim.outputs import FilmFrame
 from swim.recipe import Frozen
 from swim.train import Host, Moment, train
-from swimlab.execution import evaluations, resume_points, step_checkpoints
+from swimlab.execution import evaluations, resume_points, step_checkpoints, trial_features
 from swimlab.execution.faults import Failure
 from swimlab.execution.numerics import numerics_of, of_all_ranks
 from swimlab.execution.search.pruning_rungs import PruningContext
@@ -164,6 +165,14 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         if watch:
             watch.judge(now)
 
+    def take_features(tower: FrozenTower) -> Features:
+        nonlocal hosted_s
+        began_s = time.monotonic()
+        reads = last_step * spec.recipe.optim.batch + len(held_out.keys)
+        known = trial_features.features(spec, store, device, tower, reads=reads)
+        hosted_s += time.monotonic() - began_s
+        return known
+
     def outcome(**measured: Any) -> dict[str, Any]:
         return TrialOutcome(
             **{"files": {}, "eval_s": 0.0, "data_wait_s": 0.0} | measured,
@@ -185,6 +194,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
             device=device,
             micro_batch=config["micro_batch"],
             shard=config["shard"],
+            features=take_features if trial_features.wanted(spec.recipe, config["features"]) else None,
             on_start=on_start,
             on_step=on_step,
             resume=resume_point.run if resume_point else None,

@@ -90,6 +90,7 @@ def _run_attempt(
         "micro_batch": micro_batch,
         "shard": slots.shard,
         "decode_cpus": slots.decode_cpus,
+        "features": slots.features,
         "gate": gate.model_dump_json() if gate else None,
         "pruner": pruner,
         "saving": saving or Saving(),

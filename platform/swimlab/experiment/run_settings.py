@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     decode_cpus: int = Field(
         0, ge=0, validate_default=True, description="CPUs a trial decodes on beside its workers, with --clips stream"
     )
+    features: bool | None = Field(
+        None,
+        description="store what the frozen vision tower makes of the clips, once for all trials; default: of tiny "
+        "models, for that of a hub model is as large as the clips",
+    )
     checkpoint_minutes: float = Field(
         10.0,
         gt=0,

@@ -35,6 +35,7 @@ __all__ = [
     "source_archive",
     "suite_archive",
     "suite_code_fingerprint",
+    "tower_code_fingerprint",
     "trial_id",
 ]
 
@@ -214,6 +215,12 @@ def suite_archive(recipe: Recipe, suite: str, source_root: Path = SOURCE_ROOT) -
 def suite_code_fingerprint(recipe: Recipe, suite: str, source_root: Path = SOURCE_ROOT) -> str:
     """One hash over the modules that one suite of the recipe runs, 20 hex digits."""
     return fingerprint(Sources(source_root).module_hashes(suite_roots(recipe, suite)))
+
+
+def tower_code_fingerprint(source_root: Path = SOURCE_ROOT) -> str:
+    """One hash over the modules that decide what a frozen vision tower makes of a clip, 20 hex digits."""
+    roots = ("swim.models.vision_features", "swim.models.vision")
+    return fingerprint(Sources(source_root).module_hashes(roots))
 
 
 def data_fingerprint(data: DataConfig, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> str:

@@ -37,7 +37,7 @@ from swimlab.store.sweep_store import StoreError, SweepStore
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 REPO = Path(__file__).parents[3]
-DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "gate": None, "pruner": None}
+DEFAULTS = {"micro_batch": None, "shard": False, "decode_cpus": 0, "features": None, "gate": None, "pruner": None}
 DEFAULTS["saving"] = Saving(every_s=0)
 OFTEN = 1e-4  # minutes
 
