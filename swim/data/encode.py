@@ -16,6 +16,7 @@ from torch import Tensor
 
 from swim.data import chat
 from swim.data.annotations import markup
+from swim.data.answer_tokens import AnswerTokens, answers_of_turns
 from swim.data.context import require_positions
 from swim.data.documents import Noun
 from swim.data.family import Family, video_parts
@@ -106,7 +107,8 @@ class Encoder:
             )
         if self.positions is not None:
             require_positions(len(ids) - visual, visual, self.positions, clip.key)
-        return Encoded(clip, self.family, torch.tensor(ids), torch.tensor(labels), tuple(nouns), tuple(slots))
+        located = _with_answers(nouns, labels, slots)
+        return Encoded(clip, self.family, torch.tensor(ids), torch.tensor(labels), located, tuple(slots))
 
 
 Offsets = list[tuple[int, int]]
@@ -233,6 +235,20 @@ def _frames(samples: list[Encoded]) -> tuple[Tensor, ...]:
 
 def _shift_nouns(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
     return tuple(
-        tuple(replace(noun, tokens=tuple(token + shift for token in noun.tokens)) for noun in sample.nouns)
-        for sample, shift in zip(samples, shifts, strict=True)
+        tuple(noun.shifted(shift) for noun in sample.nouns) for sample, shift in zip(samples, shifts, strict=True)
     )
+
+
+def _with_answers(
+    nouns: list[NounRow], labels: list[int], slots: list[tuple[int, AnswerSlot, tuple[int, ...]]]
+) -> tuple[NounRow, ...]:
+    """Each turn's answer goes to its first noun, once; to none where the turn names several objects, since nothing
+    says which of them a word of the answer is about."""
+    firsts = [(turn, tokens[0]) for turn, _, tokens in slots]
+    answers = answers_of_turns([label != IGNORE for label in labels], firsts)
+    complete: list[NounRow] = []
+    for noun in nouns:
+        of_turn = [other for other in nouns if other.turn == noun.turn]
+        own = noun is of_turn[0] and all(other.masks == noun.masks for other in of_turn)
+        complete.append(replace(noun, answer=answers[noun.turn] if own else AnswerTokens()))
+    return tuple(complete)
