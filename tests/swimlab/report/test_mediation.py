@@ -4,6 +4,7 @@ import pytest
 
 from swimlab import Ablation, Arm, Better, Metric, Paper
 from swimlab.report import ablation_page, terminal
+from swimlab.report.evidence import evidence_index
 from swimlab.report.page_summaries import table_summary
 from swimlab.report.summarise import summarise
 from swimlab.stats.verdicts import Verdict
@@ -85,6 +86,5 @@ def test_every_rendering_says_so_beside_the_verdict(tmp_path):
         assert "REPRODUCED" in pages[name], name
         assert "NOT MEDIATED" in pages[name], name
     assert "MEDIATED)" in terminal.render_terminal(table)  # its column is narrow, and folds
-    assert "mediation.by_noun of swim is +0.003 ± 0.002, below the margin 0.02" in pages["report.md"]
-    citations = ablation_page.evidence_index(table)
-    assert [claim.not_mediated for claim in table_summary(of_store, table, citations).claims] == [True]
+    assert "of swim is +0.003 ± 0.002, below the margin 0.02" in pages["index.html"]
+    assert [claim.not_mediated for claim in table_summary(of_store, table, evidence_index(table)).claims] == [True]
