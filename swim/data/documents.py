@@ -35,8 +35,8 @@ class Noun:
         """The answer. Raises ValueError where it is not known."""
         if self.answer is None:
             raise ValueError(
-                f"the noun at tokens {list(self.tokens)} does not say where its answer is, and objective.query reads "
-                "the rows of answers: set Noun.answer (swim.data.answer_tokens.AnswerTokens), or choose another query"
+                f"the noun at tokens {list(self.tokens)} does not say where its answer is, and the query reads rows of "
+                "answers: set Noun.answer (swim.data.answer_tokens.AnswerTokens), or choose another query"
             )
         return self.answer
 

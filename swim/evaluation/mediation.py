@@ -13,7 +13,7 @@ import torch
 
 from swim.data.clips import Clips
 from swim.data.documents import documents
-from swim.data.encode import Batch, collate
+from swim.data.encode import Batch, Encoded, collate
 from swim.deterministic import deterministic
 from swim.evaluation.answer_ceiling import contested
 from swim.evaluation.answers import answer_scores
@@ -33,8 +33,8 @@ BATCH = 25  # conversations a forward pass, where a model is small enough
 def score(
     queries: dict[str, str], recipe: Recipe, trained: Trained, clips: Clips, micro_batch: int | None
 ) -> Evaluated:
-    """Contested slots of held-out clips that tag an object, answered as the model is, and with the rows of each of the
-    `queries` (name of the metric → entry of `swim.supervision.query`) blind to the video.
+    """Contested slots of held-out clips, of turns about one tagged object: answered as the model is, and with the rows
+    of each of the `queries` (name of the metric → entry of `swim.supervision.query`) blind to the video.
 
     Raises ValueError for a model with layers that mix tokens without attention, which no mask makes blind.
     """
@@ -89,8 +89,16 @@ def _contested_slots(trained: Trained, batch: Batch, blind: BlindRows | None) ->
     model = stock(trained.model)
     rows = answer_scores(batch, model.lm_head, last_hidden(model, batch.inputs, None, blind))
     of_slots = [row for row in rows if row.metric.startswith("answer.accuracy.")]
-    differs = [flag for sample in batch.samples for flag in contested(sample.clip.turns)]
-    return [row for row, flag in zip(of_slots, differs, strict=True) if flag]
+    counted = [flag for sample in batch.samples for flag in _counted(sample)]
+    return [row for row, flag in zip(of_slots, counted, strict=True) if flag]
+
+
+def _counted(sample: Encoded) -> list[bool]:
+    """Of each slot: is it contested, and in the answer of a turn about one tagged object? Of other turns nothing says
+    which rows should carry the answer."""
+    turns = {noun.turn for noun in sample.nouns if noun.known_answer.tokens}
+    flags = contested(sample.clip.turns)
+    return [flag and turn in turns for flag, (turn, _, _) in zip(flags, sample.slots, strict=True)]
 
 
 def _slot(row: SampleScore) -> str:

@@ -1,4 +1,4 @@
-"""Query rows that do not see the video: −∞ added to their attention logits at its tokens, in every layer.
+"""Query rows that do not see the video: their attention logits at its tokens are the lowest number, in every layer.
 
 Only the rows in question are computed again, by the model's own attention function, so that no L × L mask is kept (a
 kernel that needs none runs as before) and every other row of the layer is the same to the bit.

@@ -1,5 +1,6 @@
 """The suite `mediation` on models built by hand that read an answer through the noun, by themselves, or not at all."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -140,9 +141,16 @@ def test_the_rows_are_the_configurations(built):
 
 
 def test_clips_without_contested_slots_or_tagged_objects_count_nothing(built):
-    untagged = Clip("untagged", CLIPS[0].turns, CLIPS[0].frames_THWC, (0, 1), 4.0)
+    untagged = replace(CLIPS[0], key="untagged", masks=())
     assert built("noun", [CLIPS[1], untagged]).metrics == {"mediation.slots": 0.0}
     assert built("noun", [untagged, CLIPS[2]]).metrics["mediation.slots"] == 2
+    # A turn that names two objects says of neither which rows should carry its answer.
+    first, *others = CLIPS[0].turns
+    both = replace(first, human="Describe the <ins>lemon</ins> and the <ins>plum</ins>.")
+    two = replace(CLIPS[0], turns=(both, *others), masks=({0: Rle(height=1, width=1, counts="1")}, *CLIPS[0].masks))
+    result = built("answer", [two])
+    assert [row.turn for row in result.scores if row.metric == "mediation.by_answer.pattern"] == [1, 2]
+    assert result.metrics["mediation.by_answer"] == 1
 
 
 def test_contested_are_values_in_which_objects_differ_as_far_as_the_row_tells():
