@@ -146,7 +146,7 @@ def test_clips_without_contested_slots_or_tagged_objects_count_nothing(built):
     assert built("noun", [untagged, CLIPS[2]]).metrics["mediation.slots"] == 2
     # A turn that names two objects says of neither which rows should carry its answer.
     first, *others = CLIPS[0].turns
-    both = replace(first, human="Describe the <ins>lemon</ins> and the <ins>plum</ins>.")
+    both = first.model_copy(update={"human": "Describe the <ins>lemon</ins> and the <ins>plum</ins>."})
     two = replace(CLIPS[0], turns=(both, *others), masks=({0: Rle(height=1, width=1, counts="1")}, *CLIPS[0].masks))
     result = built("answer", [two])
     assert [row.turn for row in result.scores if row.metric == "mediation.by_answer.pattern"] == [1, 2]

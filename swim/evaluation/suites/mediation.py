@@ -1,9 +1,10 @@
 """Which rows the answers are read from: teacher-forced answers as they are, and with rows that do not see the video.
 
 `mediation.accuracy` counts the words of answers in which the clip's objects differ (slots whose value is contested; the
-others need no look at the right object), in turns about one tagged object. `mediation.by_noun` is that accuracy less the one with the noun's rows blind
-to the whole video, in all layers: what the answers owe to where the noun looks. `mediation.by_answer` is the same with
-the answering rows blind. Each also by slot (`mediation.by_noun.motion`); `mediation.slots` is how many were counted.
+others need no look at the right object), in turns about one tagged object. `mediation.by_noun` is that accuracy less
+the one with the noun's rows blind to the whole video, in all layers: what the answers owe to where the noun looks.
+`mediation.by_answer` is the same with the answering rows blind. Each also by slot (`mediation.by_noun.motion`);
+`mediation.slots` is how many were counted.
 
 A model that points well and whose `mediation.by_noun` is 0 answers from other rows than those that point.
 """
