@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from family_checkpoints import CELL_PX, config_of, tokenizer_of
 
+from swim.data.annotations.markup import strip_tags
 from swim.data.answer_tokens import AnswerTokens, answers_of_turns
 from swim.data.documents import documents
-from swim.data.encode import IGNORE, collate
+from swim.data.encode import IGNORE, Encoder, collate
+from swim.data.family import family_of
 from swim.recipe import Objective, Optim, Readout
 from swim.supervision.forward import last_hidden
 from swim.supervision.maps import count_maps, noun_maps, plan_reading
@@ -45,6 +48,19 @@ def test_the_first_noun_of_a_turn_has_its_answer(encoder, tokenizer, clips):
             slots = sample.clip.turns[noun.turn].slots
             words = [sample.clip.turns[noun.turn].word_at(slot) for slot in slots]
             assert [word(tokenizer, sample, first) for first in noun.answer.slots] == words
+
+
+@pytest.mark.parametrize("name", CELL_PX)
+def test_in_every_family_each_turn_has_its_answer(name, clips):
+    tokenizer = tokenizer_of(name)
+    encoder = Encoder(tokenizer, family_of(config_of(name, tokenizer)), system=None)
+    sample = encoder(clips[0])
+    answers = [noun.answer for noun in sample.nouns[::2]]
+    assert [t for answer in answers for t in answer.tokens] == (sample.labels_L != IGNORE).nonzero()[:, 0].tolist()
+    for turn, answer in zip(clips[0].turns, answers, strict=True):
+        text = tokenizer.decode(sample.input_ids_L[list(answer.tokens[:-1])])
+        assert text.strip() == strip_tags(turn.gpt)[0]
+        assert [word(tokenizer, sample, first) for first in answer.slots] == [turn.word_at(slot) for slot in turn.slots]
 
 
 def test_an_answer_about_several_objects_is_nobodys(encoder, clips):
