@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ def score(
     """Contested slots of held-out clips, of turns about one tagged object: answered as the model is, and with the rows
     of each of the `queries` (name of the metric → entry of `swim.supervision.query`) blind to the video.
 
-    Raises ValueError for a model with layers that mix tokens without attention, which no mask makes blind.
+    Raises ValueError for a model with layers that mix tokens without attention, where no row can be made blind.
     """
     require_softmax(stock(trained.model).config)
     scores: list[SampleScore] = []
@@ -54,9 +55,9 @@ def score(
     return Evaluated(_means(scores), scores, [])
 
 
-def require_softmax(config: object) -> None:
+def require_softmax(config: Any) -> None:
     """Raises ValueError for a model some of whose layers have no attention over tokens."""
-    text = config.get_text_config()  # type: ignore[attr-defined]
+    text = config.get_text_config()
     if without := sorted({*range(text.num_hidden_layers)} - {*softmax_layers(text)}):
         raise ValueError(
             f"layers {without} mix tokens without softmax attention, so that no row can be made blind there: leave the "
@@ -69,7 +70,7 @@ def blind_rows(trained: Trained, batch: Batch, query: str) -> BlindRows | None:
     model = stock(trained.model)
     readout = Readout(layers="all", query=query)
     reading = plan_reading(documents(model.config, batch.inputs), batch.nouns, readout, model, batch.labels_BL.device)
-    return reading and reading.probe.blind_rows()
+    return reading.probe.blind_rows() if reading else None
 
 
 def _score_batch(queries: dict[str, str], trained: Trained, batch: Batch) -> list[SampleScore]:
