@@ -5,16 +5,17 @@ from swimlab import Ablation, Arm, Better, Metric, Paper, main
 
 STEPS = {"optim.steps": 100}
 
-# One field changed from `paper`. Embedded nouns are one token: each-before is before, and the other rows are noun.
+# One field changed from `paper`. Embedded nouns are one token: each-before is before, noun-first and noun-mean noun.
 ONE_AT_A_TIME = {
-    "query": ["before"],
+    "query": ["before", "answer", "answer-before", "answer-last"],
+    "target": ["wrong-object"],
     "domain": ["all-causal", "all"],
     "heads": ["max"],
     "chosen_heads": [(0, 1)],
-    "fusion": ["add", "max", "product", "released-product"],
+    "fusion": ["add", "max", "product", "released-product", "geometric"],
     "normalise": ["minmax", "max", "sum", "area", "logit"],
     "resize": ["mask-to-grid"],
-    "mask_loss": ["weighted-bce", "dice", "focal", "miou", "cross-entropy"],
+    "mask_loss": ["weighted-bce", "dice", "focal", "miou", "cross-entropy", "kl"],
     "patch_masks": ["second"],
     "mask_schedule": ["linear-up", "linear-down", "cosine-down"],
     "layers": ["all", "last:2", "single:0"],

@@ -56,6 +56,7 @@ def _objective_choices(recipe: Recipe) -> set[tuple[str, str]]:
         ("normalise", objective.normalise),
         ("losses", objective.mask_loss),
         ("schedule", objective.mask_schedule),
+        ("target", objective.target),
     }
 
 

@@ -38,6 +38,7 @@ def _entry_of(package: str, parent: str = "swim.supervision") -> AfterValidator:
 
 # Names of registry entries: each package lists what there is and says what an entry does.
 Query = Annotated[str, _entry_of("query")]
+Target = Annotated[str, _entry_of("target")]
 Domain = Annotated[str, _entry_of("domain")]
 Heads = Annotated[str, _entry_of("heads")]
 Fusion = Annotated[str, _entry_of("fusion")]
@@ -253,9 +254,9 @@ class Readout(Frozen):
 class Objective(Readout):
     """text_weight · cross-entropy + mask_weight · mask loss (paper, eqs. 5-7). Defaults: preset `paper`.
 
-    `patch_masks`: the target of a temporal patch is the mean of its frames' masks, or the last frame's alone (as the
-    released code has it; a patch without that frame's mask is then not supervised). `mask_schedule` scales
-    `mask_weight` over the steps.
+    `target`: whose masks the maps are pushed onto; they are scored against the noun's own. `patch_masks`: the target of
+    a temporal patch is the mean of its frames' masks, or the last frame's alone (as the released code has it; a patch
+    without that frame's mask is then not supervised). `mask_schedule` scales `mask_weight` over the steps.
     """
 
     normalise: Normalise = "none"
@@ -265,6 +266,7 @@ class Objective(Readout):
     text_weight: float = Field(0.05, ge=0)
     mask_weight: float = Field(1.0, ge=0)
     mask_schedule: Schedule = "constant"
+    target: Target = "object"
 
 
 class SuiteConfig(Frozen):

@@ -290,7 +290,8 @@ def optimiser_step(
     """
     objective, (_, world) = recipe.objective, parallel.ranks()
     device = device or batches[0].labels_BL.device
-    text_count, mask_count = (max(1, count) for count in global_counts(batches, objective, world, device))
+    text_count, mask_count, unsupervised = global_counts(batches, objective, world, device)
+    text_count, mask_count = max(1, text_count), max(1, mask_count)
     optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(2, device=device)
     for i, batch in enumerate(batches):
@@ -310,33 +311,36 @@ def optimiser_step(
     optimizer.step()
     text_sum, mask_sum, norm = torch.stack([*sums, grad_norm.to(sums)]).tolist()
     text, mask = text_sum / text_count, mask_sum / mask_count
-    return {
+    values = {
         "loss": objective.text_weight * text + mask_weight * mask,
         "text_loss": text,
         "mask_loss": mask,
         "grad_norm": norm,
         "lr": lr,
     }
+    return values | ({"unsupervised_clips": float(unsupervised)} if unsupervised else {})
 
 
 def global_counts(
     batches: list[Batch], objective: Objective, world: int, device: torch.device | None = None
-) -> tuple[int, int]:
-    """Label tokens and supervised maps of the optimiser batch, over all micro-batches and ranks."""
+) -> tuple[int, int, int]:
+    """Label tokens, supervised maps, and the clips with masks that have no supervised map under this objective (no
+    other object, no slot in an answer), of the optimiser batch, over all micro-batches and ranks."""
     text = sum(int((b.labels_BL[:, 1:] != IGNORE).sum()) if b.plan is None else len(b.plan.kept_N) for b in batches)
-    maps = 0
+    maps = unsupervised = 0
     if objective.mask_weight > 0:
-        maps = sum(
-            count_maps(noun, objective, s.family.frames_per_patch)
-            for b in batches
-            for s in b.samples
-            for noun in s.nouns
-        )
+        of_clips = [
+            count_maps(sample.nouns, objective, sample.family.frames_per_patch)
+            for batch in batches
+            for sample in batch.samples
+            if sample.nouns
+        ]
+        maps, unsupervised = sum(of_clips), of_clips.count(0)
     if world > 1:
-        counts = torch.tensor([text, maps], device=device or batches[0].labels_BL.device)
+        counts = torch.tensor([text, maps, unsupervised], device=device or batches[0].labels_BL.device)
         dist.all_reduce(counts)
-        text, maps = counts.tolist()
-    return text, maps
+        text, maps, unsupervised = counts.tolist()
+    return text, maps, unsupervised
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:

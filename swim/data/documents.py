@@ -6,23 +6,44 @@ Dimensions: B batch rows, L row length, K visual tokens of a document, T' × H' 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
 from swim.data.annotations.markup import strip_tags, token_positions
+from swim.data.answer_tokens import AnswerTokens
 from swim.data.family import Visual, family_of
 from swim.data.types import Rle
 
 
 @dataclass(frozen=True)
 class Noun:
-    """One tagged noun: its sub-tokens' positions in the batch row, and frame slot (0…T-1 as shown) → mask."""
+    """One tagged noun: its sub-tokens' positions in the batch row, and frame slot (0…T-1 as shown) → mask.
+
+    `answer` is the answer about its object, for queries that read the rows of answers: empty where another noun stands
+    for that answer or none does, None where it is not known.
+    """
 
     tokens: tuple[int, ...]
     masks: Mapping[int, Rle]
+    answer: AnswerTokens | None = field(default=None, kw_only=True)
+
+    @property
+    def known_answer(self) -> AnswerTokens:
+        """The answer. Raises ValueError where it is not known."""
+        if self.answer is None:
+            raise ValueError(
+                f"the noun at tokens {list(self.tokens)} does not say where its answer is, and the query reads rows of "
+                "answers: set Noun.answer (swim.data.answer_tokens.AnswerTokens), or choose another query"
+            )
+        return self.answer
+
+    def shifted(self, shift: int) -> Self:
+        """The same noun `shift` positions later."""
+        tokens = tuple(token + shift for token in self.tokens)
+        return replace(self, tokens=tokens, answer=self.answer and self.answer.shifted(shift))
 
 
 @dataclass(frozen=True)

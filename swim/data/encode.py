@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from swim.data import chat
 from swim.data.annotations import markup
+from swim.data.answer_tokens import AnswerTokens, answers_of_turns
 from swim.data.context import require_positions
 from swim.data.documents import Noun
 from swim.data.family import Family, video_parts
@@ -119,8 +120,9 @@ class Encoder:
             )
         if self.positions is not None:
             require_positions(len(ids) - visual, visual, self.positions, clip.key)
+        located = _with_answers(nouns, labels, slots)
         ids_L, labels_L, features_KD = torch.tensor(ids), torch.tensor(labels), self.features(clip.frames_THWC)
-        return Encoded(clip, self.family, ids_L, labels_L, tuple(nouns), tuple(slots), features_KD)
+        return Encoded(clip, self.family, ids_L, labels_L, located, tuple(slots), features_KD)
 
 
 Offsets = list[tuple[int, int]]
@@ -257,6 +259,20 @@ def _seen(samples: list[Encoded]) -> dict[str, tuple[Tensor, ...]]:
 
 def _shift_nouns(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
     return tuple(
-        tuple(replace(noun, tokens=tuple(token + shift for token in noun.tokens)) for noun in sample.nouns)
-        for sample, shift in zip(samples, shifts, strict=True)
+        tuple(noun.shifted(shift) for noun in sample.nouns) for sample, shift in zip(samples, shifts, strict=True)
     )
+
+
+def _with_answers(
+    nouns: list[NounRow], labels: list[int], slots: list[tuple[int, AnswerSlot, tuple[int, ...]]]
+) -> tuple[NounRow, ...]:
+    """Each turn's answer goes to its first noun, once; to none where the turn names several objects, since nothing
+    says which of them a word of the answer is about."""
+    firsts = [(turn, tokens[0]) for turn, _, tokens in slots]
+    answers = answers_of_turns([label != IGNORE for label in labels], firsts)
+    complete: list[NounRow] = []
+    for noun in nouns:
+        of_turn = [other for other in nouns if other.turn == noun.turn]
+        own = noun is of_turn[0] and all(other.masks == noun.masks for other in of_turn)
+        complete.append(replace(noun, answer=answers[noun.turn] if own else AnswerTokens()))
+    return tuple(complete)

@@ -26,10 +26,23 @@ def ceiling(conversations: Sequence[tuple[Turn, ...]]) -> float:
 def guesses(turns: Sequence[Turn]) -> list[bool]:
     """For each slot of a clip's turns, in order: is the clip's commonest value of its name right? Commonest over all
     objects where the row knows them (`Slot.commonest`), else over the turns."""
+    values = _values(turns)
+    return [
+        turn.word_at(slot) == (slot.commonest or commonest(values[slot.name])) for turn in turns for slot in turn.slots
+    ]
+
+
+def contested(turns: Sequence[Turn]) -> list[bool]:
+    """For each slot of a clip's turns, in order: do the clip's objects differ in it, as far as the turns and
+    `Slot.commonest` tell? Only there must an answer know which object is meant."""
+    values = _values(turns)
+    return [len({*values[slot.name], slot.commonest} - {None}) > 1 for turn in turns for slot in turn.slots]
+
+
+def _values(turns: Sequence[Turn]) -> dict[str, list[str]]:
+    """Slot name → the values that the turns give it."""
     values: dict[str, list[str]] = defaultdict(list)
     for turn in turns:
         for slot in turn.slots:
             values[slot.name].append(turn.word_at(slot))
-    return [
-        turn.word_at(slot) == (slot.commonest or commonest(values[slot.name])) for turn in turns for slot in turn.slots
-    ]
+    return values

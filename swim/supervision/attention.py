@@ -26,6 +26,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import registry
+from swim.supervision.blinding import BlindRows
 from swim.supervision.frozen_tower import keep_out_of_graph
 from swim.supervision.unsupported import refuse_changed_logits, refuse_changed_scores
 
@@ -84,6 +85,10 @@ class AttentionProbe:
             setattr(probe, name, change(getattr(self, name)))
         probe.maps = {}
         return probe
+
+    def blind_rows(self) -> BlindRows:
+        """The probe's rows, to be made blind to its columns."""
+        return BlindRows(self.row_N, self.rows_NR, self.columns_NK, self.valid_NK)
 
     def read(self, layer: int, query_BHLD: Tensor, key_BGLD: Tensor, scaling: float) -> None:
         """Stores this layer's map. The first call of a layer counts: gradient checkpointing runs the layer a second
@@ -167,6 +172,7 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         probe: AttentionProbe | None = kwargs.pop("probe", None)
+        blind: BlindRows | None = kwargs.pop("blind", None)
         if base == "eager":
             # Each model family has its own eager function, in the module that defines the layer.
             forward = sys.modules[type(module).__module__].eager_attention_forward
@@ -177,6 +183,8 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             refuse_changed_scores(module, layer, kwargs, probe.start_N, probe.end_N, key.shape[2])
             probe.read(layer, query, key, kwargs["scaling"])
         result: tuple[Tensor, Tensor | None] = forward(module, query, key, value, attention_mask, **kwargs)
+        if blind is not None:
+            result = blind.apply(result, forward, module, query, key, value, attention_mask, kwargs)
         return result
 
     return attention

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from swim.data.positions import with_positions
 from swim.supervision.attention import AttentionProbe
+from swim.supervision.blinding import BlindRows
 from swim.supervision.frozen_tower import one_clip_at_a_time
 
 
-def last_hidden(model: Any, inputs: Mapping[str, Any], probe: AttentionProbe | None) -> Tensor:
-    """The last hidden states, [B, L, D], of a stock model (`stock`), and the maps in `probe`. `inputs` as `model(...)`
-    takes them. Raises ValueError like `with_positions`."""
+def last_hidden(
+    model: Any, inputs: Mapping[str, Any], probe: AttentionProbe | None, blind: BlindRows | None = None
+) -> Tensor:
+    """The last hidden states, [B, L, D], of a stock model (`stock`), and the maps in `probe`; the rows of `blind` do
+    not see the video. `inputs` as `model(...)` takes them. Raises ValueError like `with_positions`."""
     inputs = one_clip_at_a_time(model, with_positions(model.config, inputs))
-    output = model.model(**inputs, use_cache=False, probe=probe)
+    output = model.model(**inputs, use_cache=False, probe=probe, blind=blind)
     hidden_BLD: Tensor = output.last_hidden_state
     return hidden_BLD

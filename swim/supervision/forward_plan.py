@@ -21,6 +21,7 @@ from swim.data.encode import IGNORE
 from swim.recipe import Objective
 from swim.supervision.maps import Group, Reading, plan_reading, targets_of
 from swim.supervision.mask_targets import MaskTargets
+from swim.supervision.targets import with_targets
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def plan_forward(
     is. Raises ValueError as `plan_reading` and `documents` do, DataError for masks that are damaged."""
     reading = None
     if objective.mask_weight > 0 and any(nouns):
+        nouns = [with_targets(of_document, objective.target) for of_document in nouns]
         reading = plan_reading(documents(model.config, inputs), nouns, objective, model, torch.device("cpu"))
     targets = targets_of(reading, objective) if reading else {}
     return ForwardPlan(*labelled(labels_BL.cpu()), reading, targets)

@@ -25,7 +25,7 @@ from swim.supervision.attention import AttentionProbe
 from swim.supervision.layers import resolve_among
 from swim.supervision.mask_targets import MaskTargets, mask_targets
 from swim.supervision.per_map import per_map
-from swim.supervision.targets import area_share, patch_frames
+from swim.supervision.targets import area_share, patch_frames, with_targets
 from swim.supervision.unsupported import softmax_layers
 
 # Maps are compared with their masks in chunks of about this many pixels, at the moment when a step's memory peaks: a
@@ -69,14 +69,16 @@ class NounMap:
 
 def query_rows(query: str, noun: Noun) -> tuple[tuple[int, ...], ...]:
     """The positions whose attention is read for a noun, one group for each of its maps."""
-    groups: tuple[tuple[int, ...], ...] = registry.load("swim.supervision.query", query)(noun.tokens)
+    groups: tuple[tuple[int, ...], ...] = registry.load("swim.supervision.query", query)(noun)
     return groups
 
 
-def count_maps(noun: Noun, objective: Objective, frames_per_patch: int) -> int:
-    """The number of supervised maps of a noun; a mask loss is divided by the sum of these."""
-    patches = patch_frames(noun.masks, frames_per_patch, objective.patch_masks)
-    return len(query_rows(objective.query, noun)) * len(patches)
+def count_maps(nouns: Sequence[Noun], objective: Objective, frames_per_patch: int) -> int:
+    """The number of supervised maps of a document with these nouns; a mask loss is divided by the sum of these."""
+    return sum(
+        len(query_rows(objective.query, noun)) * len(patch_frames(noun.masks, frames_per_patch, objective.patch_masks))
+        for noun in with_targets(nouns, objective.target)
+    )
 
 
 def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
@@ -91,7 +93,7 @@ def check_readout(readout: Readout, config: Any) -> tuple[int, ...]:
 def plan_reading(
     documents: Sequence[Document], nouns: Sequence[Sequence[Noun]], readout: Readout, model: Any, device: torch.device
 ) -> Reading | None:
-    """The probe and the nouns of a batch; None when it has no noun.
+    """The probe and the nouns of a batch; None when it has no noun, or the readout's query no row of any.
 
     Raises ValueError when nouns do not fit the documents: too many or too few lists, a noun cut off by truncation, one
     before the video's last token (which cannot attend to the whole video), a document with nouns and no video, heads or
@@ -100,20 +102,24 @@ def plan_reading(
     if len(documents) != len(nouns):
         raise ValueError(f"{len(nouns)} lists of nouns for {len(documents)} documents: give one each, empty where none")
     layers = check_readout(readout, model.config)
-    with_nouns = [(i, document) for i, document in enumerate(documents) if nouns[i]]
-    if not with_nouns:
-        return None
+    with_rows: list[Document] = []
     rows: list[list[int]] = []
     reads: list[NounRead] = []
-    for n, (i, document) in enumerate(with_nouns):
+    for i, document in enumerate(documents):
         noun_rows: list[int] = []
         for noun in nouns[i]:
-            visual = _check_noun(i, document, noun)
-            for group in query_rows(readout.query, noun):
-                reads.append(NounRead(i, n, noun, visual, slice(len(noun_rows), len(noun_rows) + len(group))))
+            groups = query_rows(readout.query, noun)
+            visual = _check_noun(i, document, noun, [row for group in groups for row in group])
+            for group in groups:
+                where = slice(len(noun_rows), len(noun_rows) + len(group))
+                reads.append(NounRead(i, len(rows), noun, visual, where))
                 noun_rows += group
-        rows.append(noun_rows)
-    visuals = [document.visual for _, document in with_nouns if document.visual is not None]
+        if noun_rows:
+            with_rows.append(document)
+            rows.append(noun_rows)
+    if not rows:
+        return None
+    visuals = [document.visual for document in with_rows if document.visual is not None]
     # Padded with a row that is read anyway: a row before the video attends to none of it, and under "all-causal" the
     # exponential of its masked scores overflows, which makes its gradient 0 · ∞.
     most = max(len(noun_rows) for noun_rows in rows)
@@ -122,9 +128,9 @@ def plan_reading(
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     probe = AttentionProbe(
         layers=layers,
-        row_N=torch.tensor([document.row for _, document in with_nouns]),
-        start_N=torch.tensor([document.start for _, document in with_nouns]),
-        end_N=torch.tensor([document.end for _, document in with_nouns]),
+        row_N=torch.tensor([document.row for document in with_rows]),
+        start_N=torch.tensor([document.start for document in with_rows]),
+        end_N=torch.tensor([document.end for document in with_rows]),
         rows_NR=rows_NR,
         columns_NK=pad([v.columns_K for v in visuals]),
         valid_NK=pad([torch.ones_like(v.columns_K, dtype=torch.bool) for v in visuals]),
@@ -136,19 +142,21 @@ def plan_reading(
     return Reading(probe.each(lambda tensor: tensor.to(device, non_blocking=True)), tuple(reads))
 
 
-def _check_noun(number: int, document: Document, noun: Noun) -> Visual:
+def _check_noun(number: int, document: Document, noun: Noun, rows: list[int]) -> Visual:
+    """The video that the noun's `rows` attend to. Raises ValueError as `plan_reading` says."""
     place, visual = f"document {number}, noun at tokens {list(noun.tokens)}", document.visual
     if visual is None:
         raise ValueError(f"{place}: the document has no visual token to attend to")
     if not all(isinstance(slot, int) and isinstance(rle, Rle) for slot, rle in noun.masks.items()):
         raise ValueError(f"{place}: masks map whole frame slots to Rle; read segmentations with swim.data.masks.to_rle")
-    if not noun.tokens or not document.start <= min(noun.tokens) <= max(noun.tokens) < document.end:
+    last = max([*noun.tokens, *rows], default=document.end)
+    if not noun.tokens or not document.start <= min(noun.tokens) <= last < document.end:
         raise ValueError(
             f"{place}: outside the document's tokens [{document.start}, {document.end}); was the text truncated? "
             "Drop the noun, or keep the whole text"
         )
-    # The token before the noun may be a row as well (query "before").
-    if min(noun.tokens) <= int(visual.columns_K[-1]):
+    # The token before the noun may be a row as well (query "before"), and be the video's last.
+    if min(noun.tokens) <= int(visual.columns_K[-1]) or min(rows, default=document.end) < int(visual.columns_K[-1]):
         raise ValueError(f"{place}: it comes before the video's last token; put the video first")
     if late := [slot for slot in noun.masks if not 0 <= slot // visual.frames_per_patch < visual.grid[0]]:
         raise ValueError(f"{place}: masks at frame slots {late}, the video has {visual.grid[0]} temporal patches")

@@ -18,6 +18,7 @@ PAPER: dict[str, Any] = {
     "objective.normalise": "none",
     "objective.resize": "map-to-mask",
     "objective.patch_masks": "both",
+    "objective.target": "object",
     "objective.mask_loss": "bce",
     "objective.text_weight": 0.05,
     "objective.mask_weight": 1.0,
@@ -38,6 +39,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "official-code": PAPER
     | RELEASED_FORMULA
     | {"objective.query": "each-before", "objective.domain": "all", "objective.patch_masks": "second"},
+    # KLAL (arXiv 2511.12738), of images, on each temporal patch: the answer's last token, each head's attention a
+    # distribution over the patch, mean over heads, KL divergence to the mask on the token grid, mean over layers (it
+    # takes all: layers "all"), added to the text loss with weight 1.
+    "klal": PAPER
+    | {
+        "objective.query": "answer-last",
+        "objective.domain": "frame",
+        "objective.fusion": "geometric",
+        "objective.resize": "mask-to-grid",
+        "objective.mask_loss": "kl",
+        "objective.text_weight": 1.0,
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""The targets of maps: the masks of a temporal patch's frames, rendered when they are needed.
+"""The targets of maps: whose masks they are, and those of a temporal patch's frames, rendered when they are needed.
 
 Dimensions: T' temporal patches, h × w pixels or cells of the requested size.
 """
@@ -6,14 +6,24 @@ Dimensions: T' temporal patches, h × w pixels or cells of the requested size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swim import registry
+from swim.data.documents import Noun
 from swim.data.masks import encodings
 from swim.data.types import Rle
 from swim.recipe import PatchMasks
+
+
+def with_targets(nouns: Sequence[Noun], target: str) -> list[Noun]:
+    """The nouns of one document with the masks that `target` (an entry of `swim.supervision.target`) says in place of
+    their own."""
+    masks = registry.load("swim.supervision.target", target)
+    return [replace(noun, masks=masks(noun, nouns)) for noun in nouns]
 
 
 def patch_frames(

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from swim.data.answer_tokens import AnswerTokens
 from swim.data.documents import Document, Noun
 from swim.data.family import Visual
 from swim.data.masks import encodings
 from swim.data.types import Rle
 from swim.supervision.maps import Reading, mask_loss, plan_reading
+from swim.supervision.targets import with_targets
 
 HEADS, GROUPS, WIDTH, DEPTH = 4, 2, 8, 4
 
@@ -75,10 +77,22 @@ def attention_inputs(seed=0, rows=3, length=48, depth=DEPTH, spread=1.0):
     return [normal(HEADS) for _ in range(depth)], [normal(GROUPS) for _ in range(depth)]
 
 
+def _answer(sample) -> AnswerTokens:
+    """The document's last three tokens, of which the second is a slot."""
+    return AnswerTokens(tuple(range(sample.end - 3, sample.end)), (sample.end - 2,))
+
+
 def plan(chosen, objective, heads=HEADS, depth=6) -> Reading | None:
     """The probe that the product plans for these samples."""
     found = [Document(s.row, s.start, s.end, Visual(torch.from_numpy(np.array(s.columns)), s.grid, 2)) for s in chosen]
-    nouns = [[Noun(tokens, {t: rle(m) for t, m in track.items()}) for tokens, track in s.nouns] for s in chosen]
+    nouns = [
+        [
+            Noun(tokens, {t: rle(m) for t, m in track.items()}, answer=_answer(s) if i == 0 else AnswerTokens())
+            for i, (tokens, track) in enumerate(s.nouns)
+        ]
+        for s in chosen
+    ]
+    nouns = [with_targets(of_document, getattr(objective, "target", "object")) for of_document in nouns]
     text = SimpleNamespace(num_attention_heads=heads, num_hidden_layers=depth)
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text))
     return plan_reading(found, nouns, objective, model, torch.device("cpu"))

@@ -23,6 +23,8 @@ LOSS = {
     / 4,
     # The map sums to 2: ¼ and ⅜ where the mask has ½ and ½.
     "cross-entropy": 0.5 * log(0.5 / 0.25) + 0.5 * log(0.5 / 0.375),
+    # The map as it is: ½ and ¾ where the mask has ½ and ½.
+    "kl": 0.5 * log(0.5 / 0.5) + 0.5 * log(0.5 / 0.75),
 }
 # The same map against half a mask on the first pixel (two frames that disagree) and nothing else.
 SOFT_MASK_PHW = torch.tensor([[[0.5, 0.0], [0.0, 0.0]]], dtype=torch.float64)
@@ -37,6 +39,7 @@ SOFT_LOSS = {
     )
     / 4,
     "cross-entropy": log(1 / 0.25),
+    "kl": log(1 / 0.5),
 }
 # Two layers, two tokens: [0.2, 0.8] and [0.5, 0.5].
 FUSED = {
@@ -44,6 +47,7 @@ FUSED = {
     "add": [0.7, 1.3],
     "max": [0.5, 0.8],
     "product": [0.2, 0.8],
+    "geometric": [0.1**0.5, 0.4**0.5],
     "released-product": [0.1 / 0.500001, 0.4 / 0.500001],
 }
 # One patch of 0.1, 0.2, 0.3, 0.2 under a mask of 3 cells; its sum is 0.8, its mean 0.2.

@@ -210,6 +210,7 @@ GOLDEN = {
     "paper-minmax": 0.80308259,
     "released-fusion": 0.80768757,
     "official-code": 0.78448957,
+    "klal": 2.37579346,
 }
 
 
@@ -221,4 +222,4 @@ def test_golden_losses_of_the_presets(model, clips, batch_of, nano, preset):
             batch.inputs, batch.labels_BL, batch.nouns
         )
     assert (found.text.item(), found.mask.item()) == pytest.approx((TEXT, GOLDEN[preset]), rel=1e-5)
-    assert found.mask_count == 36
+    assert found.mask_count == (18 if preset == "klal" else 36)  # an answer has one map where nouns have two

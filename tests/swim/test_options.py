@@ -13,6 +13,8 @@ import scenes
 import torch
 
 from swim import registry
+from swim.data.answer_tokens import AnswerTokens
+from swim.data.documents import Noun
 from swim.recipe import Objective, Optim
 from swim.supervision.maps import mask_loss, noun_maps
 from swim.supervision.objective import mask_weight
@@ -22,6 +24,7 @@ LAYERS = (0, 2, 3)
 PAPER = Objective(layers=LAYERS)
 REGISTRIES = {
     "query": "query",
+    "target": "target",
     "domain": "domain",
     "heads": "heads",
     "fusion": "fusion",
@@ -92,33 +95,49 @@ QUERY = {
     "noun-mean": ((7, 8, 9),),
     "before": ((6,),),
     "each-before": ((6,), (7,), (8,)),
+    "answer": ((11,), (12,), (13,)),
+    "answer-before": ((12,),),
+    "answer-last": ((13,),),
 }
+ANSWER = AnswerTokens((12, 13, 14), (13,))
+
+
+def rows_of(query, noun):
+    return registry.load("swim.supervision.query", query)(noun)
 
 
 @pytest.mark.parametrize("name", QUERY)
 def test_query_by_hand(name):
     """The rows, and the maps made of them: a group's mean, a group each."""
-    assert registry.load("swim.supervision.query", name)((7, 8, 9)) == QUERY[name]
+    assert rows_of(name, Noun((7, 8, 9), {}, answer=ANSWER)) == QUERY[name]
     sample = scenes.Sample(
-        0, 0, 10, [0, 1, 2, 3], (1, 2, 2), [((7, 8, 9), {0: np.eye(2)}), ((5,), {}), ((6,), {1: np.eye(2)})]
+        0, 0, 15, [0, 1, 2, 3], (1, 2, 2), [((7, 8, 9), {0: np.eye(2)}), ((5,), {}), ((6,), {1: np.eye(2)})]
     )
     reading = scenes.plan([sample], Objective(layers=(0,), query=name))
     rows = reading.probe.rows_NR[0].tolist()
     # What row r reads of token k is r + k / 10.
     a_SNRK = (torch.tensor(rows)[:, None] + torch.arange(4) / 10)[None, None]
     found = noun_maps(reading, a_SNRK, "mean", "none")
-    groups = [*QUERY[name], *registry.load("swim.supervision.query", name)((6,))]
+    groups = [*QUERY[name], *rows_of(name, Noun((6,), {}, answer=AnswerTokens()))]
     assert [m.map_PHW[0, 0, 0].item() for m in found] == pytest.approx([sum(g) / len(g) for g in groups])
     torch.testing.assert_close(found[0].map_PHW[0].flatten() - found[0].map_PHW[0, 0, 0], torch.arange(4) / 10)
 
 
 @pytest.mark.parametrize("name", CHOICES["query"])
 @pytest.mark.parametrize("tokens", [(4,), (4, 5), (7, 8, 9)])
-def test_every_query_reads_the_noun_or_the_token_before_it(name, tokens):
-    groups = registry.load("swim.supervision.query", name)(tokens)
+def test_every_query_reads_the_noun_the_token_before_it_or_rows_that_predict_the_answer(name, tokens):
+    groups = rows_of(name, Noun(tokens, {}, answer=ANSWER))
     assert groups
     assert all(groups)
-    assert {row for group in groups for row in group} <= {tokens[0] - 1, *tokens}
+    of_noun, of_answer = {tokens[0] - 1, *tokens}, {token - 1 for token in ANSWER.tokens}
+    assert {row for group in groups for row in group} <= (of_answer if name.startswith("answer") else of_noun)
+
+
+@pytest.mark.parametrize("name", [name for name in CHOICES["query"] if name.startswith("answer")])
+def test_an_answer_that_is_not_known_is_no_answer_without_rows(name):
+    assert rows_of(name, Noun((4,), {}, answer=AnswerTokens())) == ()
+    with pytest.raises(ValueError, match=r"noun at tokens \[4\] does not say where its answer is.*set Noun.answer"):
+        rows_of(name, Noun((4,), {}))
 
 
 @pytest.mark.parametrize("heads", CHOICES["heads"])

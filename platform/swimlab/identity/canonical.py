@@ -28,6 +28,7 @@ _ALWAYS = {
     "Decoding": "max_new_tokens",
     "DescribedConfig": "answers max_new_tokens",
     "AttentionConfig": "readout precision_threshold overlays attributes",
+    "MediationConfig": "noun answer",
     "Optim": "steps batch lr betas eps weight_decay warmup_steps final_lr_fraction clip_norm",
     "Recipe": "name model data objective optim evaluation init seed",
 }

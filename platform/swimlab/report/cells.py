@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from swimlab.experiment.mediation import NOT_MEDIATED
 from swimlab.report.number_format import duration, mean_ci, p_value, seeds_needed, throughput
 from swimlab.report.table import ArmRow, ClaimRow, Column, Table
 
@@ -42,9 +43,29 @@ TRAILING_COLUMNS = (
 
 
 def verdict_text(claim: ClaimRow) -> str:
-    """The verdict in words, with a note where only its direction was compared."""
-    only = claim.outcome.verdict is not None and claim.outcome.evidence.direction_only and claim.outcome.interval
-    return claim.label.replace("_", " ") + (" (direction only)" if only else "")
+    """The verdict in words, with what qualifies it."""
+    notes = qualifiers(claim)
+    return claim.label.replace("_", " ") + (f" ({', '.join(notes)})" if notes else "")
+
+
+def qualifiers(claim: ClaimRow) -> list[str]:
+    """What stands beside a verdict: that only its direction was compared, and that the answers it is about do not pass
+    through the supervised rows."""
+    outcome = claim.outcome
+    if outcome.verdict is None or outcome.interval is None:
+        return []
+    notes = ["direction only"] if outcome.evidence.direction_only else []
+    return notes + ([NOT_MEDIATED.replace("_", " ")] if claim.not_mediated else [])
+
+
+def claim_reason(claim: ClaimRow) -> str:
+    """Why the verdict is what it is, and what its arms' answers owe to the supervised rows."""
+    mediations = [
+        f"{m.metric} of {m.arm} is {mean_ci(m.interval, signed=True)}, "
+        + (f"below the margin {m.margin:g}" if m.absent else f"not shown to lie below the margin {m.margin:g}")
+        for m in claim.mediation
+    ]
+    return "; ".join([claim.outcome.reason, *mediations])
 
 
 def _cited(shown: str, evidence_id: str) -> str:
@@ -59,5 +80,5 @@ def _claim_cells(claim: ClaimRow, evidence_id: str = "") -> list[str]:
         p_value(outcome.p_holm),
         verdict_text(claim),
         seeds_needed(outcome),
-        outcome.reason,
+        claim_reason(claim),
     ]

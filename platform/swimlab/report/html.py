@@ -27,7 +27,10 @@ def _environment() -> Environment:
     for name in ("as_printed", "duration", "mean_ci", "moment", "number", "p_value", "seeds_needed"):
         environment.globals[name] = getattr(number_format, name)
     environment.globals.update(
-        column_title=cells.column_title, verdict_text=cells.verdict_text, trailing_columns=cells.TRAILING_COLUMNS
+        column_title=cells.column_title,
+        qualifiers=cells.qualifiers,
+        claim_reason=cells.claim_reason,
+        trailing_columns=cells.TRAILING_COLUMNS,
     )
     return environment
 

@@ -13,7 +13,8 @@ SCHEMA_VERSION = 1
 
 
 class ClaimSummary(Frozen):
-    """A judged claim; `evidence` is the id of its difference, "" without one."""
+    """A judged claim; `evidence` is the id of its difference, "" without one; `not_mediated` qualifies its verdict
+    (`swimlab.experiment.mediation`)."""
 
     text: str
     verdict: str
@@ -24,6 +25,7 @@ class ClaimSummary(Frozen):
     p_holm: FiniteFloat | None
     seeds: int
     evidence: str
+    not_mediated: bool = False
 
 
 class ArmSummary(Frozen):
@@ -82,6 +84,7 @@ def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> T
                 text=claim.text,
                 verdict=claim.label,
                 direction_only=evidence.direction_only,
+                not_mediated=claim.not_mediated,
                 difference=interval.mean if interval else None,
                 low=interval.low if interval else None,
                 high=interval.high if interval else None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
-from swimlab.experiment import tuning
+from swimlab.experiment import mediation, tuning
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.claim import Claim, cancels
 from swimlab.experiment.plan import same_trials
@@ -41,7 +42,7 @@ def summarise(results: Results) -> Table:
         if line.origin:
             origins[line.arm][line.seed] = line.origin
     mixture = pairing.mixture({line.trial_id: line.origin for line in trials if line.origin})
-    claims = _claims(ablation, scores, shared, ids, origins, comparable, mixed=bool(mixture))
+    claims = _mediated(results, _claims(ablation, scores, shared, ids, origins, comparable, mixed=bool(mixture)))
     rows = tuple(
         ArmRow(
             arm=arm.name,
@@ -215,6 +216,19 @@ def _claims(
         for claim, w, value, differences, outcome in zip(
             ablation.paper.claims, weights, above, paired, verdicts.judge(evidence, mixed=mixed), strict=True
         )
+    )
+
+
+def _mediated(results: Results, claims: tuple[ClaimRow, ...]) -> tuple[ClaimRow, ...]:
+    """The claims with the mediation of their arms, where they are about answers."""
+    ablation, claimed = results.ablation, results.ablation.primary.measured(results.recipe.name)
+    recipes = {arm.name: ablation.resolve(results.recipe, arm, ablation.seeds[0]) for arm in ablation.arms}
+    metrics = {arm: mediation.mediating_metric(recipe) for arm, recipe in recipes.items()}
+    values = {metric: _values(results, metric) for metric in metrics.values() if metric is not None}
+    weights = [ablation.contrast(claim) for claim in ablation.paper.claims]
+    return tuple(
+        replace(claim, mediation=mediation.of_claim(claimed, of_arms, claim.margin, metrics, values))
+        for claim, of_arms in zip(claims, weights, strict=True)
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swimlab.experiment.mediation import Mediation
 from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.report import number_format
 from swimlab.stats.intervals import Interval
@@ -104,7 +105,8 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """A judged claim about, for each seed, the sum over arms of `weights` times the primary metric, minus `above`."""
+    """A judged claim about, for each seed, the sum over arms of `weights` times the primary metric, minus `above`.
+    `mediation`: of the arms that it says are better, where the claim is about answers and this was measured."""
 
     text: str
     weights: Mapping[str, float]
@@ -112,6 +114,12 @@ class ClaimRow:
     margin: float
     outcome: JudgedClaim
     seeds: tuple[int, ...]
+    mediation: tuple[Mediation, ...] = ()
+
+    @property
+    def not_mediated(self) -> bool:
+        """Whether none of the arms that should be better owes its answers to the rows it supervises."""
+        return bool(self.mediation) and all(mediation.absent for mediation in self.mediation)
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -1,3 +1,6 @@
-def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+from swim.data.documents import Noun
+
+
+def rows(noun: Noun) -> tuple[tuple[int, ...], ...]:
     """The token before the noun: the position that predicts it."""
-    return ((tokens[0] - 1,),)
+    return ((noun.tokens[0] - 1,),)

@@ -1,3 +1,6 @@
-def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+from swim.data.documents import Noun
+
+
+def rows(noun: Noun) -> tuple[tuple[int, ...], ...]:
     """The position that predicts each sub-token, each a sample of its own (as in the released code)."""
-    return tuple((token - 1,) for token in tokens)
+    return tuple((token - 1,) for token in noun.tokens)

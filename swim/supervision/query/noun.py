@@ -1,3 +1,6 @@
-def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+from swim.data.documents import Noun
+
+
+def rows(noun: Noun) -> tuple[tuple[int, ...], ...]:
     """The noun's last sub-token, the first that attends to the whole noun (preset `paper`)."""
-    return (tokens[-1:],)
+    return (noun.tokens[-1:],)

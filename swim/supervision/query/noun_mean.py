@@ -1,3 +1,6 @@
-def rows(tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+from swim.data.documents import Noun
+
+
+def rows(noun: Noun) -> tuple[tuple[int, ...], ...]:
     """All sub-tokens of the noun, their attention averaged into one map."""
-    return (tokens,)
+    return (noun.tokens,)
