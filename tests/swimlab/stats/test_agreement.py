@@ -24,7 +24,7 @@ def test_agreement_perfect_reversed_and_by_chance():
     assert quadratic_kappa(grades, grades[::-1]) == -1
     assert quadratic_kappa([3, 3, 3], [3, 3, 3]) is None
     rng = np.random.default_rng(1)
-    assert quadratic_kappa(*rng.integers(0, 6, (2, 5000))) == pytest.approx(0, abs=0.05)
+    assert quadratic_kappa(*rng.integers(0, 6, (2, 1000))) == pytest.approx(0, abs=0.1)
 
 
 def test_raw_agreement_would_flatter_a_judge_who_always_says_the_same():

@@ -67,10 +67,10 @@ def test_false_positives_stay_at_their_level_where_rows_of_a_video_move_together
     rng = np.random.default_rng(2)
     videos = {f"row {n}": n // 5 for n in range(150)}
     wrong = 0
-    for _ in range(300):
+    for _ in range(150):
         shift = np.repeat(rng.normal(size=30), 5)
         result = row_difference(
             BETTER, {"base": [rows(rng.normal(size=150))], "swim": [rows(shift + rng.normal(size=150))]}, videos
         )
         wrong += not result.estimate.low <= 0 <= result.estimate.high
-    assert wrong / 300 < 0.09  # 5 % but for chance; with rows as replicates 25 %
+    assert wrong / 150 < 0.1  # 5 % but for chance; with rows as replicates 20 %
