@@ -69,6 +69,7 @@ class ReferSample(Frozen):
 
     `marks` are `<ins>` tags, or the `<region>` placeholders of a row that has not been rewritten yet and cannot be
     trained on. `kind` is the format that read the row; `question_type` and `options` are those of a benchmark's row.
+    `reference_differs` says that a benchmark's row has another answer beside its reference.
     `frames` says what the frame indices of `tracks` are where the video is a folder of pictures: positions, or the
     numbers in the names (`swim.data.video.numbering`); None leaves it to the frame policy.
     """
@@ -84,6 +85,7 @@ class ReferSample(Frozen):
     question_type: str = ""
     options: tuple[str, ...] = ()
     frames: Numbering | None = None
+    reference_differs: bool = False
 
 
 @dataclass(frozen=True)

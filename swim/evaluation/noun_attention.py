@@ -80,10 +80,13 @@ def read(
     return last_hidden(model, batch.inputs, probe), reading
 
 
-def attentions(batch: Batch, reading: Reading, fusion: str, normalise: str) -> list[NounAttention]:
-    """The map of every noun that was read."""
+def attentions(
+    batch: Batch, reading: Reading, fusion: str, normalise: str, layer: int | None = None
+) -> list[NounAttention]:
+    """The map of every noun that was read: of all layers, or of the one at this place among those that were read."""
+    a_SNRK = reading.probe.stacked_SNRK()
     groups: dict[int, list[NounMap]] = defaultdict(list)
-    for noun_map in noun_maps(reading, reading.probe.stacked_SNRK(), fusion, normalise):
+    for noun_map in noun_maps(reading, a_SNRK if layer is None else a_SNRK[layer : layer + 1], fusion, normalise):
         groups[id(noun_map.read.noun)].append(noun_map)
     result = []
     for maps in groups.values():

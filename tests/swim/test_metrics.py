@@ -66,6 +66,25 @@ def test_ap_is_the_sum_over_thresholds(seed, ties):
     assert metrics.average_precision(metrics.Levels.of(map_N, mask_N)) == pytest.approx(wanted)
 
 
+# (seed, ties) → average_precision_score, roc_auc_score, and precision_score above .5 and .75, of scikit-learn 1.9.1 on
+# the maps of `drawn`. On 300 such maps of each kind AP and AUC were within 2.3e-16 of its values.
+SKLEARN = {
+    (0, False): (0.3254267875306679, 0.3532763532763533, 0.2916666666666667, 0.1),
+    (1, False): (0.3464277823652413, 0.5982142857142857, 0.4, 0.2727272727272727),
+    (2, False): (0.2189060503405988, 0.33542319749216304, 0.15, 0.125),
+    (0, True): (0.27176833696441544, 0.564516129032258, 0.17647058823529413, 0.2222222222222222),
+    (1, True): (0.26149153876426606, 0.47492163009404387, 0.21428571428571427, 0.2),
+    (2, True): (0.2826532589320313, 0.640625, 0.29411764705882354, 0.3333333333333333),
+}
+
+
+@pytest.mark.parametrize("drawing", SKLEARN)
+def test_scikit_learn_says_the_same(drawing):
+    at_half, at_three_quarters = (metrics.scores(*drawn(*drawing), threshold=threshold) for threshold in (0.5, 0.75))
+    ours = (at_half["ap"], at_half["auc"], at_half["precision"], at_three_quarters["precision"])
+    assert ours == pytest.approx(SKLEARN[drawing], abs=1e-12)
+
+
 @EVERY
 def test_nss_is_the_mean_z_score_inside(seed, ties):
     map_N, mask_N = drawn(seed, ties)

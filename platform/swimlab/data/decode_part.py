@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -45,6 +45,7 @@ class DecodeJob(Frozen):
     store_clips: bool
     last_try: bool = False
     context: ContextLimit | None = None
+    placeholders: Literal["refuse", "keep"] = "refuse"
 
     @property
     def receipt(self) -> str:
@@ -132,7 +133,9 @@ def decode_row(raw: Any, row: int, job: DecodeJob) -> Clip:
     """One row's clip, decoded in a process that may hang or die. Raises DataError for a problem of the row;
     MemoryError and OSError for a problem of the machine (S3 cannot be reached, no process can be started)."""
     try:
-        sample = require_marked(parse_row(raw, file=job.part.file, row=row, formats=job.formats))
+        sample = parse_row(raw, file=job.part.file, row=row, formats=job.formats)
+        if job.placeholders == "refuse":
+            require_marked(sample)
         clip = shared_decoder(job.videos, job.frames).clip(sample)
         if job.context:
             job.context.check(clip, job.frames.cell_px)

@@ -129,6 +129,7 @@ def decode_jobs(
             part=part,
             videos=absolute(files.videos),
             formats=files.formats,
+            placeholders=files.placeholders,
             frames=files.frames,
             folder=folder,
             store_clips=store_clips,

@@ -69,8 +69,11 @@ def make_plan(
     identifier = identifier or Identifier(settings.cache)
     names: dict[str, TrialSpec] = {}
     labels: dict[tuple[str, int], set[str]] = {}
+    values = {state.arm: state.choice for state in tuning if state.choice is not None}
+    planned = ablation.plan(recipe, seeds, values)
     measured = ablation.primary.measured(recipe.name)
-    if not measured.startswith(families(recipe.evaluation)):
+    # An arm may have a suite that the recipe lacks.
+    if not all(measured.startswith(families(suites)) for suites in {tuple(p.recipe.evaluation) for p in planned}):
         raise ValueError(
             f"{measured!r}, the primary metric of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
             f"declare a stand-in, Metric({ablation.primary.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
@@ -106,8 +109,7 @@ def make_plan(
             labels.setdefault((names[key].arm, seed), set()).add(trial_id)
         return names[key]
 
-    values = {state.arm: state.choice for state in tuning if state.choice is not None}
-    arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in ablation.plan(recipe, seeds, values))
+    arms = tuple((p, name(p.arm, p.seed, p.recipe)) for p in planned)
     unique = merged(names.values())
     depth: dict[str, int] = {}
     for spec in names.values():  # what a trial starts from was named before it

@@ -27,6 +27,7 @@ _ALWAYS = {
     "Readout": "layers query domain heads chosen_heads fusion",
     "Decoding": "max_new_tokens",
     "DescribedConfig": "answers max_new_tokens",
+    "AlignmentConfig": "conventions readout queries per_layer released_layers clips",
     "AttentionConfig": "readout precision_threshold overlays attributes",
     "MediationConfig": "noun answer",
     "Optim": "steps batch lr betas eps weight_decay warmup_steps final_lr_fraction clip_norm",

@@ -73,6 +73,7 @@ def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
             "kind": data.kind,
             "frames": plain_fields(data.frames),
             "formats": sorted(data.formats),
+            **({"placeholders": data.placeholders} if data.placeholders != "refuse" else {}),
             **{
                 part: [_annotation(name, data.videos, hashes, cache_dir) for name in names]
                 for part, names in parts.items()

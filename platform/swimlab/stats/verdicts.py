@@ -1,4 +1,5 @@
-"""From paired differences over seeds to a verdict. Pure functions; seeds are the replicates.
+"""From paired differences to a verdict. Pure functions; the replicates are seeds, or of two trained models videos
+(`swimlab.stats.row_differences`).
 
 Student t with n−1 degrees of freedom: with 3 seeds a percentile bootstrap has 20 % false positives at a nominal 5.
 Differences are oriented: positive agrees with the claim. δ is the margin declared before the run.
@@ -34,15 +35,27 @@ class Verdict(StrEnum):
 class ClaimData:
     """The data of one claim. `paper_gap` is None when the paper's number cannot be compared (direction only).
     `same_trials`: its arms are the same trials under this recipe, so there is no test; `unpaired`: seeds of every arm
-    that are left out because their trials may not be compared."""
+    that are left out because their trials may not be compared. `estimate`: the difference and its interval where the
+    replicates are videos, not seeds; then there are no `differences` to state."""
 
-    differences: tuple[float, ...]
+    differences: tuple[float, ...] = ()
     margin: float = 0.0
     non_inferiority: bool = False
     paper_gap: float | None = None
     direction_only: bool = False
     same_trials: bool = False
     unpaired: int = 0
+    estimate: Interval | None = None
+
+    @property
+    def replicate(self) -> str:
+        """What is repeated."""
+        return "seed" if self.estimate is None else "video"
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the difference; None where nothing was measured."""
+        return self.estimate or (interval(self.differences) if self.differences else None)
 
 
 @dataclass(frozen=True)
@@ -77,9 +90,10 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
     tests) is a family of its own. `mixed`: the table has trials that may not be compared, so no verdict at all. A claim
     between arms that are the same trials is NOT_RUN and does not count in Holm's family.
     """
-    tested = [i for i, claim in enumerate(claims) if len(claim.differences) > 1 and not claim.same_trials]
+    estimates = {i: claim.interval for i, claim in enumerate(claims) if not claim.same_trials}
+    tested = [i for i, estimate in estimates.items() if estimate is not None and estimate.n > 1]
     family = [claims[i] for i in tested]
-    intervals = [interval(claim.differences) for claim in family]
+    intervals = [estimate for i in tested if (estimate := estimates[i]) is not None]
     decided = hypothesis_tests.decide(
         mean=[estimate.mean for estimate in intervals],
         sd=[estimate.sd or 0.0 for estimate in intervals],
@@ -94,9 +108,9 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
 
 def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
     """The least n above the present one with power 0.8 for any settled verdict, by the noncentral t; None beyond
-    `MOST_SEEDS`, or with fewer than two differences."""
-    estimate = interval(evidence.differences) if len(evidence.differences) > 1 else None
-    if estimate is None or not estimate.sd:
+    `MOST_SEEDS`, with fewer than two differences, and where the replicates are not seeds."""
+    estimate = evidence.interval
+    if estimate is None or not estimate.sd or evidence.replicate != "seed":
         return None
     margin, d = evidence.margin, estimate.mean
     above, below = d - _lower_null(evidence), -margin - d
@@ -119,7 +133,7 @@ def _outcome(
     evidence: ClaimData, test_result: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
 ) -> JudgedClaim:
     """`test_result`: the finding and Holm's p, None for a claim that was not tested."""
-    estimate = interval(evidence.differences) if evidence.differences and not evidence.same_trials else None
+    estimate = None if evidence.same_trials else evidence.interval
 
     def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> JudgedClaim:
         return JudgedClaim(
@@ -134,7 +148,7 @@ def _outcome(
         left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
         return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
     if test_result is None or estimate.low is None or estimate.high is None:
-        return out(Verdict.UNDERPOWERED, "one seed has no spread: at least 2 are needed")
+        return out(Verdict.UNDERPOWERED, f"one {evidence.replicate} has no spread: at least 2 are needed")
     delta, gap = evidence.margin, evidence.paper_gap
     bound = "−δ" if evidence.non_inferiority and delta else "0"
     if test_result[0] is Finding.ABOVE:
@@ -147,10 +161,16 @@ def _outcome(
     if test_result[0] is Finding.BELOW:
         return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
     if test_result[0] is Finding.INSIDE:
-        same = "identical in every seed" if estimate.sd == 0 and estimate.mean == 0 else f"interval inside ±{delta:g}"
+        same = (
+            f"identical in every {evidence.replicate}"
+            if estimate.sd == 0 and estimate.mean == 0
+            else f"interval inside ±{delta:g}"
+        )
         return out(Verdict.EQUIVALENT, same)
     needed = seeds_to_settle(evidence, alpha / claims)
     hope = f"about {needed} seeds would settle it" if needed else f"{MOST_SEEDS} seeds would not settle it"
+    if evidence.replicate != "seed":
+        hope = "more videos are needed, or a larger difference"
     alone = (
         estimate.low > _lower_null(evidence) or estimate.high < -delta or -delta < estimate.low <= estimate.high < delta
     )

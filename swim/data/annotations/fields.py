@@ -37,6 +37,7 @@ class RowContent:
     question_type: str = ""
     options: tuple[str, ...] = ()
     frames: Numbering | None = None
+    reference_differs: bool = False
 
 
 def _named_video(raw: dict[str, Any]) -> Iterable[str]:

@@ -17,10 +17,10 @@ from swimlab.data.rewriting.rewriter import (
     RewriteOutcome,
     Rewriter,
     Rewriting,
-    TokenUsage,
     load_tokenizer,
 )
 from swimlab.llm.client import EndpointConfig
+from swimlab.llm.usage import TokenUsage
 from swimlab.store.sweep_store import SweepStore
 
 TRACK = {"3": {"segmentation": {"size": [8, 8], "counts": [10, 5, 49]}}}

@@ -101,6 +101,17 @@ def records(trial_record, recipe, *costs):
     ]
 
 
+def test_an_arm_may_bring_the_suite_that_measures_the_primary_metric(tmp_path):
+    suite = {"evaluation.alignment": {"conventions": ("release",)}}
+    arms = [Arm("swim", suite), Arm("control", suite | {"objective.mask_weight": 0})]
+    primary = [Metric("alignment.release.ap", primary=True)]
+    claims = Paper("Nano", claims=[Better("swim", "control")])
+    plan = planned(tmp_path, arms=arms, metrics=primary, paper=claims)
+    assert all("alignment" in spec.recipe.evaluation for _, spec in plan.arms)
+    with pytest.raises(ValueError, match=r"'alignment\.release\.ap', the primary metric of 'nano', is not measured"):
+        planned(tmp_path, arms=[arms[0], Arm("control", {"objective.mask_weight": 0})], metrics=primary, paper=claims)
+
+
 def test_an_estimate_comes_from_the_most_alike_and_never_from_another_model(tmp_path, trial_record):
     spec = planned(tmp_path).arms[0][1]
     recipe = spec.recipe

@@ -34,11 +34,11 @@ from swimlab.data.rewriting.rewriter import (
     Rewriter,
     Rewriting,
     StoppedError,
-    TokenUsage,
     count,
 )
 from swimlab.llm.budget import Budget
 from swimlab.llm.client import EndpointError
+from swimlab.llm.usage import TokenUsage
 from swimlab.store.sweep_store import SweepStore
 
 ReportProgress = Callable[[str, int, int], None]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -16,9 +16,10 @@ from swim.data.nl_refer.tasks import AnnotationKind, Task, read_task
 from swim.data.types import DataError
 from swim.recipe import Frozen
 from swimlab.data.rejected_rows import Reject
-from swimlab.llm.answer_cache import Answer, Answers
+from swimlab.llm.answer_cache import Answers
 from swimlab.llm.budget import Spending
 from swimlab.llm.client import ChatClient, EndpointConfig, RequestError
+from swimlab.llm.usage import TokenUsage
 from swimlab.store.sweep_store import SweepStore
 
 # Expected tokens of an answer: the enclosing JSON, and one expression with its noun.
@@ -42,30 +43,6 @@ class Rewriting(Frozen):
     reasks: int = Field(2, ge=0)
     synonyms: bool = False
     videos: str | None = None
-
-
-@dataclass
-class TokenUsage:
-    """Answers and tokens of some rows: `paid` in this run, `cached` from the store. Tokens as counted by the server."""
-
-    paid: int = 0
-    cached: int = 0
-    paid_prompt_tokens: int = 0
-    paid_completion_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    cached_completion_tokens: int = 0
-    uncounted: int = 0
-
-    def add(self, answer: Answer) -> None:
-        state: Literal["cached", "paid"] = "cached" if answer.cached else "paid"
-        prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
-        self.uncounted += prompt is None or completion is None
-        for name, amount in (
-            (state, 1),
-            (f"{state}_prompt_tokens", prompt),
-            (f"{state}_completion_tokens", completion),
-        ):
-            setattr(self, name, getattr(self, name) + (amount or 0))
 
 
 @dataclass
