@@ -112,8 +112,7 @@ class NLReferFiles(Frozen):
     `sources` says of some of the `annotations` how they are trained on; of others each row is read once an epoch, with
     its masks. `formats` are the kinds of rows the data may consist of (entries of `swim.data.formats`); another kind is
     set aside. Without `held_out_annotations` the evaluation scores the training rows, and every report says so.
-    `fraction` is as in ShapesWorld. `placeholders` says what becomes of a row whose objects are still `<region>`: such
-    rows are refused, or kept for prompts that show the object in the picture; a model is not trained on those.
+    `fraction` is as in ShapesWorld. Rows with `placeholders` (`<region>`) are refused, or kept to be asked about.
     """
 
     kind: Literal["nl_refer"] = "nl_refer"
@@ -337,10 +336,6 @@ class Recipe(Frozen):
             raise ValueError(
                 f"data.frames.cell_px is {self.data.frames.cell_px}, but the model's visual tokens are "
                 f"{self.model.cell_px} px wide"
-            )
-        if isinstance(self.data, NLReferFiles) and self.data.placeholders == "keep":
-            raise ValueError(
-                "data.placeholders is 'keep': a model that is asked may get such rows, none is trained on them"
             )
         self.objective.check("objective", self.model)
         for suite, config in self.evaluation.items():

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from swim.data.annotations.markup import strip_tags
 from swim.data.clips import Clips
-from swim.data.documents import Visual, documents
+from swim.data.documents import documents
 from swim.data.encode import Batch, Encoded, NounRow, collate
+from swim.data.family import Visual
 from swim.data.masks.encodings import decode
 from swim.data.types import Clip, Rle
 from swim.deterministic import deterministic

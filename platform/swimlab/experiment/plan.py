@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.util import find_spec
 
 from swim.evaluation.suite import families
-from swim.recipe import Recipe, ShapesWorld
+from swim.recipe import NLReferFiles, Recipe, ShapesWorld
 from swimlab.experiment.ablation import Ablation, PlannedTrial
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.stored_results import is_present
@@ -86,7 +86,7 @@ def make_plan(
     def name(arm: str, seed: int, resolved: Recipe) -> TrialSpec:
         key = resolved.model_dump_json()
         if key not in names:
-            _check_decoder(resolved)
+            _check_data(resolved)
             check_model(resolved)
             base = resolved.init
             init = None if base is None else name(base.name, base.seed, base)
@@ -121,7 +121,9 @@ def make_plan(
     return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
 
 
-def _check_decoder(recipe: Recipe) -> None:
+def _check_data(recipe: Recipe) -> None:
+    if isinstance(recipe.data, NLReferFiles) and recipe.data.placeholders == "keep":
+        raise ValueError("data.placeholders is 'keep': rows with <region> can be asked about, and not trained on")
     if recipe.data.frames.decoder == "decord" and find_spec("decord") is None:
         # PyAV takes 0.2 s to import, and no other plan needs it.
         from swim.data.video.by_decord import MISSING

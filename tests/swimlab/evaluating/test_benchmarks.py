@@ -11,7 +11,6 @@ from llm_server import Model, Reply
 from swim.evaluation.decoding import Decoding
 from swim.evaluation.judging import AXES
 from swim.evaluation.scorers import bench_d
-from swim.recipe import NLReferFiles, Optim, Recipe, TinyModel
 from swimlab.data.prepared_clips import PipelineError
 from swimlab.evaluating.answering import answer
 from swimlab.evaluating.generation import of_trial
@@ -80,14 +79,6 @@ def test_original_rows_are_asked_with_outlines_and_refused_elsewhere(here, tmp_p
         refusing = data.model_copy(update={"placeholders": "refuse"})
         with pytest.raises(PipelineError, match="3 of 3 rows cannot be used"):
             answer(of_trial(trial, refusing, tmp_path, arm="contour", decoding=FEW), store, tmp_path)
-
-
-def test_no_model_is_trained_on_placeholders():
-    keeping = NLReferFiles(annotations=("a.json",), videos=".", frames={"cell_px": 8}, placeholders="keep")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="none is trained on them"):
-        Recipe(
-            name="r", model=TinyModel(), data=keeping, optim=Optim(steps=1), objective={"layers": (0,)}, evaluation={}
-        )  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

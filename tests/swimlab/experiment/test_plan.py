@@ -11,7 +11,7 @@ from rich.console import Console
 import nano
 import swim
 from swim import recipes
-from swim.recipe import HubModel
+from swim.recipe import HubModel, NLReferFiles
 from swimlab import Ablation, Arm, Axis, Better, Metric, Paper, Trend
 from swimlab.cli import plan_view
 from swimlab.experiment import protocol
@@ -128,6 +128,13 @@ def test_an_estimate_comes_from_the_most_alike_and_never_from_another_model(tmp_
     assert (estimate(spec, other + rough).source, estimate(spec, other + rough).wall_s) == (ROUGH, 5)
     assert estimate(spec, other) is None
     assert estimate(spec, [trial_record(recipe={})]) is None
+
+
+def test_no_model_is_trained_on_placeholders(tmp_path):
+    frames = nano.recipe(base=False).data.frames
+    asked = NLReferFiles(annotations=("rows.json",), videos=".", frames=frames, placeholders="keep")
+    with pytest.raises(ValueError, match="can be asked about, and not trained on"):
+        planned(tmp_path, nano.recipe(base=False, data=asked))
 
 
 def test_a_plan_with_decord_needs_decord(tmp_path, monkeypatch):
