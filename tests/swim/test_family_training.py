@@ -66,9 +66,9 @@ def test_trained_evaluated_saved_and_read_again(name, recipe_of, clips, tmp_path
     assert AutoTokenizer.from_pretrained(tmp_path / "saved").get_vocab() == trained.tokenizer.get_vocab()
 
 
-@pytest.mark.parametrize("name", ["smolvlm", "llava_onevision"])
-def test_adapters_reach_the_language_model_alone(name, recipe_of, clips):
-    trained = train(recipe_of(name, lora=Lora(rank=2, alpha=4), dtype="bfloat16"), clips)
+def test_adapters_reach_the_language_model_alone(recipe_of, clips):
+    """Whose name is another one than in the other families, beside a tower with equally named parts."""
+    trained = train(recipe_of("smolvlm", lora=Lora(rank=2, alpha=4), dtype="bfloat16"), clips)
     adapted = {path for path, _ in trained.model.named_parameters() if "lora_B" in path}
     assert len(adapted) == 3 * 4
     assert not [path for path in adapted if "vision" in path or "project" in path or "connector" in path]

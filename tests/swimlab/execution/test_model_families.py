@@ -13,6 +13,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.store.sweep_store import SweepStore
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_smolvlm_is_trained_evaluated_and_stored(two_cpus: None, tmp_path: Path) -> None:
