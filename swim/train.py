@@ -54,8 +54,9 @@ class Host:
     spreads the model over the process group (FSDP2, as `sharding` says) where it would be copied (DDP). `compiled`:
     on a GPU norms, gated activations and rotary embeddings run compiled (`swim.models.fused`; 6 s once). `features`
     is called with the model's frozen vision tower, if it has one, before the first step: it answers from then on what
-    the tower makes of clips, of those that it knows. `resume` is where an earlier run of this recipe stood, on any
-    number of ranks (`swim.checkpoint`); it was started then.
+    the tower makes of clips, of those that it knows (of a sharded model all or none, on all ranks alike, since they run
+    the tower together). `resume` is where an earlier run of this recipe stood, on any number of ranks
+    (`swim.checkpoint`); it was started then.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
