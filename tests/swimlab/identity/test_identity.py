@@ -331,17 +331,17 @@ def test_an_edit_is_seen_by_the_next_reading_whatever_the_cache_remembers(root, 
 
 
 GOLDEN_IDS = {
-    "qwen2.5-vl-3b-lora": "20f05fe1b17bdaaf2124",
-    "qwen3-vl-4b-lora": "d35b0f9c3a49264c252d",
-    "smolvlm-500m": "ffc38088edbb38211661",
-    "qwen2.5-vl-7b": "e6c6ecae4845c753060d",
-    "qwen2.5-vl-7b-lora": "ff0be999f87867e33255",
-    "tiny": "2ff8dd708b74346542c5",
-    "tiny-deep": "07975d4f3e88c2fb26db",
-    "tiny-files": "90a5ede2825062a1f84b",
-    "tiny-hard-look": "ff1ad192f26bb4b05282",
-    "tiny-hard-twins": "aab415e3ddc213e45b19",
-    "tiny-smoke": "4a2eee810120ab970b32",
+    "qwen2.5-vl-3b-lora": "f652dbec0218ba08d739",
+    "qwen3-vl-4b-lora": "abc4cae0e7ca0488a2d5",
+    "smolvlm-500m": "10db0a30761ef7673a46",
+    "qwen2.5-vl-7b": "9540f74d71cfb00118ef",
+    "qwen2.5-vl-7b-lora": "bc90993cd790346318d0",
+    "tiny": "46fb3a77484b278bc311",
+    "tiny-deep": "92ea8c4321dc4a1f0565",
+    "tiny-files": "b70aa68e65912310eddf",
+    "tiny-hard-look": "f4c53d6d8874ecf6c0f0",
+    "tiny-hard-twins": "ba3edecae983a6406ab2",
+    "tiny-smoke": "bb44e381ed9ac78a9f7e",
 }
 
 
