@@ -32,7 +32,7 @@ def from_rank_0(values: Sequence[int], device: torch.device) -> tuple[int, ...]:
     """Rank 0's values on every rank, all of which must call with equally many."""
     if ranks()[1] == 1:
         return tuple(values)
-    told = torch.tensor(values, device=device)
+    told = torch.tensor(values, device=device, dtype=torch.int64)
     dist.broadcast(told, 0)
     return tuple(told.tolist())
 

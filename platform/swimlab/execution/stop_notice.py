@@ -36,8 +36,8 @@ def _key(session: str, name: str) -> bytes:
 
 
 class StopNotice:
-    """A trial's ear, on every rank that trains it; a context of the training. `session`: of the driver, which waits for
-    this trial; None where none does. `grouped`: in a worker group of Ray Train."""
+    """Receives the notice, on every rank that trains a trial; a context of the training. `session`: of the driver, which
+    waits for this trial; None where none does. `grouped`: in a worker group of Ray Train."""
 
     def __init__(self, session: str | None, trial_id: str, device: torch.device, *, grouped: bool) -> None:
         self._rank, _ = parallel.ranks()
@@ -79,8 +79,8 @@ class StopNotice:
 
 
 class Stopping(Callback):  # type: ignore[misc]  # Ray ships no types
-    """Tune's callback, in the driver: on the first signal it gives its trials notice, and on their answer, or on the
-    second signal, it ends as it would have at once."""
+    """Tune's callback, in the driver: the first signal gives the trials notice; once they have saved, or on the second
+    signal, the driver ends as it would have at once."""
 
     def __init__(self, console: Console) -> None:
         self.session = uuid4().hex
@@ -114,7 +114,8 @@ class Stopping(Callback):  # type: ignore[misc]  # Ray ships no types
             yield
         finally:
             restore()
-            internal_kv._internal_kv_del(_key(self.session, ""), del_by_prefix=True)
+            if self._until_s is not None:
+                internal_kv._internal_kv_del(_key(self.session, ""), del_by_prefix=True)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Tune: once round its loop. Raises what the signal would have raised."""
