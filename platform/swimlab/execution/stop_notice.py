@@ -36,8 +36,8 @@ def _key(session: str, name: str) -> bytes:
 
 
 class StopNotice:
-    """Receives the notice, on every rank that trains a trial; a context of the training. `session`: of the driver, which
-    waits for this trial; None where none does. `grouped`: in a worker group of Ray Train."""
+    """Receives the notice, on every rank of a trial; a context of its training. `session`: of the driver, which waits
+    for this trial; None where none does. `grouped`: in a worker group of Ray Train."""
 
     def __init__(self, session: str | None, trial_id: str, device: torch.device, *, grouped: bool) -> None:
         self._rank, _ = parallel.ranks()
