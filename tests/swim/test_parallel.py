@@ -240,7 +240,7 @@ def test_maps_are_fp32_when_the_model_computes_in_bf16(recipe, uneven, monkeypat
         losses = supervised(batch.inputs, batch.labels_BL, batch.nouns)
         model.model(**batch.inputs, use_cache=False, probe=reading.probe)
     assert losses.mask_sum.dtype == losses.text_sum.dtype == torch.float32
-    assert (losses.text_count, losses.mask_count) == global_counts([batch], recipe.objective, 1)
+    assert (losses.text_count, losses.mask_count, 0) == global_counts([batch], recipe.objective, 1)
     for layer, a_NRK in zip(reading.probe.layers, reading.probe.stacked_SNRK(), strict=True):
         assert a_NRK.dtype == torch.float32
         query_BHLD, key_BGLD, scaling = seen[layer]

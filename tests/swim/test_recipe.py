@@ -98,6 +98,7 @@ def test_entry_modules_hold_what_is_selected_and_nothing_else():
         "swim.supervision.losses.bce",
         "swim.supervision.schedule.constant",
         *(f"swim.supervision.{entry}" for entry in ("query.noun", "domain.video", "heads.mean", "normalise.none")),
+        "swim.supervision.target.object",
     }
     # The fixed read-out of the evaluation is not the arm's own.
     suite = suite_roots(tiny, "attention")
