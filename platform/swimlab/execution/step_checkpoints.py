@@ -36,12 +36,14 @@ _log = logging.getLogger(__name__)
 Entries = dict[str, dict[str, str | int]]
 
 POLL_S = 0.5
+# Saves take at most a twentieth of the time: 12 MB of a tiny trial every few seconds, 84 GB of a 7B one now and then.
+SAVING_SHARE = 1 / 20
 
 
 @dataclass(frozen=True)
 class Saving:
-    """How trials are saved while they train: `every_s` after one save the next is due. `other_workers`: resume also
-    from what another number of workers saved. `session`: of the driver that gives notice before it ends
+    """How trials are saved while they train: at the latest `every_s` after one save the next is due. `other_workers`:
+    resume also from what another number of workers saved. `session`: of the driver that gives notice before it ends
     (`stop_notice`), if any."""
 
     every_s: float = 600.0
@@ -50,8 +52,8 @@ class Saving:
 
 
 class StepCheckpoints:
-    """Saves steps of one attempt, on every rank that trains it. `every_s`: how long after one save the next is due;
-    `numerics`: the class in which the run may be resumed.
+    """Saves steps of one attempt, on every rank that trains it. `every_s`: how long after one save the next is due at
+    the latest; it is due sooner where a save takes little. `numerics`: the class in which the run may be resumed.
 
     Training waits while its state is copied to the CPU; a thread writes it, one step at a time. What the thread raises
     is raised by the next call. A context: leaving it waits for the step that is being written."""
@@ -59,18 +61,19 @@ class StepCheckpoints:
     def __init__(self, attempt: Attempt, numerics: Numerics, every_s: float) -> None:
         self._backend, self._folder = attempt.backend, f"{attempt.folder}/steps"
         self._numerics, self._every_s = dict(numerics), every_s
-        self._saved_s = time.monotonic()
+        self._saved_s, self._took_s = time.monotonic(), 0.0
         self._kept: str | None = None
         self._leaving = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="step-checkpoint")
         self._writing: Future[None] | None = None
 
     def due(self) -> bool:
-        """Whether it is time to save: long enough after the last save, which has been written."""
+        """Whether it is time to save: long enough after the last save, which has been written. The first is due at
+        once: it tells how long a save takes, and whether the store takes one, before hours have passed."""
         if self._writing and not self._writing.done():
             return False
         self.wait()
-        return time.monotonic() - self._saved_s >= self._every_s
+        return time.monotonic() - self._saved_s >= min(self._every_s, self._took_s / SAVING_SHARE)
 
     def save(self, now: Moment, film: Sequence[FilmFrame], start_weights: str) -> None:
         """Copies the step and has it written; the one before is deleted then. Every rank must call; film and start are
@@ -121,6 +124,7 @@ class StepCheckpoints:
         if self._kept:
             drop(self._backend, self._kept)
         self._kept = folder
+        self._took_s = time.monotonic() - self._saved_s
 
     def _entries_of(self, folder: str, rank: int) -> Entries | None:
         """The files that another rank has written, once it has; None where the training ends without it."""

@@ -96,7 +96,8 @@ class Settings(BaseSettings):
     checkpoint_minutes: float = Field(
         10.0,
         gt=0,
-        description="minutes between saves of a trial that trains; what is interrupted resumes from the last",
+        description="at the latest so many minutes after one save of a trial that trains the next is due; sooner where "
+        "saving takes less than a twentieth of the time; what is interrupted resumes from the last",
     )
     resume_on_other_workers: CliImplicitFlag[bool] = Field(
         False,

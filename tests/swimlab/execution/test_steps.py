@@ -10,7 +10,7 @@ from swim.checkpoint import Piece, Snapshot
 from swim.outputs import FilmFrame, MetricPoint
 from swimlab.execution.numerics import continued
 from swimlab.execution.resume_points import latest
-from swimlab.execution.step_checkpoints import StepCheckpoints, drop
+from swimlab.execution.step_checkpoints import SAVING_SHARE, StepCheckpoints, drop
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.backends.local import LocalBackend
 from swimlab.store.sweep_store import Attempt, StoreError
@@ -138,7 +138,7 @@ def test_a_damaged_step_is_skipped_and_named(tmp_path, damage, caplog):
     assert "attempts/t/1/steps/20/done.json or a file beside it is damaged" in caplog.text
 
 
-def test_a_save_is_due_when_the_time_has_passed_and_the_last_one_is_written(tmp_path, monkeypatch):
+def test_a_save_is_due_at_once_then_when_the_time_has_passed_and_the_last_one_is_written(tmp_path, monkeypatch):
     first, _ = attempts(tmp_path, 2)
     now_s, may_end = [100.0], threading.Event()
     monkeypatch.setattr("swimlab.execution.step_checkpoints.time.monotonic", lambda: now_s[0])
@@ -146,19 +146,27 @@ def test_a_save_is_due_when_the_time_has_passed_and_the_last_one_is_written(tmp_
 
     def slow(saved, *what):
         may_end.wait(30)
+        now_s[0] += 1
         written(saved, *what)
 
     monkeypatch.setattr(StepCheckpoints, "_write", slow)
     with StepCheckpoints(first, CPU, every_s=60) as saved:
-        assert not saved.due()
-        now_s[0] += 60
         assert saved.due()
         saved.save(Now(10), [], "5eed")
-        now_s[0] += 60
+        now_s[0] += 1
         assert not saved.due()  # still being written
         may_end.set()
         saved.wait()
-        assert saved.due()
+        took_s, begun_s = 2, 100
+        for after_s, due in ((took_s / SAVING_SHARE - 1, False), (took_s / SAVING_SHARE, True)):
+            now_s[0] = begun_s + after_s
+            assert saved.due() is due
+    with StepCheckpoints(first, CPU, every_s=3) as often:
+        often.save(Now(20), [], "5eed")
+        often.wait()
+        assert not often.due()
+        now_s[0] += 3
+        assert often.due()
 
 
 @pytest.mark.fault(
