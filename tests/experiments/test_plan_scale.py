@@ -11,6 +11,7 @@ import pytest
 import measurements
 import plan_scale
 from many_trials import MANY_TRIALS
+from swim import recipes
 from swimlab.cli import experiment_file
 from swimlab.identity import naming
 from swimlab.identity.source_closure import Sources
@@ -18,6 +19,7 @@ from swimlab.store.backends.local import LocalBackend
 from swimlab.store.sweep_store import SweepStore
 
 SIZES = (2, 4)  # seeds of 20 arms
+SUITES = len(recipes.named(MANY_TRIALS.recipe).evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_a_plan_of_what_changed_reads_each_record_once(stores, counted) -> None:
         command(folder, seeds + 1, "plan")  # one more seed: its times are estimated from the other trials
         calls = counted()
         assert of(calls["read"], "records") == [1] * plan_scale.ARMS * seeds
-        assert of(calls["read"], "evaluations") == [1] * plan_scale.ARMS * seeds
+        assert of(calls["read"], "evaluations") == [1] * plan_scale.ARMS * seeds * SUITES
 
 
 def test_a_cached_run_reads_each_record_and_curve_once(stores, counted) -> None:
@@ -94,8 +96,8 @@ def test_a_cached_run_reads_each_record_and_curve_once(stores, counted) -> None:
         command(folder, seeds, "run")
         calls = counted()
         trials = plan_scale.ARMS * seeds
-        for kind in ("records", "evaluations"):
-            assert of(calls["read"], kind) == [1] * trials
+        for kind, each in (("records", 1), ("evaluations", SUITES)):
+            assert of(calls["read"], kind) == [1] * trials * each
         curves = {path: count for path, count in calls["read"].items() if path.endswith("/metrics.parquet")}
         assert list(curves.values()) == [1] * trials
         listings.append(calls["files"])

@@ -22,7 +22,7 @@ import nano
 from swim.data.nl_refer import reference_rows
 from swim.data.synthetic import shapes_world
 from swim.recipe import Recipe, ShapesWorld
-from swim.recipes import tiny_files
+from swim.recipes import DESCRIBED, tiny_files
 
 REPO = Path(__file__).resolve().parents[2]
 CLIPS, STEPS = 8, 2
@@ -124,7 +124,8 @@ def environment(folder: Path) -> Path:
 
 def small() -> Recipe:
     """`nano.json`. Its name is the one that the snippets about Table 4 ask for."""
-    return nano.recipe(steps=STEPS, base=False).override({"name": "tiny-hard-look"})
+    recipe = nano.recipe(steps=STEPS, base=False)
+    return recipe.override({"name": "tiny-hard-look", "evaluation": dict(recipe.evaluation) | DESCRIBED})
 
 
 def own_files(folder: Path) -> None:

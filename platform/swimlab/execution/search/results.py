@@ -48,8 +48,9 @@ class ProposalResult:
 
 
 def numbers_of(record: TrialResult | PrunedRecord) -> dict[str, float]:
-    """Metrics, and what it cost ("cost.cpu_s")."""
-    return record.metrics | {f"cost.{name}": float(value) for name, value in record.cost.model_dump().items()}
+    """Metrics, and what it cost ("cost.cpu_s"), as far as that was measured."""
+    cost = record.cost.model_dump(exclude_none=True)
+    return record.metrics | {f"cost.{name}": float(value) for name, value in cost.items()}
 
 
 @dataclass(frozen=True)
