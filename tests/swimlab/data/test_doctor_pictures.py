@@ -11,6 +11,7 @@ import sys
 from base64 import b64decode
 from pathlib import Path
 
+import case_files
 import numpy as np
 import planted_mistakes as planted
 import pyarrow as pa
@@ -25,6 +26,7 @@ from swim.data.rows.read import split
 from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
 from swimlab.data.doctor import examination, findings, scenes
+from swimlab.data.doctor.cautions import KEYS_UNCLEAR
 from swimlab.data.doctor.row_checks import BROKEN_SCHEMA, CLAIM_SCHEMA, InspectionConfig, check_part
 from swimlab.data.doctor.scenes import Scene
 from swimlab.data.doctor.tally import Suspect, Tally, place_of
@@ -116,6 +118,22 @@ def test_each_planted_mistake_is_drawn(name: str, outcome: examination.Examinati
         case _:
             assert "frame 5" in titles
     assert (name in ("gone", "swapped", "stretched")) == any(grey)
+
+
+def test_a_numbered_folder_with_gaps_is_drawn(tmp_path: Path) -> None:
+    """Key 3 is the fourth picture by position, 7.jpg, and 3.jpg by number: whoever sees the mask on the wrong one knows
+    which is meant."""
+    file = tmp_path / "rows.json"
+    (tmp_path / "clips").mkdir()
+    file.write_text(json.dumps(case_files.VIDEO_CASES["numbered-frames-with-gaps"](tmp_path / "clips")))
+    outcome = examined(file, tmp_path / "clips")
+    with Decoder(str(tmp_path / "clips"), scenes.PICTURE) as decoder:
+        (scene,) = [scenes.load_scene(suspect, decoder) for suspect in scenes.chosen(outcome.tally)]
+    assert scene.case.concern.startswith(KEYS_UNCLEAR)
+    assert [picture.title for picture in scene.pictures] == ["frame 3"]
+    with Image.open(tmp_path / "clips/gap/7.jpg") as shown:
+        expected_HWC = np.asarray(shown.convert("RGB").resize(scene.pictures[0].frame_HWC.shape[1::-1])).astype(int)
+    assert np.abs(scene.pictures[0].frame_HWC - expected_HWC).mean() < 8
 
 
 def test_the_page_is_one_small_file_with_a_picture_of_each_case(outcome: examination.Examination) -> None:

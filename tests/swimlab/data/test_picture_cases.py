@@ -25,7 +25,7 @@ from swim.data.types import Clip, DataError
 from swim.data.video.decoder import Decoder
 from swim.recipe import FramePolicy
 from swimlab.__main__ import main
-from swimlab.data.doctor.video_checks import KEYS_UNCLEAR
+from swimlab.data.doctor.cautions import KEYS_UNCLEAR
 
 REFUSED = {
     "audio-with-cover": ("no video that can be decoded", "cover"),

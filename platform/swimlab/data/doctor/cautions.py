@@ -33,8 +33,12 @@ SCALED = "masks of another size than the video (they are scaled)"
 UNTAGGED = "a tagged noun stands earlier in the text, untagged"
 TWICE = "the same noun is tagged twice"
 SPECIAL = "special tokens in the text (they are encoded as plain text)"
+# Where numbers have gaps or do not begin at 0, and nothing says what keys mean.
+KEYS_UNCLEAR = "key 3 is the fourth picture, whatever number its name has (see --frames)"
 
-WORST_FIRST = (OUTSIDE, TINY, WHOLE, JUMP, STRETCHED, GROWTH, SAME, EMPTY, SIZES, UNTAGGED, TWICE, SPECIAL, SCALED)
+WORST_FIRST = (
+    OUTSIDE, KEYS_UNCLEAR, TINY, WHOLE, JUMP, STRETCHED, GROWTH, SAME, EMPTY, SIZES, UNTAGGED, TWICE, SPECIAL, SCALED,
+)  # fmt: skip
 """Cautions in the order in which the report draws them."""
 
 OUTSIDE_SHARE = 0.02  # of a side; annotation tools round, and draw over the border by a pixel or two

@@ -19,7 +19,7 @@ from swim.data.types import DataError
 from swim.data.video.frame_choice import FrameNeeds, VideoInfo, plan_frames
 from swim.recipe import FramePolicy, Frozen
 from swimlab.data.context_limit import ContextLimit
-from swimlab.data.doctor.cautions import RowNotes, note_sizes
+from swimlab.data.doctor.cautions import KEYS_UNCLEAR, RowNotes, note_sizes
 from swimlab.data.doctor.row_checks import CLAIM_SCHEMA, TRAINED_ON, Inspection, note_broken, note_cautions, picked
 from swimlab.data.doctor.row_counts import add_clip
 from swimlab.data.doctor.tally import Pick, Tally
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _BUCKETS = 64
 _BUFFERED_ROWS = 100_000
 _CHUNK_VIDEOS = 64
-# At most MAX_LABEL_CHARS. Where numbers have gaps or do not begin at 0, and nothing says what keys mean.
-KEYS_UNCLEAR = "key 3 is the fourth picture, whatever number its name has (see --frames)"
 _MISSING = ("no such file", "no such object")
 
 
