@@ -57,9 +57,8 @@ def parse(raw: dict[str, Any]) -> RowContent:
     keys, numbering = frame_keys(names, raw.get("frames"))
     for key, name in zip(keys, names, strict=True):
         path = Path(folder) / video / f"{name}.png"
-        if _is_file(
-            path, Path(folder)
-        ):  # every fifth picture has masks; where all pictures are listed the others have none
+        # Every fifth picture has masks; where all pictures are listed the others have none.
+        if _is_file(path, Path(folder)):
             track[key] = _mask(path, int(number))
     if not any(encodings.area(rle) for rle in track.values()):
         place = f"{folder[:200]}, in a folder of the video"
