@@ -6,7 +6,7 @@ P annotated temporal patches, H × W pixels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -20,7 +20,7 @@ from swim.data.documents import documents
 from swim.data.encode import Batch, Encoded, NounRow, collate
 from swim.data.family import Visual
 from swim.data.masks.encodings import decode
-from swim.data.types import Clip, Rle
+from swim.data.types import Clip
 from swim.deterministic import deterministic
 from swim.evaluation import map_scores, released_map
 from swim.evaluation.alignment_config import GROUP_QUERY, AlignmentConfig
@@ -29,9 +29,9 @@ from swim.evaluation.noun_attention import NounAttention, attentions, of_questio
 from swim.feed import forward_size
 from swim.outputs import Evaluated, SampleScore
 from swim.recipe import Recipe
-from swim.supervision.maps import query_rows, upsample
+from swim.supervision.maps import query_rows
 from swim.supervision.objective import stock
-from swim.supervision.targets import patch_frames, render
+from swim.supervision.targets import patch_frames
 from swim.train import Trained, autocast
 
 BATCH = 25  # conversations a forward pass, where a model is small enough
@@ -94,13 +94,15 @@ def _score_videos(config: AlignmentConfig, trained: Trained, batch: Batch) -> li
         by_noun: dict[tuple[str, int, int], list[NounAttention]] = defaultdict(list)
         for attention in attentions(batch, reading, config.readout.fusion, "none", place):
             by_noun[query_of[id(attention.noun)], id(attention.sample), attention.noun.tag].append(attention)
-        for (query, *where), of_noun in by_noun.items():
-            noun, (sample, tag) = of_noun[0].noun, where
+        for (query, sample, tag), of_noun in by_noun.items():
+            noun, maps = of_noun[0].noun, [item.map_of_pixels() for item in of_noun]
             if (sample, tag) not in masks:
                 masks[sample, tag] = _Masks.of(of_noun[0], reading.reads[0].visual.frames_per_patch)
             for convention in config.conventions:
                 if convention != "release":
-                    scores = mean_of([_score_map(convention, item, masks[sample, tag]) for item in of_noun])
+                    scores = mean_of(
+                        [_score_map(convention, *item, masks[sample, tag]) for item in zip(of_noun, maps, strict=True)]
+                    )
                     rows += _rows(
                         of_noun[0].sample.clip.key, noun.turn, tag, noun.noun, f"{convention}.{query}.{layer}", scores
                     )
@@ -110,26 +112,21 @@ def _score_videos(config: AlignmentConfig, trained: Trained, batch: Batch) -> li
 @dataclass(frozen=True)
 class _Masks:
     """The pixels of a noun's patches that are inside its masks, and inside those of the clip's other objects (None
-    where it has no other). A pixel is inside where any frame's mask covers half of it."""
+    where it has no other)."""
 
     mask_PHW: NDArray[np.bool_]
     others_PHW: NDArray[np.bool_] | None
 
     @classmethod
     def of(cls, attention: NounAttention, frames_per_patch: int) -> _Masks:
-        clip = attention.sample.clip
-        height, width = clip.frames_THWC.shape[1:3]
-
-        def rendered(rles_P: Iterable[Sequence[Rle]]) -> NDArray[np.bool_]:
-            return np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in rles_P])
-
-        tracks = [patch_frames(track, frames_per_patch) for track in clip.masks if track != attention.noun.masks]
+        other = [track for track in attention.sample.clip.masks if track != attention.noun.masks]
+        tracks = [patch_frames(track, frames_per_patch) for track in other]
         others_P = [[rle for track in tracks for rle in track.get(patch, ())] for patch in attention.frames]
-        return cls(rendered(attention.frames.values()), rendered(others_P) if tracks else None)
+        mask_PHW = attention.rendered(attention.frames.values())
+        return cls(mask_PHW, attention.rendered(others_P) if tracks else None)
 
 
-def _score_map(convention: str, attention: NounAttention, masks: _Masks) -> Scores:
-    map_PHW = upsample(attention.map_PHW, masks.mask_PHW.shape[1:]).double().cpu().numpy()
+def _score_map(convention: str, attention: NounAttention, map_PHW: NDArray[np.float64], masks: _Masks) -> Scores:
     by_pixels = map_scores.by_frame if convention == "frame" else map_scores.by_video
     if not (scores := by_pixels(map_PHW, masks.mask_PHW, masks.others_PHW)):
         return {}

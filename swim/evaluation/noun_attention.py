@@ -7,7 +7,7 @@ H' × W' visual tokens, H × W pixels; other dimensions as in `swim.supervision.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,12 @@ class NounAttention:
         pixels_PHW: NDArray[np.float64] = upsample(self.map_PHW, (height, width)).double().cpu().numpy()
         return pixels_PHW
 
+    def rendered(self, masks_P: Iterable[Sequence[Rle]]) -> NDArray[np.bool_]:
+        """Masks of each of its patches, [P, H, W] at the frames' size: a pixel is inside where any frame's mask covers
+        half of it."""
+        height, width = self.sample.clip.frames_THWC.shape[1:3]
+        return np.stack([render(rles, (height, width), union=True) >= 0.5 for rles in masks_P])
+
     def map_of_video(self) -> NDArray[np.float32]:
         """[T', H', W'], zero where the noun is not annotated."""
         steps = len(self.sample.clip.frames_THWC) // self.sample.family.frames_per_patch
@@ -55,12 +61,10 @@ class Masks:
         self._rendered: dict[tuple[int, int], NDArray[np.bool_]] = {}
 
     def of(self, attention: NounAttention) -> NDArray[np.bool_]:
-        """The masks of a noun's patches, [P, H, W]: a pixel is inside where any frame's mask covers half of it."""
+        """The masks of a noun's patches, [P, H, W] (`NounAttention.rendered`)."""
         noun = id(attention.sample), attention.noun.tag  # the batch holds its samples; keys of clips may repeat
         if noun not in self._rendered:
-            height, width = attention.sample.clip.frames_THWC.shape[1:3]
-            patches = [render(rles, (height, width), union=True) >= 0.5 for rles in attention.frames.values()]
-            self._rendered[noun] = np.stack(patches)
+            self._rendered[noun] = attention.rendered(attention.frames.values())
         return self._rendered[noun]
 
 

@@ -2,7 +2,8 @@
 
 The script scales the map on the grid of tokens to [0, 1], copies each cell to the mask's pixels (nearest neighbour),
 and ranks pixels. All pixels of a cell are then equal, so that counting them in each cell gives the same figures without
-sorting pixels. Dimensions: h × w cells, H × W pixels, K = h·w, G different values, highest first.
+sorting pixels, by the metrics of `swim.evaluation.metrics` that read ranks. Dimensions: h × w cells, H × W pixels,
+K = h·w.
 
 Two differences, both where the script's own figure is an accident: pixels of equal value at the last rank of GamePoint
 share it (the script takes those that an unstable sort of numpy leaves there, which depends on the processor), and the
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from swim.evaluation import metrics
+
 EPSILON = 1e-8
 Cells = NDArray[np.float64]
 
@@ -25,16 +28,17 @@ def scores(map_hw: Cells, mask_HW: NDArray[np.bool_]) -> dict[str, float]:
     inside_K, pixels_K = _pixels_of_cells(map_hw.shape, mask_HW)
     values_K = map_hw.astype(np.float64).ravel()
     values_K = (values_K - values_K.min()) / (values_K.max() - values_K.min() + EPSILON)
-    _, group_K = np.unique(-values_K, return_inverse=True)
-    inside_G, pixels_G = (np.bincount(group_K, weights=of_K).astype(np.float64) for of_K in (inside_K, pixels_K))
-    N = int(pixels_G.sum())
+    _, level_K = np.unique(-values_K, return_inverse=True)
+    pixels_V, hits_V = (np.cumsum(np.bincount(level_K, weights=of_K)) for of_K in (pixels_K, inside_K))
+    levels = metrics.Levels(pixels_V.astype(np.int64), hits_V.astype(np.int64))
+    N, inside = int(levels.pixels_V[-1]), int(levels.hits_V[-1])
     return {
-        "ap": _average_precision(inside_G, pixels_G),
-        "auc": _auc(inside_G, pixels_G - inside_G),
+        "ap": metrics.average_precision(levels) if inside else 0.0,
+        "auc": metrics.auc(levels) if 0 < inside < N else 0.0,
         "nss": _nss(values_K, inside_K, pixels_K),
         **{f"precision_{round(100 * at)}": _precision(values_K > at, inside_K, pixels_K) for at in (0.5, 0.75)},
-        **{f"gamepoint_{percent}pct": _top(inside_G, pixels_G, int(N * percent / 100)) for percent in (1, 5, 10)},
-        **{f"gamepoint_top{k}": _top(inside_G, pixels_G, min(k, N)) for k in (1, 5, 10, 50, 100)},
+        **{f"gamepoint_{percent}pct": _top(levels, int(N * percent / 100)) for percent in (1, 5, 10)},
+        **{f"gamepoint_top{k}": _top(levels, k) for k in (1, 5, 10, 50, 100)},
     }
 
 
@@ -45,17 +49,6 @@ def _pixels_of_cells(grid: tuple[int, ...], mask_HW: NDArray[np.bool_]) -> tuple
     index_N = torch.nn.functional.interpolate(index_hw, size=mask_HW.shape, mode="nearest").long().numpy().ravel()
     inside_K, pixels_K = np.bincount(index_N, mask_HW.ravel(), cells), np.bincount(index_N, minlength=cells)
     return inside_K.astype(np.float64), pixels_K.astype(np.float64)
-
-
-def _average_precision(inside_G: Cells, pixels_G: Cells) -> float:
-    hits_G = np.cumsum(inside_G)
-    return float(np.sum(inside_G * hits_G / np.cumsum(pixels_G)) / hits_G[-1]) if hits_G[-1] else 0.0
-
-
-def _auc(inside_G: Cells, outside_G: Cells) -> float:
-    pairs = inside_G.sum() * outside_G.sum()
-    below_G = outside_G.sum() - np.cumsum(outside_G)
-    return float(np.sum(inside_G * (below_G + outside_G / 2)) / pairs) if pairs else 0.0
 
 
 def _nss(values_K: Cells, inside_K: Cells, pixels_K: Cells) -> float:
@@ -70,11 +63,6 @@ def _precision(above_K: NDArray[np.bool_], inside_K: Cells, pixels_K: Cells) -> 
     return float(inside_K[above_K].sum() / pixels_K[above_K].sum()) if above_K.any() else 0.0
 
 
-def _top(inside_G: Cells, pixels_G: Cells, k: int) -> float:
-    """The share of the `k` highest pixels that is inside; 0 for k = 0, to which a small image's 1 % is cut."""
-    if k == 0:
-        return 0.0
-    seen_G = np.cumsum(pixels_G)
-    last = int(np.searchsorted(seen_G, k))
-    before = seen_G[last] - pixels_G[last]
-    return float((inside_G[:last].sum() + (k - before) * inside_G[last] / pixels_G[last]) / k)
+def _top(levels: metrics.Levels, k: int) -> float:
+    """GamePoint@K; 0 for k = 0, to which a small image's 1 % is cut."""
+    return metrics.game_point(levels, k) if k else 0.0

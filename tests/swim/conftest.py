@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import ranks
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import models
 from swim.data.annotations.samples import parse_row
@@ -59,6 +62,22 @@ def _built() -> tuple[Any, Any]:
 def stock(_built: tuple[Any, Any]) -> Any:
     """A model as transformers makes it, in eval mode."""
     return copy.deepcopy(_built[0])
+
+
+@pytest.fixture
+def recorded(stock: Any) -> Iterator[tuple[Any, dict[int, tuple[torch.Tensor, torch.Tensor]]]]:
+    """A stock model that notes queries and keys (rotated) of every layer; nothing of ours is attached to it."""
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def note(module: Any, query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen[module.layer_idx] = (query.detach().double(), key.detach().double())
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, *args, **kwargs)
+
+    AttentionInterface.register("noting", note)
+    AttentionMaskInterface.register("noting", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    stock.get_decoder().config._attn_implementation = "noting"
+    yield stock, seen
+    del AttentionInterface._global_mapping["noting"], AttentionMaskInterface._global_mapping["noting"]
 
 
 @pytest.fixture

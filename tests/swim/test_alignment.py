@@ -8,9 +8,6 @@ import pytest
 import torch
 from scenes import rle
 from test_released_map import literal
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import models
 from swim.data.annotations.markup import strip_tags
@@ -32,27 +29,10 @@ def suite(nano, trained, shown, **config):
     return run_suite("alignment", recipe, trained, shown)
 
 
-@pytest.fixture
-def noted(stock):
-    """A stock model that notes the rotated queries and keys of one layer."""
-    seen = {}
-
-    def note(module, query, key, *args, **kwargs):
-        if module.layer_idx == RELEASED_LAYER:
-            seen["query"], seen["key"] = query[0].double(), key[0].double()
-        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, *args, **kwargs)
-
-    AttentionInterface.register("noting", note)
-    AttentionMaskInterface.register("noting", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-    stock.get_decoder().config._attn_implementation = "noting"
-    yield stock, seen
-    del AttentionInterface._global_mapping["noting"], AttentionMaskInterface._global_mapping["noting"]
-
-
-def oracle(noted, encoder, batch_of, clip):
+def oracle(recorded, encoder, batch_of, clip):
     """Each frame of a one-turn clip as an image: softmax over all tokens without a causal mask, mean over heads, the
     row before every token of the text that is one of the noun's."""
-    model, seen = noted
+    model, seen = recorded
     scores = []
     noun = " " + strip_tags(clip.turns[0].human)[1][0].text
     noun_ids = encoder.tokenizer(noun, add_special_tokens=False)["input_ids"]
@@ -62,8 +42,9 @@ def oracle(noted, encoder, batch_of, clip):
         model(**batch.inputs, use_cache=False)
         ids_L = batch.inputs["input_ids"][0]
         columns = (ids_L == model.config.video_token_id).nonzero()[:, 0]
-        key_HLD = seen["key"].repeat_interleave(len(seen["query"]) // len(seen["key"]), 0)
-        a_LL = torch.einsum("hqd,hkd->hqk", seen["query"], key_HLD).div(key_HLD.shape[-1] ** 0.5).softmax(-1).mean(0)
+        query_HLD, key_GLD = (of_rows[0] for of_rows in seen[RELEASED_LAYER])
+        key_HLD = key_GLD.repeat_interleave(len(query_HLD) // len(key_GLD), 0)
+        a_LL = torch.einsum("hqd,hkd->hqk", query_HLD, key_HLD).div(key_HLD.shape[-1] ** 0.5).softmax(-1).mean(0)
         for position in range(int(columns[-1]) + 1, len(ids_L)):
             if int(ids_L[position]) in noun_ids:
                 map_hw = a_LL[position - 1, columns].reshape(8, 8).numpy()
@@ -72,14 +53,14 @@ def oracle(noted, encoder, batch_of, clip):
 
 
 @torch.no_grad()
-def test_release_is_what_the_oracle_computes(nano, noted, tokenizer, encoder, batch_of, clips):
+def test_release_is_what_the_oracle_computes(nano, recorded, tokenizer, encoder, batch_of, clips):
     # The word stands once more in the answer, without a tag: the script counts it too.
     noun = strip_tags(clips[0].turns[0].human)[1][0].text
     turn = clips[0].turns[0].model_copy(update={"gpt": f"{clips[0].turns[0].gpt} The {noun}.", "slots": ()})
     clip = replace(clips[0], turns=(turn,), masks=clips[0].masks[:2])
-    wanted, readings = oracle(noted, encoder, batch_of, clip)
+    wanted, readings = oracle(recorded, encoder, batch_of, clip)
     assert readings == 3 * len(clip.masks[0])
-    stock = noted[0]
+    stock = recorded[0]
     stock.get_decoder().config._attn_implementation = "sdpa"
     models.attach(stock)
     trained = Trained(stock, tokenizer, encoder_for(nano, stock, tokenizer), [])

@@ -11,9 +11,6 @@ import pytest
 import scenes
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from swim import registry
 from swim.data.masks import encodings
@@ -125,22 +122,6 @@ def test_each_line_of_the_table_shows_in_the_number(field):
         wanted, _ = reference(maps, exact[::2], exact[1::2], samples)
         total, n = scenes.supervised(samples, objective.model_copy(update={name: PRESETS[other][field]}), *inputs)
         assert abs((total / n).item() / wanted.item() - 1) > 3e-4  # 30 × what equality allows
-
-
-@pytest.fixture
-def recorded(stock):
-    """A stock model that notes queries and keys (rotated) of every layer; nothing of ours is attached to it."""
-    seen = {}
-
-    def note(module, query, key, *args, **kwargs):
-        seen[module.layer_idx] = (query.detach().double(), key.detach().double())
-        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, *args, **kwargs)
-
-    AttentionInterface.register("noting", note)
-    AttentionMaskInterface.register("noting", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-    stock.get_decoder().config._attn_implementation = "noting"
-    yield stock, seen
-    del AttentionInterface._global_mapping["noting"], AttentionMaskInterface._global_mapping["noting"]
 
 
 @pytest.mark.parametrize(("preset", "maps"), [("official-code", official_maps), ("paper", paper_maps)])

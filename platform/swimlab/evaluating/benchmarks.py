@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from swim import registry
 from swim.evaluation.decoding import Decoding
@@ -21,6 +19,7 @@ from swimlab.evaluating.parts import StoredGeneration, folder
 from swimlab.llm.answer_cache import Answers
 from swimlab.llm.client import EndpointConfig
 from swimlab.llm.judge import JudgeEstimate, estimate, first_questions
+from swimlab.store import arrow_tables
 from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
@@ -134,11 +133,11 @@ def _generation(trial: TrialRecord, benchmark: Benchmark, cache: Path) -> Genera
 
 
 def _rows(record: EvaluationRecord, benchmark: Benchmark, store: SweepStore) -> dict[str, dict[tuple[str, int], float]]:
-    table = pq.read_table(io.BytesIO(store.read(f"{record.folder}/samples.parquet")))
-    rows: dict[str, dict[tuple[str, int], float]] = {}
-    for row in table.select(["metric", "key", "turn", "value"]).to_pylist():
-        rows.setdefault(_plain(row["metric"], benchmark), {})[row["key"], row["turn"]] = row["value"]
-    return rows
+    table = arrow_tables.from_parquet(store.evaluation_file(record, "samples.parquet"))
+    rows: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    for row in arrow_tables.samples_from_table(table):
+        rows[_plain(row.metric, benchmark)][row.key, row.turn] = row.value
+    return dict(rows)
 
 
 def _plain(metric: str, benchmark: Benchmark) -> str:

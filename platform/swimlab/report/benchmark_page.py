@@ -16,7 +16,7 @@ from swimlab.experiment.arms import Arm
 from swimlab.experiment.claim import Claim
 from swimlab.report.grids import Grid
 from swimlab.report.markdown import md, md_grid
-from swimlab.report.number_format import NO_VALUE, p_value
+from swimlab.report.number_format import NO_VALUE, as_printed, p_value
 from swimlab.stats.agreement import agreement, same_order
 from swimlab.stats.intervals import Interval, interval, paired_differences
 from swimlab.stats.row_differences import RowDifference, row_difference
@@ -111,10 +111,12 @@ def _scores(table: BenchmarkTable, arms: ArmScores, heading: str) -> Grid:
     for arm, trials in arms.items():
         cells = [_cell(table, trials, metric) for metric in table.columns.values()]
         ends = [_mean(trials, f"{table.primary}_{end}") for end in ("low", "high")] if len(trials) == 1 else []
-        spread = " to ".join(_number(table, end) for end in ends) if ends and None not in ends else NO_VALUE
-        rows.append([arm, *cells, spread, _number(table, _mean(trials, table.released)), str(len(trials))])
+        spread = " to ".join(as_printed(end, table.digits) for end in ends) if ends and None not in ends else NO_VALUE
+        rows.append([arm, *cells, spread, as_printed(_mean(trials, table.released), table.digits), str(len(trials))])
     for model, printed in table.paper.items():
-        rows.append([f"{model} (paper)", *(_number(table, value) for value in printed), NO_VALUE, NO_VALUE, NO_VALUE])
+        rows.append(
+            [f"{model} (paper)", *(as_printed(value, table.digits) for value in printed), NO_VALUE, NO_VALUE, NO_VALUE]
+        )
     return heading, heads, rows
 
 
@@ -198,16 +200,12 @@ def _cell(table: BenchmarkTable, trials: Sequence[TrialScores], metric: str) -> 
     family = metric.partition(".")[0]
     if any(trial.metrics.get(f"{family}.undecided") for trial in trials):
         return "UNDECIDED"
-    return _number(table, _mean(trials, metric))
+    return as_printed(_mean(trials, metric), table.digits)
 
 
 def _mean(trials: Sequence[TrialScores], metric: str) -> float | None:
     values = [trial.metrics[metric] for trial in trials if metric in trial.metrics]
     return sum(values) / len(values) if values and len(values) == len(trials) else None
-
-
-def _number(table: BenchmarkTable, value: float | None) -> str:
-    return NO_VALUE if value is None else f"{value:.{table.digits}f}".replace("-", "−")
 
 
 def _difference(table: BenchmarkTable, estimate: Interval | None) -> str:
@@ -216,4 +214,4 @@ def _difference(table: BenchmarkTable, estimate: Interval | None) -> str:
     mean = f"{estimate.mean:+.{table.digits}f}".replace("-", "−")
     if estimate.low is None or estimate.high is None:
         return mean
-    return f"{mean} [{_number(table, estimate.low)}, {_number(table, estimate.high)}]"
+    return f"{mean} [{as_printed(estimate.low, table.digits)}, {as_printed(estimate.high, table.digits)}]"

@@ -90,10 +90,12 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
     tests) is a family of its own. `mixed`: the table has trials that may not be compared, so no verdict at all. A claim
     between arms that are the same trials is NOT_RUN and does not count in Holm's family.
     """
-    estimates = {i: claim.interval for i, claim in enumerate(claims) if not claim.same_trials}
-    tested = [i for i, estimate in estimates.items() if estimate is not None and estimate.n > 1]
-    family = [claims[i] for i in tested]
-    intervals = [estimate for i in tested if (estimate := estimates[i]) is not None]
+    tested = {
+        i: estimate
+        for i, claim in enumerate(claims)
+        if not claim.same_trials and (estimate := claim.interval) is not None and estimate.n > 1
+    }
+    family, intervals = [claims[i] for i in tested], list(tested.values())
     decided = hypothesis_tests.decide(
         mean=[estimate.mean for estimate in intervals],
         sd=[estimate.sd or 0.0 for estimate in intervals],

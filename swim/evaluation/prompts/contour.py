@@ -42,21 +42,15 @@ def prompts(clip: Clip) -> list[Prompt]:
         marks = list(_MARK.finditer(turn.human))
         tracks = clip.masks[first : first + len(marks)]
         first += len(marks) + len(_MARK.findall(turn.gpt))
-        objects = list({id(track): track for track in _same(tracks)}.values())
+        objects = [track for i, track in enumerate(tracks) if track not in tracks[:i]]
         if len(objects) > len(COLOURS):
             hint = f"the arm contour has {len(COLOURS)} colours"
             raise DataError(f"{len(objects)} objects in a question", field="conversations", hint=hint, key=clip.key)
-        colours = dict(zip(map(id, objects), COLOURS, strict=False))
-        names = [colours[id(track)] for track in _same(tracks)]
+        names = [list(COLOURS)[objects.index(track)] for track in tracks]
         drawn = replace(clip, frames_THWC=_outlined(clip.frames_THWC, objects)) if objects else clip
         question = _named(turn.human, names) if names else turn.human
         asked.append(Prompt(drawn, with_instruction(question), number))
     return asked
-
-
-def _same(tracks: tuple[dict[int, Rle], ...]) -> list[dict[int, Rle]]:
-    """The tracks with one object for equal ones: two tags of one object."""
-    return [tracks[tracks.index(track)] for track in tracks]
 
 
 def _named(text: str, colours: list[str]) -> str:
