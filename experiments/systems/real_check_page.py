@@ -138,11 +138,8 @@ def _curves(report: Report) -> list[MetricCurve]:
 def _metrics(report: Report) -> Grid:
     before, after = report.before.metrics, report.after.metrics
     rows = [[name, number(before.get(name)), number(after.get(name))] for name in METRICS]
-    return "Scores", ["metric", BEFORE, AFTER], [*rows, ["loss of a step", *map(number, _ends(report.losses))]]
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    return values[0], values[-1]
+    rows.append(["loss of a step", number(report.losses[0]), number(report.losses[-1])])
+    return "Scores", ["metric", BEFORE, AFTER], rows
 
 
 def _answers(report: Report) -> Grid:

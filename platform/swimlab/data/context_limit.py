@@ -11,6 +11,7 @@ from swim.data.chat import SYSTEM, Piece, pieces
 from swim.data.context import TINY_POSITIONS, count_tokens, most_text_tokens, require_positions
 from swim.data.types import Clip, Turn
 from swim.recipe import Frozen, HubModel, ModelConfig
+from swimlab.experiment.model_shape import visual_tokens
 
 if TYPE_CHECKING:
     from swim.data.family import Family
@@ -60,12 +61,6 @@ class ContextLimit(Frozen):
         tokenizer, family, system = _read(self.model)
         return count_tokens(tokenizer, pieces(family.chat, turns, system))
 
-    def visual_tokens(self, frames: int, height: int, width: int, cell_px: int) -> int:
-        """The visual tokens of a clip of that many resized frames. `cell_px`: the side of one."""
-        return (
-            visual_tokens(frames, height, width, cell_px) if self.frame_tokens is None else frames * self.frame_tokens
-        )
-
     def check(self, clip: Clip, cell_px: int) -> None:
         """Raises DataError when a clip is more tokens than the model has positions."""
         # Tokenised only where the limit may be reached: of 128,000 positions that is in hardly any row.
@@ -94,13 +89,7 @@ class ContextLimit(Frozen):
 
     def _may_exceed(self, text: int, size_THW: tuple[int, int, int], cell_px: int) -> bool:
         beside = _VIDEO_TEXT + _FRAME_TEXT * size_THW[0]
-        return text + beside + self.visual_tokens(*size_THW, cell_px) > self.positions
-
-
-def visual_tokens(frames: int, height: int, width: int, cell_px: int) -> int:
-    """The visual tokens of a clip of that many resized frames, two of which share theirs, as Qwen's models have it.
-    `cell_px`: the side of one."""
-    return frames // 2 * (height // cell_px) * (width // cell_px)
+        return text + beside + visual_tokens(*size_THW, cell_px, self.frame_tokens) > self.positions
 
 
 @lru_cache(maxsize=2)

@@ -113,6 +113,10 @@ class PreparedData(SealedModel):
         """Number of clips of a split."""
         return self.index[self.source(split)].rows
 
+    def memory_bytes(self, split: Split) -> int:
+        """Size of the clips of a split in memory."""
+        return sum(table.memory_bytes for table in self.splits[self.source(split)])
+
     def source(self, split: Split) -> Split:
         """The split that provides the clips of `split`."""
         return self.held_out if split == "held_out" else split
@@ -151,7 +155,6 @@ class StoredClips:
     def __init__(self, store: ClipStore, prepared: PreparedData, split: Split) -> None:
         self._tables = prepared.splits[prepared.source(split)]
         self._rows = StoredRows(store, prepared.folder, self._tables, self.HELD_BYTES)
-        self.memory_bytes = self._rows.memory_bytes
         self.keys: list[str] = load_index(store, prepared, split)["key"].to_pylist()
         self._clips: list[Clip] | None = None
 

@@ -90,7 +90,7 @@ def estimate_features(prepared: PreparedData, model: HubModel) -> FeatureSizeEst
             f"is {config.model_type}: leave it out"
         )
     vector_bytes = config.get_text_config().hidden_size * (2 if model.dtype == "bfloat16" else 4)
-    frame_bytes = sum(table.memory_bytes for tables in prepared.splits.values() for table in tables)
+    frame_bytes = sum(map(prepared.memory_bytes, prepared.splits))
     rows = sum(map(prepared.rows, prepared.splits))
     return FeatureSizeEstimate(rows, frame_bytes / (2 * 3 * model.cell_px**2) * vector_bytes)
 

@@ -60,8 +60,7 @@ class StoredRows:
 
     def __init__(self, store: ClipStore, folder: str, tables: Sequence[StoredTable], held_bytes: int) -> None:
         self._store, self._folder, self._tables = store, folder, tables
-        self.memory_bytes = sum(table.memory_bytes for table in tables)
-        self.fits = self.memory_bytes <= held_bytes
+        self.fits = sum(table.memory_bytes for table in tables) <= held_bytes
         self._ends = list(accumulate(table.rows for table in tables))
         self._opened = lru_cache(maxsize=self._OPEN_FILES)(self._open)
         self._held = lru_cache(maxsize=None)(self.table)

@@ -47,10 +47,9 @@ def _smaller_plan(recipe: Recipe, slots: Slots, micro_batch: int | None) -> str:
 
 def _smaller_recipe(recipe: Recipe) -> str:
     """Changes of the recipe that need less memory; each makes another trial."""
-    changes = [f"data.frames.max_frames (now {recipe.data.frames.max_frames})"]
-    changes.append(f"data.frames.max_pixels (now {recipe.data.frames.max_pixels})")
-    text = f"change the recipe: lower {' or '.join(changes)}"
-    model = recipe.model
+    frames, model = recipe.data.frames, recipe.model
+    text = f"change the recipe: lower data.frames.max_frames (now {frames.max_frames})"
+    text += f" or data.frames.max_pixels (now {frames.max_pixels})"
     if isinstance(model, HubModel):
         if not model.gradient_checkpointing:
             text += ", set model.gradient_checkpointing=true"

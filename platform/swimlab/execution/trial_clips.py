@@ -30,8 +30,8 @@ def reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[
 
 
 def _stored(store: SweepStore, prepared: PreparedData, split: Split) -> Clips:
-    kept = _kept(store.uri, prepared.to_json(), split)
-    return kept if kept.memory_bytes <= KEPT_BYTES else StoredClips(store, prepared, split)
+    small = prepared.memory_bytes(split) <= KEPT_BYTES
+    return _kept(store.uri, prepared.to_json(), split) if small else StoredClips(store, prepared, split)
 
 
 @lru_cache(maxsize=2)

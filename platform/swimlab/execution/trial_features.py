@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,7 +40,7 @@ def features(spec: TrialSpec, store: SweepStore, device: torch.device, tower: Fr
         table = load_features(store, prepared, name)
         makes = 2 * reads >= sum(map(prepared.rows, prepared.splits))
     # All ranks or none: a sharded tower runs on all of them together.
-    if prepared is None or not _all_ranks(table is not None or makes, device):
+    if prepared is None or not parallel.on_all_ranks(table is not None or makes, device):
         return _nothing
     table = table or make_features(store, prepared, name, tower, f"{spec.trial_id} {rank}")
     small = table.memory_bytes <= KEPT_BYTES
@@ -53,14 +51,6 @@ def features(spec: TrialSpec, store: SweepStore, device: torch.device, tower: Fr
 def _kept(uri: str, manifest: bytes) -> StoredFeatures:
     """The last table that this process read, for its next trial."""
     return StoredFeatures(SweepStore(uri), FeatureTable.from_json(manifest))
-
-
-def _all_ranks(holds: bool, device: torch.device) -> bool:
-    if parallel.ranks()[1] == 1:
-        return holds
-    flag = torch.tensor([int(holds)], device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag.item())
 
 
 def _nothing(frames_THWC: NDArray[np.uint8]) -> Tensor | None:
@@ -75,4 +65,4 @@ def _name(recipe: Recipe, tower: FrozenTower, device: torch.device) -> str:
         "weights": getattr(recipe.model, "weights", "float32"),  # with the dtype it says whether autocast is on
         "code": naming.tower_code_fingerprint(),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+    return naming.digest(json.dumps(parts, sort_keys=True))

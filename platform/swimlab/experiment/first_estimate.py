@@ -8,6 +8,7 @@ from pathlib import Path
 from swim.recipe import HubModel, Recipe, ShapesWorld, TinyModel
 from swimlab.experiment import machine_probe
 from swimlab.experiment.cost_forecast import FIRST, CostEstimate
+from swimlab.experiment.memory_forecast import BYTES
 from swimlab.experiment.model_shape import Shape, shape_of
 from swimlab.experiment.training_forecast import policy_tokens
 
@@ -23,8 +24,6 @@ EVAL_PASSES = 3.0
 # Of a trial that trains nothing, in a process that has run one before.
 START_S = 1.0
 OFF_TINY = 2  # times, either way, of what is above: at most 1.7
-
-_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def first_estimate(recipe: Recipe, cache_dir: Path) -> CostEstimate | None:
     shape = needs.shape
     rate = EFFICIENCY * machine_probe.flops_per_s(needs.rows, shape.hidden, shape.intermediate, cache_dir)
     took_s = START_S + (needs.train_flops + needs.eval_flops) / rate
-    size = shape.weights * _BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
+    size = shape.weights * BYTES[recipe.model.dtype if isinstance(recipe.model, HubModel) else "float32"]
     return CostEstimate(took_s, took_s, size, 0, FIRST, "one CPU thread")
 
 

@@ -86,13 +86,19 @@ class Shape:
 
     def visual_tokens(self, frames: int, height: int, width: int, cell_px: int) -> int:
         """The visual tokens of a clip of that many resized frames, `cell_px` the side of one."""
-        if self.frame_tokens is not None:
-            return frames * self.frame_tokens
-        return frames // 2 * (height // cell_px) * (width // cell_px)
+        return visual_tokens(frames, height, width, cell_px, self.frame_tokens)
 
     def patches(self, visual_tokens: int) -> int:
         """The number of patches behind so many visual tokens."""
         return visual_tokens * self.merge**2
+
+
+def visual_tokens(frames: int, height: int, width: int, cell_px: int, frame_tokens: int | None = None) -> int:
+    """The visual tokens of a clip of that many resized frames: `frame_tokens` each where frames of any size have as
+    many, else as Qwen's models have it, where two frames share theirs and `cell_px` is the side of one."""
+    if frame_tokens is not None:
+        return frames * frame_tokens
+    return frames // 2 * (height // cell_px) * (width // cell_px)
 
 
 # From the models' own config.json; a checkpoint on disk says its own.

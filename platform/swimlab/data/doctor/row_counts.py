@@ -11,9 +11,10 @@ from swim.data.annotations.markup import strip_tags
 from swim.data.masks.encodings import area
 from swim.data.types import ReferSample
 from swim.recipe import FramePolicy
-from swimlab.data.context_limit import ContextLimit, visual_tokens
+from swimlab.data.context_limit import ContextLimit
 from swimlab.data.doctor.cautions import SPECIAL, TWICE, UNTAGGED, Note
 from swimlab.data.doctor.tally import Tally
+from swimlab.experiment.model_shape import visual_tokens
 
 _SPECIAL = re.compile(r"<\|[^<>|]{1,40}\|>")
 
@@ -134,7 +135,7 @@ def add_clip(
     frames: int, height: int, width: int, policy: FramePolicy, tally: Tally, context: ContextLimit | None
 ) -> None:
     """Counts a clip of that many resized frames, in the visual tokens of the model where it is known."""
-    tokens = (context.visual_tokens if context else visual_tokens)(frames, height, width, policy.cell_px)
+    tokens = visual_tokens(frames, height, width, policy.cell_px, context.frame_tokens if context else None)
     tally.bin("tokens a clip", tokens)
     tally.add("tokens", tokens)
     tally.add("clips", 1)
