@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from swim.data.video.decode import decode_sample
 from swim.evaluation.generate import Decoding, Prompt, generate
 from swim.evaluation.word_maps import Word, WordMaps, word_maps, words_of
 from swim.outputs import Answer
-from swim.recipe import FramePolicy, Readout
+from swim.recipe import FramePolicy
 from swimlab.checkpoints.load import NamedModel, load
 
 
@@ -115,13 +114,13 @@ def look(
     plain, spans, by_rule = nouns_of(question)
     with ExitStack() as stack:
         models = [stack.enter_context(load(source, store_uri, device))]
-        if base == "start" and models[0].start is None:
+        other = models[0].start if base == "start" else base
+        if base == "start" and other is None:
             raise ValueError(
                 f"{source} names no model that its training started from: name one with --base, or --base none"
             )
-        if base is not None:
-            other = models[0].start if base == "start" else base
-            models.append(stack.enter_context(load(str(other), store_uri, device)))
+        if other is not None:
+            models.append(stack.enter_context(load(other, store_uri, device)))
         readout = models[0].readout
         if layers is not None:
             readout = readout.model_copy(update={"layers": layers})
@@ -129,7 +128,15 @@ def look(
         answers = [answer(model, clip, plain, max_new_tokens) for model in models]
         texts = (plain, *dict.fromkeys(said.text for said in answers))
         words = words_of(texts, spans)
-        views = _views(models, answers, clip, texts, words, readout)
+        views = tuple(
+            View(
+                name=model.name,
+                text=texts.index(said.text, 1),
+                finish=said.finish,
+                maps=word_maps(model.recipe, model.trained, clip, texts, words, readout),
+            )
+            for model, said in zip(models, answers, strict=True)
+        )
     per_patch = len(clip.frames_THWC) // views[0].maps.fused_MTHW.shape[1]
     return Look(
         video=video,
@@ -140,23 +147,4 @@ def look(
         frames_THWC=clip.frames_THWC[::per_patch],
         times_s=tuple(frame / clip.fps for frame in clip.frame_indices[::per_patch]),
         views=views,
-    )
-
-
-def _views(
-    models: Sequence[NamedModel],
-    answers: Sequence[Answer],
-    clip: Clip,
-    texts: tuple[str, ...],
-    words: tuple[Word, ...],
-    readout: Readout,
-) -> tuple[View, ...]:
-    return tuple(
-        View(
-            name=model.name,
-            text=texts.index(said.text, 1),
-            finish=said.finish,
-            maps=word_maps(model.recipe, model.trained, clip, texts, words, readout),
-        )
-        for model, said in zip(models, answers, strict=True)
     )

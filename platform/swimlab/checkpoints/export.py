@@ -31,11 +31,6 @@ _ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "chat_template")
 
 
-def recipe_of(record: TrialRecord) -> Recipe:
-    """The recipe that a trial was trained by. Raises ValueError for one that this code cannot read."""
-    return Recipe.model_validate(record.recipe)
-
-
 def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Form, card: str) -> list[Path]:
     """Writes the folder, whole or not at all.
 
@@ -51,10 +46,10 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
 
     Raises:
         StoreError: when the checkpoint was not kept, or was altered; the message says what to do.
-        ValueError: when `out` holds files, the trial has no adapters of their own, or is of a model family whose
-            processor is not written.
+        ValueError: when `out` holds files, this code cannot read the recipe, the trial has no adapters of their own, or
+            is of a model family whose processor is not written.
     """
-    recipe = recipe_of(record)
+    recipe = Recipe.model_validate(record.recipe)
     config = json.loads(store.open_file(record.trial_id, "checkpoint/config.json"))
     if (family := config["model_type"]) != processor_files.MODEL_TYPE:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoTokenizer
 
 from swim import models
@@ -124,7 +124,6 @@ def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
         model=spec,
         data=NLReferFiles(annotations=(), videos="", frames=frame_policy(folder, cell_px)),
         objective=Objective(layers="all"),
-        evaluation={"attention": AttentionConfig(readout=readout)},
     )
     model = models.prepare(loaded, spec)
     prepare_vision(model, device)
@@ -143,5 +142,5 @@ def _fetched(source: str) -> Path:
     repository, _, revision = source.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_FILES))
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise OSError(f"{source} is no folder here, and the hub does not give it: {error}") from error

@@ -38,7 +38,7 @@ class TrailingColumn:
 TRAILING_COLUMNS = (
     TrailingColumn("seeds", seeds_done),
     TrailingColumn("cost", lambda table, row: duration(row.wall_s), "cost"),
-    TrailingColumn("tokens/s", lambda table, row: throughput(row.tokens_per_s, row.mfu).replace(" tokens/s", "")),
+    TrailingColumn("tokens/s", lambda table, row: throughput(row.tokens_per_s, row.mfu, unit="")),
 )
 
 

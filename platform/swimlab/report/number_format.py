@@ -48,12 +48,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def throughput(tokens_per_s: float | None, mfu: float | None) -> str:
+def throughput(tokens_per_s: float | None, mfu: float | None, unit: str = " tokens/s", between: str = ", ") -> str:
     """`7,420 tokens/s, MFU 37 %`; a dash for what was not measured."""
     if tokens_per_s is None:
         return NO_VALUE
-    share = "" if mfu is None else f", MFU {mfu:.0%}".replace("%", " %")
-    return f"{tokens_per_s:,.0f} tokens/s{share}"
+    share = "" if mfu is None else f"{between}MFU {mfu:.0%}".replace("%", " %")
+    return f"{tokens_per_s:,.0f}{unit}{share}"
 
 
 def seeds_needed(outcome: JudgedClaim) -> str:

@@ -109,7 +109,7 @@ def _running(trials: Sequence[TrialStatus]) -> Table:
         else:
             speeds = [f"{progress.steps_per_s:.3g} steps/s"] if progress.steps_per_s else []
             if progress.tokens_per_s:
-                speeds += throughput(progress.tokens_per_s, progress.mfu).split(", ")
+                speeds.append(throughput(progress.tokens_per_s, progress.mfu, between="\n"))
             speed = "\n".join(speeds)  # below each other: a terminal is 100 columns wide
             training = progress.stage == "train"
             left = f"{duration(progress.left_s)} left" if training and progress.left_s is not None else ""

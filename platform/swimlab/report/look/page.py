@@ -20,8 +20,7 @@ from swimlab.base.printable import printable
 from swimlab.checkpoints.asking import Look, View
 from swimlab.report import html
 from swimlab.report.attention_maps import COLOURS, DIMMED, LEAST_ALPHA, data_uri
-from swimlab.report.figure_style import PALETTE, REFERENCE_COLOUR
-from swimlab.report.look.shown import SINKS, Sink, even_spreads, fused, shares
+from swimlab.report.look.shown import SINKS, VIEW_COLOURS, Sink, even_spreads, fused, shares
 
 FRAME_PX = 640  # the longer side of a frame
 # Values are coded as eight levels an octave, from 2⁻¹⁶ to 2¹⁵·⁷⁵ of an even spread: at most 4.4 % off, also where a
@@ -48,7 +47,7 @@ def render_page(look: Look, sink: Sink) -> str:
         "layers": look.views[0].maps.layers,
         "views": [
             {"name": printable(view.name), "text": view.text, "finish": view.finish, "colour": colour}
-            for view, colour in zip(look.views, (PALETTE[0], REFERENCE_COLOUR), strict=False)
+            for view, colour in zip(look.views, VIEW_COLOURS, strict=False)
         ],
         "sinks": list(SINKS),
         "sink": sink,

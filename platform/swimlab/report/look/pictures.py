@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw, ImageFont
 from swimlab.checkpoints.asking import Look
 from swimlab.report.attention_film import INK, PAPER, SOFT, fitting
 from swimlab.report.attention_maps import heated
-from swimlab.report.figure_style import PALETTE, REFERENCE_COLOUR
 from swimlab.report.look.shown import SINKS, Panel, Sink, panels, top_of
 
 FPS = 8
@@ -79,8 +78,8 @@ def contact_sheet(look: Look, sink: Sink) -> bytes:
             draw.text((left, y + height + 3), f"{panel.share_T[t]:.0%} of the attention", SOFT, small)
             y += height + TEXT_PX
     y = 2 * TEXT_PX - 4 + height + GAP_PX
-    for panel, colour in zip(shown, _colours(shown), strict=True):
-        draw.text((0, y), fitting(panel.name, small, LABEL_PX - GAP_PX), colour, small)
+    for panel in shown:
+        draw.text((0, y), fitting(panel.name, small, LABEL_PX - GAP_PX), panel.colour, small)
         y += height + TEXT_PX
     # Pillow's own font has no multiplication sign.
     scale = f"brightest: {top:.1f} times an even spread; {sink}: {SINKS[sink]}"
@@ -97,25 +96,22 @@ def _film(look: Look, sink: Sink) -> Iterator[NDArray[np.uint8]]:
     columns = 1 + len(shown)
     size = columns * width + (columns - 1) * GAP_PX, 2 * TEXT_PX + height + CURVE_PX
     font, small = ImageFont.load_default(14), ImageFont.load_default(12)
-    colours = _colours(shown)
     for t, frame_HWC in enumerate(frames):
         canvas = Image.new("RGB", size, PAPER)
         draw = ImageDraw.Draw(canvas)
         draw.text((0, 2), fitting(f"{look.texts[0]}  [{word.word}]", font, size[0]), INK, font)
         draw.text((0, TEXT_PX), f"{look.times_s[t]:.1f} s", SOFT, small)
         canvas.paste(Image.fromarray(frame_HWC), (0, 2 * TEXT_PX))
-        for column, (panel, colour) in enumerate(zip(shown, colours, strict=True), start=1):
+        for column, panel in enumerate(shown, start=1):
             left = column * (width + GAP_PX)
             label = f"{panel.name}: {panel.share_T[t]:.0%} of the attention"
-            draw.text((left, TEXT_PX), fitting(label, small, width), colour, small)
+            draw.text((left, TEXT_PX), fitting(label, small, width), panel.colour, small)
             canvas.paste(Image.fromarray(heated(frame_HWC, panel.map_THW[t], top)), (left, 2 * TEXT_PX))
-        _draw_curves(draw, shown, colours, t, (0, 2 * TEXT_PX + height + GAP_PX, size[0], size[1]))
+        _draw_curves(draw, shown, t, (0, 2 * TEXT_PX + height + GAP_PX, size[0], size[1]))
         yield np.asarray(canvas)
 
 
-def _draw_curves(
-    draw: ImageDraw.ImageDraw, shown: Sequence[Panel], colours: Sequence[str], t: int, box: tuple[int, int, int, int]
-) -> None:
+def _draw_curves(draw: ImageDraw.ImageDraw, shown: Sequence[Panel], t: int, box: tuple[int, int, int, int]) -> None:
     """Bars of the share of the attention in each patch, those of patch `t` full in colour."""
     left, upper, right, lower = box
     patches = len(shown[0].share_T)
@@ -123,17 +119,12 @@ def _draw_curves(
     step = min((right - left) / patches, MOST_STEP_PX)
     bar = step * 0.8 / len(shown)
     draw.line((left, lower - 1, right, lower - 1), SOFT)
-    for n, (panel, colour) in enumerate(zip(shown, colours, strict=True)):
+    for n, panel in enumerate(shown):
         for patch, share in enumerate(panel.share_T):
             x = left + patch * step + step * 0.1 + n * bar
             y = lower - 1 - (lower - upper - 4) * float(share) / max(highest, 1e-9)
-            fill = colour if patch == t else _pale(colour)
+            fill = panel.colour if patch == t else _pale(panel.colour)
             draw.rectangle((x, min(y, lower - 2), x + bar - 1, lower - 2), fill=fill)
-
-
-def _colours(shown: Sequence[Panel]) -> list[str]:
-    """Grey for the model that the other is compared with; the same as in the page."""
-    return [REFERENCE_COLOUR, PALETTE[0]][-len(shown) :]
 
 
 def _pale(colour: str) -> tuple[int, ...]:

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from swim.evaluation.word_maps import WordMaps
 from swimlab.checkpoints.asking import Look
+from swimlab.report.figure_style import PALETTE, REFERENCE_COLOUR
 
 Sink = Literal["raw", "relative"]
 SINKS: dict[Sink, str] = {
     "raw": "the attention itself",
     "relative": "divided by that of a neutral prompt, which removes places that every word looks at",
 }
+# Of the views of a look, in pictures and on the page: grey for the model that the other is compared with.
+VIEW_COLOURS = (PALETTE[0], REFERENCE_COLOUR)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Panel:
     """One model's fused map of a word, in multiples of an even spread over the video (1 = no preference)."""
 
     name: str
+    colour: str
     map_THW: NDArray[np.float32]
     share_T: NDArray[np.float32]
 
@@ -38,10 +42,10 @@ def fused(maps: WordMaps, sink: Sink) -> NDArray[np.float32]:
 def panels(look: Look, word: int, sink: Sink) -> list[Panel]:
     """The maps of a word, the model that the others are compared with first."""
     result = []
-    for view in reversed(look.views):
+    for view, colour in zip(look.views, VIEW_COLOURS, strict=False):
         map_THW = fused(view.maps, sink)[word]
-        result.append(Panel(view.name, even_spreads(map_THW), shares(map_THW)))
-    return result
+        result.append(Panel(view.name, colour, even_spreads(map_THW), shares(map_THW)))
+    return result[::-1]
 
 
 def even_spreads(maps: NDArray[np.float32]) -> NDArray[np.float32]:
