@@ -7,7 +7,14 @@ from swim.recipe import FAMILIES, SUITES, DataConfig, Recipe, ShapesWorld
 
 # Declarations of values, which ids hold as values: in no fingerprint. They import nothing of `swim` but registries.
 SCHEMAS = frozenset(
-    {"swim.recipe", "swim.frozen", "swim.optim_config", "swim.outputs", "swim.evaluation.attention_config"}
+    {
+        "swim.recipe",
+        "swim.frozen",
+        "swim.data_config",
+        "swim.optim_config",
+        "swim.outputs",
+        "swim.evaluation.attention_config",
+    }
 )
 
 

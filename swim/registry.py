@@ -38,6 +38,16 @@ def module_name(package: str, name: str) -> str:
     return f"{package}.{name.replace('-', '_')}"
 
 
+def known(package: str) -> Callable[[str], str]:
+    """A check that a name is an entry of `package`, for the field of a schema; it raises as `module_name` does."""
+
+    def check(name: str) -> str:
+        module_name(package, name)
+        return name
+
+    return check
+
+
 def module(package: str, name: str) -> ModuleType:
     """The imported module of an entry. Raises ValueError like `module_name`."""
     return importlib.import_module(module_name(package, name))

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swim.data.annotations.markup import strip_tags
-from swim.recipe import Frozen, Numbering
+from swim.data_config import Numbering
+from swim.frozen import Frozen
 
 
 class DataError(Exception):

@@ -13,7 +13,7 @@ from swim.data.annotations.listed_tracks import single
 from swim.data.limits import MAX_TEXT_CHARS
 from swim.data.nl_refer.rules import noun_span
 from swim.data.types import DataError, Rle, Turn
-from swim.recipe import Numbering
+from swim.data_config import Numbering
 
 _QUESTION = "Which object of the video is meant: {}?"
 _ANSWER = "The <ins>{}</ins>."

@@ -17,7 +17,7 @@ from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import MAX_LABEL_CHARS, MAX_PATH_CHARS, MAX_TEXT_CHARS, abbreviate
 from swim.data.rows.documents import Document
 from swim.data.types import AnswerSlot, DataError, Rle, Turn
-from swim.recipe import Numbering
+from swim.data_config import Numbering
 
 # `<object1>` labels the region after it; alone it mentions that region. Misspelt ones match too, to be rejected.
 _PLACEHOLDER = re.compile(r"<\s*+(?:region\s*+[0-9]*+|object\s*+[0-9]++)\s*+>", re.IGNORECASE)

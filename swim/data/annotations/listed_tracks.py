@@ -13,7 +13,7 @@ from swim.data.annotations.tracks import read_tracks
 from swim.data.limits import abbreviate
 from swim.data.types import DataError, Rle
 from swim.data.video.frame_names import frame_names, is_frame
-from swim.recipe import Numbering
+from swim.data_config import Numbering
 
 _ENTRY = re.compile(r"annotation\[([0-9]+)\]")
 

@@ -31,7 +31,7 @@ from swim.data.video.media import local_video, resolve_video
 from swim.data.video.orientation import orientation_of
 from swim.data.video.packet_index import FrameIndex, index_of, open_video
 from swim.data.video.pictures import decode_folder, probe_folder
-from swim.recipe import FramePolicy, VideoDecoder
+from swim.data_config import FramePolicy, VideoDecoder
 
 __all__ = [
     "VideoInfo",

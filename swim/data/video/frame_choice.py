@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from swim.data.limits import MAX_SIDE_PX
 from swim.data.types import Clip, DataError, ReferSample
 from swim.data.video.numbering import NumberRun, positions
-from swim.recipe import FramePolicy, Numbering
+from swim.data_config import FramePolicy, Numbering
 
 MAX_ASPECT = 200  # Qwen2-VL's own limit
 MASK_ASPECT_TOLERANCE = 1.5  # anamorphic video reaches 1.46; a mask with height and width swapped is 3.2 at 16:9

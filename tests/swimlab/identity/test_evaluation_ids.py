@@ -61,7 +61,7 @@ def test_a_new_suite_and_a_new_family_of_metrics_rename_no_trial(sources):
     ("schema", "at", "field"),
     [
         ("swim/optim_config.py", "    clip_norm: float = Field(1.0, gt=0)\n", "    nesterov: bool = False\n"),
-        ("swim/recipe.py", "    max_pixels: int = Field(602_112, gt=0)\n", "    crop: int | None = None\n"),
+        ("swim/data_config.py", "    max_pixels: int = Field(602_112, gt=0)\n", "    crop: int | None = None\n"),
         ("swim/outputs.py", "    step: int\n    name: str\n", "    unit: str = ''\n"),
         ("swim/evaluation/attention_config.py", "    attributes: bool = False\n", "    smoothing: float = 0.0\n"),
     ],

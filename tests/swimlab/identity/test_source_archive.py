@@ -117,7 +117,8 @@ def test_every_member_is_accounted_for() -> None:
     files = members(naming.source_archive(RECIPE))
     fingerprint = naming.code_fingerprint(RECIPE)
     schemas = uncovered(files, fingerprint)
-    assert schemas == {"swim/recipe.py", "swim/frozen.py", "swim/optim_config.py", "swim/outputs.py"}
+    names = ("recipe", "frozen", "data_config", "optim_config", "outputs")
+    assert schemas == {f"swim/{name}.py" for name in names}
     with pytest.raises(IdentityError, match=fingerprint):
         uncovered(files | {"swim/more.py": b"import os"}, fingerprint)
     with pytest.raises(IdentityError, match=fingerprint):

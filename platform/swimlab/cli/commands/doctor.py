@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, CliPositionalArg
 from rich.console import Console
 
 from swim import recipes
-from swim.recipe import FramePolicy, HubModel, NLReferFiles, VideoDecoder
+from swim.data_config import FramePolicy, NLReferFiles, VideoDecoder
+from swim.recipe import HubModel
 from swimlab.base.screen import say
 from swimlab.cli.command_line import exit_with
 from swimlab.cli.store_command import HELP
