@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+# The tests may run in the background of a shell, where an interrupt is ignored and so inherited.
 COMMAND = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from swimlab.cli.command_line import exit_with
 from swimlab.base.screen import say
 
