@@ -1,38 +1,22 @@
 """Table 1: finished models on VideoRefer-Bench-Q and -D, beside the paper's rows.  (SWIM, section 4.2)
 
 `python experiments/benchmark_refer.py plan --base TRIAL --swim TRIAL --bench-q q.json --bench-d d.json --videos FOLDER`
-says what is missing and what a judge will cost; `run` answers, scores and compares. Nothing is trained, and nothing is
+says what is missing and what it will cost; `run` answers, scores and compares. Nothing is trained, and nothing is
 answered or paid for twice. Bench-D needs a judge: `--judge MODEL --base-url URL`, with the key in OPENAI_API_KEY.
+`--served MODEL --served-url URL` adds a row for a model behind any OpenAI-compatible server, as the paper's GPT-4o is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 
-from swim.evaluation.decoding import Decoding
-from swim.recipe import NLReferFiles
 from swimlab import Better
-from swimlab.base.screen import say
-from swimlab.cli import command_line
-from swimlab.data.prepared_clips import PipelineError
-from swimlab.evaluating.answering import AnsweringError
-from swimlab.evaluating.benchmarks import Benchmark, Workers, frames_of, measure, plan
-from swimlab.execution.progress import SweepProgress
-from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
-from swimlab.identity.naming import IdentityError
-from swimlab.llm.answer_cache import Answers
-from swimlab.llm.budget import Budget, Prices
-from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError
-from swimlab.llm.judge import Judge
-from swimlab.report.benchmark_page import BenchmarkTable, agreement_grid, grids, markdown
-from swimlab.report.grids import Grid, print_grids
-from swimlab.store.provenance import new_run_id
-from swimlab.store.records import TrialRecord
+from swimlab.cli import benchmark_file, command_line
+from swimlab.cli.benchmark_file import Asked, BenchmarkSettings, Page
+from swimlab.report.benchmark_page import BenchmarkTable
 from swimlab.store.sweep_store import SweepStore
 
 CLAIMS = [Better("swim", "base"), Better("swim", "control")]
@@ -87,163 +71,42 @@ TABLES = {
         ],
     ),
 }
-# Prompts → their arm of Bench-Q and of Bench-D (`swim.evaluation.prompts`).
-PROMPTS = {"text": ("letter", "text"), "noun-only": ("", "noun-only"), "contour": ("contour", "contour")}
+# Prompts → benchmark → its arm of prompts (`swim.evaluation.prompts`).
+PROMPTS = {
+    "text": {"bench-q": "letter", "bench-d": "text"},
+    "noun-only": {"bench-d": "noun-only"},
+    "contour": {"bench-q": "contour", "bench-d": "contour"},
+}
 
 
-class ReferSettings(BaseSettings):
+class ReferSettings(BenchmarkSettings):
     """Finished models on both benchmarks. A model is the id of a trial (`swimlab ls`); several are seeds of one arm."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SWIMLAB_", cli_kebab_case=True, extra="forbid", frozen=True, cli_hide_none_type=True
-    )
-
-    command: CliPositionalArg[Literal["run", "plan"]] = Field("run", description="run; plan: what is missing, its cost")
-    base: tuple[str, ...] = Field((), description="trials of the base model: a recipe with 0 steps")
-    control: tuple[str, ...] = Field((), description="trials without the mask loss")
-    swim: tuple[str, ...] = Field((), description="trials with it")
-    bench_q: str | None = Field(None, description="rows of Bench-Q: the original, NL-Refer's, or the synonyms")
-    bench_d: str | None = Field(None, description="rows of Bench-D")
-    videos: str = Field(".", description="folder of the video paths of Bench-D, and of Bench-Q without --videos-q")
-    videos_q: str | None = Field(None, description="folder of the video paths of Bench-Q")
     prompts: Literal["text", "noun-only", "contour"] = Field(
         "text", description="noun-only: Bench-D without words of the caption; contour: true masks outlined, an oracle"
     )
-    max_new_tokens: int = Field(512, ge=1, description="tokens of an answer at most")
-    judge: str | None = Field(None, description="Bench-D: the judging model's name, part of every number it gives")
-    second_judge: str | None = Field(None, description="another one: shown apart, with their agreement")
-    second_url: str | None = Field(None, description="second judge: its server; default: the judge's")
-    base_url: str = Field("https://api.openai.com/v1", description="judge: any OpenAI-compatible server")
-    params: dict[str, Any] = Field(
-        {"temperature": 0, "seed": 0, "max_tokens": 500}, description="judge: JSON of further fields of each request"
-    )
-    price_in: float = Field(0.0, ge=0, description="judge: of a million prompt tokens")
-    price_out: float = Field(0.0, ge=0, description="judge: of a million completion tokens")
-    max_cost: float | None = Field(None, gt=0, description="judge: no request leaves that could make a run cost more")
-    workers: int = Field(0, ge=0, description="actors that hold a model each; 0: this process")
-    gpu: bool | None = Field(None, description="whether a worker takes a GPU; default: where there is one")
-    batch_size: int | None = Field(None, ge=1, description="prompts a forward pass")
-    store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
-    cache: CacheFolder = Field(DEFAULT_CACHE, validate_default=True, description="scratch folder of this machine")
 
     @model_validator(mode="after")
-    def _complete(self) -> ReferSettings:
-        if not (self.base or self.control or self.swim):
-            raise ValueError("name trials with --base, --control or --swim")
-        if not (self.bench_q or self.bench_d):
-            raise ValueError("name a benchmark's rows with --bench-q or --bench-d")
-        if self.bench_d and not self.judge:
-            raise ValueError("--bench-d needs --judge")
+    def _fitting(self) -> ReferSettings:
         if self.bench_q and self.prompts == "noun-only":
             raise ValueError("--prompts noun-only is for Bench-D: leave --bench-q out")
-        if self.second_judge and self.second_judge == self.judge:
-            raise ValueError("--second-judge is the judge itself, which agrees with itself: name another model")
         return self
-
-    @property
-    def judges(self) -> list[EndpointConfig]:
-        """The judge and the second one, as far as they are named."""
-        prices = Prices(prompt=self.price_in, completion=self.price_out)
-        named = ((self.judge, self.base_url), (self.second_judge, self.second_url or self.base_url))
-        return [
-            EndpointConfig(base_url=url, model=model, params=self.params, prices=prices)
-            for model, url in named
-            if model
-        ]
-
-
-def arms_of(settings: ReferSettings, store: SweepStore) -> dict[str, list[TrialRecord]]:
-    """Arm → its trials. Raises ValueError for a trial that the store does not have."""
-    ids = {arm: getattr(settings, arm) for arm in ("base", "control", "swim") if getattr(settings, arm)}
-    records = store.read_records([trial_id for of_arm in ids.values() for trial_id in of_arm])
-    if missing := [trial_id for of_arm in ids.values() for trial_id in of_arm if trial_id not in records]:
-        raise ValueError(f"{store.uri} has no trial {', '.join(missing)}: `swimlab ls` shows the ids")
-    return {arm: [records[trial_id] for trial_id in of_arm] for arm, of_arm in ids.items()}
-
-
-def benchmarks(settings: ReferSettings, trials: list[TrialRecord]) -> list[Benchmark]:
-    """Those whose rows are named, Bench-D once for each judge, with the pictures as the trials were trained on them."""
-    frames, chosen = frames_of(trials), []
-    arm_q, arm_d = PROMPTS[settings.prompts]
-    for name, file, videos, arm, judges in (
-        ("bench-q", settings.bench_q, settings.videos_q or settings.videos, arm_q, [None]),
-        ("bench-d", settings.bench_d, settings.videos, arm_d, settings.judges),
-    ):
-        if file is not None:
-            data = NLReferFiles(
-                annotations=(file,),
-                videos=videos,
-                formats=(name,),
-                frames=frames,
-                placeholders="keep" if settings.prompts == "contour" else "refuse",
-            )
-            decoding = Decoding(max_new_tokens=settings.max_new_tokens)
-            chosen += [Benchmark(name, data, arm, decoding, judge) for judge in judges]
-    return chosen
-
-
-def plan_grid(
-    settings: ReferSettings, store: SweepStore, arms: Mapping[str, list[TrialRecord]], chosen: list[Benchmark]
-) -> Grid:
-    """What a run would generate and pay."""
-    rows = []
-    for benchmark in chosen:
-        for arm, trial in ((arm, trial) for arm, trials in arms.items() for trial in trials):
-            planned = plan(trial, benchmark, store, settings.cache)
-            clips = "all: they are not prepared" if planned.missing_clips is None else f"{planned.missing_clips:,}"
-            price = planned.judge
-            requests = f"{price.requests:,} ({price.cached:,} stored)" if price else "–"
-            judge = benchmark.judge.model if benchmark.judge else "–"
-            cost = f"{price.cost:.4f}" if price else "–"
-            rows.append([benchmark.scorer, arm, trial.trial_id, clips, judge, requests, cost])
-    return "Plan", ["benchmark", "model", "trial", "clips to answer", "judge", "requests to it", "cost"], rows
 
 
 def run(settings: ReferSettings, console: Console) -> int:
     """Does what the command line says."""
     store = SweepStore(settings.store)
-    arms = arms_of(settings, store)
-    chosen = benchmarks(settings, [trial for trials in arms.values() for trial in trials])
-    if settings.command == "plan":
-        print_grids([plan_grid(settings, store, arms, chosen)], console)
-        return 0
-    where, budget = Workers(settings.workers, settings.gpu, settings.batch_size), Budget(settings.max_cost)
-    facts = {"run": new_run_id(), "prompts": settings.prompts}
-    facts |= {arm: " ".join(trial.trial_id for trial in trials) for arm, trials in arms.items()}
-    pages, judged = [], {}
-    with SweepProgress(console) as progress:
-        for benchmark in chosen:
-            table, endpoint = TABLES[benchmark.scorer], benchmark.judge
-            judge = Judge(ChatClient(endpoint, Answers(store), budget=budget)) if endpoint else None
-            scores = {
-                arm: [
-                    measure(trial, benchmark, store, settings.cache, where=where, ask=judge, progress=progress.stage)
-                    for trial in trials
-                ]
-                for arm, trials in arms.items()
-            }
-            pages.append((table, grids(table, scores, endpoint.model if endpoint else "")))
-            if endpoint and judge:
-                judged[endpoint.model] = scores
-                replies = [f"{count} of {model}" for model, count in judge.models.items()]
-                facts[f"replies of {endpoint.model}"] = ", ".join(replies) or "none: the scores were in the store"
-                facts[f"paid to {endpoint.model}"] = f"{judge.usage.paid} replies"
-    facts["cost"] = f"{budget.spent_and_pending()[0]:.4f}"
-    if len(judged) == 2:
-        first, second = judged
-        pages[-1][1].append(agreement_grid(TABLES["bench-d"], judged[first], judged[second], (first, second)))
-    for _, of_table in pages:
-        print_grids(of_table, console)
-    path = f"reports/benchmark_refer/{facts['run']}/report.md"
-    store.backend.replace(path, markdown("Table 1", pages, facts).encode())
-    say(console, f"report   {store.uri}/{path}")
-    return 0
+    models = settings.models(store)
+    frames = benchmark_file.frames(models)
+    pages = [
+        Page(TABLES[scorer], {arm: Asked(of_arm, benchmark) for arm, of_arm in models.items()})
+        for scorer, arm_of_prompts in PROMPTS[settings.prompts].items()
+        for benchmark in settings.benchmarks(scorer, frames, arm_of_prompts)
+    ]
+    facts = {"prompts": settings.prompts, **benchmark_file.named(models)}
+    return benchmark_file.run(settings, store, "benchmark_refer", "Table 1", pages, facts, console)
 
 
 if __name__ == "__main__":
     settings = command_line.parse(ReferSettings)
-    command_line.exit_with(
-        lambda console: run(settings, console),
-        errors=(AnsweringError, PipelineError, EndpointError, IdentityError),
-        stopped=f"stopped; the same command goes on where this left off (store {settings.store})",
-    )
+    benchmark_file.main(settings, lambda console: run(settings, console))

@@ -65,6 +65,10 @@ class Answer(Frozen):
     `token_ids` are those of the answer, without the token that ends it. `leads`: for each token of the answer and then
     the one that ends it, by how much its logit leads the second best; two computations that differ by rounding may part
     where a lead is of that size. A server tells neither ids nor leads, and both are empty.
+
+    `cells`: the size of each object that the question asks about and that has a mask in the frames, in visual tokens of
+    a frame. `pointing`: for each of them whether the attention of its noun has its peak on it, 1 or 0, ties shared.
+    Empty where there are no masks; a server tells neither.
     """
 
     key: str
@@ -75,6 +79,8 @@ class Answer(Frozen):
     failure: str = ""
     token_ids: tuple[int, ...] = ()
     leads: tuple[float, ...] = ()
+    cells: tuple[float, ...] = ()
+    pointing: tuple[float, ...] = ()
 
 
 @dataclass

@@ -3,10 +3,14 @@
 N labelled tokens, V words; other dimensions as in `swim.supervision.objective`.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
 import torch
 
 from swim.data.encode import Batch
 from swim.evaluation.answer_ceiling import guesses
+from swim.evaluation.breakdown import Breakdown, Scored, Turn, breakdown
 from swim.outputs import SampleScore
 
 
@@ -30,3 +34,16 @@ def answer_scores(batch: Batch, lm_head: torch.nn.Module, hidden_BLD: torch.Tens
             rows.append(SampleScore(**where, turn=turn, metric=f"answer.accuracy.{slot.name}", value=hit))
             rows.append(SampleScore(**where, turn=turn, metric=f"answer.ceiling.{slot.name}", value=float(guessed)))
     return rows
+
+
+def answers_by_object(rows: Iterable[SampleScore], cells: Mapping[Turn, Sequence[float]]) -> Breakdown:
+    """The slots of each turn by the sizes of its objects, `cells`, and by where its nouns look. `rows` are those of
+    `answer_scores` and of the nouns' maps."""
+    slots, peaks = defaultdict[Turn, list[float]](list), defaultdict[Turn, list[float]](list)
+    for row in rows:
+        if row.metric.startswith("answer.accuracy."):
+            slots[row.key, row.turn].append(row.value)
+        elif row.metric == "attention.pointing":
+            peaks[row.key, row.turn].append(row.value)
+    scored = [Scored.of(turn, values, all(values), cells.get(turn, ()), peaks[turn]) for turn, values in slots.items()]
+    return breakdown("answer", "accuracy", scored)

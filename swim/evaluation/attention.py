@@ -16,7 +16,8 @@ from swim.data.clips import Clips
 from swim.data.encode import Batch, NounRow, collate
 from swim.deterministic import deterministic
 from swim.evaluation import metrics
-from swim.evaluation.answers import answer_scores
+from swim.evaluation.answers import answer_scores, answers_by_object
+from swim.evaluation.asked_objects import sizes_in_tokens
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.attributes import attribute_of
 from swim.evaluation.noun_attention import Masks, NounAttention, attentions, of_questions, read
@@ -36,11 +37,15 @@ def score(
     """Score the tags of the questions, and the answers, of held-out clips, `micro_batch` at a time."""
     scores: list[SampleScore] = []
     overlays: list[Overlay] = []
+    cells: dict[tuple[str, int], tuple[float, ...]] = {}
     with deterministic(recipe.seed), torch.inference_mode():
         size = forward_size(recipe, micro_batch, BATCH)
         feed = clips.read(range(len(clips.keys)))
         while chunk := list(islice(feed, size)):
             samples = [trained.encoder(clip) for clip in chunk]
+            for clip in chunk:
+                for turn in range(len(clip.turns)):
+                    cells[clip.key, turn] = sizes_in_tokens(clip, turn, trained.encoder.family)
             device = next(trained.model.parameters()).device
             batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
             with autocast(recipe, device):
@@ -49,7 +54,8 @@ def score(
                 )
             scores += batch_scores
             overlays += batch_overlays
-    return Evaluated(summarise(scores), scores, overlays)
+    details = answers_by_object(scores, cells)
+    return Evaluated(summarise(scores) | details.metrics, [*scores, *details.rows], overlays)
 
 
 def summarise(scores: list[SampleScore]) -> dict[str, float]:

@@ -40,10 +40,34 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], alpha:
     residuals: dict[Hashable, float] = defaultdict(float)
     for residual, cluster in zip(x_N - mean, clusters, strict=True):
         residuals[cluster] += float(residual)
-    G = len(residuals)
-    squares = float(np.square(list(residuals.values())).sum())
-    if G < 2 or squares < 1e-18 * len(x_N):  # what rounding leaves of equal values
-        return ClusteredMean(mean, len(x_N), G)
-    error = float(np.sqrt(squares * G / (G - 1))) / len(x_N)
+    return _interval(mean, [residual / len(x_N) for residual in residuals.values()], len(x_N), alpha)
+
+
+def clustered_difference(
+    first: Sequence[tuple[float, Hashable]], second: Sequence[tuple[float, Hashable]], alpha: float = 0.05
+) -> ClusteredMean:
+    """The mean of the first (value, cluster) pairs minus that of the second, which are other rows of the same clusters.
+    The variance is that of `clustered_mean`, of residuals each divided by the number of rows of its side: a cluster
+    with rows on both sides moves both means. `rows` and `clusters` are of both. Raises ValueError where a side is empty
+    or a value is not finite."""
+    sides = [np.asarray([value for value, _ in side], float) for side in (first, second)]
+    if not all(len(side) and np.isfinite(side).all() for side in sides):
+        raise ValueError(f"a difference needs finite values on both sides: {len(first)} and {len(second)} values")
+    residuals: dict[Hashable, float] = defaultdict(float)
+    for sign, side_N, pairs in zip((1, -1), sides, (first, second), strict=True):
+        for residual, (_, cluster) in zip(side_N - side_N.mean(), pairs, strict=True):
+            residuals[cluster] += sign * float(residual) / len(side_N)
+    return _interval(
+        float(sides[0].mean() - sides[1].mean()), list(residuals.values()), len(first) + len(second), alpha
+    )
+
+
+def _interval(mean: float, influences: Sequence[float], rows: int, alpha: float) -> ClusteredMean:
+    """`influences`: by how much each cluster moves the mean."""
+    G = len(influences)
+    squares = float(np.square(influences).sum())
+    if G < 2 or squares < 1e-18 / rows:  # what rounding leaves of equal values
+        return ClusteredMean(mean, rows, G)
+    error = float(np.sqrt(squares * G / (G - 1)))
     half = float(special.stdtrit(G - 1, 1 - alpha / 2) * error)
-    return ClusteredMean(mean, len(x_N), G, error, mean - half, mean + half)
+    return ClusteredMean(mean, rows, G, error, mean - half, mean + half)

@@ -15,6 +15,7 @@ import numpy as np
 from swim.data.annotations.markup import strip_tags
 from swim.data.synthetic.vocabulary import NOUNS, VALUES
 from swim.data.types import Turn
+from swim.evaluation import breakdown
 from swim.evaluation.answer_ceiling import guesses
 from swim.outputs import Answer, SampleScore
 
@@ -68,15 +69,19 @@ def judged(answer: Answer, turns: Sequence[Turn]) -> list[SampleScore]:
     return [SampleScore(**where, metric=f"described.{name}", value=value) for name, value in axes.items()]
 
 
-def summarise(scores: Sequence[SampleScore], answers: Sequence[Answer]) -> dict[str, float]:
-    """Means over answers, their number, and the share of those that did not come to an end."""
+def scored(answers: Sequence[tuple[Answer, Sequence[Turn]]]) -> tuple[dict[str, float], list[SampleScore]]:
+    """Metrics and rows of answers, each with the turns of its clip: means over answers, their number, the share of
+    those that did not come to an end, and the breakdown of their mean score."""
+    rows = [row for answer, turns in answers for row in judged(answer, turns)]
     values: dict[str, list[float]] = defaultdict(list)
-    for row in scores:
+    for row in rows:
         values[row.metric].append(row.value)
     means = {metric: float(np.mean(of_metric)) for metric, of_metric in sorted(values.items())}
     if answers:
-        means["described.unfinished"] = sum(answer.finish == "limit" for answer in answers) / len(answers)
-    return means | {"described.answers": float(len(answers))}
+        means["described.unfinished"] = sum(answer.finish == "limit" for answer, _ in answers) / len(answers)
+    means["described.answers"] = float(len(answers))
+    details = breakdown.of_answers("described", "avg", rows, (answer for answer, _ in answers), breakdown.GRADED_RIGHT)
+    return means | details.metrics, [*rows, *details.rows]
 
 
 def _axes(subject: bool, right: dict[str, bool], true: float) -> Axes:

@@ -1,4 +1,5 @@
-"""Free-running answers: what a model says to a question about a clip, each token the most likely one after the last.
+"""Free-running answers: what a model says to a question about a clip, each token the most likely one after the last,
+and where it looks as it reads the question.
 
 The prompt is the beginning of a conversation as training writes it, and positions follow the rule of the model's
 authors (`swim.data.positions`) to the end of the answer: transformers' own `generate` counts on behind a long video by
@@ -24,7 +25,9 @@ from swim.data.encode import Encoded, Encoder, collate
 from swim.data.positions import with_positions
 from swim.data.types import Clip, Turn
 from swim.deterministic import deterministic
+from swim.evaluation.asked_objects import question_tracks, sizes_in_tokens
 from swim.evaluation.decoding import Decoding as Decoding
+from swim.evaluation.pointing import pointing
 from swim.feed import forward_size
 from swim.outputs import Answer
 from swim.recipe import Recipe
@@ -79,12 +82,15 @@ def generate(
 
 
 def encode_prompt(encoder: Encoder, prompt: Prompt) -> tuple[Encoded, int]:
-    """The tokens of a prompt, up to where the answer begins, and the token that ends an answer. Raises DataError like
-    the encoder."""
+    """The tokens of a prompt, up to where the answer begins, with its nouns where their objects have masks, and the
+    token that ends an answer. Raises DataError like the encoder."""
     if prompt.system is not None:
         encoder = copy.copy(encoder)
         encoder.system = prompt.system
-    encoded = encoder(replace(prompt.clip, turns=(Turn(human=prompt.question, gpt=""),), masks=()))
+    tracks = question_tracks(prompt.clip, prompt.turn)
+    if tracks and len(strip_tags(prompt.question)[1]) != len(tracks):
+        tracks = ()  # an arm of prompts may name objects without tags
+    encoded = encoder(replace(prompt.clip, turns=(Turn(human=prompt.question, gpt=""),), masks=tracks))
     # The last label of an empty answer is the token that ends it; a family may begin its answers with a space.
     labelled = (encoded.labels_L >= 0).nonzero()[:, 0]
     per_token = [field.name for field in fields(encoded) if field.name.endswith("_L")]
@@ -98,6 +104,7 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
     limits = [_limit(trained.encoder, sample, most) for sample in encoded]
     stops = _stops(model, closing[0])
     inputs = collate(list(encoded), tokenizer.pad_token_id, side="left").to(device).inputs
+    peaks = pointing(trained, encoded, device)
     tokens: list[list[int]] = [[] for _ in prompts]
     leads: list[list[float]] = [[] for _ in prompts]
     stopped: dict[int, bool] = {}
@@ -121,6 +128,8 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
             finish="stop" if stopped[b] else "limit",
             token_ids=tuple(tokens[b]),
             leads=tuple(leads[b]),
+            cells=sizes_in_tokens(prompt.clip, prompt.turn, trained.encoder.family),
+            pointing=peaks[b],
         )
         for b, prompt in enumerate(prompts)
     ]

@@ -29,10 +29,11 @@ class Grade:
     released: dict[str, float] | None = None
 
 
-def grade(asked: Sequence[Asked], ask: Ask, form: Form, reasks: int) -> list[Grade]:
+def grade(asked: Sequence[Asked], ask: Ask, form: Form, reasks: int, repeat: int = 0) -> list[Grade]:
     """One grade an answer, in their order. A reply that cannot be read is asked for again with the reason, up to
-    `reasks` times; a refusal and a failure are not. Where the model gave no answer there is nothing to ask."""
-    questions = [question(strip_tags(item.turn.gpt)[0], item.answer.text, form) for item in asked]
+    `reasks` times; a refusal and a failure are not. Where the model gave no answer there is nothing to ask. Another
+    `repeat` asks anew."""
+    questions = [question(strip_tags(item.turn.gpt)[0], item.answer.text, form, repeat) for item in asked]
     grades: dict[int, Grade] = {}
     released: dict[int, dict[str, float] | None] = {}
     for i, item in enumerate(asked):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from swim.evaluation.scoring import Question
@@ -73,12 +73,12 @@ class Unparsed:
 Scores = Mapping[str, int]
 
 
-def question(reference: str, answer: str, form: Form) -> Question:
-    """What a judge is asked about one description."""
+def question(reference: str, answer: str, form: Form, repeat: int = 0) -> Question:
+    """What a judge is asked about one description, for the `repeat`-th time."""
     material = f"Reference description:\n{reference.strip()}\n\nDescription to grade:\n{answer.strip() or '(nothing)'}"
     task = f"{_TASK}\n\n{_TEXT_FORM if form == 'text' else _SCHEMA_FORM}"
     messages = ({"role": "system", "content": task}, {"role": "user", "content": material})
-    return Question(messages, None if form == "text" else SCHEMA, "" if form == "text" else "scores")
+    return Question(messages, None if form == "text" else SCHEMA, "" if form == "text" else "scores", repeat)
 
 
 def question_again(asked: Question, reply: str, reason: str) -> Question:
@@ -86,7 +86,7 @@ def question_again(asked: Question, reply: str, reason: str) -> Question:
     # Some servers refuse a message without content.
     again = f"That reply cannot be used: {reason}. Reply again to the same task, in the form that it asks for."
     added = ({"role": "assistant", "content": reply or "(nothing)"}, {"role": "user", "content": again})
-    return Question((*asked.messages, *added), asked.schema, asked.name)
+    return replace(asked, messages=(*asked.messages, *added))
 
 
 def read(text: str, form: Form) -> Scores | Unparsed:

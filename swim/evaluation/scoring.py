@@ -27,11 +27,13 @@ class Asked:
 @dataclass(frozen=True)
 class Question:
     """A chat for a language model: messages with "role" and "content". With a `schema` (JSON schema, called `name`:
-    letters and underscores) the reply is to be such JSON, else text."""
+    letters and underscores) the reply is to be such JSON, else text. Equal questions get one reply, unless they are of
+    another `repeat`."""
 
     messages: tuple[Mapping[str, Any], ...]
     schema: Mapping[str, Any] | None = None
     name: str = ""
+    repeat: int = 0
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def test_types_micro_average_and_both_readings():
         {
             "bench_q.basic": 40.0,
             "bench_q.future": 100.0,
+            "bench_q.right": 0.5,
             "bench_q.avg": 50.0,  # over questions: the mean over types would be 70
             "bench_q_released.basic": 20.0,
             "bench_q_released.future": 100.0,
@@ -149,13 +150,14 @@ def test_above_two_percent_missing_there_is_no_mean():
         assert result.metrics["bench_d.undecided"] == undecided
         assert ("bench_d.avg" in result.metrics) is not undecided
         assert result.metrics["bench_d.failed"] == lost
-        assert len(result.scores) == 5 * (50 - lost)  # what was graded is kept
+        kept = [row for row in result.scores if row.metric.removeprefix("bench_d.") in (*AXES, "avg")]
+        assert len(kept) == 5 * (50 - lost)  # what was graded is kept
 
 
 def test_nothing_graded_and_nothing_asked():
     result = bench_d.score(bench_d.Config(most_missing=1), descriptions("a"), Script(a=[Reply(failure="x")]))
     assert result.metrics["bench_d.undecided"] == 1
-    assert not result.scores
+    assert {row.metric for row in result.scores} == {"bench_d.leak"}
     assert "bench_d_released.avg" not in result.metrics
     for scorer in (bench_d, bench_q):
         with pytest.raises(ValueError, match="no answers to score"):

@@ -22,6 +22,7 @@ from swimlab.execution import cluster
 from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import Sources, fingerprint
 from swimlab.llm.answer_cache import Answers
+from swimlab.llm.budget import Spending
 from swimlab.llm.client import ChatClient, EndpointConfig, EndpointError
 from swimlab.store.paths import code_path
 from swimlab.store.sweep_store import SweepStore
@@ -43,6 +44,7 @@ def answer(
     gpu: bool | None = None,
     batch_size: int | None = None,
     endpoint: EndpointConfig | None = None,
+    budget: Spending | None = None,
     part_clips: int | None = None,
     progress: ReportProgress = lambda stage, done, total: None,
 ) -> StoredGeneration:
@@ -54,6 +56,7 @@ def answer(
         gpu: whether a worker takes a GPU; by default where the cluster, or with 0 workers this machine, has one.
         batch_size: prompts a forward pass.
         endpoint: where a served model is; its `model` and `params` are the generation's.
+        budget: what a served model may cost; by default there is no limit.
         part_clips: clips to a part; those of an earlier run stay as they were cut.
 
     Raises:
@@ -69,7 +72,7 @@ def answer(
     sources = archive(Sources().closure(generation.roots).values())
     store.put_create_only(code_path(generation.code_fingerprint), sources)
     if isinstance(generation.answerer, ServedModel):
-        results = _here(PartWriter(stored, _server(generation, store, endpoint)), missing)
+        results = _here(PartWriter(stored, _server(generation, store, endpoint, budget)), missing)
     elif workers == 0:
         use_gpu = torch.cuda.is_available() if gpu is None else gpu
         results = _here(PartWriter(stored, _loaded(stored, use_gpu, batch_size)), missing)
@@ -179,11 +182,13 @@ def _loaded(stored: StoredGeneration, use_gpu: bool, batch_size: int | None) -> 
     return LoadedModel(stored.plan.generation, stored.store, device, batch_size)
 
 
-def _server(generation: Generation, store: SweepStore, endpoint: EndpointConfig | None) -> Engine:
+def _server(
+    generation: Generation, store: SweepStore, endpoint: EndpointConfig | None, budget: Spending | None
+) -> Engine:
     served = generation.answerer
     assert isinstance(served, ServedModel)
     if endpoint is None:
         raise ValueError(f"{served.model} is a served model: say where (an EndpointConfig with its base_url)")
     params = request_params(served, generation.decoding)
     config = endpoint.model_copy(update={"model": served.model, "params": params})
-    return Server(ChatClient(config, Answers(store)))
+    return Server(ChatClient(config, Answers(store), budget=budget))

@@ -1,4 +1,5 @@
-"""Finished trials on one benchmark: what each said, how it was scored, and its rows for a paired comparison."""
+"""Finished trials and served models on one benchmark: what each said, how it was scored, and its rows for a paired
+comparison."""
 
 from __future__ import annotations
 
@@ -10,31 +11,33 @@ from pathlib import Path
 from swim import registry
 from swim.evaluation.decoding import Decoding
 from swim.evaluation.scoring import Ask
-from swim.recipe import FramePolicy, NLReferFiles, Recipe
+from swim.recipe import FramePolicy, Frozen, NLReferFiles, Recipe
 from swimlab.data.draw_embedded import ReportProgress
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.evaluating import answering, generation, scores
-from swimlab.evaluating.generation import Generation
+from swimlab.evaluating.generation import Generation, ServedModel
 from swimlab.evaluating.parts import StoredGeneration, folder
-from swimlab.llm.answer_cache import Answers
-from swimlab.llm.client import EndpointConfig
+from swimlab.llm.answer_cache import Answers, CompletionUsage
+from swimlab.llm.budget import Spending
+from swimlab.llm.client import PICTURE_TOKENS, EndpointConfig
 from swimlab.llm.judge import JudgeEstimate, estimate, first_questions
-from swimlab.store import arrow_tables
-from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
+
+QUESTION_TOKENS = 200  # of a question with options, at most; the pictures before it are thousands
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Rows of a benchmark, the arm of prompts by which they are asked, and the scorer of the answers. `judge` is the
-    language model that the scorer asks, None where it asks none."""
+    """Rows of a benchmark, the arm of prompts by which they are asked, and the scorer of the answers with its
+    configuration (None: its defaults). `judge` is the language model that the scorer asks, None where it asks none."""
 
     scorer: str
     data: NLReferFiles
     arm: str
     decoding: Decoding
     judge: EndpointConfig | None = None
+    config: Frozen | None = None
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ class Workers:
 
 @dataclass(frozen=True)
 class TrialScores:
-    """One trial on one benchmark. `metrics` are without the judge's name, which is the benchmark's; `rows`: metric →
-    (key, turn) → value; `videos`: (key, turn) → its video."""
+    """One trial on one benchmark, or a served model, whose name is its `trial_id` and whose `seed` is None. `metrics`
+    are without the judge's name, which is the benchmark's; `rows`: metric → (key, turn) → value; `videos`: (key, turn)
+    → its video."""
 
     trial_id: str
-    seed: int
+    seed: int | None
     metrics: Mapping[str, float]
     rows: Mapping[str, Mapping[tuple[str, int], float]]
     videos: Mapping[tuple[str, int], str]
@@ -61,12 +65,14 @@ class TrialScores:
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """What a run would do for one trial: `answers` of so many clips are missing (None: not known before the clips are
-    prepared), and what the judge will cost; None where it has none, or where there are no answers yet to ask about."""
+    """What a run would do for one trial or served model: answers of so many clips are missing (None: not known before
+    the clips are prepared), the most that a served model will take for them, and what the judge will cost; None where
+    it has none, or where there are no answers yet to ask about."""
 
     trial_id: str
     missing_clips: int | None
     judge: JudgeEstimate | None
+    most_answering_cost: float | None = None
 
 
 def frames_of(trials: Sequence[TrialRecord]) -> FramePolicy:
@@ -94,50 +100,83 @@ def measure(
     stored = answering.answer(
         named, store, cache, workers=where.workers, gpu=where.gpu, batch_size=where.batch_size, progress=progress
     )
-    record = scores.score(stored, benchmark.scorer, judge=benchmark.judge, ask=ask)
-    assert isinstance(record, EvaluationRecord)  # the answerer is a trial
-    return TrialScores(
-        trial_id=trial.trial_id,
-        seed=int(trial.recipe["seed"]),
-        metrics={_plain(name, benchmark): value for name, value in record.metrics.items()},
-        rows=_rows(record, benchmark, store),
-        videos={(item.answer.key, item.answer.turn): item.sample.video for item in scores.asked(stored)},
-        evaluation_id=record.evaluation_id,
-    )
+    return _scored(stored, benchmark, ask, trial.trial_id, int(trial.recipe["seed"]))
 
 
-def plan(trial: TrialRecord, benchmark: Benchmark, store: SweepStore, cache: Path) -> BenchmarkPlan:
+def measure_served(
+    model: EndpointConfig,
+    benchmark: Benchmark,
+    store: SweepStore,
+    cache: Path,
+    *,
+    budget: Spending | None = None,
+    ask: Ask | None = None,
+    progress: ReportProgress = lambda stage, done, total: None,
+) -> TrialScores:
+    """The same of a served model: `params` are added to temperature 0 and the benchmark's limit on an answer
+    (`engines.request_params`). `budget`: what its answers may cost. Raises like `measure`."""
+    named = _generation(model, benchmark, cache)
+    stored = answering.answer(named, store, cache, endpoint=model, budget=budget, progress=progress)
+    return _scored(stored, benchmark, ask, model.model, None)
+
+
+def plan(model: TrialRecord | EndpointConfig, benchmark: Benchmark, store: SweepStore, cache: Path) -> BenchmarkPlan:
     """Generates and asks nothing."""
-    named = _generation(trial, benchmark, cache)
+    named = _generation(model, benchmark, cache)
+    name = model.trial_id if isinstance(model, TrialRecord) else model.model
     prepared = load_prepared(store, named.clips_fingerprint)
     if prepared is None:
-        return BenchmarkPlan(trial.trial_id, None, None)
+        return BenchmarkPlan(name, None, None)
     if not store.exists(f"{folder(named.generation_id)}/plan.json"):
-        return BenchmarkPlan(trial.trial_id, prepared.rows("train"), None)
-    stored = StoredGeneration.load(store, named.generation_id)
-    missing = sum(len(stored.plan.clips_of(number)) for number in stored.missing())
-    return BenchmarkPlan(trial.trial_id, missing, None if missing else _price(stored, benchmark, store))
+        missing, price = prepared.rows("train"), None
+    else:
+        stored = StoredGeneration.load(store, named.generation_id)
+        missing = sum(len(stored.plan.clips_of(number)) for number in stored.missing())
+        price = None if missing else _price(stored, benchmark, store)
+    most = None if isinstance(model, TrialRecord) else _most_answering_cost(model, benchmark, missing)
+    return BenchmarkPlan(name, missing, price, most)
+
+
+def _scored(
+    stored: StoredGeneration, benchmark: Benchmark, ask: Ask | None, name: str, seed: int | None
+) -> TrialScores:
+    items = scores.asked(stored)
+    record = scores.score(stored, benchmark.scorer, benchmark.config, judge=benchmark.judge, ask=ask, items=items)
+    rows: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    for row in scores.rows_of(stored.store, record):
+        rows[_plain(row.metric, benchmark)][row.key, row.turn] = row.value
+    return TrialScores(
+        trial_id=name,
+        seed=seed,
+        metrics={_plain(metric, benchmark): value for metric, value in record.metrics.items()},
+        rows=dict(rows),
+        videos={(item.answer.key, item.answer.turn): item.sample.video for item in items},
+        evaluation_id=record.evaluation_id,
+    )
 
 
 def _price(stored: StoredGeneration, benchmark: Benchmark, store: SweepStore) -> JudgeEstimate | None:
     if benchmark.judge is None:
         return None
     module = registry.module(scores.SCORERS, benchmark.scorer)
-    asked = scores.asked(stored)
-    questions = first_questions(lambda ask: module.score(module.Config(), asked, ask))
+    items, config = scores.asked(stored), benchmark.config or module.Config()
+    questions = first_questions(lambda ask: module.score(config, items, ask))
     return estimate(questions, benchmark.judge, Answers(store))
 
 
-def _generation(trial: TrialRecord, benchmark: Benchmark, cache: Path) -> Generation:
-    return generation.of_trial(trial, benchmark.data, cache, arm=benchmark.arm, decoding=benchmark.decoding)
+def _most_answering_cost(model: EndpointConfig, benchmark: Benchmark, clips: int) -> float:
+    """Of one question a clip, with all frames that a clip may have and an answer as long as it may be."""
+    prompt = benchmark.data.frames.max_frames * PICTURE_TOKENS + QUESTION_TOKENS
+    usage = CompletionUsage(prompt_tokens=clips * prompt, completion_tokens=clips * benchmark.decoding.max_new_tokens)
+    return model.prices.cost(usage)
 
 
-def _rows(record: EvaluationRecord, benchmark: Benchmark, store: SweepStore) -> dict[str, dict[tuple[str, int], float]]:
-    table = arrow_tables.from_parquet(store.evaluation_file(record, "samples.parquet"))
-    rows: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
-    for row in arrow_tables.samples_from_table(table):
-        rows[_plain(row.metric, benchmark)][row.key, row.turn] = row.value
-    return dict(rows)
+def _generation(model: TrialRecord | EndpointConfig, benchmark: Benchmark, cache: Path) -> Generation:
+    data, arm, decoding = benchmark.data, benchmark.arm, benchmark.decoding
+    if isinstance(model, TrialRecord):
+        return generation.of_trial(model, data, cache, arm=arm, decoding=decoding)
+    served = ServedModel(model=model.model, params=model.params)
+    return generation.of_server(served, data, cache, arm=arm, decoding=decoding)
 
 
 def _plain(metric: str, benchmark: Benchmark) -> str:

@@ -18,7 +18,7 @@ from swim.data.annotations.samples import parse_row
 from swim.data.rows.read import read_rows
 from swim.data.types import DataError, ReferSample
 from swim.evaluation.scoring import Ask, Asked, Question, Reply
-from swim.outputs import Evaluated
+from swim.outputs import Evaluated, SampleScore
 from swim.recipe import Frozen, NLReferFiles
 from swimlab.data.prepared_clips import load_prepared
 from swimlab.evaluating.generation import ServedModel
@@ -31,7 +31,7 @@ from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import Sources, fingerprint
 from swimlab.llm.client import EndpointConfig
 from swimlab.store import arrow_tables, provenance
-from swimlab.store.attempts import Attempt, put_once
+from swimlab.store.attempts import Attempt, entry_of, put_once
 from swimlab.store.errors import StoreError
 from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.paths import code_path
@@ -98,6 +98,7 @@ def score(
     *,
     judge: EndpointConfig | None = None,
     ask: Ask | None = None,
+    items: Sequence[Asked] | None = None,
 ) -> EvaluationRecord | ServedEvaluation:
     """The evaluation of a generation's answers: the stored one, else made now. Its metric `left_out`, below the
     scorer's first family, counts the rows that could not be used.
@@ -105,6 +106,7 @@ def score(
     Args:
         scorer: an entry of `swim.evaluation.scorers`, and its `config` (by default, its defaults).
         judge: the language model that the scorer asks, which names the evaluation; `ask` asks it.
+        items: what `asked(stored)` returns, where it was called already.
 
     Raises:
         ValueError: for a scorer that does not exist, or a judge that is missing or not wanted.
@@ -119,7 +121,9 @@ def score(
 
     def measured() -> tuple[Evaluated, dict[str, Any]]:
         started_at, began_s = provenance.utc_now(), time.monotonic()
-        result: Evaluated = registry.load(SCORERS, scorer)(config, asked(stored), ask or _nobody)
+        result: Evaluated = registry.load(SCORERS, scorer)(
+            config, asked(stored) if items is None else items, ask or _nobody
+        )
         metrics = result.metrics | {f"{registry.module(SCORERS, scorer).FAMILIES[0]}left_out": left_out(stored)}
         sources = Sources().closure(_roots(scorer)).values()
         store.put_create_only(code_path(scoring.code_fingerprint), archive(sources))
@@ -157,6 +161,15 @@ def score(
         committed=lambda: store.read_evaluations([scoring.evaluation_id]).get(scoring.evaluation_id),
         commit=store.commit_evaluation,
     )
+
+
+def rows_of(store: SweepStore, evaluation: EvaluationRecord | ServedEvaluation) -> list[SampleScore]:
+    """The scores of each answer. Raises StoreError where their file is missing or damaged."""
+    if isinstance(evaluation, EvaluationRecord):
+        data = store.evaluation_file(evaluation, "samples.parquet")
+    else:
+        data = _served_rows(store, evaluation)
+    return arrow_tables.samples_from_table(arrow_tables.from_parquet(data))
 
 
 def of_served(store: SweepStore, generation_id: str, evaluation_id: str) -> ServedEvaluation | None:
@@ -227,6 +240,22 @@ def _of_served(
     record = ServedEvaluation(**fields, target=target, files={samples: entry})
     store.put_create_only(_served_path(generation_id, name), record.to_json())
     return of_served(store, generation_id, name) or record
+
+
+def _served_rows(store: SweepStore, evaluation: ServedEvaluation) -> bytes:
+    ((name, entry),) = evaluation.files.items()
+    generation_id = evaluation.config["generation"]
+    path = f"{folder(generation_id)}/evaluations/{name}"
+    try:
+        data = store.read(path)
+    except FileNotFoundError:
+        data = b""
+    if entry_of(data) != entry:
+        raise StoreError(
+            f"{store.uri}/{path} is missing or not what was written: delete "
+            f"{_served_path(generation_id, evaluation.evaluation_id)} to score again"
+        )
+    return data
 
 
 def _samples(result: Evaluated, judge: str) -> bytes:

@@ -89,4 +89,6 @@ def first_questions(score: Callable[[Ask], object]) -> list[Question]:
 
 
 def _request(config: EndpointConfig, question: Question) -> dict[str, Any]:
-    return config.request(question.messages, question.schema, question.name)
+    """A repeat has a seed of its own: an equal request would be answered from the store."""
+    request = config.request(question.messages, question.schema, question.name)
+    return request | {"seed": (request.get("seed") or 0) + question.repeat} if question.repeat else request

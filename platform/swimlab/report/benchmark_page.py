@@ -14,6 +14,7 @@ from typing import Literal
 from swimlab.evaluating.benchmarks import TrialScores
 from swimlab.experiment.arms import Arm
 from swimlab.experiment.claim import Claim
+from swimlab.report.answer_breakdown import Answers, breakdowns
 from swimlab.report.grids import Grid
 from swimlab.report.markdown import md, md_grid
 from swimlab.report.number_format import NO_VALUE, as_printed, p_value
@@ -49,10 +50,12 @@ class BenchmarkTable:
 
 
 def grids(table: BenchmarkTable, arms: ArmScores, judge_name: str = "") -> list[Grid]:
-    """The scores beside the paper's, what became of the answers, and the claims. `judge_name` is part of the heading:
-    numbers of another judge are another table."""
+    """The scores beside the paper's, what became of the answers, the claims, and the scores by kinds of answers.
+    `judge_name` is part of the heading: numbers of another judge are another table."""
     heading = f"{table.name}, judged by {judge_name}" if judge_name else table.name
-    return [_scores(table, arms, heading), _counts(table, arms), *_claims(table, arms)]
+    decided = {arm: [trial.rows for trial in trials] for arm, trials in arms.items() if not _undecided(table, trials)}
+    answers = Answers(table.primary, decided, _videos(arms), table.digits)
+    return [_scores(table, arms, heading), _counts(table, arms), *_claims(table, arms), *breakdowns(answers)]
 
 
 def agreement_grid(table: BenchmarkTable, first: ArmScores, second: ArmScores, names: tuple[str, str]) -> Grid:
@@ -183,24 +186,33 @@ def _over_rows(table: BenchmarkTable, arms: ArmScores, weights: Mapping[str, flo
     if any(table.primary not in trial.metrics for arm in weights for trial in arms[arm]):
         return None
     values = {arm: [trial.rows[table.primary] for trial in arms[arm]] for arm in weights}
-    videos = {row: video for arm in weights for trial in arms[arm] for row, video in trial.videos.items()}
-    return row_difference(weights, values, videos)
+    return row_difference(weights, values, _videos(arms))
 
 
 def _over_seeds(table: BenchmarkTable, arms: ArmScores, weights: Mapping[str, float]) -> tuple[float, ...]:
     values = {
-        arm: {trial.seed: trial.metrics[table.primary] for trial in arms[arm] if table.primary in trial.metrics}
+        arm: {
+            trial.seed: trial.metrics[table.primary]
+            for trial in arms[arm]
+            if trial.seed is not None and table.primary in trial.metrics
+        }
         for arm in weights
     }
-    trials = {arm: {trial.seed: trial.trial_id for trial in arms[arm]} for arm in weights}
+    trials = {arm: {t.seed: t.trial_id for t in arms[arm] if t.seed is not None} for arm in weights}
     return tuple(paired_differences(weights, values, trials).values())
 
 
 def _cell(table: BenchmarkTable, trials: Sequence[TrialScores], metric: str) -> str:
-    family = metric.partition(".")[0]
-    if any(trial.metrics.get(f"{family}.undecided") for trial in trials):
-        return "UNDECIDED"
-    return as_printed(_mean(trials, metric), table.digits)
+    return "UNDECIDED" if _undecided(table, trials) else as_printed(_mean(trials, metric), table.digits)
+
+
+def _undecided(table: BenchmarkTable, trials: Sequence[TrialScores]) -> bool:
+    family = table.primary.partition(".")[0]
+    return any(trial.metrics.get(f"{family}.undecided") for trial in trials)
+
+
+def _videos(arms: ArmScores) -> dict[tuple[str, int], str]:
+    return {row: video for trials in arms.values() for trial in trials for row, video in trial.videos.items()}
 
 
 def _mean(trials: Sequence[TrialScores], metric: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swimlab.experiment.mediation import NOT_MEDIATED
@@ -44,8 +44,7 @@ TRAILING_COLUMNS = (
 
 def verdict_text(claim: ClaimRow) -> str:
     """The verdict in words, with what qualifies it."""
-    notes = qualifiers(claim)
-    return claim.label.replace("_", " ") + (f" ({', '.join(notes)})" if notes else "")
+    return qualified(claim.label, qualifiers(claim))
 
 
 def qualifiers(claim: ClaimRow) -> list[str]:
@@ -54,8 +53,17 @@ def qualifiers(claim: ClaimRow) -> list[str]:
     outcome = claim.outcome
     if outcome.verdict is None or outcome.interval is None:
         return []
-    notes = ["direction only"] if outcome.evidence.direction_only else []
-    return notes + ([NOT_MEDIATED.replace("_", " ")] if claim.not_mediated else [])
+    return notes(outcome.evidence.direction_only, claim.not_mediated)
+
+
+def notes(direction_only: bool, not_mediated: bool) -> list[str]:
+    """`qualifiers` of a verdict that was given."""
+    return (["direction only"] if direction_only else []) + ([NOT_MEDIATED.replace("_", " ")] if not_mediated else [])
+
+
+def qualified(verdict: str, qualifiers: Sequence[str]) -> str:
+    """A verdict in words with its qualifiers behind it."""
+    return verdict.replace("_", " ") + (f" ({', '.join(qualifiers)})" if qualifiers else "")
 
 
 def claim_reason(claim: ClaimRow) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from swim.recipe import HubModel, Recipe
+from swimlab.report.cells import notes, qualified
 from swimlab.report.index_page import TABLE_SUMMARY, read_summaries
 from swimlab.report.markdown import md, md_grid
 from swimlab.report.number_format import NO_VALUE, moment, number
@@ -136,7 +137,7 @@ def _claims(claims: Sequence[ClaimSummary]) -> list[list[str]]:
     return [
         [
             claim.text,
-            claim.verdict + (" (direction only)" if claim.direction_only else ""),
+            qualified(claim.verdict, notes(claim.direction_only, claim.not_mediated)),
             number(claim.difference, signed=True),
             _between(claim.low, claim.high),
             claim.evidence or NO_VALUE,

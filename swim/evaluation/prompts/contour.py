@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from swim.data.masks.encodings import to_grid
 from swim.data.types import Clip, DataError, Rle
+from swim.evaluation.asked_objects import MARK, question_tracks
 from swim.evaluation.choice_prompt import with_instruction
 from swim.evaluation.generate import Prompt
 
@@ -30,18 +31,15 @@ COLOURS = {
     "magenta": (255, 0, 255),
     "cyan": (0, 220, 220),
 }
-_MARK = re.compile(r"<ins>(?P<noun>.*?)</ins>|(?:<object(?P<label>[0-9]+)>\s*)?<region>", re.DOTALL)
 _MENTION = re.compile(r"<object([0-9]+)>")
 
 
 def prompts(clip: Clip) -> list[Prompt]:
     """One prompt a turn. The n-th different object of a question has the n-th colour; a question without marks is asked
     as it stands. Raises DataError for more objects than colours."""
-    asked, first = [], 0
+    asked = []
     for number, turn in enumerate(clip.turns):
-        marks = list(_MARK.finditer(turn.human))
-        tracks = clip.masks[first : first + len(marks)]
-        first += len(marks) + len(_MARK.findall(turn.gpt))
+        tracks = question_tracks(clip, number)
         objects = [track for i, track in enumerate(tracks) if track not in tracks[:i]]
         if len(objects) > len(COLOURS):
             hint = f"the arm contour has {len(COLOURS)} colours"
@@ -63,11 +61,11 @@ def _named(text: str, colours: list[str]) -> str:
     def named(match: re.Match[str]) -> str:
         colour = next(remaining)
         if match["noun"] is not None:
-            return f"{match['noun']} (outlined in {colour})"
+            return f"<ins>{match['noun']}</ins> (outlined in {colour})"
         labels[match["label"] or ""] = colour
         return f"the object outlined in {colour}"
 
-    return _MENTION.sub(lambda m: f"the object outlined in {labels[m[1]]}", _MARK.sub(named, text))
+    return _MENTION.sub(lambda m: f"the object outlined in {labels[m[1]]}", MARK.sub(named, text))
 
 
 def _outlined(frames_THWC: NDArray[np.uint8], objects: list[dict[int, Rle]]) -> NDArray[np.uint8]:

@@ -14,7 +14,8 @@ from swim.evaluation.generate import Prompt
 
 def prompts(clip: Clip) -> list[Prompt]:
     """One prompt a turn. Raises DataError for a question that names no object, or several."""
-    return [Prompt(clip, f"Describe the {_noun(clip, n)} in the video in detail.", n) for n in range(len(clip.turns))]
+    question = "Describe the <ins>{}</ins> in the video in detail."
+    return [Prompt(clip, question.format(_noun(clip, n)), n) for n in range(len(clip.turns))]
 
 
 def _noun(clip: Clip, number: int) -> str:

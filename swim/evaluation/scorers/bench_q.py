@@ -5,7 +5,8 @@
 (`swim.evaluation.clustered`). `bench_q_released.*` are read by the released script's rule, with which the paper's
 figures compare; `bench_q_released.errors` answers would have ended the script. `bench_q.asked`, `.refused`, `.unclear`
 and `.failed` count answers: refused and unclear ones are wrong, failed ones (a server gave none) are left out. Where
-more than `most_missing` failed, `bench_q.undecided` is 1 and there is no share.
+more than `most_missing` failed, `bench_q.undecided` is 1 and there is no share. `swim.evaluation.breakdown` says what
+else there is, by the size of the object and by where the model looked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from swim.data.annotations.markup import strip_tags
 from swim.data.types import DataError
+from swim.evaluation import breakdown
 from swim.evaluation.clustered import clustered_mean
 from swim.evaluation.letters import Letter, Refused, Unclear, option_texts, read_letter, released_letter
 from swim.evaluation.scoring import Ask, Asked
@@ -62,7 +64,9 @@ def score(config: Config, asked: Sequence[Asked], ask: Ask) -> Evaluated:
                 videos[metric].append(item.sample.video)
     counts |= {"bench_q.asked": len(asked), "bench_q.undecided": int(undecided)}
     means = {} if undecided else _means(rows, videos)
-    return Evaluated({name: float(count) for name, count in counts.items()} | means, rows, [])
+    details = breakdown.of_answers("bench_q", "avg", rows, (item.answer for item in answered), right=100.0)
+    means |= {} if undecided else details.metrics
+    return Evaluated({name: float(count) for name, count in counts.items()} | means, [*rows, *details.rows], [])
 
 
 def _truth(item: Asked) -> tuple[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swim.evaluation.description_judge import can_judge, judged, summarise
+from swim.evaluation.description_judge import can_judge, scored
 from swim.evaluation.scoring import Ask, Asked
 from swim.frozen import Frozen
 from swim.outputs import Evaluated
@@ -20,6 +20,4 @@ class Config(Frozen):
 
 def score(config: Config, asked: Sequence[Asked], ask: Ask) -> Evaluated:
     """Scores the answers to turns that can be judged."""
-    judgeable = [item for item in asked if can_judge(item.turn)]
-    scores = [row for item in judgeable for row in judged(item.answer, item.sample.turns)]
-    return Evaluated(summarise(scores, [item.answer for item in judgeable]), scores, [])
+    return Evaluated(*scored([(item.answer, item.sample.turns) for item in asked if can_judge(item.turn)]), [])

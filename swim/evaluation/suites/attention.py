@@ -5,7 +5,8 @@ query, domain, heads, fusion and normalisation; both on every patch with a mask.
 `attention_attribute.*` reads the word in front of a noun ("the small lemon"), `attention_its_noun.*` the nouns that
 have one, and `attention_gap.*` is noun minus attribute. `answer.accuracy` counts slot words (where rows have slots),
 `answer.ceiling` is what answering with the commonest value of all the clip's objects would score,
-`answer.token_accuracy` counts every answer token.
+`answer.token_accuracy` counts every answer token. An answer whose slots are all right is right
+(`swim.evaluation.breakdown`: by the size of the object, and by where the model looked).
 """
 
 from __future__ import annotations

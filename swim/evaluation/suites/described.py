@@ -4,7 +4,8 @@ the truth.
 `described.subject`, `.appearance`, `.temporal` and `.hallucination` run from 0 to 5, `described.avg` is their mean
 (`swim.evaluation.description_judge` defines them); `described.ceiling.*` is what an answer reaches that names the noun
 and knows the clip but not which object is meant. `described.unfinished` is the share of answers that a limit ended,
-`described.answers` how many were judged: 0 for data of other words. The answers are kept.
+`described.answers` how many were judged: 0 for data of other words. The answers are kept. What else there is, by the
+size of the object and by where the model looked, says `swim.evaluation.breakdown`.
 
 Teacher-forced accuracy (`answer.accuracy` of the suite `attention`) hides who describes the wrong object.
 """
@@ -41,7 +42,7 @@ Config = DescribedConfig
 def run(config: DescribedConfig, recipe: Recipe, trained: Trained, clips: Clips, micro_batch: int | None) -> Evaluated:
     """Asks and judges, `micro_batch` questions at a time."""
     # Imports torch, which takes seconds, and a plan reads only what stands above.
-    from swim.evaluation.description_judge import can_judge, judged, summarise
+    from swim.evaluation.description_judge import can_judge, scored
     from swim.evaluation.generate import Decoding, Prompt, generate
     from swim.outputs import Evaluated
 
@@ -50,5 +51,5 @@ def run(config: DescribedConfig, recipe: Recipe, trained: Trained, clips: Clips,
     decoding = Decoding(max_new_tokens=config.max_new_tokens)
     prompts = [Prompt(clip, clip.turns[0].human) for clip in asked]
     answers = generate(recipe, trained, prompts, decoding, batch_size=micro_batch)
-    scores = [row for clip, answer in zip(asked, answers, strict=True) for row in judged(answer, clip.turns)]
-    return Evaluated(summarise(scores, answers), scores, [], answers)
+    turns = [clip.turns for clip in asked]
+    return Evaluated(*scored(list(zip(answers, turns, strict=True))), [], answers)
