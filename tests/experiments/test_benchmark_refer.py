@@ -76,7 +76,7 @@ def test_table_1_is_planned_run_and_run_again_for_nothing(lab: dict[str, Any]) -
         assert name in text
     plan = shown(ReferSettings(command="plan", **lab))
     assert "not prepared" not in plan
-    assert re.search(r"bench-d +\S+ base +\S+ base0 +\S+ 0 +\S+ judge-2 +\S+ 0 \(\d stored\)", plan)
+    assert re.search(r"bench-d +\S+ base +\S+ base0 +\S+ text +\S+ 0 +\S+ – +\S+ judge-2 +\S+ 0 \(\d stored\)", plan)
     first, second = (Path(re.search(r"report +(\S+)", screen)[1]).read_text() for screen in (text, again))  # type: ignore[index]
     for name in ("judge-1", "judge-2"):
         assert f"replies of {name}: {asked // 2} of {name}-001" in first

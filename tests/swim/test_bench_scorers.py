@@ -173,3 +173,27 @@ def test_the_schema_form_asks_for_json_and_has_no_released_reading():
     assert not any(name.startswith("bench_d_released") for name in metrics)
     assert script.asked[0].schema is not None
     assert "<ins>" not in script.asked[0].messages[1]["content"]
+
+
+def test_a_judge_that_grades_again_is_averaged_and_its_spread_is_shown():
+    script = Script(
+        steady=[said(4, 4, 4, 4), said(4, 4, 4, 4)],
+        moody=[said(5, 3, 1, 1), said(1, 1, 1, 1)],
+        lost=[Reply(failure="status 500"), said(2, 2, 2, 2)],
+    )
+    items = descriptions("steady", "moody", "lost")
+    result = bench_d.score(bench_d.Config(repeats=2), items, script)
+    assert [row.value for row in result.scores if row.metric == "bench_d.avg"] == [4, 1.75, 2]
+    assert result.metrics["bench_d.sc"] == pytest.approx((4 + 3 + 2) / 3)
+    assert (result.metrics["bench_d.asked"], result.metrics["bench_d.failed"]) == (6, 1)
+    assert result.metrics["bench_d.undecided"] == 0  # each answer has a grade
+    # Variances within an answer: 0 and (2.5 - 1)^2 / 2; one grade has none.
+    assert result.metrics["bench_d.repeat_sd"] == pytest.approx(np.sqrt(1.125 / 2))
+    assert result.metrics["bench_d_released.sc"] == pytest.approx(4.5)  # of the first grading
+    assert [question.repeat for question in script.asked] == [0, 0, 0, 1, 1, 1]
+
+
+def test_what_the_question_tells_is_a_row_of_each_answer():
+    result = bench_d.score(bench_d.Config(), descriptions("a"), Script(a=[said(1, 1, 1, 1)]))
+    (row,) = (row for row in result.scores if row.metric == "bench_d.leak")
+    assert row.value == result.metrics["bench_d.leak"] == 0  # "brown" and "runs"; the dog is asked about

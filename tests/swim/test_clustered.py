@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swim.evaluation.clustered import ClusteredMean, clustered_mean
+from swim.evaluation.clustered import ClusteredMean, clustered_difference, clustered_mean
 
 
 def test_clusters_of_one_row_give_the_t_interval():
@@ -47,3 +47,23 @@ def test_without_spread_there_is_no_interval(values, clusters):
 def test_bad_input_is_refused(values, clusters):
     with pytest.raises(ValueError, match="finite values with one cluster each"):
         clustered_mean(values, clusters)
+
+
+def test_a_difference_of_groups_is_the_regression_with_clustered_errors():
+    """Ordinary least squares on a dummy, with the sandwich of Liang and Zeger written out."""
+    rng = np.random.default_rng(3)
+    clusters = rng.integers(0, 15, 80)
+    group = (rng.random(80) < 0.4).astype(float)
+    y = rng.normal(size=80) + rng.normal(size=15)[clusters] + 0.7 * group
+    X = np.stack([np.ones(80), group], axis=1)
+    bread = np.linalg.inv(X.T @ X)
+    beta = bread @ X.T @ y
+    sums = np.stack([(X * (y - X @ beta)[:, None])[clusters == g].sum(0) for g in range(15)])
+    error = np.sqrt((bread @ (sums.T @ sums) @ bread)[1, 1] * 15 / 14)
+    sides = [[(v, c) for v, c, g in zip(y, clusters.tolist(), group, strict=True) if g == side] for side in (1, 0)]
+    difference = clustered_difference(*sides)
+    assert (difference.mean, difference.error) == pytest.approx((beta[1], error))
+    assert (difference.rows, difference.clusters) == (80, 15)
+    assert difference.high - difference.mean == pytest.approx(stats.t.ppf(0.975, 14) * error)
+    with pytest.raises(ValueError, match="on both sides: 0 and 1"):
+        clustered_difference([], [(1.0, "a")])

@@ -81,8 +81,7 @@ def _of_trial(store: SweepStore, prefix: str, device: torch.device) -> Iterator[
     result = newest_results(store, [trial_id]).get(trial_id)
     if result is None:
         raise ValueError(f"trial {trial_id} has no result yet: `swimlab show {trial_id}` says what it waits for")
-    suites = {evaluation.suite: evaluation.config for evaluation in result.evaluations}
-    recipe = Recipe.model_validate(result.recipe | ({"evaluation": suites} if suites else {}))
+    recipe = Recipe.model_validate(result.whole_recipe())
     measured = recipe.evaluation.get("attention")
     readout = measured.readout if isinstance(measured, AttentionConfig) else Readout(layers=recipe.objective.layers)
     start = result.init_trial_id

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import FiniteFloat
 
-from swim.recipe import Frozen
+from swim import registry
+from swim.recipe import SUITES, Frozen
 from swimlab.store.records import FileEntry, Provenance, TrialRecord, Upgrade, read_versioned
 from swimlab.store.sealed_json import SealedModel
 
@@ -79,6 +80,13 @@ class TrialResult(TrialRecord):
         for evaluation in evaluations:
             fields["metrics"] = fields["metrics"] | evaluation.metrics
         return cls(**fields, evaluations=evaluations)
+
+    def whole_recipe(self) -> dict[str, Any]:
+        """The stored recipe, which is of the training alone, with the suites that measured it. Benchmarks that the
+        model was asked later are no suites of a recipe."""
+        suites = set(registry.names(SUITES))
+        measured = {e.suite: e.config for e in self.evaluations if e.suite in suites}
+        return self.recipe | ({"evaluation": measured} if measured else {})
 
 
 def read_evaluation(data: bytes) -> EvaluationRecord:

@@ -108,6 +108,11 @@ def test_the_card_has_the_verdict_rows_of_the_tables_that_show_the_trial(
         store.backend.replace(f"reports/{name}/nano/table.json", table.model_dump_json().encode())
     card = model_card(store, result, adapters=False)
     assert "| swim &gt; control | UNDERPOWERED (direction only) | +0.120 | −0.100 to 0.340 | 1a2b3c4d |" in card
+    qualified = claim.model_copy(update={"verdict": "REPRODUCED", "not_mediated": True})
+    table = shown.model_copy(update={"claims": (qualified,)})
+    store.backend.replace("reports/control/nano/table.json", table.model_dump_json().encode())
+    card_of_qualified = model_card(store, result, adapters=False)
+    assert "| swim &gt; control | REPRODUCED (direction only, NOT MEDIATED) |" in card_of_qualified
     assert "| swim | 0.500 | 0.400 to 0.600 | 3.78 |" in card
     assert "Other" not in card
 

@@ -58,8 +58,7 @@ class Show(StoreCommand):
         if self.recipe:
             if record is None:
                 raise ValueError(f"trial {trial_id} has no result yet: only records hold a recipe")
-            evaluation = {e.suite: e.config for e in record.evaluations}
-            print(json.dumps(record.recipe | ({"evaluation": evaluation} if evaluation else {}), indent=1))
+            print(json.dumps(record.whole_recipe(), indent=1))
             return 0
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="dim", no_wrap=True)
