@@ -1,68 +1,36 @@
 """Table 1 on files made of the embedded data: planned, answered, judged by a local server, compared and written."""
 
-import io
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import bench_files
+import bench_lab
 import pytest
-from answering_kit import commit_trial, prepare_here
 from llm_server import Model, Reply
-from rich.console import Console
-
-from swim.evaluation.judging import AXES
-from swimlab.store.sweep_store import SweepStore
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 
 import benchmark_refer
 from benchmark_refer import ReferSettings
+from swimlab.llm.client import EndpointError
 
 
-def behave(body: dict[str, Any], n: int) -> Reply:
-    """A judge that likes long answers."""
-    said = body["messages"][1]["content"].rpartition("\n")[2]
-    grade = min(5, len(said.split()))
-    return Reply("\n".join(f"{number}. {name}: {grade}" for number, name in enumerate(AXES.values(), 1)))
+def shown(settings: ReferSettings) -> str:
+    return bench_lab.shown(benchmark_refer, settings)
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Flags for a store with two models, and files of both benchmarks."""
-    prepare_here(monkeypatch)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    store = SweepStore(str(tmp_path / "store"))
-    commit_trial(store, "base0", 0)
-    commit_trial(store, "swim0", 1)
-    descriptions, choices = bench_files.write(tmp_path, 4)
-    return {
-        "base": ("base0",),
-        "swim": ("swim0",),
-        "bench_d": descriptions.annotations[0],
-        "bench_q": choices.annotations[0],
-        "videos": str(tmp_path),
-        "judge": "judge-1",
-        "second_judge": "judge-2",
-        "price_in": 2.5,
-        "price_out": 10.0,
-        "max_new_tokens": 5,
-        "store": store.uri,
-        "cache": tmp_path / "cache",
-    }
-
-
-def shown(settings: ReferSettings) -> str:
-    console = Console(width=250, record=True, file=io.StringIO())
-    assert benchmark_refer.run(settings, console) == 0
-    return console.export_text()
+    """Flags with two judges."""
+    judged = {"second_judge": "judge-2", "price_in": 2.5, "price_out": 10.0}
+    return bench_lab.flags(tmp_path, monkeypatch, 4) | judged
 
 
 def test_table_1_is_planned_run_and_run_again_for_nothing(lab: dict[str, Any]) -> None:
     plan = shown(ReferSettings(command="plan", **lab))
     assert plan.count("they are not prepared") == 6
-    with Model(behave) as server:
+    with Model(bench_lab.judging) as server:
         settings = ReferSettings(base_url=server.url, **lab)
         text = shown(settings)
         asked = sum(server.asked.values())
@@ -72,7 +40,7 @@ def test_table_1_is_planned_run_and_run_again_for_nothing(lab: dict[str, Any]) -
     assert re.search(r"SWIM \(paper\) .* 78\.3", text)
     assert len(re.findall(r"swim > base .* 4 ", text)) == 3
     assert "verdict by rows" in text
-    for name in ("VideoRefer-Bench-Q", "Claims on bench_d.avg", "released reading"):
+    for name in ("VideoRefer-Bench-Q", "Claims on bench_d.avg", "released reading", "Attention × answer", "4 to 32"):
         assert name in text
     plan = shown(ReferSettings(command="plan", **lab))
     assert "not prepared" not in plan
@@ -105,3 +73,25 @@ def test_what_is_missing_is_said_at_once(lab: dict[str, Any], flags: dict[str, A
 def test_a_trial_that_is_not_there_is_named(lab: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="has no trial nobody"):
         shown(ReferSettings(command="plan", **lab | {"swim": ("nobody",)}))
+
+
+def test_a_served_model_is_a_row_and_is_asked_once(lab: dict[str, Any]) -> None:
+    """It answers Bench-Q with the letter of the first option, and the judge's server is another."""
+    flags = lab | {"base": (), "served": "gpt-x", "bench_d": None, "served_price_in": 2.5, "served_price_out": 10.0}
+    plan = shown(ReferSettings(command="plan", **flags))
+    assert re.search(r"bench-q +\S+ gpt-x +\S+ gpt-x +\S+ letter", plan)
+    with Model(lambda body, n: Reply("(A)")) as server:
+        settings = ReferSettings(served_url=server.url, **flags)
+        text = shown(settings)
+        again = shown(settings)
+        assert len(server.bodies) == 4
+        with_budget = ReferSettings(served_url=server.url, max_cost=1e-9, **flags | {"served": "gpt-y"})
+        with pytest.raises(EndpointError, match="--max-cost is 1e-09"):
+            shown(with_budget)
+        assert len(server.bodies) == 4
+    rows = re.findall(r"│ gpt-x .*", text)
+    assert len(rows) == 3  # its scores, its answers, and by the sizes of the objects, which the trial tells
+    assert rows == re.findall(r"│ gpt-x .*", again)
+    assert "swim > base" not in text
+    served = shown(ReferSettings(command="plan", **flags))
+    assert re.search(r"gpt-x +\S+ gpt-x +\S+ letter +\S+ 0 +\S+ 0.0000", served)

@@ -22,6 +22,23 @@ print(
 )
 '''
 
+ANSWERS = '''\
+import duckdb
+
+print(
+    duckdb.sql("""
+    with answers as (
+        pivot (from read_parquet('swimlab-store/tables/samples/*.parquet', union_by_name = true))
+        on metric in ('answer.cells', 'answer.on_object', 'answer.right') using first(value)
+        group by trial_id, key, turn
+    )
+    select "answer.on_object" as looks_at_it, "answer.cells" < 4 as small, count(*) as answers,
+        avg("answer.right") as share_right
+    from answers where "answer.right" is not null group by all order by all
+""")
+)
+'''
+
 EXPERIMENT = '''\
 """Does the best weight of the mask loss depend on the layers?"""
 

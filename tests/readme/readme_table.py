@@ -219,6 +219,7 @@ COMMANDS: dict[str, Entry] = {
 SNIPPETS: dict[str, Entry] = {
     snippets.PYARROW: (Run(file="by_pyarrow.py", after=SWEPT, prints=("released-product", "lemon")),),
     snippets.DUCKDB: (Run(file="by_duckdb.py", after=SWEPT, prints=("released-fusion", "control")),),
+    snippets.ANSWERS: (Run(file="answers_by_duckdb.py", after=SWEPT, prints=("looks_at_it", "share_right")),),
     snippets.EXPERIMENT: (
         Run(
             file="experiments/weight_by_layers.py",

@@ -33,6 +33,7 @@ from swimlab.llm.judge import Judge
 from swimlab.report.benchmark_page import BenchmarkTable, agreement_grid, grids, markdown
 from swimlab.report.grids import Grid, print_grids
 from swimlab.store.provenance import new_run_id
+from swimlab.store.published_tables import write_tables
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -184,7 +185,8 @@ def run(
     facts: Mapping[str, str],
     console: Console,
 ) -> int:
-    """Plans, or answers, scores and writes reports/<name>/<run>/report.md; `facts` stand on top of it."""
+    """Plans, or answers, scores, brings the store's tables up to date and writes reports/<name>/<run>/report.md;
+    `facts` stand on top of it."""
     if settings.command == "plan":
         print_grids([_plan(settings, store, pages)], console)
         return 0
@@ -211,6 +213,7 @@ def run(
     facts["cost"] = f"{budget.spent_and_pending()[0]:.4f}"
     for _, of_table in shown:
         print_grids(of_table, console)
+    write_tables(store)
     path = f"reports/{name}/{facts['run']}/report.md"
     store.backend.replace(path, markdown(title, shown, facts).encode())
     say(console, f"report   {store.uri}/{path}")

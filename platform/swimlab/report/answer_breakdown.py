@@ -43,6 +43,11 @@ def breakdowns(answers: Answers) -> list[Grid]:
     return [*by_size(answers), *by_look(answers), *by_leak(answers)]
 
 
+def look_of(on_object: bool, right: bool) -> str:
+    """The cell of the 2 × 2 in words."""
+    return f"{'at it' if on_object else 'elsewhere'}, {'right' if right else 'wrong'}"
+
+
 def by_size(answers: Answers) -> list[Grid]:
     """The size of an object is the same for all models of one grid, so that a served model, which does not tell it, is
     broken down by the sizes of the others."""
@@ -64,8 +69,8 @@ def by_leak(answers: Answers) -> list[Grid]:
 def by_look(answers: Answers) -> list[Grid]:
     """The 2 × 2 of looking at the object and answering right, and how much more often an answer is right where the
     model looks at the object, with an interval over videos."""
-    heads = ["model", "at it, right", "at it, wrong", "elsewhere, right", "elsewhere, wrong"]
-    heads += ["right where at it (%)", "right where elsewhere (%)", "difference"]
+    quadrants = [look_of(look, right) for look in (True, False) for right in (True, False)]
+    heads = ["model", *quadrants, "right where at it (%)", "right where elsewhere (%)", "difference"]
     cells = []
     for arm in answers.arms:
         sides: dict[bool, list[tuple[float, Hashable]]] = {True: [], False: []}

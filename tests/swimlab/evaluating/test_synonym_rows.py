@@ -39,11 +39,3 @@ def test_files_that_cannot_be_compared_are_refused(tmp_path, rows, message):
     files = written(tmp_path, "q-synonym.json", rows), written(tmp_path, "q.json", ROWS)
     with pytest.raises(ValueError, match=message):
         pair_keys(*files)
-
-
-def test_the_invented_rows_of_the_public_formats(tmp_path):
-    """The form of NL-Refer's own files: `conversations` of Bench-D, `Question` of Bench-Q."""
-    rows = [{"id": 0, "conversations": [{"from": "human", "value": "Describe the <ins>dog</ins>."}], "caption": "A dog."}]
-    replaced = json.loads(json.dumps(rows).replace(">dog<", ">hound<"))
-    files = written(tmp_path, "d-synonym.json", replaced), written(tmp_path, "d.json", rows)
-    assert pair_keys(*files) == {"d-synonym:00000000:0": "d:00000000:0"}

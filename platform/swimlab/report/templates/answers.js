@@ -3,6 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 const PAGE = 100;
+const KINDS = ["type", "size", "look", "finish"];
 let limit = PAGE;
 
 function options(id, values) {
@@ -19,8 +20,7 @@ function matching() {
   const rows = data.rows.filter((row) => {
     const value = score(row);
     if ((low > -Infinity || high < Infinity) && (value === null || value < low || value > high)) return false;
-    if ($("type").value && row.type !== $("type").value) return false;
-    if ($("finish").value && row.finish !== $("finish").value) return false;
+    if (KINDS.some((kind) => $(kind).value && row[kind] !== $(kind).value)) return false;
     const text = `${row.key} ${row.video} ${row.question} ${row.answer} ${row.reference}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
@@ -77,10 +77,9 @@ function draw() {
   spread(rows);
 }
 
-options("type", data.rows.map((row) => row.type));
-options("finish", data.rows.map((row) => row.finish));
+for (const kind of KINDS) options(kind, data.rows.map((row) => row[kind]));
 if (data.primary) $("metric").value = data.primary;
-for (const id of ["metric", "order", "low", "high", "type", "finish", "search"]) {
+for (const id of ["metric", "order", "low", "high", ...KINDS, "search"]) {
   $(id).addEventListener("input", () => { limit = PAGE; draw(); });
 }
 $("more").onclick = () => { limit += PAGE; draw(); };
