@@ -27,10 +27,11 @@ from swim.data.types import Clip, Turn
 from swim.deterministic import deterministic
 from swim.evaluation.asked_objects import question_tracks, sizes_in_tokens
 from swim.evaluation.decoding import Decoding as Decoding
-from swim.evaluation.pointing import pointing
+from swim.evaluation.pointing import plan_pointing, pointing
 from swim.feed import forward_size
 from swim.outputs import Answer
 from swim.recipe import Recipe
+from swim.supervision.attention import AttentionProbe
 from swim.supervision.objective import stock
 from swim.train import Trained, autocast
 
@@ -103,12 +104,12 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
     encoded, closing = zip(*(encode_prompt(trained.encoder, prompt) for prompt in prompts), strict=True)
     limits = [_limit(trained.encoder, sample, most) for sample in encoded]
     stops = _stops(model, closing[0])
-    inputs = collate(list(encoded), tokenizer.pad_token_id, side="left").to(device).inputs
-    peaks = pointing(trained, encoded, device)
+    batch = collate(list(encoded), tokenizer.pad_token_id, side="left").to(device)
+    reading = plan_pointing(batch, model)
     tokens: list[list[int]] = [[] for _ in prompts]
     leads: list[list[float]] = [[] for _ in prompts]
     stopped: dict[int, bool] = {}
-    for words, gaps in _greedy(model, inputs, cache):
+    for words, gaps in _greedy(model, batch.inputs, cache, reading.probe if reading else None):
         for b in (b for b in range(len(prompts)) if b not in stopped):
             leads[b].append(gaps[b])
             if words[b] in stops:
@@ -119,6 +120,7 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
                 stopped[b] = False
         if len(stopped) == len(prompts):
             break
+    peaks = pointing(batch, reading)
     return [
         Answer(
             key=prompt.key,
@@ -135,9 +137,11 @@ def _answered(trained: Trained, prompts: list[Prompt], most: int, device: torch.
     ]
 
 
-def _greedy(model: Any, inputs: dict[str, Any], cache: bool) -> Iterator[tuple[list[int], list[float]]]:
+def _greedy(
+    model: Any, inputs: dict[str, Any], cache: bool, probe: AttentionProbe | None = None
+) -> Iterator[tuple[list[int], list[float]]]:
     """The most likely next token of each row and its lead over the second, again and again, without an end. `inputs`
-    are padded on the left. The places of images and videos are no words."""
+    are padded on the left; `probe` reads the pass over them. The places of images and videos are no words."""
     inputs = with_positions(model.config, inputs)
     if inputs.get("position_ids") is None:  # a family without positions of its own counts tokens
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
@@ -145,7 +149,7 @@ def _greedy(model: Any, inputs: dict[str, Any], cache: bool) -> Iterator[tuple[l
     next_B1 = (position if position.ndim == 2 else position.amax(0)).amax(-1, keepdim=True) + 1
     places = [getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video")]
     no_words = [token for token in places if token is not None]
-    call = inputs
+    call = inputs | ({"probe": probe} if probe else {})
     while True:
         output = model(**call, use_cache=cache, logits_to_keep=1)
         logits_BV = output.logits[:, -1].float()

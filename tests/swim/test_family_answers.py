@@ -20,6 +20,7 @@ def test_a_family_answers_alike_in_batches_and_without_a_cache(name, nano, clips
     for size, cache in ((5, True), (1, False)):
         again = generate(recipe, trained, prompts, Decoding(max_new_tokens=4), batch_size=size, cache=cache)
         assert [answer.token_ids for answer in again] == [answer.token_ids for answer in alone]
+    assert [len(answer.pointing) for answer in alone] == [1, 1, 1, 1, 0]  # the last question has no noun
     encoded, closing = encode_prompt(trained.encoder, prompts[0])
     whole = trained.encoder(clips[0])
     begin = int((whole.labels_L >= 0).nonzero()[0])

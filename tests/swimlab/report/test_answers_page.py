@@ -49,6 +49,26 @@ def test_each_answer_has_its_own_scores() -> None:
         render_answers("Bench", {}, shown, SCORES, "td")
 
 
+def test_answers_are_grouped_by_size_and_look() -> None:
+    """Of a judge's evaluation: its name is part of the metrics."""
+    facts = {"a": (3.0, 1.0, 1.0), "b": (50.0, 0.0, 0.0)}
+    scores = [
+        scored(key, f"bench_d.{name} by judge-1", value)
+        for key, values in facts.items()
+        for name, value in zip(("cells", "on_object", "right"), values, strict=True)
+    ]
+    scores += [scored("a", "bench_d.avg by judge-1", 5), scored("b", "bench_d.avg by judge-1", 1)]
+    shown = [ShownAnswer(said("a", "A dog."), video="v"), ShownAnswer(said("b", "A cat."), video="w")]
+    text = render_answers("Bench", {}, shown, scores, "bench_d.avg by judge-1")
+    assert [(row["size"], row["look"]) for row in data_of(text)["rows"]] == [
+        ("under 4 tokens", "at it, right"),
+        ("over 32 tokens", "elsewhere, wrong"),
+    ]
+    assert "bench_d.avg by the size of the object" in text
+    assert "5.00 (1)" in text
+    assert "does the question&#39;s noun look" in text
+
+
 def test_the_command_writes_the_page_of_a_stored_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = SweepStore(str(tmp_path / "store"))
     committed(store, plausible_record)
