@@ -53,17 +53,19 @@ def by_size(answers: Answers) -> list[Grid]:
     broken down by the sizes of the others."""
     sizes = {turn: cells for arm in answers.arms for rows in answers.of(arm, "cells") for turn, cells in rows.items()}
     classes = {turn: SIZE_CLASSES[size_class(cells)] for turn, cells in sizes.items()}
-    of_arms = {arm: [classes] * len(models) for arm, models in answers.arms.items()}
-    return _by_class(answers, "by the size of the object", list(SIZE_CLASSES.values()), of_arms)
+    return _by_class(answers, "by the size of the object", list(SIZE_CLASSES.values()), classes)
 
 
 def by_leak(answers: Answers) -> list[Grid]:
-    """By the share of the reference's words that stood in the question, which each arm has for itself."""
-    of_arms = {
-        arm: [{turn: _leak_class(share) for turn, share in rows.items()} for rows in answers.of(arm, "leak")]
-        for arm in answers.arms
-    }
-    return _by_class(answers, "by how much of the reference the question tells", list(LEAK_CLASSES), of_arms)
+    """By the share of the reference's words that stand in the question; where arms ask in several ways, in the wording
+    that tells most, so that a column has the same rows in every arm."""
+    shares: dict[Turn, float] = {}
+    for arm in answers.arms:
+        for rows in answers.of(arm, "leak"):
+            for turn, share in rows.items():
+                shares[turn] = max(share, shares.get(turn, 0.0))
+    classes = {turn: _leak_class(share) for turn, share in shares.items()}
+    return _by_class(answers, "by how much of the reference the question tells", list(LEAK_CLASSES), classes)
 
 
 def by_look(answers: Answers) -> list[Grid]:
@@ -94,26 +96,22 @@ def _quadrants(sides: Mapping[bool, Sequence[tuple[float, Hashable]]]) -> list[s
     return [*counts, *shares, f"{gap.mean:+.1f}".replace("-", "−") + ends]
 
 
-def _by_class(
-    answers: Answers, title: str, classes: Sequence[str], of_arms: Mapping[str, Sequence[Mapping[Turn, str]]]
-) -> list[Grid]:
+def _by_class(answers: Answers, title: str, names: Sequence[str], classes: Mapping[Turn, str]) -> list[Grid]:
     """A row an arm, a column a class: the mean score and the number of answers."""
     rows = []
     for arm in answers.arms:
-        values: dict[str, list[float]] = {name: [] for name in classes}
-        for scores, of_model in zip(answers.scores(arm), of_arms[arm], strict=True):
-            for turn, score in scores.items():
-                if turn in of_model:
-                    values[of_model[turn]].append(score)
+        values: dict[str, list[float]] = {name: [] for name in names}
+        for scores in answers.scores(arm):
+            for turn, value in scores.items():
+                if turn in classes:
+                    values[classes[turn]].append(value)
         if any(values.values()):
-            means = (
-                f"{as_printed(sum(of_class) / len(of_class), answers.digits)} ({len(of_class)})"
-                if of_class
-                else NO_VALUE
-                for of_class in values.values()
-            )
-            rows.append([arm, *means])
-    return [(f"{answers.metric} {title}: mean (answers)", ["model", *classes], rows)] if rows else []
+            rows.append([arm, *(_mean(of_class, answers.digits) for of_class in values.values())])
+    return [(f"{answers.metric} {title}: mean (answers)", ["model", *names], rows)] if rows else []
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{as_printed(sum(values) / len(values), digits)} ({len(values)})" if values else NO_VALUE
 
 
 def _leak_class(share: float) -> str:

@@ -45,8 +45,9 @@ def test_each_breakdown_counts_its_answers():
 
 def test_a_served_model_is_broken_down_by_the_sizes_of_others_and_does_not_tell_where_it_looks():
     shown = grids(swim=SWIM, served=SERVED)
-    by_size, by_look, _ = (cells for _, cells in shown.values())
+    by_size, by_look, by_leak = (cells for _, cells in shown.values())
     assert by_size[1] == ["served", "1.00 (3)", "1.00 (2)", "1.00 (2)"]
+    assert by_leak[1] == ["served", *["1.00 (2)"] * 4]  # its questions told nothing: the same rows stand in a column
     assert [row[0] for row in by_look] == ["swim"]
     assert not grids(served=rows(avg=[1] * 8))
 
