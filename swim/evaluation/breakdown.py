@@ -3,11 +3,11 @@
 Below the family of an answer metric: `cells`, the size of the object in visual tokens of a frame, of several objects
 that of the smallest; `on_object`, whether the attention of every tagged noun has its peak on its object, as of the
 question that was answered; `right`, whether the answer counts as right. Each is a row for every answer that has it, so
-that any metric of the same answers can be grouped by it, and a mean. Further metrics, each only where there is such an
-answer:
+that any metric of the same answers can be grouped by it, and a mean. Further metrics:
 
-`<primary>.<size class>`, the mean of the primary metric, and `answers.<size class>`, the number of answers;
-`on_object.right`, `on_object.wrong`, `off_object.right`, `off_object.wrong`, the answers of the 2 × 2.
+`answers.<size class>`, the number of answers of a class, and `<primary>.<size class>`, their mean of the primary metric
+where there are any; `on_object.right`, `on_object.wrong`, `off_object.right` and `off_object.wrong`, the answers of the
+2 × 2. Neither where no answer has the fact.
 
 That a model answers right more often where it looks at the object does not say that it answers so because it looks:
 objects that are easy to find are also easy to describe. The suite `mediation` asks that.
@@ -81,7 +81,11 @@ def of_answers(
 def breakdown(family: str, primary: str, scored: Sequence[Scored]) -> Breakdown:
     """See the module."""
     rows, values = [], defaultdict[str, list[float]](list)
-    by_class, answers, quadrants = defaultdict[str, list[float]](list), Counter[str](), Counter[str]()
+    by_class, counts = defaultdict[str, list[float]](list), Counter[str]()
+    if any(item.cells is not None for item in scored):
+        counts.update(dict.fromkeys((f"answers.{name}" for name in SIZE_CLASSES), 0))
+    if any(item.on_object is not None for item in scored):
+        counts.update(dict.fromkeys((_quadrant(look, right) for look in (True, False) for right in (True, False)), 0))
     for item in scored:
         key, number = item.turn
         facts = {"cells": item.cells, "on_object": item.on_object, "right": item.right}
@@ -92,11 +96,14 @@ def breakdown(family: str, primary: str, scored: Sequence[Scored]) -> Breakdown:
                 rows.append(SampleScore(key=key, turn=number, tag=-1, noun="", metric=metric, value=float(value)))
         if item.cells is not None:
             by_class[size_class(item.cells)] += item.values
-            answers[size_class(item.cells)] += 1
+            counts[f"answers.{size_class(item.cells)}"] += 1
         if item.on_object is not None:
-            quadrants[f"{'on' if item.on_object else 'off'}_object.{'right' if item.right else 'wrong'}"] += 1
+            counts[_quadrant(item.on_object, item.right)] += 1
     metrics = {name: float(np.mean(of_name)) for name, of_name in values.items()}
     metrics |= {f"{primary}.{name}": float(np.mean(of_class)) for name, of_class in by_class.items()}
-    metrics |= {f"answers.{name}": float(count) for name, count in answers.items()}
-    metrics |= {name: float(count) for name, count in quadrants.items()}
+    metrics |= {name: float(count) for name, count in counts.items()}
     return Breakdown({f"{family}.{name}": value for name, value in metrics.items()}, rows)
+
+
+def _quadrant(on_object: bool, right: bool) -> str:
+    return f"{'on' if on_object else 'off'}_object.{'right' if right else 'wrong'}"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from swim.data.masks.encodings import decode
-from swim.evaluation.breakdown import Scored, breakdown, of_answers, size_class
+from swim.evaluation.breakdown import SIZE_CLASSES, Scored, breakdown, of_answers, size_class
 from swim.evaluation.evaluate import run_suite
 from swim.evaluation.generate import Decoding, Prompt, generate
 from swim.evaluation.leak import leak_share
@@ -67,13 +67,19 @@ def test_only_rows_of_the_metric_are_broken_down():
     result = of_answers("bench_d", "avg", [row("bench_d.sc", 1), row("bench_d.avg", 4)], [answer], right=4.0)
     assert result.metrics["bench_d.avg.cells_under_4"] == 4
     assert result.metrics["bench_d.on_object.right"] == 1
-    assert "bench_d.on_object.wrong" not in result.metrics
+    assert result.metrics["bench_d.on_object.wrong"] == result.metrics["bench_d.answers.cells_over_32"] == 0
+    assert "bench_d.avg.cells_over_32" not in result.metrics
+    unseen = of_answers(
+        "bench_d", "avg", [row("bench_d.avg", 4)], [answer.model_copy(update={"cells": (), "pointing": ()})], 4
+    )
+    assert unseen.metrics == {"bench_d.right": 1}
 
 
 def test_an_answer_says_how_large_its_object_is_and_whether_its_noun_looks_there(nano, trained, clips):
     prompts = [Prompt(clip, clip.turns[0].human) for clip in clips]
     answers = generate(nano, trained, prompts, Decoding(max_new_tokens=1), batch_size=4)
-    rows = run_suite("attention", nano.override({"evaluation": {"attention": {}}}), trained, clips).scores
+    forced = run_suite("attention", nano.override({"evaluation": {"attention": {}}}), trained, clips)
+    rows, metrics = forced.scores, forced.metrics
     peaks = {row.key: row.value for row in rows if row.metric == "attention.pointing" and row.turn == 0}
     sizes = {row.key: row.value for row in rows if row.metric == "answer.cells" and row.turn == 0}
     assert {answer.key: answer.pointing for answer in answers} == {key: (peak,) for key, peak in peaks.items()}
@@ -84,6 +90,14 @@ def test_an_answer_says_how_large_its_object_is_and_whether_its_noun_looks_there
         assert answer.cells == pytest.approx((cells,))
         assert sizes[clip.key] == answer.cells[0]
     assert len(set(peaks.values())) == 2  # it looks at some
+    # The teacher-forced answers of all turns, each of three slots.
+    counts = {name: metrics[f"answer.answers.{name}"] for name in SIZE_CLASSES}
+    assert sum(counts.values()) == sum(len(clip.turns) for clip in clips)
+    mean = sum(metrics.get(f"answer.accuracy.{name}", 0) * n for name, n in counts.items()) / sum(counts.values())
+    assert mean == pytest.approx(metrics["answer.accuracy"])
+    quadrants = [metrics[f"answer.{a}_object.{b}"] for a in ("on", "off") for b in ("right", "wrong")]
+    assert sum(quadrants) == sum(counts.values())
+    assert quadrants[0] + quadrants[1] == sum(row.value == 1 for row in rows if row.metric == "attention.pointing")
 
 
 def test_arms_that_keep_the_noun_are_read_and_a_later_turn_has_its_own_object(nano, trained, clips):

@@ -33,6 +33,14 @@ def test_a_trial_and_the_evaluation_made_with_it(store, trial_record):
     assert store.publish(record, "e2") is None
 
 
+def test_a_recipe_is_whole_with_its_suites_and_without_benchmarks(store, trial_record):
+    """What the trial was asked later is no suite, and a recipe that named it would be refused."""
+    record = trained(store, trial_record)
+    made = [evaluated(store, record, "e1", config={"overlays": 0}), evaluated(store, record, "b1", suite="bench-q")]
+    assert TrialResult.of(record, made).whole_recipe() == record.recipe | {"evaluation": {"attention": {"overlays": 0}}}
+    assert TrialResult.of(record, made[1:]).whole_recipe() == record.recipe
+
+
 def test_a_suite_that_changed_is_evaluated_again_and_the_trial_is_not(store, trial_record):
     record = trained(store, trial_record)
     store.publish(record, "e1")
