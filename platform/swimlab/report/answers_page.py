@@ -17,6 +17,7 @@ from swimlab.base.printable import printable
 from swimlab.report import html
 from swimlab.report.answer_breakdown import Answers, Turn, breakdowns, look_of
 
+_MODEL = "this model"
 _RIGHT = re.compile(r"(\w+)\.right( by .*)?", re.DOTALL)
 
 
@@ -89,14 +90,14 @@ def _broken_down(by_turn: Mapping[Turn, Mapping[str, float]], answers: Sequence[
         for name, value in values.items():
             rows[name.removesuffix(judge or "")][turn] = value
     videos = {(shown.answer.key, shown.answer.turn): shown.video or shown.answer.key for shown in answers}
-    return Answers(f"{family}.avg", {"this model": [rows]}, videos)
+    return Answers(f"{family}.avg", {_MODEL: [rows]}, videos)
 
 
 def _kind(broken: Answers | None, turn: Turn) -> dict[str, str]:
     """The size of an answer's object and whether it was looked at, as the filters of the page have them."""
     if broken is None:
         return {"size": "", "look": ""}
-    ((cells,), (look,), (right,)) = (broken.of("this model", name) for name in ("cells", "on_object", "right"))
+    ((cells,), (look,), (right,)) = (broken.of(_MODEL, name) for name in ("cells", "on_object", "right"))
     return {
         "size": SIZE_CLASSES[size_class(cells[turn])] if turn in cells else "",
         "look": look_of(bool(look[turn]), bool(right[turn])) if turn in look and turn in right else "",
