@@ -17,6 +17,7 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab.experiment import entry
 from swimlab.experiment.claim import Claim
+from swimlab.stats.schedule import Schedule
 
 if TYPE_CHECKING:
     from swimlab.experiment.tuning import Tuned
@@ -50,7 +51,10 @@ class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
     `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
-    `tuned`: the parameters that are tuned for each arm before its seeds run.
+    `tuned`: the parameters that are tuned for each arm before its seeds run. `looks`: numbers of seeds at which claims
+    are judged, in the order of `seeds`, each at α ÷ their number, (4, 8) for example; what is decided gets no more
+    seeds. None: one look, at all seeds. `futility`: with looks, a claim ends whose chance to be settled at the last
+    look is below this, were its observed mean and SD the true ones; 0: none ends.
     """
 
     name: str
@@ -62,9 +66,11 @@ class Ablation:
     reference: str | None = None
     question: str = ""
     tuned: Tuned | None = None
+    looks: Sequence[int] = ()
+    futility: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("arms", "seeds", "metrics"):
+        for name in ("arms", "seeds", "metrics", "looks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
             raise ValueError(
@@ -76,6 +82,8 @@ class Ablation:
         self._check_seeds(self.seeds)
         for claim in self.paper.claims:
             self.contrast(claim)
+            self.metric_of(claim)
+        self._check_looks()
         base = recipes.named(self.recipe)
         for arm in self.arms:
             self.resolve(base, arm, int(self.seeds[0]))
@@ -85,8 +93,23 @@ class Ablation:
 
     @property
     def primary(self) -> Metric:
-        """The metric the claims are about."""
+        """The metric of the paper's rows, and of the claims that name no other."""
         return next((metric for metric in self.metrics if metric.primary), self.metrics[0])
+
+    def metric_of(self, claim: Claim) -> Metric:
+        """The metric that a claim is about. Raises ValueError for one that this ablation lacks."""
+        if claim.metric is None:
+            return self.primary
+        metrics = {metric.name: metric for metric in self.metrics}
+        if claim.metric not in metrics:
+            near = nearest(claim.metric, metrics)
+            raise ValueError(f"ablation {self.name!r}, claim {claim.text!r}: no metric {claim.metric!r}{near}")
+        return metrics[claim.metric]
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The declared looks; None for one look at all seeds."""
+        return Schedule(tuple(self.looks), self.futility) if self.looks else None
 
     def contrast(self, claim: Claim) -> dict[str, float]:
         """The claim as weights over arms, positive as claimed where more of the metric is better. Raises ValueError for
@@ -97,8 +120,8 @@ class Ablation:
         return weights
 
     def oriented_weights(self, claim: Claim) -> dict[str, float]:
-        """The claim as weights over arms, positive as claimed on the primary metric, whatever its direction."""
-        return claim.oriented_weights(self.arms, self.primary.higher_is_better)
+        """The claim as weights over arms, positive as claimed on its metric, whatever the metric's direction."""
+        return claim.oriented_weights(self.arms, self.metric_of(claim).higher_is_better)
 
     def plan(
         self,
@@ -154,6 +177,24 @@ class Ablation:
             self._check_known(self.reference, "reference")
         for name in self.paper.rows:
             self._check_known(name, "paper.rows")
+
+    def _check_looks(self) -> None:
+        looks = list(self.looks)
+        if not looks:
+            if self.futility:
+                raise ValueError(f"ablation {self.name!r}: futility={self.futility:g} needs looks, say looks=(4, 8)")
+            return
+        if sorted(set(looks)) != looks or looks[0] < 2 or looks[-1] != len(self.seeds):
+            raise ValueError(
+                f"ablation {self.name!r}: looks={tuple(looks)} must rise, from 2 seeds or more to all "
+                f"{len(self.seeds)} of its seeds"
+            )
+        if sorted(self.seeds) != list(self.seeds):
+            raise ValueError(f"ablation {self.name!r} has looks: its seeds {list(self.seeds)} must rise")
+        if not self.paper.claims:
+            raise ValueError(f"ablation {self.name!r} has looks and no claim that they could decide")
+        if not 0 <= self.futility < 1:
+            raise ValueError(f"ablation {self.name!r}: futility={self.futility:g} is a chance, from 0 to below 1")
 
     def _check_known(self, arm: str, place: str) -> None:
         names = [a.name for a in self.arms]

@@ -1,4 +1,4 @@
-"""What a table of the paper asserts: a contrast between arms on the primary metric, declared before the run.
+"""What a table of the paper asserts: a contrast between arms on a metric, declared before the run.
 
 Every claim becomes weights over arms; positive means "as claimed". One seed's contrast is the weighted sum of its arms'
 values, the paper's gap is the same sum over the paper's rows. The kinds of claim are in `swimlab.experiment.claims`.
@@ -40,6 +40,17 @@ class Claim(ABC):
         return self.text
 
     @property
+    def metric(self) -> str | None:
+        """The metric of the table that the claim is about; None: the primary one. Claims about one metric are a family:
+        Holm's correction is over them."""
+        return None
+
+    @property
+    def margin_source(self) -> str:
+        """A sentence: where the margin is from, such as a measured spread; "" where nothing is said."""
+        return ""
+
+    @property
     def threshold(self) -> float | None:
         """The number that the weighted sum is compared with. None where arms are compared with each other."""
         return None
@@ -66,7 +77,7 @@ class Claim(ABC):
 def check_margin(margin: float) -> None:
     """Raises ValueError for a margin that is negative or not finite."""
     if not 0 <= margin < float("inf"):
-        raise ValueError(f"margin must be a finite number ≥ 0, in units of the primary metric; got {margin!r}")
+        raise ValueError(f"margin must be a finite number ≥ 0, in units of the metric; got {margin!r}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,8 @@ class ArmComparison(Claim):
     arm: str
     than: str
     margin: float = 0.0
+    metric: str | None = None
+    margin_source: str = ""
 
     def __post_init__(self) -> None:
         check_margin(self.margin)

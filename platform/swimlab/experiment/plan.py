@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -23,7 +23,8 @@ from swimlab.store.sweep_store import SweepStore
 class Plan:
     """Named trials: `arms` in the order of the ablation (arms that mean the same share their trials), and the waves
     in which they run: what a trial starts from is in an earlier wave. Of a tuned ablation (`tuning`: the state of
-    each arm) only arms whose values are chosen have trials."""
+    each arm) only arms whose values are chosen have trials. `look`: the plan has the trials of that declared look and
+    of those before it, a part of the plan `whole` (`swimlab.experiment.looks`)."""
 
     ablation: Ablation
     recipe: Recipe
@@ -31,6 +32,8 @@ class Plan:
     waves: tuple[tuple[TrialSpec, ...], ...]
     seeds: tuple[int, ...]
     tuning: tuple[ArmTuning, ...] = ()
+    look: int | None = None
+    whole: Plan | None = None
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
@@ -40,17 +43,25 @@ class Plan:
     @cached_property
     def shared(self) -> dict[str, str]:
         """Arm → the first arm that means the same trials under this recipe, most often itself."""
-        themselves = {arm.name: arm.name for arm in self.ablation.arms}
-        return themselves | same_trials((planned.arm, spec.trial_id) for planned, spec in self.arms)
+        ids: dict[str, dict[int, str]] = {arm.name: {} for arm in self.ablation.arms}
+        for planned, spec in self.arms:
+            ids[planned.arm][planned.seed] = spec.trial_id
+        return same_trials(ids)
 
 
-def same_trials(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """(arm, trial id) in the order of the plan → arm → the first arm with the very same trials."""
-    trials: dict[str, list[str]] = {}
-    for arm, trial_id in pairs:
-        trials.setdefault(arm, []).append(trial_id)
-    first: dict[tuple[str, ...], str] = {}
-    return {arm: first.setdefault(tuple(ids), arm) for arm, ids in trials.items()}
+def same_trials(ids: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
+    """Arm → seed → trial id, to arm → the first arm with the very same trials, most often itself. Compared are seeds
+    that both have: of two arms of a table with looks one may have more."""
+    first: dict[str, str] = {}
+    for arm, of_arm in ids.items():
+        alike = (other for other in first if of_arm and _agree(of_arm, ids[other]))
+        first[arm] = first[earlier] if (earlier := next(alike, None)) else arm
+    return first
+
+
+def _agree(one: Mapping[int, str], other: Mapping[int, str]) -> bool:
+    common = one.keys() & other.keys()
+    return bool(common) and all(one[seed] == other[seed] for seed in common)
 
 
 def make_plan(

@@ -97,8 +97,10 @@ def content(plan: Plan) -> dict[str, Any]:
     """What is declared. The order of arms, claims, metrics and seeds makes no difference; prose and the paper's numbers
     are not part of it, nor is the code that trains, which is part of a trial's name.
 
-    A run of fewer seeds than the experiment file names (a smoke) is a part of the file's protocol, not another one.
+    A run of fewer seeds than the experiment file names (a smoke), and a look, are parts of the file's protocol, not
+    other ones.
     """
+    plan = plan.whole or plan
     ablation, name = plan.ablation, plan.recipe.name
     planned = set(plan.seeds)
     seeds = set(ablation.seeds) if planned <= set(ablation.seeds) else planned
@@ -130,6 +132,9 @@ def content(plan: Plan) -> dict[str, Any]:
         declared["budget"] = budget
     if ablation.tuned is not None:
         declared["tuned"] = ablation.tuned.declared
+    if ablation.looks:
+        declared["looks"] = {"at": ablation.looks, "alpha_each": intervals.ALPHA / len(ablation.looks)}
+        declared["looks"] |= {"futility": ablation.futility} if ablation.futility else {}
     # Through JSON, so that a tuple of the file equals the list that is read back.
     plain: dict[str, Any] = json.loads(canonical_json(to_jsonable_python(declared)))
     return plain
@@ -209,7 +214,7 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
 def _claims(plan: Plan) -> dict[str, Any]:
     claims: dict[str, Any] = {}
     for claim in plan.ablation.paper.claims:
-        name = claim.name
+        name = claim.name if claim.metric is None else f"{claim.name} in {claim.metric}"
         while name in claims:
             name += " (again)"
         claims[name] = {
@@ -217,6 +222,8 @@ def _claims(plan: Plan) -> dict[str, Any]:
             "margin": float(claim.margin),
             "contrast": plan.ablation.contrast(claim),
             **({} if claim.threshold is None else {"above": float(claim.threshold)}),
+            **({} if claim.metric is None else {"metric": claim.metric}),
+            **({"margin_source": claim.margin_source} if claim.margin_source else {}),
         }
     return claims
 
@@ -264,6 +271,7 @@ def _entries(declarations: Iterable[Declaration]) -> tuple[Entry, ...]:
 
 def _trial_ids(plan: Plan) -> set[str]:
     """The trials of the arms and the points of their tuning: whoever saw one of those saw a result."""
+    plan = plan.whole or plan
     return {spec.trial_id for _, spec in plan.arms}.union(*(state.trial_ids for state in plan.tuning))
 
 

@@ -51,6 +51,8 @@ def _claims(old: Content, new: Content) -> list[str]:
         phrases = []
         if before["margin"] != after["margin"]:
             phrases.append(f"claim {name}: margin {before['margin']:g} → {after['margin']:g}")
+        if (source := after.get("margin_source")) != before.get("margin_source"):
+            phrases.append(f"claim {name}: its margin is from {source or 'nowhere stated'}")
         if before["contrast"] != after["contrast"]:
             phrases.append(
                 f"claim {name}: compares {', '.join(after['contrast'])} (before: {', '.join(before['contrast'])})"

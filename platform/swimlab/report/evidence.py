@@ -25,7 +25,7 @@ COST = "cost.wall_s"
 
 Statistic = Literal["mean", "difference", "sum"]
 Key = tuple[str, int, int]
-"""("cell", row, column) | ("reference" | "cost", row, 0) | ("claim", claim, 0) | ("self-test", 0, 0)"""
+"""("cell", row, column) | ("reference" | "cost", row, 0) | ("claim" | "own", claim, 0) | ("self-test", 0, 0)"""
 
 MEANING: Mapping[Statistic, str] = {
     "mean": "mean over seeds, half-width of its 95 % Student-t interval",
@@ -149,10 +149,14 @@ def evidence_index(table: Table) -> EvidenceIndex:
             numbers["cost", i, 0] = CitedNumber(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
     for i, claim in enumerate(table.claims):
         if claim.outcome.interval is not None:
-            parts = trials.parts(claim.weights, claim.seeds, trials.primary)
+            parts = trials.parts(claim.weights, claim.seeds, claim.metric)
             shown = mean_ci(claim.outcome.interval, signed=True)
-            label = f"{claim.text}, {trials.primary}"
-            numbers["claim", i, 0] = CitedNumber(label, trials.primary, "difference", shown, parts, claim.above)
+            label = f"{claim.text}, {claim.metric}"
+            numbers["claim", i, 0] = CitedNumber(label, claim.metric, "difference", shown, parts, claim.above)
+        if (own := claim.own) is not None:
+            parts = trials.parts(claim.weights, own.seeds, own.metric)
+            shown, label = mean_ci(own.interval, signed=True), f"{claim.text}, {own.metric}"
+            numbers["own", i, 0] = CitedNumber(label, own.metric, "difference", shown, parts, claim.above)
     if table.self_test is not None:
         shown = mean_ci(table.self_test.interval, signed=True)
         parts = trials.self_test(table.self_test)

@@ -10,6 +10,7 @@ from typing import Any
 from swimlab.experiment.mediation import Mediation
 from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.report import number_format
+from swimlab.stats import intervals
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
 from swimlab.stats.verdicts import JudgedClaim
@@ -104,9 +105,25 @@ class ArmRow:
 
 
 @dataclass(frozen=True)
+class OwnReading:
+    """The difference of a claim about attention by `metric`, the arms' own reading: shown, not tested."""
+
+    metric: str
+    interval: Interval
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ClaimRow:
-    """A judged claim about, for each seed, the sum over arms of `weights` times the primary metric, minus `above`.
-    `mediation`: of the arms that it says are better, where the claim is about answers and this was measured."""
+    """A judged claim about, for each seed, the sum over arms of `weights` times `metric`, as records name it, minus
+    `above`.
+
+    Attributes:
+        about_primary: whether the metric is the table's primary one.
+        margin_source: a sentence on where the margin is from; "" where the file says nothing.
+        mediation: of the arms that it says are better, where the claim is about answers and this was measured.
+        own: the same difference by the arms' own reading, where the claim is about attention and all arms have one.
+    """
 
     text: str
     weights: Mapping[str, float]
@@ -114,7 +131,16 @@ class ClaimRow:
     margin: float
     outcome: JudgedClaim
     seeds: tuple[int, ...]
+    metric: str
+    about_primary: bool = True
+    margin_source: str = ""
     mediation: tuple[Mediation, ...] = ()
+    own: OwnReading | None = None
+
+    @property
+    def title(self) -> str:
+        """The claim, with its metric where that is not the primary one."""
+        return self.text if self.about_primary else f"{self.text} in {self.metric}"
 
     @property
     def not_mediated(self) -> bool:
@@ -133,17 +159,24 @@ class ClaimRow:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The A/A row: `arm` against itself on other seeds (`swimlab.stats.intervals.a_a_differences`)."""
+    """The A/A row: `arm` against itself on other seeds (`swimlab.stats.intervals.a_a_differences`). `noticeable`: the
+    smallest difference that it would have noticed 4 times in 5, by the SD of its differences; None without an SD."""
 
     arm: str
     interval: Interval
+    noticeable: float | None = None
 
     @property
     def text(self) -> str:
         if self.interval.low is None or self.interval.high is None:
             return "one difference, no interval: three seeds are needed"
+        if not self.interval.low <= 0 <= self.interval.high:
+            return "a difference: do not trust this table"
+        noticed = number_format.number(self.noticeable)
         return (
-            "no difference" if self.interval.low <= 0 <= self.interval.high else "a difference: do not trust this table"
+            f"no difference; one of {noticed} it would have noticed 4 times in 5"
+            if self.noticeable
+            else "no difference"
         )
 
 
@@ -158,6 +191,7 @@ class Table:
         mixture: groups of trials that may not be compared with each other; empty where all may.
         quarantine: reason → rows of data that were left out.
         trials: every trial of every arm; a trial that arms share is listed under each.
+        looks: the numbers of seeds at which the claims are judged; () for one look at all there are.
     """
 
     name: str
@@ -180,6 +214,7 @@ class Table:
     wall_s: float
     trials: tuple[TrialLine, ...] = field(default=())
     protocol: ProtocolStatus | None = None
+    looks: tuple[int, ...] = ()
 
     @property
     def mixed(self) -> bool:
@@ -209,9 +244,30 @@ class Table:
         return number_format.decimals(row.paper for row in self.rows if row.paper is not None)
 
     @property
-    def tested(self) -> int:
-        """The number of claims in Holm's correction."""
-        return sum(claim.outcome.p_holm is not None for claim in self.claims)
+    def families(self) -> dict[str, tuple[int, ...]]:
+        """Metric → the indices of the claims about it, over which Holm's correction is made."""
+        families: dict[str, tuple[int, ...]] = {}
+        for i, claim in enumerate(self.claims):
+            families[claim.metric] = (*families.get(claim.metric, ()), i)
+        return families
+
+    def tested(self, metric: str) -> int:
+        """The number of claims in Holm's correction over those about a metric."""
+        return sum(self.claims[i].outcome.p_holm is not None for i in self.families[metric])
+
+    @property
+    def judging(self) -> str:
+        """A sentence: at which looks, and over which claims, verdicts are corrected. "" without claims."""
+        if not self.claims:
+            return ""
+        several = len(self.families) > 1
+        text = "Holm's correction is over the claims about one metric" if several else ""
+        if self.looks:
+            at = " and ".join(map(str, self.looks))
+            each = f"{100 * intervals.ALPHA / len(self.looks):g} %"
+            looks = f"Claims are judged at {at} seeds, at α = {each} each time; what is decided gets no more seeds"
+            text = f"{looks}. {text}" if text else looks
+        return f"{text}." if text else ""
 
     @property
     def trials_wall_s(self) -> float:

@@ -35,20 +35,36 @@ class Decided:
 
 
 def decide(
-    mean: ArrayLike, sd: ArrayLike, n: ArrayLike, margin: ArrayLike, non_inferiority: ArrayLike, alpha: float
+    mean: ArrayLike,
+    sd: ArrayLike,
+    n: ArrayLike,
+    margin: ArrayLike,
+    non_inferiority: ArrayLike,
+    alpha: float,
+    earlier: ArrayLike = Finding.OPEN,
+    ended: ArrayLike = False,
 ) -> Decided:
     """Direction: 2 · min(p[d ≤ 0], p[d ≥ −δ]) (p[d ≤ −δ] for non-inferiority), Holm over the last axis; then sameness,
-    two one-sided tests, a family of its own. n ≥ 2."""
+    two one-sided tests, a family of its own.
+
+    A claim with n < 2 is not tested and counts with p = 1. `earlier`: findings of an earlier look, which stay; `ended`:
+    claims that are tested no more. How both count in Holm's families is said in `swimlab.stats.looks`.
+    """
     mean, sd, margin = (np.asarray(values, float) for values in (mean, sd, margin))
+    earlier = np.asarray(earlier)
     null = np.where(non_inferiority, -margin, 0.0)
     direction = np.minimum(1.0, 2 * np.minimum(_p_above(mean, sd, n, null), _p_above(-mean, sd, n, margin)))
     sameness = np.minimum(1.0, 2 * np.maximum(_p_above(mean, sd, n, -margin), _p_above(-mean, sd, n, -margin)))
     sameness = np.where((sd == 0) & (np.abs(mean) <= margin), 0.0, sameness)
-    direction, sameness = holm(direction), holm(sameness)
+    untested, same = (np.asarray(n) < 2) | ended, earlier == Finding.INSIDE
+    direction, sameness = np.where(untested, 1.0, direction), np.where(untested, 1.0, sameness)
+    left = earlier != Finding.OPEN
+    direction = holm(np.where(left, np.where(same, 1.0, 0.0), direction))
+    sameness = holm(np.where(left, np.where(same, 0.0, 1.0), sameness))
     decided = direction <= alpha
     finding = np.select(
-        [decided & (mean > null), decided & (mean < -margin), sameness <= alpha],
-        [Finding.ABOVE, Finding.BELOW, Finding.INSIDE],
+        [left, decided & (mean > null), decided & (mean < -margin), sameness <= alpha],
+        [earlier, Finding.ABOVE, Finding.BELOW, Finding.INSIDE],
         Finding.OPEN,
     )
     return Decided(finding.astype(np.int8), direction)

@@ -7,17 +7,18 @@ Differences are oriented: positive agrees with the claim. δ is the margin decla
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
-from swimlab.stats import hypothesis_tests
+from swimlab.stats import hypothesis_tests, looks
 from swimlab.stats.hypothesis_tests import Finding
-from swimlab.stats.intervals import ALPHA, Interval, _critical, interval
-from swimlab.stats.power import POWER, _power
+from swimlab.stats.intervals import ALPHA, Interval, interval
+from swimlab.stats.looks import LookData
+from swimlab.stats.power import POWER, chance_to_settle
+from swimlab.stats.schedule import Schedule
 
 MOST_SEEDS = 200
 
@@ -36,7 +37,8 @@ class ClaimData:
     """The data of one claim. `paper_gap` is None when the paper's number cannot be compared (direction only).
     `same_trials`: its arms are the same trials under this recipe, so there is no test; `unpaired`: seeds of every arm
     that are left out because their trials may not be compared. `estimate`: the difference and its interval where the
-    replicates are videos, not seeds; then there are no `differences` to state."""
+    replicates are videos, not seeds; then there are no `differences` to state. `at_looks`: where looks are declared,
+    the first so many of the differences that each look has, None at a look whose trials have not all ended."""
 
     differences: tuple[float, ...] = ()
     margin: float = 0.0
@@ -46,6 +48,7 @@ class ClaimData:
     same_trials: bool = False
     unpaired: int = 0
     estimate: Interval | None = None
+    at_looks: tuple[int | None, ...] = ()
 
     @property
     def replicate(self) -> str:
@@ -62,8 +65,10 @@ class ClaimData:
 class JudgedClaim:
     """A judged claim. `verdict` is None for a mixed table; `reason` explains it in words.
 
+    `interval`, `evidence`: of the look that decided, where looks are declared. `p_holm`: times the number of looks.
     `seeds_needed`: seeds that settle the claim with power 0.8 if the observed mean and SD are the true ones; None when
-    settled, or when `MOST_SEEDS` would not suffice.
+    settled, or when `MOST_SEEDS` would not suffice. `look`: the look that decided or, for futility, ended it, from 1.
+    `next_look`: the look that an undecided claim waits for or goes on to.
     """
 
     verdict: Verdict | None
@@ -72,6 +77,19 @@ class JudgedClaim:
     p_holm: float | None
     seeds_needed: int | None
     evidence: ClaimData
+    look: int | None = None
+    next_look: int | None = None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The tests of one claim: what they found, its adjusted p, the look that decided, and the look after which it was
+    given up; 0 for none."""
+
+    finding: Finding
+    p: float
+    look: int = 0
+    futile: int = 0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -80,8 +98,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = False) -> tuple[JudgedClaim, ...]:
-    """Verdicts of one table, in order.
+def judge(
+    claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = False, schedule: Schedule | None = None
+) -> tuple[JudgedClaim, ...]:
+    """Verdicts of one family of claims, in order.
 
     REPRODUCED: lower bound above 0 (above −δ for a non-inferiority claim) and the paper's gap, if it can be compared,
     inside our 95 % interval; SHIFTED: the same bound, but the paper's gap outside; CONTRADICTED: upper bound below −δ;
@@ -89,13 +109,27 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
     2 · min(p[d ≤ 0], p[d ≥ −δ]), so with one claim they are those of the 95 % interval; equivalence (two one-sided
     tests) is a family of its own. `mixed`: the table has trials that may not be compared, so no verdict at all. A claim
     between arms that are the same trials is NOT_RUN and does not count in Holm's family.
+
+    With a `schedule` every claim has `at_looks`; a claim keeps the verdict of the look that decided it
+    (`swimlab.stats.looks`).
     """
-    tested = {
-        i: estimate
-        for i, claim in enumerate(claims)
-        if not claim.same_trials and (estimate := claim.interval) is not None and estimate.n > 1
-    }
-    family, intervals = [claims[i] for i in tested], list(tested.values())
+    if schedule is None:
+        tested = {
+            i: estimate
+            for i, claim in enumerate(claims)
+            if not claim.same_trials and (estimate := claim.interval) is not None and estimate.n > 1
+        }
+        results = _at_once([claims[i] for i in tested], list(tested.values()), alpha)
+    else:
+        tested = {i: claim.interval for i, claim in enumerate(claims) if not claim.same_trials}
+        results = _at_looks([claims[i] for i in tested], schedule, alpha)
+    by_claim = dict(zip(tested, results, strict=True))
+    return tuple(
+        _outcome(claim, by_claim.get(i), alpha, len(tested), mixed, schedule) for i, claim in enumerate(claims)
+    )
+
+
+def _at_once(family: Sequence[ClaimData], intervals: Sequence[Interval], alpha: float) -> list[_Tested]:
     decided = hypothesis_tests.decide(
         mean=[estimate.mean for estimate in intervals],
         sd=[estimate.sd or 0.0 for estimate in intervals],
@@ -104,8 +138,28 @@ def judge(claims: Sequence[ClaimData], *, alpha: float = ALPHA, mixed: bool = Fa
         non_inferiority=np.array([claim.non_inferiority for claim in family], bool),
         alpha=alpha,
     )
-    findings = dict(zip(tested, zip(map(Finding, decided.finding), decided.p_holm.tolist(), strict=True), strict=True))
-    return tuple(_outcome(claim, findings.get(i), alpha, len(tested), mixed) for i, claim in enumerate(claims))
+    return [_Tested(Finding(f), p) for f, p in zip(decided.finding, decided.p_holm.tolist(), strict=True)]
+
+
+def _at_looks(family: Sequence[ClaimData], schedule: Schedule, alpha: float) -> list[_Tested]:
+    if not family:
+        return []
+    data = []
+    for number, planned in enumerate(schedule.at):
+        parts = [claim.differences[: claim.at_looks[number] or 0] for claim in family]
+        estimates = [interval(part) if part else Interval(0, 0.0) for part in parts]
+        sds = [estimate.sd or 0.0 for estimate in estimates]
+        counts = np.array([estimate.n for estimate in estimates], int)
+        data.append(LookData([estimate.mean for estimate in estimates], sds, counts, planned))
+    decided = looks.decide_at_looks(
+        data,
+        [claim.margin for claim in family],
+        np.array([claim.non_inferiority for claim in family], bool),
+        alpha,
+        schedule.futility,
+    )
+    fields = (decided.finding, decided.p.tolist(), decided.look.tolist(), decided.futile.tolist())
+    return [_Tested(Finding(finding), *rest) for finding, *rest in zip(*fields, strict=True)]
 
 
 def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
@@ -114,33 +168,31 @@ def seeds_to_settle(evidence: ClaimData, alpha: float = ALPHA) -> int | None:
     estimate = evidence.interval
     if estimate is None or not estimate.sd or evidence.replicate != "seed":
         return None
-    margin, d = evidence.margin, estimate.mean
-    above, below = d - _lower_null(evidence), -margin - d
-    for n in range(estimate.n + 1, MOST_SEEDS + 1):
-        critical, scale = _critical(alpha, n), math.sqrt(n) / estimate.sd
-        powers = [_power(gap * scale, n, critical) for gap in (above, below) if gap > 0]
-        if not evidence.non_inferiority and abs(d) < margin:
-            # Both one-sided tests must reject; their miss rates add up at most.
-            powers.append(sum(_power(gap * scale, n, critical) for gap in (margin - d, margin + d)) - 1)
-        if powers and max(powers) >= POWER:
-            return n
-    return None
-
-
-def _lower_null(evidence: ClaimData) -> float:
-    return -evidence.margin if evidence.non_inferiority else 0.0
+    counts = np.arange(estimate.n + 1, MOST_SEEDS + 1)
+    chances = chance_to_settle(estimate.mean, estimate.sd, counts, evidence.margin, evidence.non_inferiority, alpha)
+    enough = counts[chances >= POWER]
+    return int(enough[0]) if len(enough) else None
 
 
 def _outcome(
-    evidence: ClaimData, test_result: tuple[Finding, float] | None, alpha: float, claims: int, mixed: bool
+    evidence: ClaimData,
+    tests: _Tested | None,
+    alpha: float,
+    claims: int,
+    mixed: bool,
+    schedule: Schedule | None,
 ) -> JudgedClaim:
-    """`test_result`: the finding and Holm's p, None for a claim that was not tested."""
+    """`tests`: None for a claim that was not tested."""
+    look = (tests.look or tests.futile or None) if tests and not mixed else None
+    if look:
+        evidence = replace(evidence, differences=evidence.differences[: evidence.at_looks[look - 1]])
     estimate = None if evidence.same_trials else evidence.interval
 
-    def out(verdict: Verdict | None, reason: str, seeds_needed: int | None = None) -> JudgedClaim:
-        return JudgedClaim(
-            verdict, reason, estimate, test_result[1] if test_result and not mixed else None, seeds_needed, evidence
-        )
+    def out(
+        verdict: Verdict | None, reason: str, seeds_needed: int | None = None, next_look: int | None = None
+    ) -> JudgedClaim:
+        p = tests.p if tests and not mixed and estimate and estimate.n > 1 else None
+        return JudgedClaim(verdict, reason, estimate, p, seeds_needed, evidence, look, next_look)
 
     if evidence.same_trials:
         return out(Verdict.NOT_RUN, "the same trials under this recipe: equal by construction, nothing to compare")
@@ -149,32 +201,72 @@ def _outcome(
     if mixed or estimate is None:
         left_out = f"; seeds of this claim that are not paired: {evidence.unpaired}" if evidence.unpaired else ""
         return out(None, f"MIXED: the table has trials that may not be compared{left_out}")
-    if test_result is None or estimate.low is None or estimate.high is None:
-        return out(Verdict.UNDERPOWERED, f"one {evidence.replicate} has no spread: at least 2 are needed")
+    ahead = _look_ahead(evidence, schedule)
+    if tests is None or estimate.low is None or estimate.high is None:
+        few = f"one {evidence.replicate} has no spread: at least 2 are needed"
+        return out(Verdict.UNDERPOWERED, few, next_look=ahead)
     delta, gap = evidence.margin, evidence.paper_gap
     bound = "−δ" if evidence.non_inferiority and delta else "0"
-    if test_result[0] is Finding.ABOVE:
+    at_look = f"; decided at look {tests.look} of {len(schedule.at)}" if schedule and tests.look else ""
+    if tests.finding is Finding.ABOVE:
         if evidence.direction_only or gap is None:
             why = "direction only" if evidence.direction_only else "the paper prints no number to compare"
-            return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}")
+            return out(Verdict.REPRODUCED, f"lower bound above {bound}; {why}{at_look}")
         if estimate.low <= gap <= estimate.high:
-            return out(Verdict.REPRODUCED, f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval")
-        return out(Verdict.SHIFTED, f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval")
-    if test_result[0] is Finding.BELOW:
-        return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}")
-    if test_result[0] is Finding.INSIDE:
+            inside = f"lower bound above {bound}; the paper's {gap:+.3g} is inside our interval{at_look}"
+            return out(Verdict.REPRODUCED, inside)
+        outside = f"lower bound above {bound}, but the paper's {gap:+.3g} is outside our interval{at_look}"
+        return out(Verdict.SHIFTED, outside)
+    if tests.finding is Finding.BELOW:
+        return out(Verdict.CONTRADICTED, f"upper bound below {f'−δ = {-delta:g}' if delta else '0'}{at_look}")
+    if tests.finding is Finding.INSIDE:
         same = (
             f"identical in every {evidence.replicate}"
             if estimate.sd == 0 and estimate.mean == 0
             else f"interval inside ±{delta:g}"
         )
-        return out(Verdict.EQUIVALENT, same)
-    needed = seeds_to_settle(evidence, alpha / claims)
-    hope = f"about {needed} seeds would settle it" if needed else f"{MOST_SEEDS} seeds would not settle it"
+        return out(Verdict.EQUIVALENT, same + at_look)
+    level = alpha / (len(schedule.at) if schedule else 1) / claims
+    needed = seeds_to_settle(evidence, level)
+    why = "undecided"
+    if estimate.low > _lower_null(evidence) or estimate.high < -delta or -delta < estimate.low <= estimate.high < delta:
+        why = f"enough on its own, not after Holm over {claims} claims"
+        why += f" and {len(schedule.at)} looks" if schedule else ""
+    if tests.futile:
+        return out(Verdict.UNDERPOWERED, f"{why}; ended for futility at look {tests.futile}", needed)
+    if schedule is not None and ahead is not None:
+        return out(Verdict.UNDERPOWERED, f"{why}; {_next_look_text(evidence, schedule, ahead, level)}", needed, ahead)
+    return out(Verdict.UNDERPOWERED, f"{why}; {_without_look_text(evidence, needed)}", needed)
+
+
+def _lower_null(evidence: ClaimData) -> float:
+    return -evidence.margin if evidence.non_inferiority else 0.0
+
+
+def _look_ahead(evidence: ClaimData, schedule: Schedule | None) -> int | None:
+    """The first look that has not all its trials; None after the last."""
+    if schedule is None or None not in evidence.at_looks:
+        return None
+    return evidence.at_looks.index(None) + 1
+
+
+def _next_look_text(evidence: ClaimData, schedule: Schedule, ahead: int, level: float) -> str:
+    """What the look brings that an undecided claim goes on to."""
+    planned, estimate = schedule.at[ahead - 1], evidence.interval
+    name = f"look {ahead} of {len(schedule.at)}, at {planned} seeds"
+    if ahead == 1 or estimate is None or estimate.sd is None:
+        return f"{name}, has not all its trials yet"
+    chance = chance_to_settle(estimate.mean, estimate.sd, planned, evidence.margin, evidence.non_inferiority, level)
+    return f"{name}, settles it with a chance of {float(chance):.0%} if mean and SD are as observed".replace("%", " %")
+
+
+def _without_look_text(evidence: ClaimData, needed: int | None) -> str:
+    """What helps an undecided claim for which no look is left."""
     if evidence.replicate != "seed":
-        hope = "more videos are needed, or a larger difference"
-    alone = (
-        estimate.low > _lower_null(evidence) or estimate.high < -delta or -delta < estimate.low <= estimate.high < delta
+        return "more videos are needed, or a larger difference"
+    if needed is None:
+        return f"{MOST_SEEDS} seeds would not settle it"
+    return (
+        f"a run of its own with about {needed} seeds would settle it; seeds added to this one after looking at it "
+        "raise its error rate"
     )
-    why = f"enough on its own, not after Holm over {claims} claims" if alone else "undecided"
-    return out(Verdict.UNDERPOWERED, f"{why}; {hope}", needed)

@@ -16,6 +16,8 @@ class Above(Claim):
     arm: str
     value: float
     margin: float = 0.0
+    metric: str | None = None
+    margin_source: str = ""
 
     def __post_init__(self) -> None:
         check_margin(self.margin)

@@ -22,6 +22,8 @@ class Trend(Claim):
     margin: float = 0.0
     arms: tuple[str, ...] = ()
     rising: bool = True
+    metric: str | None = None
+    margin_source: str = ""
 
     def __post_init__(self) -> None:
         check_margin(self.margin)

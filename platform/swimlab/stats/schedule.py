@@ -1,0 +1,14 @@
+"""The looks that an experiment file declares; without scipy, which an import of such a file does without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Claims are judged at `at` so many replicates, each time at α ÷ the number of looks. `futility`: a claim ends
+    whose chance to be settled at the last look is below it (`swimlab.stats.looks`)."""
+
+    at: tuple[int, ...]
+    futility: float = 0.0
