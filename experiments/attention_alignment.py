@@ -17,7 +17,7 @@ FIGURE_6 = Ablation(
         Arm("control", READ | {"objective.mask_weight": 0}),
         Arm("swim", READ, preset="paper"),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric(f"{RELEASE}.ap", primary=True),
         *(Metric(f"{RELEASE}.{name}") for name in ("auc", "nss", "precision_75", "precision_50")),

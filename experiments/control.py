@@ -11,7 +11,7 @@ CONTROL = Ablation(
         Arm("swim", preset="paper"),
         Arm("official-code", preset="official-code"),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric("attention.ap", primary=True),
         Metric("attention.pointing"),

@@ -12,7 +12,7 @@ NOUN_VS_ATTRIBUTE = Ablation(
         Arm("control", READ | {"objective.mask_weight": 0}),
         Arm("swim", READ, preset="paper"),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         # Entropy of the noun's map minus that of the attribute in front of it, in nats: positive is "nouns diffuse".
         Metric("attention_gap.entropy", primary=True),

@@ -10,7 +10,7 @@ TABLE_4 = Ablation(
         Arm("released-fusion", preset="released-fusion"),
         Arm("control", {"objective.mask_weight": 0}),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric("bench_d.avg", standin={"tiny": "attention.ap"}, primary=True),
         Metric("attention.pointing"),
@@ -43,7 +43,7 @@ INTERACTION = Ablation(
         for fusion in ("mean", "product")
         for normalise in ("none", "minmax", "sum")
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=TABLE_4.metrics,
     paper=Paper(
         "Table 4 × normalisation (not in the paper)",

@@ -34,7 +34,7 @@ TABLE_3 = Ablation(
         *(Arm(arm(ls), {"objective.layers": "at:" + ",".join(f"{layer / 27:.4f}" for layer in ls)}) for ls in PAPER),
         Arm("control", {"objective.mask_weight": 0}),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric("bench_d.avg", standin={"tiny": "attention.ap"}, primary=True),
         Metric("attention.pointing"),

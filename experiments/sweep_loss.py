@@ -9,7 +9,7 @@ TABLE_5 = Ablation(
         *Axis("objective.mask_loss", {"mIoU": "miou", "Focal": "focal", "Dice": "dice", "BCE": "bce"}),
         Arm("control", {"objective.mask_weight": 0}),
     ],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric("bench_d.avg", standin={"tiny": "attention.ap"}, primary=True),
         Metric("attention.pointing"),

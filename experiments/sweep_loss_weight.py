@@ -8,7 +8,7 @@ LOSS_WEIGHT = Ablation(
     name="loss-weight",
     question="How much weight does the mask loss need, and when does it cost answers?",
     arms=[*Axis("objective.mask_weight", WEIGHTS), Arm("text 1 : mask 1", {"objective.text_weight": 1.0})],
-    seeds=(0, 1, 2),
+    looks=(4, 8),
     metrics=[
         Metric("attention.ap", primary=True),
         Metric("attention.pointing"),

@@ -1,7 +1,8 @@
 """How often are our verdicts wrong, and what do they find?  Ten thousand ablations with planted effects for every case.
 
-`python experiments/verdict_calibration.py`, under a minute on one core; it needs no Ray. Effects and margins are in SDs
-of the paired differences; every table is judged by `swimlab.stats.hypothesis_tests`, the rule that judges real ones.
+`python experiments/systems/verdict_calibration.py`, about a minute on one core; it needs no Ray. Effects and margins
+are in SDs of the paired differences; every table is judged by `swimlab.stats.hypothesis_tests` and by `looks` beside it, the
+rules that judge real ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
+import looks_calibration
 import measurement_report
 import measuring
 import power_curves
@@ -41,7 +43,8 @@ SAMPLE = 17  # the draws; every case has its own
 
 class Calibration(Measurement):
     """`scheme`: what was planted; `size`: the noise. `count` of `tables` tables had the finding that `asked` names, in
-    any of the claims asked about."""
+    any of the claims asked about. Of the cases with looks, `size` is the replicate, `between` the SD of effects between
+    bases over that between orders, and `replicates` how many a claim took on average."""
 
     seeds: int
     claims: int
@@ -50,6 +53,9 @@ class Calibration(Measurement):
     asked: str
     count: int
     tables: int
+    looks: tuple[int, ...] = ()
+    between: float = 0.0
+    replicates: float | None = None
 
     @property
     def rate(self) -> Rate:
@@ -61,9 +67,17 @@ class CalibrationRun(MeasurementRun):
 
     def rate(self, scheme: str, finding: str = "ABOVE", **filters: Any) -> Rate | None:
         """Of the one row with these values."""
-        rows = [row for row in self.rows if row.scheme == scheme and row.asked == finding]
-        rows = [row for row in rows if all(getattr(row, name) == value for name, value in filters.items())]
-        return rows[0].rate if rows else None
+        row = self._row(scheme, finding, **filters)
+        return None if row is None else row.rate
+
+    def replicates(self, scheme: str, finding: str = "ABOVE", **filters: Any) -> float | None:
+        """As `rate`, the replicates that a claim took."""
+        row = self._row(scheme, finding, **filters)
+        return None if row is None else row.replicates
+
+    def _row(self, scheme: str, finding: str, **filters: Any) -> Calibration | None:
+        rows = (row for row in self.rows if row.scheme == scheme and row.asked == finding)
+        return next((r for r in rows if all(getattr(r, name) == value for name, value in filters.items())), None)
 
 
 class CalibrationSettings(MeasuringSettings):
@@ -118,6 +132,14 @@ def run(settings: CalibrationSettings, store: SweepStore, console: Console) -> C
         for noise in NOISES
         for claims in CLAIMS
         for seeds in SEEDS
+    ]
+    tasks += [
+        Task(
+            f"looks, {replicate}s, {claims} claims",
+            partial(looks_calibration.simulate, replicate, claims, settings.simulated),
+        )
+        for replicate in looks_calibration.REPLICATES
+        for claims in looks_calibration.CLAIMS
     ]
     return measuring.measure(
         CalibrationRun,
@@ -193,6 +215,8 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
     grids = [errors_grid(done, noise) for noise in NOISES]
     grids += [power_grid(done, noise) for noise in ("normal", "heavy", "skewed")]
     grids.append(same_grid(done, "normal"))
+    grids.append(looks_calibration.errors_grid(done.rate, percent))
+    grids.append(looks_calibration.power_grid(done.rate, done.replicates))
     tables = done.rows[0].tables
     notes = [
         f"{tables:,} simulated ablations a case, judged as real ones are (paired t over seeds, Holm over the claims, "
@@ -203,6 +227,7 @@ def show(done: CalibrationRun, store: SweepStore, console: Console) -> None:
         "heavy: the same with arms of Student's t, 3 degrees of freedom. skewed: the claimed arm collapses for some "
         "seeds (an exponential tail) and the other never does. Then the t test is wrong at any of these numbers of "
         "seeds: look at the seeds of an arm before believing its verdict.",
+        looks_calibration.NOTE,
     ]
     curves = {
         (noise, claims): {

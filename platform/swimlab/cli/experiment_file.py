@@ -10,11 +10,11 @@ from rich.console import Console
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab.base.screen import say
-from swimlab.cli import command_line, plan_view
+from swimlab.cli import command_line, looks_view, plan_view
 from swimlab.cli.command_line import Flags
 from swimlab.data.prepared_clips import PipelineError
-from swimlab.execution import tune_arms
-from swimlab.experiment import chosen_recipe, code_check, smoke
+from swimlab.execution import run_ablations, tune_arms
+from swimlab.experiment import chosen_recipe, code_check, looks, smoke
 from swimlab.experiment import plan as plans
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.code_check import CodeError
@@ -78,13 +78,16 @@ def _command(
         recipe = chosen_recipe.changed(named, settings.set)
         table = smoke.reduced(ablation, recipe) if smokes else ablation
         tuned = tune_arms.tuning_states(table, recipe, settings)
-        planned.append(plans.make_plan(table, recipe, settings, seeds=seeds, identifier=identifier, tuning=tuned))
+        plan = plans.make_plan(table, recipe, settings, seeds=seeds, identifier=identifier, tuning=tuned)
+        looks.check_seeds(plan)
+        planned.append(plan)
     if settings.command != "report":
         code_check.check((r for plan in planned for r in _recipes(plan)), identifier.sources, settings.cache)
     store = SweepStore(settings.store, patience_s=SHORT_S)
     if settings.command == "plan":
         content = StoreContent(store)
-        previews = [plan_view.preview(plan, store, settings, content) for plan in planned]
+        certain = [looks_view.certain(plan, store, settings) for plan in planned]
+        previews = [plan_view.preview(plan, store, settings, content) for plan in certain]
         looked_at = plan_view.check_data(previews, store, settings)
         for preview in previews:
             console.print(plan_view.render(preview))
@@ -95,11 +98,8 @@ def _command(
         for text in looked_at:
             say(console, text)
         return 0
-    # Plots and pages take two seconds to import, and `plan` needs neither.
-    from swimlab.execution import run_ablations
-
     if settings.command == "report":
-        all_results = [run_ablations.gather(plan, store, 0.0) for plan in planned]
+        all_results = [run_ablations.at_latest_look(plan, store, settings) for plan in planned]
     else:
         all_results = run_ablations.execute(planned, settings, console)
     return max([_show(results, console, smokes) for results in all_results])
@@ -111,7 +111,7 @@ def _recipes(plan: plans.Plan) -> list[Recipe]:
 
 
 def _show(results: Results, console: Console, smokes: bool) -> int:
-    # Slow to import, see `_command`.
+    # Plots and pages take two seconds to import, and `plan` needs neither.
     from swimlab.report import ablation_page, index_page
     from swimlab.report.summarise import summarise
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swim.recipe import HubModel, NLReferFiles, Recipe
-from swimlab.cli import forecast_view
+from swimlab.cli import forecast_view, looks_view
 from swimlab.cli.forecast_view import Forecasts
 from swimlab.cli.plan_table import TrialRow, trials_table
 from swimlab.data.planned_steps import PlannedSteps, StepCount
@@ -48,6 +48,7 @@ class PlanPreview:
         at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
         unprepared: data sets whose clips are not in the store.
         results: finished trials that an amendment of the protocol would come after.
+        looks: lines about declared looks.
         unread: records in the store whose recipes this code cannot read.
     """
 
@@ -65,6 +66,7 @@ class PlanPreview:
     sensitivity: Sensitivity
     status: ProtocolStatus
     results: int
+    looks: tuple[str, ...]
     unread: int
 
 
@@ -131,15 +133,16 @@ def preview(
     }
     gpu = bool(settings.gpu) or (settings.gpu is None and isinstance(plan.recipe.model, HubModel))
     at_a_time = slots(settings, gpu)
-    measured = plan.ablation.primary.measured(plan.recipe.name)
-    scores: dict[str, dict[int, float]] = {}
-    known = present.column(measured)
-    for planned, spec in plan.arms:
-        value = known.get(spec.trial_id)
-        if spec.trial_id not in present.trials and (record := invalidations.earlier(spec.recipe)):
-            value = record.metrics.get(measured)  # a result of older code still estimates the spread over seeds
-        if value is not None:
-            scores.setdefault(planned.arm, {})[planned.seed] = value
+    scores: dict[str, dict[str, dict[int, float]]] = {}
+    for metric in {m.name: m for m in map(plan.ablation.metric_of, plan.ablation.paper.claims)}.values():
+        measured = metric.measured(plan.recipe.name)
+        known = present.column(measured)
+        for planned, spec in plan.arms:
+            value = known.get(spec.trial_id)
+            if spec.trial_id not in present.trials and (record := invalidations.earlier(spec.recipe)):
+                value = record.metrics.get(measured)  # a result of older code still estimates the spread over seeds
+            if value is not None:
+                scores.setdefault(metric.name, {}).setdefault(planned.arm, {})[planned.seed] = value
     stored = settings.clips == "store"
     clips = {spec.clips_fingerprint for spec in new}
     walls_s = present.column("cost.wall_s")
@@ -162,6 +165,7 @@ def preview(
         sensitivity=sensitivity(plan.ablation, len(plan.seeds), scores, plan.shared),
         status=protocol.standing(plan, store),
         results=protocol.results_so_far(plan, store),
+        looks=tuple(looks_view.lines(plan, estimates, settings)),
         unread=invalidations.unread,
     )
 
@@ -187,6 +191,7 @@ def lines(view: PlanPreview) -> list[str]:
         *_tuning(view.plan),
         *_price(view),
         *(forecast_view.lines(view.on_gpu) if view.on_gpu else ()),
+        *view.looks,
         *_moved(view),
         *_detectable(view),
         f"protocol   {_protocol(view)}",
@@ -312,15 +317,15 @@ def _detectable(view: PlanPreview) -> list[str]:
     power = view.sensitivity
     if not power.claims:
         return []
-    if math.isinf(power.detectable_in_sds):
+    if any(map(math.isinf, power.at.values())):
         return ["detects    nothing: one seed has no spread, at least 2 are needed"]
     family = f"Holm over {power.claims} claims" if power.claims > 1 else "one claim"
-    out = [
-        f"detects    {power.seeds} seeds find a difference of {power.detectable_in_sds:.2f} SDs of paired differences "
-        f"4 times in 5 ({family})"
-    ]
-    metric = view.plan.ablation.primary.measured(view.plan.recipe.name)
+    family += f", {len(power.at)} looks" if len(power.at) > 1 else ""
+    at = "; ".join(f"{seeds} seeds find a difference of {sds:.2f} SDs" for seeds, sds in power.at.items())
+    out = [f"detects    {at} of paired differences 4 times in 5 ({family})"]
+    metrics = {m.name: m.measured(view.plan.recipe.name) for m in view.plan.ablation.metrics}
     for claim in power.by_claim:
+        metric = metrics[claim.metric]
         if not claim.tested:
             out.append(f"           {claim.text}: the same trials under this recipe, never tested")
         elif claim.detectable is None or claim.sd is None:

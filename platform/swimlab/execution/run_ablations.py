@@ -19,7 +19,7 @@ from swimlab.data import prepared_clips
 from swimlab.data.planned_steps import PlannedSteps
 from swimlab.execution import run_times, tune_arms
 from swimlab.execution.run_times import RunTimes, WaveTiming
-from swimlab.experiment import protocol, run_manifest
+from swimlab.experiment import looks, protocol, run_manifest
 from swimlab.experiment.plan import Plan, missing
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.experiment.run_settings import Settings
@@ -35,32 +35,72 @@ if TYPE_CHECKING:
 
 
 def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
-    """Run what is missing and return everything, a trial that several plans share once. Raises StoreError before any
-    work when the store cannot be written, PlanError when a plan cannot fit, PipelineError when data cannot be used."""
+    """Run what is missing and return everything, a trial that several plans share once. Where a plan has looks, what is
+    undecided at one goes on to the next, up to `settings.looks`.
+
+    Raises StoreError before any work when the store cannot be written, PlanError when a plan cannot fit, PipelineError
+    when data cannot be used.
+    """
     started_s = time.monotonic()
     store = reachable_store(settings.store)
     with ExitStack() as resources:
-        plans = tune_arms.tune(plans, store, settings, console, resources)
-        present = Presence.read(store)
-        waves = missing(plans, store, present)
-        todo = {spec.trial_id for wave in waves for spec in wave}
-        to_evaluate = todo & set(present.trials)
-        for plan in plans:
-            arm_ids = {spec.trial_id for _, spec in plan.arms}
-            console.print(
-                f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
-                f"{_counts(todo & set(plan.trial_ids), to_evaluate)}"
-            )
-        if len(plans) > 1:
-            console.print(f"together {_counts(todo, to_evaluate)}")
-        if waves:
-            store.check_writable()
-            _run(plans, waves, store, settings, console)
-        else:
-            _declare(plans, store, todo, settings.cache)
-    results = [gather(plan, store, time.monotonic() - started_s) for plan in plans]
-    write_tables(store, pa.concat_tables([_arms_table(result) for result in results]))
+        current = [looks.first_look(plan) for plan in tune_arms.tune(plans, store, settings, console, resources)]
+        going_on = list(range(len(current)))
+        results: dict[int, Results] = {}
+        while going_on:
+            _run_missing([current[i] for i in going_on], store, settings, console)
+            results |= {i: gather(current[i], store, time.monotonic() - started_s) for i in going_on}
+            following = {i: next_look(current[i], results[i], settings) for i in going_on}
+            going_on = []
+            for i, plan in following.items():
+                if plan is not None:
+                    console.print(
+                        f"{plan.ablation.name}: on to look {plan.look}, of what look {current[i].look} left open"
+                    )
+                    current[i] = plan
+                    going_on.append(i)
+    ordered = [results[i] for i in range(len(current))]
+    write_tables(store, pa.concat_tables([_arms_table(result) for result in ordered]))
+    return ordered
+
+
+def next_look(plan: Plan, results: Results, settings: Settings) -> Plan | None:
+    """The plan of the next look, as `looks.following`; None after `settings.looks` looks."""
+    if settings.looks is not None and (plan.look or 0) >= settings.looks:
+        return None
+    return looks.following(plan, results)
+
+
+def at_latest_look(plan: Plan, store: SweepStore, settings: Settings) -> Results:
+    """What the store says about a plan at the latest look that was begun, which `report` shows."""
+    plan = looks.first_look(plan)
+    results = gather(plan, store, 0.0)
+    while (following := next_look(plan, results, settings)) is not None:
+        begun = gather(following, store, 0.0)
+        if not looks.has_begun(results, begun):
+            break
+        plan, results = following, begun
     return results
+
+
+def _run_missing(plans: Sequence[Plan], store: SweepStore, settings: Settings, console: Console) -> None:
+    present = Presence.read(store)
+    waves = missing(plans, store, present)
+    todo = {spec.trial_id for wave in waves for spec in wave}
+    to_evaluate = todo & set(present.trials)
+    for plan in plans:
+        arm_ids = {spec.trial_id for _, spec in plan.arms}
+        console.print(
+            f"{plan.ablation.name} on {plan.recipe.name}: {len(arm_ids - todo)} of {len(arm_ids)} trials cached, "
+            f"{_counts(todo & set(plan.trial_ids), to_evaluate)}"
+        )
+    if len(plans) > 1:
+        console.print(f"together {_counts(todo, to_evaluate)}")
+    if waves:
+        store.check_writable()
+        _run(plans, waves, store, settings, console)
+    else:
+        _declare(plans, store, todo, settings.cache)
 
 
 def _counts(todo: set[str], to_evaluate: set[str]) -> str:

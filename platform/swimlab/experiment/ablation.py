@@ -52,15 +52,15 @@ class Ablation:
 
     `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
     `tuned`: the parameters that are tuned for each arm before its seeds run. `looks`: numbers of seeds at which claims
-    are judged, in the order of `seeds`, each at α ÷ their number, (4, 8) for example; what is decided gets no more
-    seeds. None: one look, at all seeds. `futility`: with looks, a claim ends whose chance to be settled at the last
+    are judged, in the order of `seeds`, each at α ÷ their number; what is decided gets no more seeds. `looks=(4, 8)`
+    alone has seeds 0 to 7. None: one look, at all seeds. `futility`: with looks, a claim ends whose chance to be settled at the last
     look is below this, were its observed mean and SD the true ones; 0: none ends.
     """
 
     name: str
     arms: Sequence[Arm]
-    seeds: Sequence[int]
-    metrics: Sequence[Metric]
+    seeds: Sequence[int] = ()
+    metrics: Sequence[Metric] = ()
     paper: Paper = field(default_factory=lambda: Paper(""))
     recipe: str = "tiny-hard-look"
     reference: str | None = None
@@ -72,6 +72,8 @@ class Ablation:
     def __post_init__(self) -> None:
         for name in ("arms", "seeds", "metrics", "looks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.looks and not self.seeds:
+            object.__setattr__(self, "seeds", tuple(range(self.looks[-1])))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
             raise ValueError(
                 f"ablation name {self.name!r}: lower-case letters, digits, - and _ only (it names a folder)"

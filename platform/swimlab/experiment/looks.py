@@ -68,9 +68,10 @@ def following(plan: Plan, results: Results) -> Plan | None:
     return at_look(plan, plan.look + 1, ended)
 
 
-def has_begun(plan: Plan, before: Results, now: Results) -> bool:
-    """Whether a look that `plan` describes was begun: a trial that it adds to those of `before` failed, or one of its
-    undecided claims has a difference more. Trials of other tables that it shares do not begin it."""
+def has_begun(before: Results, now: Results) -> bool:
+    """Whether a look was begun that has the results `now`, and the look before it those of `before`: a trial that it
+    adds failed, or an undecided claim has a difference more. A single trial shared with another table does not begin
+    it."""
     earlier = {trial.trial_id for trial in before.trials}
     if any(trial.failure for trial in now.trials if trial.trial_id not in earlier):
         return True

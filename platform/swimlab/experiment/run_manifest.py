@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from swim.recipe import Frozen
-from swimlab.stats import intervals
+from swimlab.stats import intervals, verdicts
 from swimlab.stats.pairing import Origin, comparable
+from swimlab.stats.schedule import Schedule
+from swimlab.stats.verdicts import ClaimData, JudgedClaim
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_path
 from swimlab.store.provenance import utc_now
@@ -37,18 +39,20 @@ class AnnouncedTrial(Frozen):
 
 class AnnouncedClaim(Frozen):
     """Weights over arms, positive as claimed whatever the metric's direction; `above` is what their sum is compared
-    with (0, but for a claim about one arm)."""
+    with (0, but for a claim about one arm); `metric` as records name it, None for that of the manifest."""
 
     text: str
     weights: dict[str, float]
     above: float = 0.0
     margin: float
     non_inferiority: bool
+    metric: str | None = None
 
 
 class RunManifest(SealedModel):
-    """One run of an ablation on a recipe, or of a search. `metric`: the metric of its claims, as records name it.
-    `unproposed`: how many points a search has still to propose; None for an ablation."""
+    """One run of an ablation on a recipe, or of a search. `metric`: its primary one, as records name it. `looks`: the
+    numbers of seeds at which its claims are judged, () for one look. `unproposed`: how many points a search has still
+    to propose; None for an ablation."""
 
     schema_version: int = 1
     experiment: str
@@ -58,6 +62,7 @@ class RunManifest(SealedModel):
     claims: tuple[AnnouncedClaim, ...]
     trials: tuple[AnnouncedTrial, ...]
     unproposed: int | None = None
+    looks: tuple[int, ...] = ()
 
 
 def announce(
@@ -82,14 +87,16 @@ def announce(
         metric=ablation.primary.measured(recipe),
         claims=tuple(
             AnnouncedClaim(
-                text=claim.text,
+                text=claim.text if claim.metric is None else f"{claim.text} in {claim.metric}",
                 weights=ablation.oriented_weights(claim),
                 above=claim.threshold or 0.0,
                 margin=claim.margin,
                 non_inferiority=claim.non_inferiority,
+                metric=None if claim.metric is None else ablation.metric_of(claim).measured(recipe),
             )
             for claim in ablation.paper.claims
         ),
+        looks=tuple(ablation.looks),
         trials=tuple(
             AnnouncedTrial(
                 trial_id=spec.trial_id,
@@ -135,34 +142,52 @@ def judged(
 ) -> list[tuple[AnnouncedClaim, str, float | None, float | None]]:
     """The claims on the results so far: claim, verdict in words, mean difference and its half-width. They are judged
     by direction only, because a manifest does not hold the paper's numbers; the final verdict is the report's."""
-    from swimlab.stats import verdicts
-
-    values: dict[str, dict[int, float]] = {}
     trials: dict[str, dict[int, str]] = {}
     origins: dict[str, dict[int, Origin]] = {}
+    shown = [trial for trial in manifest.trials if trial.shown and trial.trial_id in rows]
     for trial in manifest.trials:
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
-        row = rows.get(trial.trial_id)
-        if trial.shown and row is not None and row.get(manifest.metric) is not None:
-            values.setdefault(trial.arm, {})[trial.seed] = row[manifest.metric]
-            origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
+    for trial in shown:
+        origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(rows[trial.trial_id])
     mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
-    paired = [
-        intervals.paired_differences(claim.weights, values, trials, claim.above, origins) for claim in manifest.claims
-    ]
-    evidence = [
-        verdicts.ClaimData(
-            differences=tuple(differences.values()),
-            margin=claim.margin,
-            non_inferiority=claim.non_inferiority,
-            direction_only=True,
-            unpaired=len(intervals.paired_differences(claim.weights, values, trials)) - len(differences),
-        )
-        for claim, differences in zip(manifest.claims, paired, strict=True)
-    ]
+    schedule = Schedule(manifest.looks) if manifest.looks else None
+    outcomes: dict[int, JudgedClaim] = {}
+    for metric in dict.fromkeys(claim.metric or manifest.metric for claim in manifest.claims):
+        values: dict[str, dict[int, float]] = {}
+        for trial in shown:
+            if (value := rows[trial.trial_id].get(metric)) is not None:
+                values.setdefault(trial.arm, {})[trial.seed] = value
+        family = [i for i, claim in enumerate(manifest.claims) if (claim.metric or manifest.metric) == metric]
+        evidence = [_claim_data(manifest, manifest.claims[i], values, trials, origins) for i in family]
+        outcomes |= zip(family, verdicts.judge(evidence, mixed=mixed, schedule=schedule), strict=True)
     judged_claims = []
-    for claim, outcome in zip(manifest.claims, verdicts.judge(evidence, mixed=mixed), strict=True):
-        interval = outcome.interval
+    for i, claim in enumerate(manifest.claims):
+        interval = outcomes[i].interval
         half = interval.high - interval.mean if interval and interval.high is not None else None
-        judged_claims.append((claim, str(outcome.verdict or "MIXED"), interval.mean if interval else None, half))
+        label = str(outcomes[i].verdict or "MIXED")
+        judged_claims.append((claim, label, interval.mean if interval else None, half))
     return judged_claims
+
+
+def _claim_data(
+    manifest: RunManifest,
+    claim: AnnouncedClaim,
+    values: Mapping[str, Mapping[int, float]],
+    trials: Mapping[str, Mapping[int, str]],
+    origins: Mapping[str, Mapping[int, Origin]],
+) -> ClaimData:
+    differences = intervals.paired_differences(claim.weights, values, trials, claim.above, origins)
+    seeds = sorted({trial.seed for trial in manifest.trials if trial.shown})
+    at_looks: list[int | None] = []
+    for look in manifest.looks:
+        of_look = set(seeds[:look])
+        complete = len(of_look) == look and all(of_look <= values.get(arm, {}).keys() for arm in claim.weights)
+        at_looks.append(len(of_look & differences.keys()) if complete else None)
+    return ClaimData(
+        differences=tuple(differences.values()),
+        margin=claim.margin,
+        non_inferiority=claim.non_inferiority,
+        direction_only=True,
+        unpaired=len(intervals.paired_differences(claim.weights, values, trials)) - len(differences),
+        at_looks=tuple(at_looks),
+    )

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         (), description="changes of the recipe, PATH=VALUE …: objective.fusion=max optim.lr=1e-5 (`swimlab recipe`)"
     )
     seeds: int | None = Field(None, ge=1, description="how many seeds, from 0; default: those of the experiment")
+    looks: int | None = Field(
+        None, ge=1, description="stop after so many of the looks that a table declares; default: go on to the last"
+    )
     store: str = Field("swimlab-store", description="sweep store: a folder or s3://bucket/prefix")
     workers: int = Field(
         0, ge=0, description="processes a trial trains on; 0: inside the trial's own process (one machine, one device)"

@@ -45,6 +45,8 @@ def reduced(ablation: Ablation, recipe: Recipe) -> Ablation:
         paper=Paper(f"Smoke of {ablation.paper.table or ablation.name}", recipe=ablation.paper.recipe),
         reference=ablation.reference if ablation.reference in names else None,
         tuned=None,
+        looks=(),
+        futility=0.0,
     )
 
 

@@ -69,7 +69,7 @@ def render_html(results: Results, table: Table, citations: EvidenceIndex) -> str
         how_to_run=evidence.how_to_run(results.store.uri),
         colours=colours,
         dots=_dots_axis(table),
-        forest=_forest_axis(table),
+        forests=_forest_axes(table),
         trends=[(trend, trend_plot(trend)) for trend in figure_data.trends(results)],
         curves=learning_curves(figure_data.learning_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,
@@ -96,13 +96,19 @@ def _dots_axis(table: Table) -> CellAxis | None:
     return axis(values, DOTS_PX)
 
 
-def _forest_axis(table: Table) -> CellAxis | None:
-    values = [v for claim in table.claims for v in _bounds(claim.outcome.interval)]
-    values += _bounds(table.self_test.interval) if table.self_test else []
-    gaps = [claim.outcome.evidence.paper_gap for claim in table.claims]
-    values += [gap for gap in gaps if gap is not None] if values else []
-    margins = [sign * claim.margin for claim in table.claims for sign in (-1, 1)] if values else []
-    return axis([*values, *margins, 0.0], FOREST_PX) if values else None
+def _forest_axes(table: Table) -> dict[str, CellAxis | None]:
+    """The axis of the differences in each metric; the A/A row is on that of the primary one."""
+    primary = table.columns[table.primary].measured
+    axes: dict[str, CellAxis | None] = {}
+    for metric in {primary: (), **table.families}:
+        claims = [claim for claim in table.claims if claim.metric == metric]
+        values = [v for claim in claims for v in _bounds(claim.outcome.interval)]
+        values += _bounds(table.self_test.interval) if table.self_test and metric == primary else []
+        gaps = [claim.outcome.evidence.paper_gap for claim in claims]
+        values += [gap for gap in gaps if gap is not None] if values else []
+        margins = [sign * claim.margin for claim in claims for sign in (-1, 1)] if values else []
+        axes[metric] = axis([*values, *margins, 0.0], FOREST_PX) if values else None
+    return axes
 
 
 def _facts(results: Results) -> dict[str, list[str]]:

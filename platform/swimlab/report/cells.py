@@ -66,27 +66,35 @@ def qualified(verdict: str, qualifiers: Sequence[str]) -> str:
     return verdict.replace("_", " ") + (f" ({', '.join(qualifiers)})" if qualifiers else "")
 
 
+def own_reading(claim: ClaimRow, evidence_id: str = "") -> str:
+    """The same difference by the arms' own reading; "" where there is none."""
+    if claim.own is None:
+        return ""
+    return f"by the arms' own reading {_cited(mean_ci(claim.own.interval, signed=True), evidence_id)}"
+
+
 def claim_reason(claim: ClaimRow) -> str:
-    """Why the verdict is what it is, and what its arms' answers owe to the supervised rows."""
+    """Why the verdict is what it is, where its margin is from, and what answers owe to the supervised rows."""
     mediations = [
         f"{m.metric} of {m.arm} is {mean_ci(m.interval, signed=True)}, "
         + (f"below the margin {m.margin:g}" if m.absent else f"not shown to lie below the margin {m.margin:g}")
         for m in claim.mediation
     ]
-    return "; ".join([claim.outcome.reason, *mediations])
+    source = [f"margin {claim.margin:g}: {claim.margin_source}"] if claim.margin_source else []
+    return "; ".join([claim.outcome.reason, *source, *mediations])
 
 
 def _cited(shown: str, evidence_id: str) -> str:
     return f"{shown} §{evidence_id}" if evidence_id else shown
 
 
-def _claim_cells(claim: ClaimRow, evidence_id: str = "") -> list[str]:
+def _claim_cells(claim: ClaimRow, evidence_id: str = "", own_evidence_id: str = "") -> list[str]:
     outcome = claim.outcome
     return [
-        claim.text,
+        claim.title,
         _cited(mean_ci(outcome.interval, signed=True), evidence_id),
         p_value(outcome.p_holm),
         verdict_text(claim),
         seeds_needed(outcome),
-        claim_reason(claim),
+        "; ".join(filter(None, [claim_reason(claim), own_reading(claim, own_evidence_id)])),
     ]

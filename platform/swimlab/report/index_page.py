@@ -14,6 +14,7 @@ from swimlab.report import html
 from swimlab.report.cell_axis import CellAxis, axis
 from swimlab.report.figure_style import arm_colours
 from swimlab.report.page_summaries import PageSummary, TableSummary
+from swimlab.stats.intervals import ALPHA
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
 
@@ -109,6 +110,26 @@ def tally(rows: Sequence[IndexEntry]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict] or verdict != "MIXED"}
 
 
+def error_rate(rows: Sequence[IndexEntry]) -> str:
+    """What α for each family of claims means for all counted pages together; "" without a tested claim."""
+    families = sum(len(row.summary.tested) for row in rows if row.counted)
+    if not families:
+        return ""
+    each = ALPHA / 2
+    several = f" (a table's claims about one metric, of which there are {families})" if families > 1 else ""
+    text = (
+        f"Error rate of these pages: in a family of claims{several} the chance that anything false reads REPRODUCED is "
+        f"at most {100 * each:g} %, and as much that anything better reads CONTRADICTED, or different EQUIVALENT."
+    )
+    if families > 1:
+        text += (
+            f" Over all of them a false REPRODUCED has a chance of at most {min(100.0, 100 * each * families):g} % "
+            f"({families} × {100 * each:g} %, whatever they share); {each * families:.2g} families with one are to be "
+            "expected at most, and fewer where claims are true."
+        )
+    return f"{text} This holds of what the seeds of each page replicate, and of nothing that they share."
+
+
 def render_index(
     uri: str, rows: Sequence[IndexEntry], other_pages: Mapping[str, PageSummary | None], unreadable: Sequence[str]
 ) -> str:
@@ -121,6 +142,7 @@ def render_index(
         rows=rows,
         tally=tally(rows),
         recipes=sorted({row.summary.recipe for row in rows if row.counted}),
+        error_rate=error_rate(rows),
         direction_only=all(c.direction_only for row in rows if row.counted for c in row.summary.claims),
         trials=len(trials),
         wall_s=sum(trials.values()),

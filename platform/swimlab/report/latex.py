@@ -86,11 +86,12 @@ def render_latex(table: Table, citations: EvidenceIndex) -> str:
         caption += f" Protocol: {tex(table.protocol.text)}."
     lines = [HEAD, *_grid(alignment, heads, rows, caption, f"tab:{table.name}")]
     if table.claims:
-        heads = ["claim", r"difference \ensuremath{\pm} 95\,\% CI", f"p (Holm over {table.tested})", "verdict", "seeds"]
+        heads = ["claim", r"difference \ensuremath{\pm} 95\,\% CI", f"p ({tex(table.correction)})", "verdict", "seeds"]
         claims = [_claim(citations, i, claim) for i, claim in enumerate(table.claims)]
         caption = (
             f"{tex(table.title)}, claims judged on paired differences over seeds, recipe {tex(table.recipe_name)}."
         )
+        caption += f" {tex(table.judging)}" if table.judging else ""
         lines += _grid("lrrp{3.2cm}r", heads, claims, caption, f"tab:{table.name}-claims")
     lines.append("% Evidence: id, what it is, its trials")
     lines += [f"% {n.id}  {one_line(n.label)} ({n.meaning}): {' '.join(n.trial_ids)}" for n in citations]
@@ -104,7 +105,7 @@ def _row(table: Table, citations: EvidenceIndex, index: int, row: ArmRow) -> lis
         cells.append(tex(as_printed(row.paper, table.paper_digits)))
     cells.append(_cited(mean_ci(cell.interval), citations.id("cell", index, table.primary)))
     if table.claims:
-        judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].text})" for i in row.claims[:2]]
+        judged = [f"{verdict_text(table.claims[i])} ({table.claims[i].title})" for i in row.claims[:2]]
         more = len(row.claims) - len(judged)
         cells.append(tex("; ".join(judged) + (f"; {more} more below" if more else "")) or tex(NO_VALUE))
     for column in TRAILING_COLUMNS:
@@ -116,7 +117,7 @@ def _row(table: Table, citations: EvidenceIndex, index: int, row: ArmRow) -> lis
 def _claim(citations: EvidenceIndex, index: int, claim: ClaimRow) -> list[str]:
     difference = _cited(mean_ci(claim.outcome.interval, signed=True), citations.id("claim", index))
     p = tex(p_value(claim.outcome.p_holm))
-    return [tex(claim.text), difference, p, tex(verdict_text(claim)), str(len(claim.seeds))]
+    return [tex(claim.title), difference, p, tex(verdict_text(claim)), str(len(claim.seeds))]
 
 
 def _cited(shown: str, evidence_id: str) -> str:

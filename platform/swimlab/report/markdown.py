@@ -42,9 +42,13 @@ def render_markdown(table: Table, citations: EvidenceIndex) -> str:
     ]
     lines += ["", *md_grid([*heads, *(column.head for column in TRAILING_COLUMNS)], body)]
     if table.claims:
-        heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "seeds to settle", "why"]
-        cells = [_claim_cells(claim, citations.id("claim", i)) for i, claim in enumerate(table.claims)]
+        heads = ["claim", "difference ± 95 % CI", "p (Holm)", "verdict", "to settle it", "why"]
+        cells = [
+            _claim_cells(claim, citations.id("claim", i), citations.id("own", i))
+            for i, claim in enumerate(table.claims)
+        ]
         lines += ["", "## Claims", "", *md_grid(heads, cells)]
+        lines += ["", md(table.judging)] if table.judging else []
     if table.self_test:
         test = table.self_test
         shown = _cited(mean_ci(test.interval, signed=True), citations.id("self-test"))

@@ -57,12 +57,14 @@ def throughput(tokens_per_s: float | None, mfu: float | None, unit: str = " toke
 
 
 def seeds_needed(outcome: JudgedClaim) -> str:
-    """The number of seeds that would settle a claim; a dash for one that is settled."""
+    """What would settle a claim: its next look, or the seeds of another run; a dash for one that is settled."""
     if outcome.verdict is not Verdict.UNDERPOWERED:
         return NO_VALUE
+    if outcome.next_look is not None:
+        return f"look {outcome.next_look}"
     if len(outcome.evidence.differences) < 2:
         return "at least 2"  # no spread yet, so no estimate
-    return f"≈ {outcome.seeds_needed}" if outcome.seeds_needed else "out of reach"
+    return f"≈ {outcome.seeds_needed} new" if outcome.seeds_needed else "out of reach"
 
 
 def moment(iso: str) -> str:

@@ -51,7 +51,8 @@ class PageSummary(Frozen):
 
 
 class TableSummary(Frozen):
-    """The summary of one table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601."""
+    """The summary of one table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601.
+    `families`: metric → the claims about it that were tested, over which Holm's correction was made."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -71,6 +72,15 @@ class TableSummary(Frozen):
     protocol: str
     amended: bool
     last_finished: str
+    families: dict[str, int] | None = None
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Metric → the number of claims about it that were tested, where there are any."""
+        if self.families is None:  # of an older swimlab: all its claims are about one metric
+            tested = sum(claim.p_holm is not None for claim in self.claims)
+            return {self.metric: tested} if tested else {}
+        return {metric: count for metric, count in self.families.items() if count}
 
 
 def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> TableSummary:
@@ -81,7 +91,7 @@ def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> T
         interval, evidence = claim.outcome.interval, claim.outcome.evidence
         claims.append(
             ClaimSummary(
-                text=claim.text,
+                text=claim.title,
                 verdict=claim.label,
                 direction_only=evidence.direction_only,
                 not_mediated=claim.not_mediated,
@@ -124,5 +134,6 @@ def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> T
         done={trial.trial_id: trial.wall_s for trial in table.trials if trial.state == "done"},
         protocol=table.protocol.text if table.protocol else "",
         amended=bool(table.protocol and table.protocol.amended),
+        families={metric: table.tested(metric) for metric in table.families},
         last_finished=max((t.record.provenance.finished_at for t in results.trials if t.record), default=""),
     )

@@ -256,18 +256,27 @@ class Table:
         return sum(self.claims[i].outcome.p_holm is not None for i in self.families[metric])
 
     @property
+    def correction(self) -> str:
+        """What p values are corrected for, in a few words."""
+        tested = {self.tested(metric) for metric in self.families}
+        over = f"Holm over {tested.pop()}" if len(self.families) == 1 else "Holm within a metric"
+        return over + (f", {len(self.looks)} looks" if len(self.looks) > 1 else "")
+
+    @property
     def judging(self) -> str:
         """A sentence: at which looks, and over which claims, verdicts are corrected. "" without claims."""
         if not self.claims:
             return ""
-        several = len(self.families) > 1
-        text = "Holm's correction is over the claims about one metric" if several else ""
+        sentences = []
         if self.looks:
-            at = " and ".join(map(str, self.looks))
-            each = f"{100 * intervals.ALPHA / len(self.looks):g} %"
-            looks = f"Claims are judged at {at} seeds, at α = {each} each time; what is decided gets no more seeds"
-            text = f"{looks}. {text}" if text else looks
-        return f"{text}." if text else ""
+            at, each = " and ".join(map(str, self.looks)), f"{100 * intervals.ALPHA / len(self.looks):g} %"
+            sentences.append(
+                f"Claims are judged at {at} seeds, at α = {each} each time; p is multiplied by the {len(self.looks)} "
+                "looks, and what is decided gets no more seeds."
+            )
+        if len(self.families) > 1:
+            sentences.append("The claims about each metric are a family, with a Holm's correction of its own.")
+        return " ".join(sentences)
 
     @property
     def trials_wall_s(self) -> float:

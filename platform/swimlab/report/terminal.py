@@ -33,6 +33,7 @@ def terminal(table: Table) -> RenderableType:
     parts += [Text(f"* {c.measured} stands in for {c.name}", "dim") for c in table.columns if c.standin]
     if table.claims:
         parts.append(_claims_grid(table))
+        parts += [Text(table.judging, "dim")] if table.judging else []
     if table.self_test:
         test = table.self_test
         parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))

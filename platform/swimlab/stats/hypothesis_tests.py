@@ -56,7 +56,7 @@ def decide(
     direction = np.minimum(1.0, 2 * np.minimum(_p_above(mean, sd, n, null), _p_above(-mean, sd, n, margin)))
     sameness = np.minimum(1.0, 2 * np.maximum(_p_above(mean, sd, n, -margin), _p_above(-mean, sd, n, -margin)))
     sameness = np.where((sd == 0) & (np.abs(mean) <= margin), 0.0, sameness)
-    untested, same = (np.asarray(n) < 2) | ended, earlier == Finding.INSIDE
+    untested, same = (np.asarray(n) < 2) | np.asarray(ended, bool), earlier == Finding.INSIDE
     direction, sameness = np.where(untested, 1.0, direction), np.where(untested, 1.0, sameness)
     left = earlier != Finding.OPEN
     direction = holm(np.where(left, np.where(same, 1.0, 0.0), direction))

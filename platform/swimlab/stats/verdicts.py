@@ -113,23 +113,20 @@ def judge(
     With a `schedule` every claim has `at_looks`; a claim keeps the verdict of the look that decided it
     (`swimlab.stats.looks`).
     """
+    family = [i for i, claim in enumerate(claims) if not claim.same_trials]
     if schedule is None:
-        tested = {
-            i: estimate
-            for i, claim in enumerate(claims)
-            if not claim.same_trials and (estimate := claim.interval) is not None and estimate.n > 1
-        }
-        results = _at_once([claims[i] for i in tested], list(tested.values()), alpha)
+        family = [i for i in family if (estimate := claims[i].interval) is not None and estimate.n > 1]
+        results = _at_once([claims[i] for i in family], alpha)
     else:
-        tested = {i: claim.interval for i, claim in enumerate(claims) if not claim.same_trials}
-        results = _at_looks([claims[i] for i in tested], schedule, alpha)
-    by_claim = dict(zip(tested, results, strict=True))
+        results = _at_looks([claims[i] for i in family], schedule, alpha)
+    by_claim = dict(zip(family, results, strict=True))
     return tuple(
-        _outcome(claim, by_claim.get(i), alpha, len(tested), mixed, schedule) for i, claim in enumerate(claims)
+        _outcome(claim, by_claim.get(i), alpha, len(family), mixed, schedule) for i, claim in enumerate(claims)
     )
 
 
-def _at_once(family: Sequence[ClaimData], intervals: Sequence[Interval], alpha: float) -> list[_Tested]:
+def _at_once(family: Sequence[ClaimData], alpha: float) -> list[_Tested]:
+    intervals = [estimate for claim in family if (estimate := claim.interval) is not None]
     decided = hypothesis_tests.decide(
         mean=[estimate.mean for estimate in intervals],
         sd=[estimate.sd or 0.0 for estimate in intervals],

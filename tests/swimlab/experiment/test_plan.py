@@ -361,7 +361,7 @@ def test_arms_that_are_the_same_trials_run_once_and_are_never_tested_against_eac
     seen = look(plan, commit.store)
     assert "3 more cells show trials that arms share" in said(seen)
     assert "six > all: the same trials under this recipe, never tested" in said(seen)
-    assert (seen.sensitivity.claims, seen.sensitivity.detectable_in_sds) == (2, detectable_in_sds(3, claims=2))
+    assert (seen.sensitivity.claims, seen.sensitivity.at) == (2, {3: detectable_in_sds(3, claims=2)})
 
 
 def test_a_table_shows_the_same_trials_as_equal_and_counts_no_claim_between_them(tmp_path):
@@ -388,7 +388,7 @@ def test_a_table_shows_the_same_trials_as_equal_and_counts_no_claim_between_them
     assert (equal.outcome.p_holm, equal.outcome.interval) == (None, None)
     # Out of Holm's family: the other claim is judged as if it stood alone.
     assert tested.outcome.p_holm == alone.claims[0].outcome.p_holm
-    assert (both.tested, len(both.claims)) == (1, 2)
+    assert (both.tested("attention.ap"), len(both.claims)) == (1, 2)
     assert [row.same_as for row in both.rows] == [None, "six", None]
     assert both.rows[1].over_reference is None
     assert both.trials_wall_s == sum(row.wall_s for row in both.rows[::2])

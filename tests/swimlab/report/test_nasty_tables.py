@@ -258,6 +258,7 @@ def test_links_of_pages_lead_into_the_folder() -> None:
         rows=[],
         tally={},
         recipes=[],
+        error_rate="",
         direction_only=False,
         trials=0,
         wall_s=0.0,
