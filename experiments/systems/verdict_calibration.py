@@ -1,8 +1,8 @@
 """How often are our verdicts wrong, and what do they find?  Ten thousand ablations with planted effects for every case.
 
 `python experiments/systems/verdict_calibration.py`, about a minute on one core; it needs no Ray. Effects and margins
-are in SDs of the paired differences; every table is judged by `swimlab.stats.hypothesis_tests` and by `looks` beside it, the
-rules that judge real ones.
+are in SDs of the paired differences; every table is judged by the rules that judge real ones (`swimlab.stats`:
+`hypothesis_tests` and `looks`).
 """
 
 from __future__ import annotations

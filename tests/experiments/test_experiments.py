@@ -28,6 +28,7 @@ FLAGS = {
     "recipe",
     "set",
     "seeds",
+    "looks",
     "store",
     "workers",
     "shard",
@@ -81,7 +82,7 @@ def test_table_4_holds_the_papers_numbers() -> None:
     table, _ = ablations(EXPERIMENTS / "sweep_fusion.py")
     assert dict(table.paper.rows) == {"mean": 3.78, "add": 3.57, "pool": 3.49, "product": 3.55}
     assert [arm.name for arm in table.arms] == ["mean", "add", "pool", "product", "released-fusion", "control"]
-    assert tuple(table.seeds) == (0, 1, 2)
+    assert (tuple(table.seeds), tuple(table.looks)) == (tuple(range(8)), (4, 8))
 
 
 def test_the_flags_are_frozen() -> None:
@@ -114,7 +115,7 @@ def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_plan_lists_trials_and_what_they_start_from(tmp_path: Path) -> None:
     done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "20 to run" in done.stdout
+    assert "22 to run" in done.stdout
     assert done.stdout.count("starts arms") == 4  # captions and lists, for either page
     assert not (tmp_path / "swimlab-store").exists()
 

@@ -96,7 +96,7 @@ COMMANDS: dict[str, Entry] = {
     "make paper": (Run(env=PLAN, prints=("layers on tiny-hard-look", "of 20 points answered")),),
     # Plans and one's own data.
     "source .venv/bin/activate": (Run(line=f"{PRINTED} && command -v swimlab python", prints=(".venv/bin/swimlab",)),),
-    ".venv/bin/python experiments/control.py plan": (Run(prints=("12 to run", "official-code")),),
+    ".venv/bin/python experiments/control.py plan": (Run(prints=("15 to run", "official-code")),),
     "swimlab doctor my/rows.json --videos my/clips": (Run(prints=("nl-refer", "reports/doctor")),),
     BUILD: (Run(prints=("rewritten", "my/nl_refer.jsonl")),),
     TRAIN: (

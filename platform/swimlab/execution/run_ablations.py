@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from swimlab.execution.session import RunSession
 
 
-def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list[Results]:
+def execute(
+    plans: Sequence[Plan],
+    settings: Settings,
+    console: Console,
+    measure: Callable[[list[Results]], list[Results]] | None = None,
+) -> list[Results]:
     """Run what is missing and return everything, a trial that several plans share once. Where a plan has looks, what is
-    undecided at one goes on to the next, up to `settings.looks`.
+    undecided at one goes on to the next, up to `settings.looks`. `measure`: adds metrics to results, before they are
+    judged.
 
     Raises StoreError before any work when the store cannot be written, PlanError when a plan cannot fit, PipelineError
     when data cannot be used.
@@ -49,7 +55,8 @@ def execute(plans: Sequence[Plan], settings: Settings, console: Console) -> list
         results: dict[int, Results] = {}
         while going_on:
             _run_missing([current[i] for i in going_on], store, settings, console)
-            results |= {i: gather(current[i], store, time.monotonic() - started_s) for i in going_on}
+            gathered = [gather(current[i], store, time.monotonic() - started_s) for i in going_on]
+            results |= zip(going_on, measure(gathered) if measure else gathered, strict=True)
             following = {i: next_look(current[i], results[i], settings) for i in going_on}
             going_on = []
             for i, plan in following.items():

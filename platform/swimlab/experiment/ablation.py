@@ -51,10 +51,12 @@ class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
     `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
-    `tuned`: the parameters that are tuned for each arm before its seeds run. `looks`: numbers of seeds at which claims
-    are judged, in the order of `seeds`, each at α ÷ their number; what is decided gets no more seeds. `looks=(4, 8)`
-    alone has seeds 0 to 7. None: one look, at all seeds. `futility`: with looks, a claim ends whose chance to be settled at the last
-    look is below this, were its observed mean and SD the true ones; 0: none ends.
+    `tuned`: the parameters that are tuned for each arm before its seeds run.
+
+    `looks`: numbers of seeds at which claims are judged, in the order of `seeds`, each at α ÷ their number; what is
+    decided gets no more seeds. `looks=(4, 8)` alone has seeds 0 to 7. None: one look, at all seeds. `futility`: a claim
+    ends whose chance to be settled at the last look is below this, were its observed mean and SD the true ones; 0: none
+    ends.
     """
 
     name: str

@@ -40,7 +40,9 @@ def chance_to_settle(
 
     def power(gap: NDArray[np.float64]) -> NDArray[np.float64]:
         # Of a gap in the other direction the chance is at most that of none.
-        chance: NDArray[np.float64] = 1 - special.nctdtr(n - 1, np.maximum(gap, 0.0) * scale, critical)
+        missed = special.nctdtr(n - 1, np.maximum(gap, 0.0) * scale, critical)
+        # scipy gives nan for some chances below 1e-100, as for 7 degrees of freedom, shift 40, critical value 2.
+        chance: NDArray[np.float64] = 1 - np.nan_to_num(missed, nan=0.0)
         return chance
 
     above, below = power(mean - np.where(non_inferiority, -margin, 0.0)), power(-margin - mean)
