@@ -42,6 +42,11 @@ def test_the_page_says_where_the_rule_holds_and_where_not(done) -> None:
     assert {row[-1] for row in normal} == {"within 5 %"}
     assert {row[-1] for row in skewed} == {"ABOVE 5 %"}
     assert "ABOVE 5 %" in page
+    by_replicate: dict[str, set[str]] = {}
+    for replicates, *_, each in calibration.looks_calibration.errors_grid(run.rate, calibration.percent)[2]:
+        by_replicate.setdefault(replicates, set()).add(each)
+    assert by_replicate == {"worlds": {"within 2.5 %"}, "orders": {"ABOVE 2.5 %"}}
+    assert "looks at 4 and 8" in page
     # What `plan` promises lies between the simulated effects around it.
     for row in calibration.power_grid(run, "normal")[2]:
         shares, promised = list(map(int, row[2:-1])), float(row[-1])

@@ -10,6 +10,7 @@ from readme_entries import PRINTED, Entry, NotRun, Run, RunBy
 NANO = {"SWIMLAB_RECIPE": "nano.json", "SWIMLAB_SEEDS": "1"}
 PLAN = NANO | {"SWIMLAB_COMMAND": "plan"}
 RAY_JOB = "tests/infra/test_ray_job.py"
+LOOKS = "tests/swimlab/experiment/test_look_plans.py"
 OWN_TRAINER = "tests/swim/test_own_trainer.py"
 
 # The suite that runs this has checked the same files: its mypy answers from there. Of the tests, one small module.
@@ -93,6 +94,7 @@ COMMANDS: dict[str, Entry] = {
         Run(env=PLAN, prints=("layers on tiny-hard-look", "loss-weight on tiny-hard-look", "of 20 points answered")),
         Run(env=NANO, slow=True, prints=("Table 3", "Table 5", "joint")),
     ),
+    "--looks 1": RunBy(LOOKS, "test_looks_1_stops_after_the_first_and_the_report_shows_it_until_the_next_is_begun"),
     "make paper": (Run(env=PLAN, prints=("layers on tiny-hard-look", "of 20 points answered")),),
     # Plans and one's own data.
     "source .venv/bin/activate": (Run(line=f"{PRINTED} && command -v swimlab python", prints=(".venv/bin/swimlab",)),),
@@ -236,6 +238,11 @@ SNIPPETS: dict[str, Entry] = {
             env=NANO,
             prints=("huber: 1 to run", "control"),
         ),
+    ),
+    "looks=(4, 8)": RunBy(LOOKS, "test_a_run_goes_on_by_itself_with_what_is_undecided"),
+    "futility=0.1": RunBy(LOOKS, "test_the_protocol_declares_the_looks_and_a_look_is_a_part_of_it"),
+    'Better("swim", "control", metric="answer.accuracy")': RunBy(
+        LOOKS, "test_claims_about_another_metric_are_a_family_of_their_own"
     ),
     snippets.TRAINER: RunBy(OWN_TRAINER, "test_the_readmes_example_trains_in_twenty_lines"),
     # Expressions in the prose, inside files that they would stand in.

@@ -115,19 +115,22 @@ def error_rate(rows: Sequence[IndexEntry]) -> str:
     families = sum(len(row.summary.tested) for row in rows if row.counted)
     if not families:
         return ""
-    each = ALPHA / 2
-    several = f" (a table's claims about one metric, of which there are {families})" if families > 1 else ""
-    text = (
-        f"Error rate of these pages: in a family of claims{several} the chance that anything false reads REPRODUCED is "
-        f"at most {100 * each:g} %, and as much that anything better reads CONTRADICTED, or different EQUIVALENT."
+    each = 100 * ALPHA / 2
+    subject = (
+        f"Each of the {families} families of claims (a table's claims about one metric)"
+        if families > 1
+        else ("The claims about the one metric")
     )
-    if families > 1:
-        text += (
-            f" Over all of them a false REPRODUCED has a chance of at most {min(100.0, 100 * each * families):g} % "
-            f"({families} × {100 * each:g} %, whatever they share); {each * families:.2g} families with one are to be "
-            "expected at most, and fewer where claims are true."
-        )
-    return f"{text} This holds of what the seeds of each page replicate, and of nothing that they share."
+    everywhere = (
+        f" A false REPRODUCED anywhere among them has a chance of at most {min(100.0, each * families):g} %, whatever "
+        "the tables share."
+        if families > 1
+        else ""
+    )
+    return (
+        f"{subject} may hold a false REPRODUCED with a chance of at most {each:g} %, and as much a false CONTRADICTED "
+        f"or EQUIVALENT.{everywhere} These rates hold for what the seeds of a page replicate, not for what they share."
+    )
 
 
 def render_index(

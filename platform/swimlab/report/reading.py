@@ -22,12 +22,12 @@ def caveat(results: Results) -> str:
         return ""
     if all(ruler == own for ruler, own in layers):
         return (
-            " attention.… is read in the layers that every supervised arm is trained in: where else the noun looks, in "
-            "any arm, it does not say."
+            " The ruler of attention.… reads the very layers that every supervised arm is trained in; it says nothing "
+            "about other layers."
         )
     return (
-        " attention.… is read in the same layers of every arm, which are not those that each was trained in: beside "
-        "it stands the arms' own reading, where all arms of a claim have one."
+        " The ruler of attention.… reads the same layers of every arm, which are not those that each is trained in: "
+        "the arms' own reading stands beside a claim where all its arms have one."
     )
 
 

@@ -263,7 +263,4 @@ def _without_look_text(evidence: ClaimData, needed: int | None) -> str:
         return "more videos are needed, or a larger difference"
     if needed is None:
         return f"{MOST_SEEDS} seeds would not settle it"
-    return (
-        f"a run of its own with about {needed} seeds would settle it; seeds added to this one after looking at it "
-        "raise its error rate"
-    )
+    return f"a new run of about {needed} seeds would settle it (seeds added to these raise the error rate)"

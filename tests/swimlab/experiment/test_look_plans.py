@@ -12,7 +12,7 @@ import nano
 from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper
 from swimlab.cli import looks_view, plan_view
 from swimlab.execution import run_ablations
-from swimlab.experiment import looks, protocol
+from swimlab.experiment import looks, protocol, run_manifest
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.report import ablation_page, terminal
@@ -140,6 +140,24 @@ def test_plan_prints_what_is_certain_and_what_a_look_adds_at_most(lab):
     assert "all of its trials are there: no claim is left open for a later one" in "\n".join(plan_view.lines(done))
 
 
+def test_watch_gives_no_verdict_before_a_look_has_all_its_trials(lab):
+    claims = [Better("swim", "control"), Better("swim", "control", metric="answer.accuracy")]
+    plan = looks.first_look(planned(lab, ablation(paper=Paper("Watched", claims=claims))))
+    store = SweepStore(lab.store)
+    run_manifest.announce(plan, store, plan.trial_ids)
+    (manifest,) = run_manifest.announcements(store)
+    assert [claim.text for claim in manifest.claims] == ["swim > control", "swim > control in answer.accuracy"]
+    rows = {
+        trial.trial_id: {"seed": trial.seed, "attention.ap": ap(trial.arm, trial.seed), "answer.accuracy": 0.5}
+        for trial in manifest.trials
+    }
+    assert [label for _, label, _, _ in run_manifest.judged(manifest, rows)] == ["REPRODUCED", "EQUIVALENT"]
+    partly = {trial_id: row for trial_id, row in rows.items() if row["seed"] < 3}
+    judged = run_manifest.judged(manifest, partly)
+    assert [label for _, label, _, _ in judged] == ["UNDERPOWERED", "UNDERPOWERED"]
+    assert judged[0][2] == pytest.approx(sum(ap("swim", s) - ap("control", s) for s in range(3)) / 3)
+
+
 def test_the_protocol_declares_the_looks_and_a_look_is_a_part_of_it(lab):
     store, plan = SweepStore(lab.store), planned(lab)
     first = protocol.declare(looks.first_look(plan), store)
@@ -229,7 +247,7 @@ def test_a_claim_about_attention_stands_under_both_readings_where_both_are_recor
     results = committed(table, tmp_path, metrics, steps=0, nouns=())
     shown = summarise(results)
     assert [claim.own and claim.own.interval.mean for claim in shown.claims] == [None, pytest.approx(0.2)]
-    assert "every supervised arm is trained in" in shown.caveat
+    assert "reads the very layers that every supervised arm is trained in" in shown.caveat
     page = ablation_page.write(results, shown)
     assert "own reading" in page["index.html"]
     assert "by the arms' own reading +0.200 ± 0.000 §" in page["report.md"]

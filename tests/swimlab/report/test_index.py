@@ -128,3 +128,19 @@ def test_an_empty_store_has_an_index(tmp_path):
     ).store
     index_page.write_index(store)
     assert "No table has been reported yet" in page(store).text
+
+
+def test_the_index_says_what_alpha_means_for_all_pages(store):
+    # Table 10 and Table 3 have a family each; the page without a claim and the smoke that is not counted have none.
+    text = page(store).text
+    assert "Each of the 2 families of claims (a table's claims about one metric) may hold a false REPRODUCED" in text
+    assert "A false REPRODUCED anywhere among them has a chance of at most 5 %" in text
+
+
+def test_a_summary_of_an_older_swimlab_is_one_family(store):
+    pages = store.list_files("reports")
+    summaries = index_page.read_summaries(store, pages, "table.json", page_summaries.TableSummary, [])
+    summary = summaries["reports/ten/tiny-hard-look/"]
+    assert summary.families == {"attention.ap": 2}
+    old = page_summaries.TableSummary.model_validate(summary.model_dump(exclude={"families"}))
+    assert old.tested == summary.tested == {"attention.ap": 2}

@@ -50,8 +50,7 @@ def test_an_undecided_claim_says_what_its_next_look_does_and_after_the_last_what
     assert (last.verdict, last.next_look) == (Verdict.UNDERPOWERED, None)
     assert "would settle it" in last.reason
     single = judge([ClaimData(UNSURE)])[0]
-    assert "a run of its own with about 12 seeds" in single.reason
-    assert "raise its error rate" in single.reason
+    assert "a new run of about 12 seeds would settle it (seeds added to these raise the error rate)" in single.reason
 
 
 def test_a_look_whose_trials_have_not_all_ended_decides_nothing():
