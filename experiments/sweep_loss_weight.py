@@ -23,6 +23,7 @@ LOSS_WEIGHT = Ablation(
             Better("1", "text 1 : mask 1"),
             NotWorse("1", "3", margin=0.03),
             NotWorse("1", "10", margin=0.03),
+            NotWorse("1", "control", margin=0.02, metric="answer.accuracy", margin_source="two answers in a hundred"),
         ],
         notes=["The released code has 0.05 · text + 1 · mask; the paper states no weight."],
     ),

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from swim.evaluation.suite import families
 from swim.recipe import NLReferFiles, Recipe, ShapesWorld
 from swimlab.experiment.ablation import Ablation, PlannedTrial
+from swimlab.experiment.arms import Metric
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.stored_results import is_present
 from swimlab.experiment.trial_spec import TrialSpec, check_model
@@ -82,13 +83,12 @@ def make_plan(
     labels: dict[tuple[str, int], set[str]] = {}
     values = {state.arm: state.choice for state in tuning if state.choice is not None}
     planned = ablation.plan(recipe, seeds, values)
-    measured = ablation.primary.measured(recipe.name)
     # An arm may have a suite that the recipe lacks.
-    if not all(measured.startswith(families(suites)) for suites in {tuple(p.recipe.evaluation) for p in planned}):
-        raise ValueError(
-            f"{measured!r}, the primary metric of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
-            f"declare a stand-in, Metric({ablation.primary.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
-        )
+    suites = {p.arm: tuple(p.recipe.evaluation) for p in planned}
+    _check_measured(ablation, ablation.primary, "the primary metric", recipe, suites)
+    for claim in ablation.paper.claims:
+        of_arms = {arm: suites[arm] for arm in ablation.contrast(claim) if arm in suites}
+        _check_measured(ablation, ablation.metric_of(claim), f"the metric of claim {claim.text!r}", recipe, of_arms)
     if settings.clips == "stream" and isinstance(recipe.data, ShapesWorld):
         raise ValueError("--clips stream is for your own files; the embedded data is small: leave it out")
     if recipe.optim.batch % max(1, settings.workers):
@@ -130,6 +130,18 @@ def make_plan(
         for level in range(max(depth.values(), default=-1) + 1)
     )
     return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
+
+
+def _check_measured(
+    ablation: Ablation, metric: Metric, role: str, recipe: Recipe, suites: Mapping[str, tuple[str, ...]]
+) -> None:
+    """`suites`: of each arm that needs the metric. Raises ValueError where one of them does not measure it."""
+    measured = metric.measured(recipe.name)
+    if not all(measured.startswith(families(of_arm)) for of_arm in set(suites.values())):
+        raise ValueError(
+            f"{measured!r}, {role} of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
+            f"declare a stand-in, Metric({metric.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"
+        )
 
 
 def _check_data(recipe: Recipe) -> None:

@@ -237,6 +237,13 @@ def test_claims_about_another_metric_are_a_family_of_their_own(lab, tmp_path):
     assert "swim > control in answer.accuracy" in " ".join(terminal.render_terminal(shown, width=200).split())
 
 
+def test_a_claim_about_a_metric_that_no_suite_measures_is_refused_before_any_work(lab):
+    metrics = [Metric("attention.ap", primary=True), Metric("described.avg")]
+    claims = [Better("swim", "add", metric="described.avg")]
+    with pytest.raises(ValueError, match=r"'described.avg', the metric of claim 'swim > add'.*is not measured"):
+        planned(lab, ablation(metrics=metrics, paper=Paper("", claims=claims)))
+
+
 def test_a_claim_about_attention_stands_under_both_readings_where_both_are_recorded(tmp_path):
     table = ablation(looks=(), seeds=range(4))
 
