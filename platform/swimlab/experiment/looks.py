@@ -23,8 +23,8 @@ def check_seeds(plan: Plan) -> None:
     ablation = plan.ablation
     if ablation.looks and (more := sorted(set(plan.seeds) - set(ablation.seeds))):
         raise ValueError(
-            f"ablation {ablation.name!r} is judged at {' and '.join(map(str, ablation.looks))} seeds, as it declares: "
-            f"seeds {more} are none of them. Declare another look in the experiment file, which amends the protocol"
+            f"ablation {ablation.name!r} declares looks at {' and '.join(map(str, ablation.looks))} seeds, and none of "
+            f"them has the seeds {more}. Declare another look in the experiment file, which amends the protocol"
         )
 
 
@@ -61,8 +61,10 @@ def following(plan: Plan, results: Results) -> Plan | None:
     if plan.look is None:
         return None
     outcomes = [c.outcome for c in judge_claims(results, TrialsByArm(results), comparable=False)]
-    ahead = [outcome.next_look for outcome in outcomes if outcome.next_look]
-    if not ahead or min(ahead) <= plan.look:
+    undecided = [outcome.evidence for outcome in outcomes if outcome.look is None and not outcome.evidence.same_trials]
+    if any(None in evidence.at_looks[: plan.look] for evidence in undecided):
+        return None
+    if not any(outcome.next_look for outcome in outcomes):
         return None
     ended = {number: outcome.look or 1 for number, outcome in enumerate(outcomes) if not outcome.next_look}
     return at_look(plan, plan.look + 1, ended)

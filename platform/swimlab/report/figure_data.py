@@ -25,7 +25,7 @@ _AT_A_TIME = 250  # trials whose files are in memory together
 
 @dataclass(frozen=True)
 class TrendFit:
-    """The primary metric along an axis of numbers, value → seed → metric; `fit` is None where `problem` says why."""
+    """A claim's metric along an axis of numbers, value → seed → metric; `fit` is None where `problem` says why."""
 
     axis: str
     metric: str
@@ -118,7 +118,7 @@ def trends(results: Results) -> list[TrendFit]:
 
 def _trend(results: Results, claim: Claim, axis: str) -> TrendFit:
     arms = results.ablation.contrast(claim)
-    metric = results.ablation.primary.measured(results.recipe.name)
+    metric = results.ablation.metric_of(claim).measured(results.recipe.name)
     path = next(
         (p for arm in results.ablation.arms for p in arm.overrides if axis in (p, p.rpartition(".")[2])),
         axis,

@@ -127,6 +127,17 @@ def test_looks_1_stops_after_the_first_and_the_report_shows_it_until_the_next_is
     assert len(run_ablations.at_latest_look(planned(lab), store, first).trials) == 14
 
 
+def test_no_claim_goes_on_while_another_waits_for_trials_of_this_look(lab):
+    plan = looks.first_look(planned(lab))
+    run_ablations.execute([planned(lab)], lab.model_copy(update={"looks": 1}), Console(quiet=True))
+    results = run_ablations.gather(plan, SweepStore(lab.store), 0.0)
+    assert looks.following(plan, results).look == 2
+    without_control = tuple(replace(t, record=None) if t.arm == "control" else t for t in results.trials)
+    assert looks.following(plan, replace(results, trials=without_control)) is None
+    failed = tuple(replace(t, failure="loss is nan") if t.arm == "control" else t for t in without_control)
+    assert looks.following(plan, replace(results, trials=failed)).look == 2
+
+
 def test_plan_prints_what_is_certain_and_what_a_look_adds_at_most(lab):
     store = SweepStore(lab.store)
     view = plan_view.preview(looks_view.certain(planned(lab), store, lab), store, lab)
