@@ -40,6 +40,8 @@ class ShapesWorld(Frozen):
 
     Of a clip's `objects` a referring conversation asks about at most `turns`, in random order. `fraction` of the
     training clips is used: nested subsets, chosen by a hash of each clip's key, out of one and the same data set.
+    `validation` clips, as many as `held_out` if None, are what searches, tuning and pruning choose by. They are no part
+    of what is trained or reported, and are drawn where something is chosen.
     """
 
     kind: Literal["shapes_world"] = "shapes_world"
@@ -49,6 +51,7 @@ class ShapesWorld(Frozen):
     turns: int = Field(3, ge=1)
     clips: int = Field(2000, ge=1)
     held_out: int = Field(250, ge=1)
+    validation: int | None = Field(None, ge=1)
     fraction: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     frames: FramePolicy = FramePolicy(max_frames=4, min_pixels=64, max_pixels=64 * 64, cell_px=8)
@@ -73,13 +76,16 @@ class NLReferFiles(Frozen):
     `sources` says of some of the `annotations` how they are trained on; of others each row is read once an epoch, with
     its masks. `formats` are the kinds of rows the data may consist of (entries of `swim.data.formats`); another kind is
     set aside. Without `held_out_annotations` the evaluation scores the training rows, and every report says so.
-    `fraction` is as in ShapesWorld. Rows with `placeholders` (`<region>`) are refused, or kept to be asked about.
+    Searches, tuning and pruning choose by the rows of `validation_annotations`, and are refused without: such rows are
+    neither trained on nor reported. `fraction` is as in ShapesWorld. Rows with `placeholders` (`<region>`) are refused,
+    or kept to be asked about.
     """
 
     kind: Literal["nl_refer"] = "nl_refer"
     annotations: tuple[str, ...]
     videos: str
     held_out_annotations: tuple[str, ...] = ()
+    validation_annotations: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ("nl-refer", "llava-video")
     fraction: float = Field(1.0, gt=0, le=1)
     frames: FramePolicy = FramePolicy()
@@ -94,6 +100,15 @@ class NLReferFiles(Frozen):
                 raise ValueError(f"sources[{i}].file {source.file!r} is none of the annotations, {', '.join(files)}")
             if source.file in [other.file for other in self.sources[:i]]:
                 raise ValueError(f"sources[{i}].file {source.file!r} is there twice: say all of a file in one entry")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_is_apart(self) -> Self:
+        if shared := set(self.validation_annotations) & {*self.annotations, *self.held_out_annotations}:
+            raise ValueError(
+                f"validation_annotations names {sorted(shared)[0]!r}, which is trained on or reported: what is chosen "
+                "must be chosen on other rows"
+            )
         return self
 
 

@@ -12,12 +12,14 @@ from swim.data.synthetic import shapes_world
 from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab import Arm
 from swimlab.data import decode_part, preparation
+from swimlab.data.draw_embedded import drawn_files
 from swimlab.execution import run_ablations, trial, workers
 from swimlab.execution.cluster import Slots
 from swimlab.experiment import run_manifest
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.identity import naming
+from swimlab.identity.splits import TRAINED, Split, drawn_clips
 from swimlab.store.published_tables import write_tables
 from swimlab.store.sweep_store import SweepStore
 
@@ -35,18 +37,12 @@ class InProcess:
         return SimpleNamespace(return_value=self._loop(self._config))
 
 
-def drawn(config: ShapesWorld, folder: Path, progress: Any) -> NLReferFiles:
+def drawn(config: ShapesWorld, folder: Path, progress: Any, splits: tuple[Split, ...] = TRAINED) -> NLReferFiles:
     """`swimlab.data.draw_embedded.draw_embedded` in this process."""
-    for split, clips in (("train", config.clips), ("held_out", config.held_out)):
-        rows = shapes_world.write(config, split, range(clips), folder)
+    for split in splits:
+        rows = shapes_world.write(config, split, range(drawn_clips(config, split)), folder)
         (folder / f"{split}.json").write_text(json.dumps(rows))
-    return NLReferFiles(
-        annotations=(str(folder / "train.json"),),
-        held_out_annotations=(str(folder / "held_out.json"),),
-        videos=str(folder),
-        formats=("nl-refer",),
-        frames=config.frames,
-    )
+    return drawn_files(config, folder, splits)
 
 
 def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:

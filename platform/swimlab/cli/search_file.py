@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swim import recipes
-from swim.recipe import Recipe
+from swim.recipe import Recipe, ShapesWorld
 from swimlab.base.screen import say
 from swimlab.cli import experiment_file, forecast_view
 from swimlab.execution.search import run_search
@@ -22,6 +22,7 @@ from swimlab.experiment.run_settings import FlagError, Settings
 from swimlab.experiment.search import Search
 from swimlab.identity.naming import Identifier
 from swimlab.identity.source_closure import Sources
+from swimlab.identity.splits import drawn_clips
 from swimlab.report import search_page
 from swimlab.store.backends.patience import SHORT_S
 from swimlab.store.sweep_store import SweepStore
@@ -83,9 +84,10 @@ def _command(search: Search, settings: Settings, build_recipe: Callable[[], Reci
     for point, answer in failed:
         why = answer.problem.strip().splitlines()[-1]
         say(console, f"point {point.number}: {why}", "red")
-    for seed_run in (c for c in results.confirmed if c.record is None):
-        say(console, f"{seed_run.arm} seed {seed_run.spec.seed}: {seed_run.failure or 'not run'}", "red")
-    complete = all(answer for _, answer in results.points) and all(c.record for c in results.confirmed)
+    on_reported = [*([results.winner] if results.winner else []), *results.confirmed]
+    for confirmation in (c for c in on_reported if not c.complete):
+        say(console, f"{confirmation.arm} seed {confirmation.spec.seed}: {confirmation.failure or 'not run'}", "red")
+    complete = all(answer for _, answer in results.points) and all(c.complete for c in on_reported)
     return 0 if complete and not failed else 1
 
 
@@ -117,13 +119,17 @@ def _plan(search: Search, recipe: Recipe, settings: Settings) -> Table:
     )
     for column in ("point", *(axis.path.replace(".", "\n", 1) for axis in search.space), "trial", "state"):
         table.add_column(Text(column), no_wrap=column in ("point", "trial"))
+    trained_ids = store.records(point.spec.trial_id for point in course.points if point.spec)
     done = store.records(spec.trial_id for spec in run_search.bases(recipe, settings))
     for spec in run_search.bases(recipe, settings):
         state = "cached" if spec.trial_id in done else "new" if todo else "not needed"
         table.add_row("base", *["" for _ in search.space], spec.trial_id, Text(f"{state}: {spec.recipe.name}"))
     for point in course.points:
         answer = course.answers.get(point.number)
-        state = answer.state.name if answer else "new" if point.number in todo else "same as another"
+        state = answer.state.name if answer else "same as another"
+        if point.number in todo:
+            trained = point.spec is not None and point.spec.trial_id in trained_ids
+            state = "evaluate only" if trained else "new"
         params = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in point.params.values()]
         table.add_row(str(point.number), *map(Text, params), point.spec.trial_id if point.spec else "–", state)
     if (later := search.budget - len(course.points)) > 0:
@@ -135,7 +141,15 @@ def _protocol(search: Search, recipe: Recipe) -> str:
     aims = ", ".join(
         f"{'max' if metric.higher_is_better else 'min'} {metric.measured(recipe.name)}" for metric in search.objectives
     )
+    clips = "the rows of data.validation_annotations"
+    if isinstance(recipe.data, ShapesWorld):
+        clips = f"{drawn_clips(recipe.data, 'validation')} validation clips"
+    text = f"{aims}, on {clips}, which are neither trained on nor reported; the best point is then measured on the "
+    text += "reported clips"
     if search.pruning is None:
-        return f"{aims}; nothing is pruned"
+        return f"{text}; nothing is pruned"
     rungs = ", ".join(map(str, search.pruning.steps(recipe)))
-    return f"{aims}; pruned by the first on {search.pruning.clips} clips at step {rungs} of {recipe.optim.total_steps}"
+    return (
+        f"{text}; pruned by the first objective on {search.pruning.clips} validation clips at step {rungs} of "
+        f"{recipe.optim.total_steps}"
+    )

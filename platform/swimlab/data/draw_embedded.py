@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from swim.recipe import NLReferFiles, ShapesWorld
+from swimlab.identity.splits import FIELDS, TRAINED, Split, drawn_clips
 
 ReportProgress = Callable[[str, int, int], None]
 """Called with the stage, the amount done and the total (0 while unknown)."""
@@ -19,43 +20,47 @@ ReportProgress = Callable[[str, int, int], None]
 _DRAWN_PER_TASK = 64
 
 
-def draw_embedded(config: ShapesWorld, folder: Path, progress: ReportProgress) -> NLReferFiles:
-    """Draw clips and annotations into `folder`, which every worker must be able to reach."""
+def draw_embedded(
+    config: ShapesWorld, folder: Path, progress: ReportProgress, splits: Sequence[Split] = TRAINED
+) -> NLReferFiles:
+    """Draw clips and annotations of these splits into `folder`, which every worker must be able to reach."""
     import ray.data
 
-    total = config.clips + config.held_out
+    clips = [(split, index) for split in splits for index in range(drawn_clips(config, split))]
+    rows: dict[Split, list[Any]] = {split: [] for split in splits}
     entries: list[tuple[int, Any]] = []
     with quiet():
-        numbers = ray.data.range(total, override_num_blocks=math.ceil(total / _DRAWN_PER_TASK))
+        numbers = ray.data.range(len(clips), override_num_blocks=math.ceil(len(clips) / _DRAWN_PER_TASK))
         dataset = numbers.map_batches(
-            _draw, batch_size=None, batch_format="numpy", num_cpus=1, fn_args=(config, str(folder))
+            _draw, batch_size=None, batch_format="numpy", num_cpus=1, fn_args=(config, str(folder), clips)
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
             entries += zip(batch["id"].tolist(), map(json.loads, batch["row"]), strict=True)
-            progress("draw clips", len(entries), total)
-    rows = [row for _, row in sorted(entries, key=lambda entry: entry[0])]
-    for name, part in (("train", rows[: config.clips]), ("held_out", rows[config.clips :])):
-        (folder / f"{name}.json").write_text(json.dumps(part))
-    return NLReferFiles(
-        annotations=(str(folder / "train.json"),),
-        held_out_annotations=(str(folder / "held_out.json"),),
-        videos=str(folder),
-        formats=("nl-refer",),
-        frames=config.frames,
-    )
+            progress("draw clips", len(entries), len(clips))
+    for number, row in sorted(entries, key=lambda entry: entry[0]):
+        rows[clips[number][0]].append(row)
+    for split, of_split in rows.items():
+        (folder / f"{split}.json").write_text(json.dumps(of_split))
+    return drawn_files(config, folder, splits)
 
 
-def _draw(batch: dict[str, Any], config: ShapesWorld, folder: str) -> dict[str, Any]:
-    """Task: clips numbered from 0, the held-out ones after those for training."""
+def drawn_files(config: ShapesWorld, folder: Path, splits: Sequence[Split]) -> NLReferFiles:
+    """The files that `draw_embedded` writes, as a user's own data."""
+    named = {FIELDS[split]: (str(folder / f"{split}.json"),) for split in splits}
+    return NLReferFiles(**{"annotations": ()} | named, videos=str(folder), formats=("nl-refer",), frames=config.frames)
+
+
+def _draw(
+    batch: dict[str, Any], config: ShapesWorld, folder: str, clips: Sequence[tuple[Split, int]]
+) -> dict[str, Any]:
+    """Task: numbers in `clips`, which are splits with the number of a clip."""
     from swim.data.synthetic import shapes_world
 
-    numbers = batch["id"].tolist()
-    train = [n for n in numbers if n < config.clips]
-    held_out = [n - config.clips for n in numbers if n >= config.clips]
-    rows = shapes_world.write(config, "train", train, Path(folder))
-    rows += shapes_world.write(config, "held_out", held_out, Path(folder))
-    in_order = [n for n in numbers if n < config.clips] + [n for n in numbers if n >= config.clips]
-    return {"id": np.asarray(in_order), "row": np.asarray([json.dumps(row) for row in rows], dtype=object)}
+    rows = []
+    for number in batch["id"].tolist():
+        split, index = clips[number]
+        rows += shapes_world.write(config, split, [index], Path(folder))
+    return {"id": batch["id"], "row": np.asarray([json.dumps(row) for row in rows], dtype=object)}
 
 
 @contextmanager

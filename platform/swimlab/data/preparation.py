@@ -36,6 +36,7 @@ from swimlab.data.prepared_clips import (
 )
 from swimlab.data.rejected_rows import RejectedRow
 from swimlab.data.size_estimate import check_room, estimate
+from swimlab.identity.splits import TRAINED, annotations
 
 __all__ = [
     "ClipStore",
@@ -63,11 +64,13 @@ def prepare(
     progress: ReportProgress = lambda stage, done, total: None,
     *,
     model: ModelConfig | None = None,
+    splits: Sequence[Split] = TRAINED,
     max_quarantined_share: float = 0.5,
     store_clips: bool = True,
     max_clips_bytes: float = float("inf"),
 ) -> PreparedData:
-    """The prepared data set: from the store, or decoded into it, for which the caller must have started Ray.
+    """The prepared data set of these splits: from the store, or decoded into it, for which the caller must have started
+    Ray.
 
     `scratch` must be reachable by every worker when clips are drawn (ShapesWorld); temporary files in it are removed.
     Rows that cannot be used are quarantined with a reason; rows of files also when they are more tokens than `model`
@@ -86,9 +89,9 @@ def prepare(
     scratch.mkdir(parents=True, exist_ok=True)
     workspace = Path(tempfile.mkdtemp(prefix="clips-", dir=scratch)).absolute()
     try:
-        files = draw_embedded(data, workspace, progress) if isinstance(data, ShapesWorld) else data
+        files = draw_embedded(data, workspace, progress, splits) if isinstance(data, ShapesWorld) else data
         context = _context(model) if model and isinstance(data, NLReferFiles) else None
-        jobs = decode_jobs(files, folder, progress, store_clips=store_clips, context=context)
+        jobs = decode_jobs(files, folder, progress, splits, store_clips=store_clips, context=context)
         if store_clips:
             check_room(estimate(jobs, progress), store.uri, max_clips_bytes)
         results = sorted(_tried_alone(jobs, list(_decoded(jobs, store, progress)), store, progress), key=_position)
@@ -96,7 +99,9 @@ def prepare(
         shutil.rmtree(workspace, ignore_errors=True)
     parts = {(job.split, job.number): job.part for job in jobs}
     total = sum(part.rows for part in parts.values())
-    prepared = _prepared_manifest(results, parts, fingerprint, store, bool(files.held_out_annotations), store_clips)
+    # A user's files may have no held-out rows: the training rows are scored then.
+    present = [split for split in splits if split != "held_out" or annotations(files, split)]
+    prepared = _prepared_manifest(results, parts, fingerprint, store, present, store_clips)
     _none_set_aside(results, prepared, store)
     _enough(prepared, total, max_quarantined_share, store)
     manifest = f"{folder}/manifest.json"
@@ -117,11 +122,13 @@ def decode_jobs(
     files: NLReferFiles,
     folder: str,
     progress: ReportProgress,
+    splits: Sequence[Split] = TRAINED,
     *,
     store_clips: bool,
     context: ContextLimit | None = None,
 ) -> list[DecodeJob]:
-    """The parts of all files. Raises PipelineError for a file that cannot be read, two of one name, and no row."""
+    """The parts of all files of these splits. Raises PipelineError for a file that cannot be read, two of one name, and
+    no row."""
     jobs = [
         DecodeJob(
             split=name,
@@ -135,20 +142,20 @@ def decode_jobs(
             store_clips=store_clips,
             context=context,
         )
-        for name, annotations in (("train", files.annotations), ("held_out", files.held_out_annotations))
-        for number, part in enumerate(_parts(annotations, _rows_per_part(files.frames), progress))
+        for name in splits
+        for number, part in enumerate(_parts(annotations(files, name), _rows_per_part(files.frames), progress))
     ]
     if not jobs:
         raise PipelineError("the annotation files hold no row")
     return jobs
 
 
-def in_order(annotations: Iterable[str]) -> list[str]:
+def in_order(files: Iterable[str]) -> list[str]:
     """Annotation files in the order of their samples' keys. Raises PipelineError when two would share keys."""
-    stems = Counter(PurePosixPath(file).stem for file in annotations)
+    stems = Counter(PurePosixPath(file).stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise PipelineError(f"two annotation files are called {twice[0]!r}: sample keys would collide; rename one")
-    return sorted(annotations, key=lambda file: f"{PurePosixPath(file).stem}:")
+    return sorted(files, key=lambda file: f"{PurePosixPath(file).stem}:")
 
 
 def absolute(place: str) -> str:
@@ -156,10 +163,10 @@ def absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).absolute())
 
 
-def _parts(annotations: Sequence[str], rows: int, progress: ReportProgress) -> Iterator[Part]:
+def _parts(files: Sequence[str], rows: int, progress: ReportProgress) -> Iterator[Part]:
     rows_found = 0
     try:
-        for file in in_order(annotations):
+        for file in in_order(files):
             for part in split(absolute(file), rows):
                 rows_found += part.rows
                 progress("find rows", rows_found, 0)
@@ -218,11 +225,10 @@ def _prepared_manifest(
     parts: dict[tuple[Split, int], Part],
     fingerprint: str,
     store: ClipStore,
-    held_out: bool,
+    names: Sequence[Split],
     stored: bool,
 ) -> PreparedData:
-    """Write index and quarantine, and return the manifest of the data set."""
-    names: tuple[Split, ...] = ("train", "held_out") if held_out else ("train",)
+    """Write index and quarantine, and return the manifest of the data set, which has the splits `names`."""
     folder = prepared_clips.folder(fingerprint, stored=stored)
 
     def put(rows: list[dict[str, Any]], schema: pa.Schema, stem: str) -> StoredTable:
@@ -241,7 +247,7 @@ def _prepared_manifest(
         stored=stored,
         splits={n: tuple(r.table for r in results if r.split == n and r.table) for n in names if stored},
         index={name: put(rows, prepared_clips.INDEX_SCHEMA, f"{name}-index") for name, rows in index.items()},
-        held_out="held_out" if held_out else "train",
+        held_out=names[-1],
         quarantine=put([entry.model_dump() for entry in left_out], prepared_clips.QUARANTINE_SCHEMA, "quarantine"),
         quarantined=by_reason(left_out),
     )

@@ -29,6 +29,7 @@ from swimlab.data.stored_tables import (
     encode_table,
     read_table,
 )
+from swimlab.identity.splits import Split
 from swimlab.store.sealed_json import SealedModel
 
 __all__ = [
@@ -47,8 +48,6 @@ __all__ = [
     "load_prepared",
     "load_quarantine",
 ]
-
-Split = Literal["train", "held_out"]
 
 CLIP_SCHEMA = pa.schema(
     [
@@ -92,8 +91,9 @@ QUARANTINE_SCHEMA = pa.schema(
 
 class PreparedData(SealedModel):
     """The manifest of a committed data set. `held_out` names the split that evaluation scores: "train" when the
-    user gave no held-out annotations. `quarantined` counts rows by reason, numbers and quoted names left out. Where
-    the clips were only checked, not `stored`, `splits` is empty."""
+    user gave no held-out annotations, "validation" in a data set of the clips that choose. `quarantined`
+    counts rows by reason, numbers and quoted names left out. Where the clips were only checked, not `stored`, `splits`
+    is empty."""
 
     schema_version: Literal[2] = 2
     fingerprint: str

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from swim.data.types import DataError
 from swim.recipe import Frozen
+from swimlab.identity.splits import Split
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -58,7 +59,7 @@ class QuarantinedRow(RejectedRow):
     """A row that preparation left out of a split (`prepared_clips.QUARANTINE_SCHEMA`). `machine`: for want of memory or
     time on the machine; the next preparation tries it again."""
 
-    split: Literal["train", "held_out"]
+    split: Split
     machine: bool = False
 
 

@@ -28,6 +28,7 @@ from swimlab.execution.workers import run_workers
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
 from swimlab.identity.naming import EvaluationIdentity
+from swimlab.identity.splits import Split
 from swimlab.store import arrow_tables, provenance
 from swimlab.store.attempts import Attempt
 from swimlab.store.evaluation_records import EvaluationRecord, TrialResult, TrialTarget
@@ -45,20 +46,21 @@ class EvaluationFailed(RuntimeError):  # noqa: N818  # the text is what a user r
 def after_training(
     spec: TrialSpec,
     trained: Trained,
-    held_out: Clips,
+    clips: Callable[[Split], Clips],
     attempt: Attempt,
     numerics: Mapping[str, str | int],
     micro_batch: int | None,
 ) -> dict[str, Failure]:
-    """Evaluates a trial with the weights in memory and puts files and records into its attempt. Returns evaluation id →
-    why, of those that failed: the trial is committed all the same."""
+    """Evaluates a trial with the weights in memory and puts files and records into its attempt; `clips` reads those of
+    a split. Returns evaluation id → why, of those that failed: the trial is committed all the same."""
     failed = {}
     target = TrialTarget(trial_id=spec.trial_id, attempt=attempt.number, nonce=attempt.nonce)
     for evaluation in spec.evaluations:
         prefix = f"evaluations/{evaluation.evaluation_id}"
         try:
+            scored = clips(evaluation.split)
             record = _measure(
-                spec, evaluation, trained, held_out, attempt, prefix, target, numerics, micro_batch=micro_batch
+                spec, evaluation, trained, scored, attempt, prefix, target, numerics, micro_batch=micro_batch
             )
             attempt.put(f"{prefix}.json", record.to_json())
         except Exception as error:
@@ -165,15 +167,16 @@ def evaluation_loop(config: dict[str, Any]) -> str:
     with scratch_folder("evaluate") as scratch:
         folder = store.download(spec.trial_id, "checkpoint/", scratch / "checkpoint")
         trained = restore(spec.recipe, folder, device)
-        held_out = reader(spec, store, config["decode_cpus"])("held_out")
+        scored = reader(spec, store, config["decode_cpus"])(evaluation.split)
         if trial_features.wanted(spec.recipe, config["features"]):
-            known = partial(trial_features.features, spec, store, device, reads=len(held_out.keys))
+            reads = {spec.clips(evaluation.split).clips_fingerprint: len(scored.keys)}
+            known = partial(trial_features.features, spec, store, device, reads=reads)
             use_features(spec.recipe, trained.model, device, known, trained.encoder)
         record = _measure(
             spec,
             evaluation,
             trained,
-            held_out,
+            scored,
             attempt,
             "",
             TrialTarget.model_validate(config["target"]),
@@ -187,7 +190,7 @@ def _measure(
     spec: TrialSpec,
     evaluation: EvaluationIdentity,
     trained: Trained,
-    held_out: Clips,
+    scored: Clips,
     attempt: Attempt,
     prefix: str,
     target: TrialTarget,
@@ -197,7 +200,7 @@ def _measure(
 ) -> EvaluationRecord:
     """Runs one suite and puts its files into the attempt below `prefix`."""
     started_at, started_s = provenance.utc_now(), time.monotonic()
-    result = run_suite(evaluation.suite, spec.recipe, trained, held_out, micro_batch)
+    result = run_suite(evaluation.suite, spec.recipe, trained, scored, micro_batch)
     eval_s = time.monotonic() - started_s
     tables = {"samples.parquet": arrow_tables.samples_table(result.scores)}
     if result.overlays:
@@ -215,7 +218,8 @@ def _measure(
         target=target,
         suite_fingerprint=evaluation.suite_fingerprint,
         code_fingerprint=evaluation.code_fingerprint,
-        data_fingerprint=spec.data_fingerprint,
+        data_fingerprint=spec.clips(evaluation.split).data_fingerprint,
+        split=evaluation.split,
         metrics=result.metrics,
         folder=f"{attempt.folder}/{prefix}".rstrip("/"),
         files=files,

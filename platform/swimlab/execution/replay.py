@@ -22,6 +22,7 @@ from swimlab.execution import replay_process
 from swimlab.execution.replay_source import StoredSource, stored_source
 from swimlab.identity import naming
 from swimlab.identity.canonical import plain_fields
+from swimlab.identity.splits import CHOOSING_FIELDS
 from swimlab.stats.pairing import UNKNOWN
 from swimlab.store import provenance
 from swimlab.store.arrow_tables import from_parquet, metrics_from_table
@@ -134,11 +135,12 @@ def stored_curve(store: SweepStore, record: TrialRecord) -> Curve:
 def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A stored recipe as its own archive can read it: layers as numbers (the archive holds no choice of them), without
     what it starts from (weights come as a folder), without objective fields that mask_weight 0 makes inactive, whose
-    registry entries were not archived, and without newer fields that have their default: equal code is archived once,
-    with the schema of its first trial."""
+    registry entries were not archived, without newer fields that have their default (equal code is archived once, with
+    the schema of its first trial), and without the clips that choose, which no code is named by."""
     if "evaluation" not in recipe:
         fields = plain_fields(Recipe.model_validate({**recipe, "init": None}), leave_out=("evaluation",))
         recipe = to_jsonable_python(fields)
+        recipe["data"] = {name: value for name, value in recipe["data"].items() if name not in CHOOSING_FIELDS}
     objective = dict(recipe["objective"])
     # Of a record that was written before suites were registered; a newer archive holds no suite to configure.
     evaluation, readouts = dict(recipe.get("evaluation", {})), [objective]

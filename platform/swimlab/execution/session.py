@@ -26,6 +26,7 @@ from swimlab.execution.step_checkpoints import Saving
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.identity import naming
+from swimlab.identity.splits import TRAINED, Split
 from swimlab.store.paths import code_path
 from swimlab.store.sweep_store import SweepStore
 
@@ -59,9 +60,9 @@ class RunSession:
             if not self.store.exists(path):
                 self.store.put_create_only(path, packed())
 
-    def prepare(self, recipes: Mapping[str, Recipe]) -> None:
-        """Clips fingerprint → a recipe that needs them: its data set is read, decoded and stored, unless the store has
-        it. Raises PipelineError."""
+    def prepare(self, recipes: Mapping[str, Recipe], splits: Sequence[Split] = TRAINED) -> None:
+        """Clips fingerprint → a recipe that needs them: these splits of its data are read, decoded and stored, unless
+        the store has them. Raises PipelineError."""
         for fingerprint, recipe in recipes.items():
             prepared = preparation.prepare(
                 recipe.data,
@@ -70,6 +71,7 @@ class RunSession:
                 self.settings.cache,
                 self.progress.stage,
                 model=recipe.model,
+                splits=splits,
                 max_quarantined_share=self.settings.max_quarantined_share,
                 store_clips=self.settings.clips == "store" or isinstance(recipe.data, ShapesWorld),
                 max_clips_bytes=self.settings.max_clips_gb * 1e9,

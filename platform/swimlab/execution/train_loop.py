@@ -124,7 +124,8 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     watch = None
     if config["gate"]:
         gate = PruningContext.model_validate_json(config["gate"])
-        watch = RungWatch(gate, config["pruner"], spec, store, held_out, device, config["micro_batch"])
+        scored = clips(spec.evaluation(gate.suite).split)
+        watch = RungWatch(gate, config["pruner"], spec, store, scored, device, config["micro_batch"])
 
     process, peak_rss_bytes, hosted_s = psutil.Process(), 0, 0.0
     meter = SpeedMeter(device, world)
@@ -168,7 +169,10 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
     def take_features(tower: FrozenTower) -> Features:
         nonlocal hosted_s
         began_s = time.monotonic()
-        reads = last_step * spec.recipe.optim.batch + len(held_out.keys)
+        reads = {spec.clips_fingerprint: last_step * spec.recipe.optim.batch}
+        for split in spec.scored:
+            fingerprint = spec.clips(split).clips_fingerprint
+            reads[fingerprint] = reads.get(fingerprint, 0) + len(clips(split).keys)
         known = trial_features.features(spec, store, device, tower, reads=reads)
         hosted_s += time.monotonic() - began_s
         return known
@@ -208,7 +212,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         except PrunedAt as pruned:
             return (
                 outcome(
-                    metrics=pruned.rung.metrics,
+                    metrics=pruned.rung.named_metrics,
                     train_s=time.monotonic() - started_s,
                     pruned_at=pruned.rung.step,
                     rungs=pruned.values,
@@ -221,7 +225,7 @@ def train_loop(config: dict[str, Any]) -> dict[str, Any] | None:
         report({"stage": "evaluate", "step": last_step, "steps": last_step, **last})
         if rank != 0:
             return None
-        failed = evaluations.after_training(spec, trained, held_out, attempt, numerics, config["micro_batch"])
+        failed = evaluations.after_training(spec, trained, clips, attempt, numerics, config["micro_batch"])
         evaluated_s = time.monotonic()
         models.save(trained.model, trained.tokenizer, scratch / "checkpoint")
         if spec.keep_checkpoint or failed:  # what could not be evaluated is evaluated from there

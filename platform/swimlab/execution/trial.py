@@ -137,10 +137,12 @@ def _run_attempt(
     }
     if gate and outcome.pruned_at is not None:
         of = gate.model_dump(include={"search", "objective", "clips"})
+        judged_by = spec.evaluation(gate.suite)
         pruned = PrunedRecord(
             **about,
             **of,
-            evaluation_id=spec.evaluation(gate.suite).evaluation_id,
+            evaluation_id=judged_by.evaluation_id,
+            rungs_data_fingerprint=spec.clips(judged_by.split).data_fingerprint,
             step=outcome.pruned_at,
             rungs=outcome.rungs or {},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -28,15 +29,29 @@ def wanted(recipe: Recipe, asked: bool | None) -> bool:
     return isinstance(recipe.model, TinyModel) if asked is None else asked
 
 
-def features(spec: TrialSpec, store: SweepStore, device: torch.device, tower: FrozenTower, *, reads: int) -> Features:
+def features(
+    spec: TrialSpec, store: SweepStore, device: torch.device, tower: FrozenTower, *, reads: Mapping[str, int]
+) -> Features:
     """What the store knows of a tower's output: `swim.train.Host.features`. Every rank of a trial must call it.
 
-    A process that finds no table makes it, where the clips are stored and it is going to read at least half as many
-    (`reads`) as there are: that pays from the second reading of a clip on, and other trials of the data set are likely.
+    A process that finds no table makes it, where the clips are stored and it is going to read at least half as many as
+    there are: that pays from the second reading of a clip on, and other trials of the data set are likely. `reads`: how
+    many it reads, by the fingerprint of the clips.
     """
+    tables = [_table(spec, store, device, tower, clips, count) for clips, count in reads.items()]
+
+    def known(frames_THWC: NDArray[np.uint8]) -> Tensor | None:
+        return next((output for table in tables if (output := table(frames_THWC)) is not None), None)
+
+    return known
+
+
+def _table(
+    spec: TrialSpec, store: SweepStore, device: torch.device, tower: FrozenTower, clips: str, reads: int
+) -> Features:
     rank, _ = parallel.ranks()
     name, table, makes = _name(spec.recipe, tower, device), None, False
-    if (prepared := load_prepared(store, spec.clips_fingerprint)) is not None:
+    if (prepared := load_prepared(store, clips)) is not None:
         table = load_features(store, prepared, name)
         makes = 2 * reads >= sum(map(prepared.rows, prepared.splits))
     # All ranks or none: a sharded tower runs on all of them together.
@@ -47,9 +62,9 @@ def features(spec: TrialSpec, store: SweepStore, device: torch.device, tower: Fr
     return _kept(store.uri, table.to_json()) if small else StoredFeatures(store, table)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _kept(uri: str, manifest: bytes) -> StoredFeatures:
-    """The last table that this process read, for its next trial."""
+    """The last tables that this process read, for its next trial: of its data, and of the clips that choose."""
     return StoredFeatures(SweepStore(uri), FeatureTable.from_json(manifest))
 
 

@@ -39,16 +39,24 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
     for arm, search, arm_recipe in _searches(ablation, recipe):
         loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
         loop.todo()
-        complete = [p for p in loop.points if p.number in loop.answers and loop.answers[p.number].values]
         choice = None
-        if complete and len(loop.answers) == search.budget:
-            best = max(complete, key=lambda p: (*loop.answers[p.number].rank(search), -p.number))
+        if (best := loop.best()) is not None and len(loop.answers) == search.budget:
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
-        failed = len(loop.answers) - len(complete)
+        failed = sum(not answer.values for answer in loop.answers.values())
         ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
-        data = identifier.data_fingerprint(arm_recipe.data)
-        suites = identifier.suites(arm_recipe)
-        states.append(ArmTuning(arm, search.budget, len(loop.answers), failed, choice, tuple(ids), data, suites))
+        states.append(
+            ArmTuning(
+                arm,
+                search.budget,
+                len(loop.answers),
+                failed,
+                choice,
+                tuple(ids),
+                data_fingerprint=identifier.data_fingerprint(arm_recipe.data),
+                validation_fingerprint=identifier.validation(arm_recipe).data_fingerprint,
+                suites=identifier.suites(arm_recipe),
+            )
+        )
     return tuple(states)
 
 

@@ -90,7 +90,7 @@ def run_search(
         slots=slots,
         micro_batch=micro_batch,
         saving=replace(saving, session=stopping.session),
-        objective=loop.search.objectives[0].measured(loop.recipe.name),
+        objective=loop.search.judged_by(loop.recipe)[0],
     )
     _fit(
         trainable,

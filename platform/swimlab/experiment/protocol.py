@@ -132,6 +132,7 @@ def content(plan: Plan) -> dict[str, Any]:
         declared["budget"] = budget
     if ablation.tuned is not None:
         declared["tuned"] = ablation.tuned.declared
+        declared["validation"] = {state.arm: state.validation_fingerprint for state in plan.tuning}
     if ablation.looks:
         declared["looks"] = {"at": ablation.looks, "alpha_each": intervals.ALPHA / len(ablation.looks)}
         declared["looks"] |= {"futility": ablation.futility} if ablation.futility else {}

@@ -19,10 +19,12 @@ from swim.recipe import Recipe
 from swimlab.base.nearest import nearest
 from swimlab.experiment import entry
 from swimlab.experiment.arms import Metric
+from swimlab.identity.splits import CHOOSING_FIELDS, measured_on
 
 Value = str | int | float
 _MODEL_NAMES = ("model", "model.path", "model.revision")  # they decide which rows are too long
 _ALSO_RECORDED = ("train.", "cost.")  # numbers of a record that no evaluation measures
+_CHOOSING = tuple(f"data.{name}" for name in CHOOSING_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Int:
 @dataclass(frozen=True)
 class Pruning:
     """Rungs: after these fractions of the recipe's steps a trial scores the first objective on the first `clips`
-    held-out clips, and an Optuna `pruner` says whether it goes on (default: the median rule, after four complete
+    validation clips, and an Optuna `pruner` says whether it goes on (default: the median rule, after four complete
     trials)."""
 
     at: Sequence[float] = (0.25, 0.5)
@@ -141,14 +143,15 @@ SearchAxis = Choice | Float | Int
 
 @dataclass(frozen=True)
 class Search:
-    """`budget` points out of a space, `generation` of them at a time, all with one `seed`.
+    """`budget` points out of a space, `generation` of them at a time, all with one `seed`. All that is chosen is chosen
+    on validation clips (`swimlab.identity.splits`); on the reported ones only the winner is measured.
 
     The points of a generation are proposed together, and only finished generations decide what is proposed and pruned
     next: a search is a function of its seed, however many trials run at once and however often it was stopped. `start`
     are points to propose first (axis path → label or number; what is left out is sampled). The first of `objectives`
     is the one that trials are pruned by. `sampler` is an Optuna sampler; default: TPE. The best point by the first
-    objective is then trained again with the seeds of `confirm`, beside the recipe as it is: those numbers chose
-    nothing.
+    objective is then measured on the reported clips, and trained again with the seeds of `confirm`, beside the recipe
+    as it is: those numbers chose nothing.
 
     Raises ValueError, naming the nearest valid choice, for anything that cannot run.
     """
@@ -188,6 +191,15 @@ class Search:
             problems = [": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors()]
             raise ValueError(f"search {self.name!r}, {dict(params)}: {'; '.join(problems)}") from error
 
+    def judged_by(self, recipe: Recipe) -> tuple[str, ...]:
+        """The objectives as results name them: on the clips that choose, but for what training and costs say."""
+        names = (metric.measured(recipe.name) for metric in self.objectives)
+        return tuple(n if n.startswith(_ALSO_RECORDED) else measured_on(n, "validation") for n in names)
+
+    def reported(self, recipe: Recipe) -> tuple[str, ...]:
+        """The objectives on the reported clips."""
+        return tuple(metric.measured(recipe.name) for metric in self.objectives)
+
     def readings(self, recipe: Recipe) -> list[Recipe]:
         """A recipe for every set of clips that a point may read. Raises ValueError when they cannot be counted."""
         axes = [
@@ -222,7 +234,7 @@ class Search:
         if not paths or len(set(paths)) != len(paths):
             raise ValueError(f"search {self.name!r}: axes over paths, each once: {paths}")
         for axis in self.space:
-            if axis.path.split(".")[0] in ("seed", "name", "init"):
+            if axis.path.split(".")[0] in ("seed", "name", "init") or axis.path in _CHOOSING:
                 raise ValueError(f"search {self.name!r} may not search {axis.path!r}: all points share it")
         base = recipes.named(self.recipe)
         for axis in self.space:

@@ -23,7 +23,8 @@ _SHARED = ("data", "evaluation")
 @dataclass(frozen=True)
 class Tuned:
     """Every arm tries `budget` points of `space`, trained with `seed`, which also seeds the sampler (TPE, nothing
-    pruned). The best by the ablation's primary metric becomes part of that arm, for all seeds of the table.
+    pruned). The best by the ablation's primary metric on validation clips becomes part of that arm, for all seeds of
+    the table.
 
     Raises ValueError here and in `check`, which Ablation calls at import.
     """
@@ -78,7 +79,7 @@ class Tuned:
             | {parameter.name: getattr(axis, parameter.name) for parameter in fields(axis) if parameter.name != "path"}
             for axis in self.space
         }
-        return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE"}
+        return {"space": space, "budget": self.budget, "seed": self.seed, "sampler": "TPE", "chosen_on": "validation"}
 
     @property
     def text(self) -> str:
@@ -94,7 +95,7 @@ class Tuned:
 class ArmTuning:
     """The state of an arm's tuning. `answered` of `budget` points have ended, `failed` of them without a result;
     `choice`: path → value of the best point, None while points are open and where none has a result. `trial_ids`:
-    the points so far; `suites`: how they are measured."""
+    the points so far; `suites`: how they are measured; `validation_fingerprint`: of the clips they are measured on."""
 
     arm: str
     budget: int
@@ -103,6 +104,7 @@ class ArmTuning:
     choice: Mapping[str, Any] | None
     trial_ids: tuple[str, ...]
     data_fingerprint: str
+    validation_fingerprint: str
     suites: tuple[SuiteIdentity, ...] = ()
 
     @property
@@ -124,5 +126,5 @@ def caveat(tuned: Tuned | None, tuning: Sequence[ArmTuning], metric: str) -> str
     arms = "; ".join(f"{state.arm}: {state.text}" for state in tuning)
     return (
         f" Every arm is tuned alone with the same budget, {tuned.text} (not in this table), by {metric} on "
-        f"the held-out clips that are scored here: {arms}."
+        f"validation clips, which no number of this table is of: {arms}."
     )

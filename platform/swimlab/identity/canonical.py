@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from swim.recipe import Recipe, Source
 from swim.supervision.layers import resolve
 from swimlab.identity.source_closure import IdentityError
+from swimlab.identity.splits import CHOOSING_FIELDS
 
 # The fields that every id holds, whatever their value. A field added later is left out where it has its default, so
 # that it changes no id; a default may therefore never change its meaning, and a field in this table never its name.
@@ -46,11 +47,10 @@ def canonical(recipe: Recipe, init_id: str | None = None) -> str:
 def canonical_fields(recipe: Recipe, init_id: str | None = None) -> dict[str, Any]:
     """The recipe fields that decide a result, as plain values.
 
-    Left out: the recipe's name, its evaluation, objective fields that mask_weight 0 makes inactive, training fields
-    when there are 0 steps, the paths of a user's files (the data fingerprint covers their contents), and newer fields
-    with their default (`plain_fields`). The recipe it starts from
-    appears as `init_id` when given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be
-    written stably.
+    Left out: the recipe's name, its evaluation, its validation clips, objective fields that mask_weight 0 makes
+    inactive, training fields when there are 0 steps, the paths of a user's files (the data fingerprint covers their
+    contents), and newer fields with their default (`plain_fields`). The recipe it starts from appears as `init_id` when
+    given, as `trial_id` does, else inline. Raises IdentityError for a value that cannot be written stably.
     """
     # Copies made with model_copy(update=…) skip validation; an int in a float field becomes a float here.
     recipe = Recipe.model_validate(recipe.model_dump())
@@ -63,8 +63,8 @@ def canonical_fields(recipe: Recipe, init_id: str | None = None) -> dict[str, An
         del tree["seed"]
     elif recipe.objective.mask_weight == 0:
         tree["objective"] = {name: tree["objective"][name] for name in _ACTIVE_WITHOUT_MASK}
-    for location in ("annotations", "videos", "held_out_annotations"):
-        tree["data"].pop(location, None)
+    for no_part in ("annotations", "videos", "held_out_annotations", *CHOOSING_FIELDS):
+        tree["data"].pop(no_part, None)
     if "sources" in tree["data"]:
         # One that says what is done anyway says nothing, and their order is none of training.
         said = (source.model_dump() for source in tree["data"].pop("sources") if source != Source(file=source.file))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from swim.recipe import NLReferFiles
 from swimlab.base import remembered
 from swimlab.identity.canonical import plain_fields
 from swimlab.identity.source_closure import IdentityError
+from swimlab.identity.splits import FIELDS, TRAINED, Split, annotations
 
 # A file changed twice within the resolution of its timestamp would keep its cached hash, so hashes of files younger
 # than this are not cached.
@@ -61,33 +63,35 @@ class FileHashes:
         return digest
 
 
-def files_content(data: NLReferFiles, cache_dir: Path) -> dict[str, Any]:
-    """The content of a user's files, as plain values to be hashed: the frame policy, the formats, and per annotation
-    file its name, its content and the contents of the videos its rows name (an unreadable one counts as "unreadable").
-    Objects on S3 count by entity tag and size. `fraction` is not included: every fraction reads the same clips. Raises
-    IdentityError for an annotation file that cannot be read.
+def files_content(data: NLReferFiles, cache_dir: Path, splits: Sequence[Split] = TRAINED) -> dict[str, Any]:
+    """The content of a user's files of these splits, as plain values to be hashed: the frame policy, the formats, and
+    per annotation file its name, its content and the contents of the videos its rows name (an unreadable one counts as
+    "unreadable"). Objects on S3 count by entity tag and size. `fraction` is not included: every fraction reads the same
+    clips. Raises IdentityError for an annotation file that cannot be read.
     """
     with FileHashes(cache_dir) as hashes:
-        parts = {"train": data.annotations, "held_out": data.held_out_annotations}
         return {
             "kind": data.kind,
             "frames": plain_fields(data.frames),
             "formats": sorted(data.formats),
             **({"placeholders": data.placeholders} if data.placeholders != "refuse" else {}),
             **{
-                part: [_annotation(name, data.videos, hashes, cache_dir) for name in names]
-                for part, names in parts.items()
+                part: [
+                    _annotation(name, data.videos, f"data.{FIELDS[part]}", hashes, cache_dir)
+                    for name in annotations(data, part)
+                ]
+                for part in splits
             },
         }
 
 
-def _annotation(file: str, videos: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
+def _annotation(file: str, videos: str, field: str, hashes: FileHashes, cache_dir: Path) -> dict[str, Any]:
     name = file.rstrip("/").rpartition("/")[2]  # a folder of Parquet files may end in a slash
     try:
         digest = _content(file, hashes)
         named = _named_videos(file, digest, cache_dir)
     except OSError as error:
-        raise IdentityError(f"annotation file {file}: {error.strerror}; correct data.annotations") from error
+        raise IdentityError(f"annotation file {file}: {error.strerror}; correct {field}") from error
     except DataError as error:
         raise IdentityError(str(error)) from error
     return {"name": name, "sha256": digest, "videos": {video: _video(videos, video, hashes) for video in named}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from swim.recipe import DataConfig, Frozen, HubModel, ModelConfig, Recipe, Shape
 from swimlab.identity.canonical import canonical, canonical_fields, canonical_json, plain_fields, seedless, with_seed
 from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import SOURCE_ROOT, IdentityError, Sources, fingerprint
+from swimlab.identity.splits import TRAINED, VALIDATION, Scored, Split, drawn_clips, require_validation
 
 __all__ = [
+    "ClipsIdentity",
     "EvaluationIdentity",
     "Identifier",
     "IdentityError",
@@ -59,15 +61,24 @@ class SuiteIdentity(Frozen):
 
 
 class EvaluationIdentity(SuiteIdentity):
-    """One suite's evaluation of one trial."""
+    """One suite's evaluation of one trial, on one split of the clips that are not trained on."""
 
     evaluation_id: str
+    split: Scored = "held_out"
+
+
+class ClipsIdentity(Frozen):
+    """A data set: of its content, and of its prepared clips."""
+
+    data_fingerprint: str
+    clips_fingerprint: str
 
 
 @dataclass(frozen=True)
 class TrialIdentity:
     """A trial's id and the hashes it is made of. `clips_fingerprint` names its prepared clips; `init` is the identity
-    of the recipe it starts from; `evaluations` are those of the recipe's suites."""
+    of the recipe it starts from; `evaluations` are those of the recipe's suites on the splits that were asked for, and
+    `validation` are the clips that choose, where they are one of these."""
 
     trial_id: str
     code_fingerprint: str
@@ -75,6 +86,7 @@ class TrialIdentity:
     clips_fingerprint: str
     init: TrialIdentity | None
     evaluations: tuple[EvaluationIdentity, ...] = ()
+    validation: ClipsIdentity | None = None
 
 
 @dataclass(frozen=True)
@@ -89,22 +101,24 @@ class _Replicated:
     weights: str | None
     suites: tuple[SuiteIdentity, ...]
 
-    def trial(self, seed: int) -> TrialIdentity:
+    def trial(self, seed: int, splits: Sequence[Scored], validation: ClipsIdentity | None) -> TrialIdentity:
         """The identity under one seed."""
         parts = {"recipe": canonical_json(with_seed(self.fields, seed)), "code": self.code, "data": self.data}
         if self.weights is not None:
             parts["weights"] = self.weights
         name = digest(canonical_json(parts))
         evaluations = tuple(
-            EvaluationIdentity(
-                evaluation_id=digest(
-                    canonical_json({"trial": name, "suite": suite.suite_fingerprint, "data": self.data})
-                ),
-                **dict(suite),
-            )
-            for suite in self.suites
+            self._evaluation(name, suite, split, validation) for split in splits for suite in self.suites
         )
-        return TrialIdentity(name, self.code, self.data, self.clips, self.init, evaluations)
+        return TrialIdentity(name, self.code, self.data, self.clips, self.init, evaluations, validation)
+
+    def _evaluation(
+        self, trial: str, suite: SuiteIdentity, split: Scored, validation: ClipsIdentity | None
+    ) -> EvaluationIdentity:
+        parts = {"trial": trial, "suite": suite.suite_fingerprint, "data": self.data}
+        if split == "validation" and validation is not None:
+            parts |= {"data": validation.data_fingerprint, "split": split}
+        return EvaluationIdentity(evaluation_id=digest(canonical_json(parts)), split=split, **dict(suite))
 
 
 class Identifier:
@@ -114,35 +128,49 @@ class Identifier:
     def __init__(self, cache_dir: Path, source_root: Path = SOURCE_ROOT) -> None:
         self.sources = Sources(source_root, cache_dir)
         self._cache_dir = cache_dir
-        self._trials: dict[tuple[str, int], TrialIdentity] = {}
+        self._trials: dict[tuple[str, int, tuple[Scored, ...]], TrialIdentity] = {}
         self._replicated: dict[str, _Replicated] = {}
-        self._data: dict[str, str] = {}
+        self._data: dict[tuple[str, tuple[Split, ...]], str] = {}
         self._codes: dict[tuple[str, ...], str] = {}
 
-    def identify(self, recipe: Recipe) -> TrialIdentity:
-        """The identity of a recipe, whose `init` is identified as a trial of its own. Raises IdentityError when recipe,
-        code or data have no stable hash."""
+    def identify(self, recipe: Recipe, splits: Sequence[Scored] = ("held_out",)) -> TrialIdentity:
+        """The identity of a recipe, whose `init` is identified as a trial of its own. `splits`: on which it is to be
+        evaluated. Raises IdentityError when recipe, code or data have no stable hash, ValueError where clips are to
+        choose and the data has none (`require_validation`)."""
         key = seedless(recipe)
         if key not in self._replicated:
             self._replicated[key] = self._replicate(recipe)
             self.sources.save()
-        trial = key, recipe.seed
+        trial = key, recipe.seed, tuple(splits)
         if trial not in self._trials:
-            self._trials[trial] = self._replicated[key].trial(recipe.seed)
+            validation = self.validation(recipe) if "validation" in splits else None
+            self._trials[trial] = self._replicated[key].trial(recipe.seed, splits, validation)
         return self._trials[trial]
 
-    def data_fingerprint(self, data: DataConfig) -> str:
-        """Hash of the data, 20 hex digits. For the embedded data set: of its config and its generator's code."""
-        key = data.model_dump_json()
+    def validation(self, recipe: Recipe) -> ClipsIdentity:
+        """The clips that choose, where a recipe's values are searched or tuned. Raises ValueError where it has none."""
+        require_validation(recipe.data)
+        content = self.data_fingerprint(recipe.data, VALIDATION)
+        clips = self.clips_fingerprint(recipe.data, content, recipe.model)
+        return ClipsIdentity(data_fingerprint=content, clips_fingerprint=clips)
+
+    def data_fingerprint(self, data: DataConfig, splits: tuple[Split, ...] = TRAINED) -> str:
+        """Hash of these splits of the data, 20 hex digits. For the embedded data set: of its config and its generator's
+        code."""
+        key = data.model_dump_json(), splits
         if key not in self._data:
             if isinstance(data, ShapesWorld):
                 code = self.code(["swim.data.synthetic.shapes_world"])
-                content = {"config": plain_fields(data, leave_out=("fraction",)), "code": code}
+                # However many are trained on or reported: data sets of one seed share the clips that choose.
+                others = ("clips", "held_out") if splits == VALIDATION else ()
+                content = {"config": plain_fields(data, leave_out=("fraction", "validation", *others)), "code": code}
+                if splits == VALIDATION:
+                    content["validation"] = drawn_clips(data, "validation")
             else:
                 # PyAV and the readers of annotations take 0.2 s to import: not for a plan on the embedded data.
                 from swimlab.identity.data_hash import files_content
 
-                content = files_content(data, self._cache_dir)
+                content = files_content(data, self._cache_dir, splits)
             self._data[key] = digest(canonical_json(content))
         return self._data[key]
 

@@ -102,6 +102,25 @@ def counts(results: SearchResults) -> PointCounts:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One objective of the best point, by its own trial: on the clips that chose it, and on the reported ones, by which
+    nothing was chosen (None: not measured)."""
+
+    objective: str
+    chosen_by: float
+    reported: float | None
+
+
+def judged(results: SearchResults) -> list[Judged]:
+    """One row for each objective that evaluation measures; empty before a point is complete."""
+    if (top := best(results)) is None:
+        return []
+    numbers = results.winner.record.metrics if results.winner and results.winner.record else {}
+    names = zip(results.names, results.search.reported(results.recipe), top[1].values, strict=True)
+    return [Judged(name, value, numbers.get(name)) for chooses, name, value in names if chooses != name]
+
+
+@dataclass(frozen=True)
 class ConfirmedObjective:
     """One objective of the best point and of the recipe as it is, on fresh seeds, with paired differences."""
 
@@ -124,7 +143,7 @@ def confirmed(results: SearchResults) -> list[ConfirmedObjective]:
     best_runs, base_runs = by_arm["best point"], by_arm["recipe as it is"]
     seeds = [s for s in sorted(set(best_runs) & set(base_runs)) if comparable(arm[s] for arm in origins.values())]
     rows = []
-    for name in results.names:
+    for name in results.search.reported(results.recipe):
         both = [(best_runs[s][name], base_runs[s][name]) for s in seeds if name in best_runs[s].keys() & base_runs[s]]
         if both:
             best_values, base_values = zip(*both, strict=True)

@@ -109,7 +109,7 @@ def render_html(results: SearchResults) -> str:
         lines=lines(results),
         best=best,
         best_changes=_changes(results, best),
-        best_values=top[1].values if top else (),
+        judged=search_findings.judged(results),
         confirmed=search_findings.confirmed(results),
         front=search_plots.front(results, search_findings.front(results)),
         rungs=search_plots.rungs(results, best),
@@ -129,7 +129,10 @@ def _changes(results: SearchResults, number: int | None) -> dict[str, str]:
 
 def caveat(results: SearchResults) -> str:
     """Sentences on what the page may be quoted for."""
-    words = "One seed chose the best point, so its own numbers are biased upwards"
+    words = (
+        "Points are compared on validation clips, so the best one's numbers there are better than it is; the reported "
+        "clips chose nothing. One seed trained the points"
+    )
     words += "; the confirmation below is on fresh seeds." if results.search.confirm else "."
     if results.recipe.model.kind == "tiny":
         words += f" Recipe {results.recipe.name} is a tiny model: this is about the mechanism, never about 7B."
@@ -183,6 +186,8 @@ def _findings(results: SearchResults) -> list[str]:
     if top := search_findings.best(results):
         numbers = ", ".join(f"{n} {number_format.number(v)}" for n, v in zip(results.names, top[1].values, strict=True))
         sentences.append(f"best by {results.names[0]}: point {top[0].number} ({numbers})")
+        if reported := [f"{r.objective} {number_format.number(r.reported)}" for r in search_findings.judged(results)]:
+            sentences.append(f"the same trial on the reported clips, which chose nothing: {', '.join(reported)}")
         if len(results.names) > 1:
             sentences.append(f"on the Pareto front: points {', '.join(map(str, search_findings.front(results)))}")
     for row in search_findings.confirmed(results):
@@ -224,6 +229,7 @@ def _provenance_values(results: SearchResults) -> dict[str, list[str]]:
         "pruner": [type(search.pruning.rule()).__name__ if search.pruning else "none"],
         "space": [f"{axis.path}: {axis.distribution()}" for axis in search.space],
         "seed of all points": [str(search.seed)],
+        "validation clips": [p.spec.clips("validation").data_fingerprint for p, _ in results.points if p.spec],
         "code fingerprint": [record.code_fingerprint for record in records],
         "data fingerprint": [record.data_fingerprint for record in records],
         "base trial": [record.init_trial_id or "none" for record in records],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from swimlab.identity.splits import measured_on
 from swimlab.store.flat_rows import TRIAL_LEADING, metric_columns, ordered
 
 # Before the name of a suite. Not "evaluation.", below which the recipes of older records have fields.
@@ -24,22 +25,26 @@ def fitting(trials: pa.Table, evaluations: pa.Table) -> pa.Table:
 
 def with_evaluations(trials: pa.Table, evaluations: pa.Table) -> pa.Table:
     """The trials with the metrics of their newest fitting evaluation of each suite, whose id is in the column
-    `evaluated.<suite>`. Newest by the time at which it finished. A trial's own metric of the same name, which records
+    `evaluated.<suite>`; of one on the clips that choose in `evaluated.validation.<suite>`, and its metrics are
+    `validation.<metric>`. Newest by the time at which it finished. A trial's own metric of the same name, which records
     of version 1 have, is kept where no evaluation measured it."""
     evaluations = fitting(trials, evaluations)
     order = [(name, "descending") for name in ("finished_at", "evaluation_id")]
     columns = {name: trials[name] for name in trials.column_names}
-    for suite in sorted(pc.unique(evaluations["suite"]), key=str):
-        newest_first = evaluations.filter(pc.equal(evaluations["suite"], suite)).sort_by(order)
+    kinds = evaluations.select(["suite", "split"]).group_by(["suite", "split"]).aggregate([]).to_pylist()
+    for suite, split in sorted((kind["suite"], kind["split"]) for kind in kinds):
+        of_kind = pc.and_(pc.equal(evaluations["suite"], suite), pc.equal(evaluations["split"], split))
+        newest_first = evaluations.filter(of_kind).sort_by(order)
         rows = newest_first.take(_matches(trials["trial_id"], newest_first["trial_id"]))
-        columns[f"{PREFIX}{suite}"] = rows["evaluation_id"]
-        for name in metric_columns(evaluations):
-            if rows[name].null_count == len(rows):  # a metric of another suite
+        columns[f"{PREFIX}{measured_on(suite, split)}"] = rows["evaluation_id"]
+        for measured in metric_columns(evaluations):
+            if rows[measured].null_count == len(rows):  # a metric of another suite
                 continue
+            name = measured_on(measured, split)
             others = columns.get(name)
             # A column without any value is text.
             empty = others is None or others.null_count == len(others)
-            columns[name] = rows[name] if empty else pc.coalesce(rows[name], columns[name].cast(pa.float64()))
+            columns[name] = rows[measured] if empty else pc.coalesce(rows[measured], columns[name].cast(pa.float64()))
     return ordered(pa.table(columns), TRIAL_LEADING)
 
 

@@ -13,6 +13,7 @@ from pydantic import FiniteFloat
 
 from swim import registry
 from swim.recipe import SUITES, Frozen
+from swimlab.identity.splits import Scored, measured_on
 from swimlab.store.records import FileEntry, Provenance, TrialRecord, Upgrade, read_versioned
 from swimlab.store.sealed_json import SealedModel
 
@@ -39,7 +40,7 @@ class TrialTarget(Frozen):
 class EvaluationRecord(SealedModel):
     """The commit of an evaluation. `config` is the suite's configuration. `files` are named relative to `folder`, which
     is relative to the store: below the trial's attempt, or an attempt of the evaluation's own; `attempt` and `nonce`
-    are of that attempt. A metric that is not finite is refused."""
+    are of that attempt. `split` says of which clips the metrics are. A metric that is not finite is refused."""
 
     schema_version: int = EVALUATION_VERSION
     evaluation_id: str
@@ -49,6 +50,7 @@ class EvaluationRecord(SealedModel):
     suite_fingerprint: str
     code_fingerprint: str
     data_fingerprint: str
+    split: Scored = "held_out"
     metrics: dict[str, FiniteFloat]
     folder: str
     files: dict[str, FileEntry]
@@ -62,13 +64,19 @@ class EvaluationRecord(SealedModel):
         """Where the record is, relative to the store."""
         return f"evaluations/{self.evaluation_id}.json"
 
+    @property
+    def named_metrics(self) -> dict[str, float]:
+        """The metrics as results name them (`splits.measured_on`)."""
+        return {measured_on(name, self.split): value for name, value in self.metrics.items()}
+
     def fits(self, record: TrialRecord) -> bool:
         """Whether the weights of this trial's record were evaluated."""
         return self.target == TrialTarget.of(record)
 
 
 class TrialResult(TrialRecord):
-    """A trial's record with evaluations of its weights, in memory only; `metrics` are those of all."""
+    """A trial's record with evaluations of its weights, in memory only; `metrics` are those of all, in which a number
+    of the clips that choose has another name than one of the reported clips."""
 
     evaluations: tuple[EvaluationRecord, ...] = ()
 
@@ -78,7 +86,7 @@ class TrialResult(TrialRecord):
         evaluations = tuple(evaluations)
         fields = {name: getattr(record, name) for name in TrialRecord.model_fields}
         for evaluation in evaluations:
-            fields["metrics"] = fields["metrics"] | evaluation.metrics
+            fields["metrics"] = fields["metrics"] | evaluation.named_metrics
         return cls(**fields, evaluations=evaluations)
 
     def whole_recipe(self) -> dict[str, Any]:

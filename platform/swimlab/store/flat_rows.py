@@ -14,14 +14,14 @@ from swimlab.store.records import Cost, TrialRecord
 # Versions of the rows in a snapshot. That of trials contains the names of the costs: after a cost is added, older
 # records are read again, and their rows get its default.
 TRIAL_ROWS = " ".join(("3", *sorted(Cost.model_fields)))
-EVALUATION_ROWS = "1"
+EVALUATION_ROWS = "2"
 TRIAL_LEADING = (
     "trial_id", "recipe_name", "seed", "init_trial_id", "start_weights", "attempt", "nonce", "code_fingerprint",
     "data_fingerprint",
 )  # fmt: skip
 EVALUATION_LEADING = (
     "evaluation_id", "suite", "trial_id", "trial_attempt", "trial_nonce", "suite_fingerprint", "code_fingerprint",
-    "data_fingerprint", "attempt", "nonce", "eval_s", "finished_at",
+    "data_fingerprint", "split", "attempt", "nonce", "eval_s", "finished_at",
 )  # fmt: skip
 
 

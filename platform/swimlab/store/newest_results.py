@@ -14,15 +14,16 @@ from swimlab.store.sweep_store import SweepStore
 
 
 def all_results(store: SweepStore) -> dict[str, TrialResult]:
-    """Trial id → the trial with its newest evaluation by each suite. Reads every record of the store."""
-    records, newest = store.records(), dict[tuple[str, str], EvaluationRecord]()
+    """Trial id → the trial with its newest evaluation by each suite, on the reported clips and on those that choose.
+    Reads every record of the store."""
+    records, newest = store.records(), dict[tuple[str, str, str], EvaluationRecord]()
     for evaluation in store.evaluations().values():
         trial = records.get(evaluation.target.trial_id)
         if trial is not None and evaluation.fits(trial):
-            key = trial.trial_id, evaluation.suite
+            key = trial.trial_id, evaluation.suite, evaluation.split
             newest[key] = max(evaluation, newest.get(key, evaluation), key=_age)
     by_trial: dict[str, list[EvaluationRecord]] = {}
-    for (trial_id, _), evaluation in sorted(newest.items()):
+    for (trial_id, _, _), evaluation in sorted(newest.items()):
         by_trial.setdefault(trial_id, []).append(evaluation)
     return {trial_id: TrialResult.of(record, by_trial.get(trial_id, ())) for trial_id, record in records.items()}
 

@@ -12,6 +12,7 @@ from swim.supervision.layers import resolve
 from swimlab.identity.source_archive import members
 from swimlab.identity.source_closure import IdentityError
 from swimlab.identity.source_hash import source_hash
+from swimlab.identity.splits import CHOOSING_FIELDS
 from swimlab.stats.pairing import Origin, comparable
 from swimlab.store.errors import StoreError
 from swimlab.store.flat_rows import trial_row
@@ -19,9 +20,9 @@ from swimlab.store.paths import code_path
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
-# A trial's name and the location of a user's files change no result (see swimlab.identity.naming).
+# A trial's name, the location of a user's files and the clips that choose change no result (swimlab.identity.naming).
 _NAMES = ("name",)
-_PLACES = ("data.annotations", "data.videos", "data.held_out_annotations")
+_PLACES = ("data.annotations", "data.videos", "data.held_out_annotations", *(f"data.{f}" for f in CHOOSING_FIELDS))
 _ABSENT = object()
 
 

@@ -39,10 +39,22 @@ def unused_code(store: SweepStore) -> dict[str, int]:
 
 
 def unused_clips(store: SweepStore) -> dict[str, dict[str, int]]:
-    """Folder → file → bytes of the data sets that no trial would need if it were run again with the present code, and
-    no generation to be completed, in the order in which to delete them. Raises StoreError for a recipe that this code
-    cannot read."""
-    results = {record.path: record.model_dump(mode="json") for record in store.records().values()} | _pruned(store)
+    """Folder → file → bytes of the data sets that no trial would need if it were run and evaluated again with the
+    present code, and no generation to be completed, in the order in which to delete them. Raises StoreError for a
+    recipe that this code cannot read."""
+    records, pruned = store.records(), _pruned(store)
+    results = {record.path: record.model_dump(mode="json") for record in records.values()} | pruned
+    # Clips that chose are no part of a trial's data.
+    results |= {
+        evaluation.path: {"recipe": trial.recipe, "data_fingerprint": evaluation.data_fingerprint}
+        for evaluation in store.evaluations().values()
+        if evaluation.split == "validation" and (trial := records.get(evaluation.target.trial_id)) is not None
+    }
+    results |= {
+        f"{path}: its rungs": result | {"data_fingerprint": result["rungs_data_fingerprint"]}
+        for path, result in pruned.items()
+        if result.get("rungs_data_fingerprint")
+    }
     asked = {g["clips_fingerprint"] for g in _generations(store).values() if "clips_fingerprint" in g}
     needed = {f"clips/{fingerprint}" for fingerprint in _needed(results) | asked}
     folders: dict[str, dict[str, int]] = defaultdict(dict)

@@ -17,7 +17,8 @@ from swim.data.synthetic.vocabulary import MOTIONS, NOUNS, PATTERNS, SIZES
 from swim.recipe import ShapesWorld
 
 FRAMES, SIDE_PX = 4, 64
-Split = Literal["train", "held_out"]
+# The position of a split is part of the seed of its clips: a new one is added behind the others.
+Split = Literal["train", "held_out", "validation"]
 
 # Outlines of equal area, so that the outline does not reveal the size: corners (0: a disc) → circumradius.
 _OUTLINES = {n: math.sqrt(math.pi / (n / 2 * math.sin(2 * math.pi / n))) for n in (3, 4, 6)} | {0: 1.0}

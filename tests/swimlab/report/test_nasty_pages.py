@@ -68,7 +68,7 @@ def results(folder: Path, names: list[str]) -> SearchResults:
     points = tuple(Proposal(i, {"objective.fusion": name}, None) for i, name in enumerate(names[1:3]))
     answer = ProposalResult(TrialState.FAIL, problem=names[3].replace("\n", " "))
     return SearchResults(
-        search, nano.recipe(base=False), tuple((p, answer) for p in points), {}, (), SweepStore(str(folder)), 1.0
+        search, nano.recipe(base=False), tuple((p, answer) for p in points), {}, None, (), SweepStore(str(folder)), 1.0
     )
 
 

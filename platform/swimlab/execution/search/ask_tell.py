@@ -37,8 +37,9 @@ class SearchLoop:
         self.points: list[Proposal] = []
         self.answers: dict[int, ProposalResult] = {}
         self._store, self._cache, self._retry = store, cache, retry
-        self._names = [metric.measured(recipe.name) for metric in search.objectives]
-        self._suite = suite_of(self._names[0], recipe.evaluation) or ""
+        self._names = search.judged_by(recipe)
+        self._first = search.reported(recipe)[0]  # as a rung names it, which is of one split
+        self._suite = suite_of(self._first, recipe.evaluation) or ""
         self._space = {axis.path: axis.distribution() for axis in search.space}
         self._known: dict[str, ProposalResult] = {}
         self._tried_again: set[str] = set()
@@ -65,7 +66,7 @@ class SearchLoop:
         passed_over = {point.number for _, point in self._open} | {point.number for point, _ in self.repeats()}
         return PruningContext(
             search=self.search.name,
-            objective=self._names[0],
+            objective=self._first,
             suite=self._suite,
             higher_is_better=self.search.objectives[0].higher_is_better,
             steps=pruning.steps(self.recipe),
@@ -88,6 +89,12 @@ class SearchLoop:
             if len(self.points) == self.search.budget:
                 return []
             self._propose(min(self.search.generation, self.search.budget - len(self.points)))
+
+    def best(self) -> Proposal | None:
+        """The best complete point so far: by the first objective, then by the others; of equals the earliest."""
+        answered = [(p, self.answers[p.number]) for p in self.points if p.number in self.answers]
+        ranked = [((*answer.rank(self.search), -point.number), point) for point, answer in answered if answer.values]
+        return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
     def settle(self, point: Proposal) -> ProposalResult | None:
         """Reads what a trial that has just ended left in the store. None, once a trial, where the store or a dead
@@ -129,7 +136,7 @@ class SearchLoop:
             recipe = self.search.resolve(self.recipe, ordered)
         except ValueError as error:
             return Proposal(number, ordered, None, str(error))
-        return Proposal(number, ordered, name_trial(f"point {number}", recipe, self._cache))
+        return Proposal(number, ordered, name_trial(f"point {number}", recipe, self._cache, ("validation",)))
 
     def _answer(self, point: Proposal) -> bool:
         if point.spec is None:
@@ -172,4 +179,4 @@ class SearchLoop:
             return {}
         evaluation_id, steps = spec.evaluation(self._suite).evaluation_id, pruning.steps(self.recipe)
         rungs = pruning_rungs.known_rungs(self._store, spec.trial_id, evaluation_id, pruning.clips)
-        return {step: pruning_rungs.value_of(rung, self._names[0]) for step, rung in rungs.items() if step in steps}
+        return {step: pruning_rungs.value_of(rung, self._first) for step, rung in rungs.items() if step in steps}

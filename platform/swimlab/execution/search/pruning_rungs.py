@@ -25,6 +25,7 @@ from pydantic import FiniteFloat
 from swim.recipe import Frozen
 from swimlab.execution.exactly_once import EndedWithoutRecord
 from swimlab.experiment.trial_spec import TrialSpec
+from swimlab.identity.splits import Scored, measured_on
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_trial_id
 from swimlab.store.records import Cost, Provenance
@@ -35,15 +36,21 @@ SCHEMA_VERSION = 1
 
 
 class Rung(SealedModel):
-    """What one suite measures after `step` optimiser steps on the first `clips` held-out clips. No time and no host: a
-    rerun writes the same bytes."""
+    """What one suite measures after `step` optimiser steps on the first `clips` clips of a split. No time and no host:
+    a rerun writes the same bytes."""
 
     schema_version: int = SCHEMA_VERSION
     trial_id: str
     evaluation_id: str
+    split: Scored = "held_out"
     step: int
     clips: int
     metrics: dict[str, FiniteFloat]
+
+    @property
+    def named_metrics(self) -> dict[str, float]:
+        """The metrics as results name them (`splits.measured_on`)."""
+        return {measured_on(name, self.split): value for name, value in self.metrics.items()}
 
     @property
     def path(self) -> str:
@@ -54,7 +61,8 @@ class Rung(SealedModel):
 
 class PrunedRecord(SealedModel):
     """A trial that a search ended at a rung. `rungs` are the values of `objective` it had reached, by step; `metrics`
-    all that was measured at the last."""
+    all that was measured at the last. `rungs_data_fingerprint`: of the clips that its rungs were scored on; "" in older
+    records, of which these are the reported clips."""
 
     schema_version: int = SCHEMA_VERSION
     state: Literal["PRUNED"] = "PRUNED"
@@ -74,6 +82,7 @@ class PrunedRecord(SealedModel):
     start_weights: str | None = None
     code_fingerprint: str
     data_fingerprint: str
+    rungs_data_fingerprint: str = ""
     cost: Cost
     provenance: Provenance
 
@@ -176,7 +185,7 @@ def ended(gate: PruningContext, pruner: Any, store: SweepStore, spec: TrialSpec)
 def value_of(rung: Rung, objective: str) -> float:
     """Raises ValueError when the rung's clips do not have the metric."""
     if objective not in rung.metrics:
-        raise ValueError(f"{objective!r} cannot be measured on {rung.clips} held-out clips: prune on more of them")
+        raise ValueError(f"{objective!r} cannot be measured on {rung.clips} clips: prune on more of them")
     return rung.metrics[objective]
 
 

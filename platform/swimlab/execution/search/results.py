@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from swim.recipe import Recipe
 from swimlab.execution.search.pruning_rungs import EarlierTrial, PrunedRecord
 from swimlab.experiment.search import Search, Value
+from swimlab.experiment.stored_results import missing_evaluations
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.sweep_store import SweepStore
@@ -55,30 +56,38 @@ def numbers_of(record: TrialResult | PrunedRecord) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The best point, or the recipe as it is, trained on a seed by which nothing was chosen."""
+    """A trial measured on the reported clips, by which nothing was chosen."""
 
     arm: str
     spec: TrialSpec
     record: TrialResult | None
     failure: str
 
+    @property
+    def complete(self) -> bool:
+        """Whether the trial is committed and was measured there."""
+        return self.record is not None and not missing_evaluations(self.spec, self.record)
+
 
 @dataclass(frozen=True)
 class SearchResults:
-    """All a report needs: points in the order of proposal, each with its answer (None: not run yet)."""
+    """All a report needs: points in the order of proposal, each with its answer (None: not run yet). `winner`: the
+    trial of the best point; `confirmed`: the best point, and the recipe as it is, on the seeds of `confirm`. Both are
+    there once all points have been run."""
 
     search: Search
     recipe: Recipe
     points: tuple[tuple[Proposal, ProposalResult | None], ...]
     repeats: dict[int, int]
+    winner: Confirmation | None
     confirmed: tuple[Confirmation, ...]
     store: SweepStore
     wall_s: float
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics that were measured, in the order of the objectives."""
-        return tuple(metric.measured(self.recipe.name) for metric in self.search.objectives)
+        """The metrics that choose, in the order of the objectives, as results name them."""
+        return self.search.judged_by(self.recipe)
 
     def complete(self) -> list[tuple[Proposal, ProposalResult]]:
         """Trials that ran to their end, each once."""

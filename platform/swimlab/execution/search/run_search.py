@@ -21,6 +21,7 @@ from swimlab.experiment.search import Search
 from swimlab.experiment.stored_results import failures, is_complete, stored_results
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.identity import naming
+from swimlab.identity.splits import VALIDATION, require_validation
 from swimlab.store import provenance
 from swimlab.store.arms_tables import ARMS_SCHEMA
 from swimlab.store.published_tables import write_tables
@@ -37,7 +38,8 @@ def check(search: Search, recipe: Recipe, settings: Settings) -> None:
         raise ValueError("a sharded model is nowhere whole while it trains, so no rung can be scored: set pruning=None")
     if recipe.optim.batch % max(1, settings.workers):
         raise ValueError(f"optim.batch {recipe.optim.batch} does not divide over --workers {settings.workers}")
-    search.readings(recipe)
+    for reading in search.readings(recipe):
+        require_validation(reading.data)
 
 
 def execute(search: Search, recipe: Recipe, settings: Settings, console: Console) -> SearchResults:
@@ -51,7 +53,7 @@ def execute(search: Search, recipe: Recipe, settings: Settings, console: Console
     console.print(
         f"{search.name} on {recipe.name}: {len(loop.answers)} of {search.budget} points answered by the store"
     )
-    if waiting or _unconfirmed(confirmations(loop, settings), store):
+    if waiting or _unconfirmed(_to_confirm(loop, settings), store):
         store.check_writable()
         _run(loop, store, settings, console)
     return gather(search, recipe, settings, time.monotonic() - started_s)
@@ -63,13 +65,15 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
     store = SweepStore(settings.store)
     loop = SearchLoop(search, recipe, store, settings.cache, retry=False)
     finished = not loop.todo()
-    confirmed = tuple(_confirmed(loop, store, settings)) if finished else ()
+    winning = winner(loop, settings) if finished else []
+    confirming = confirmations(loop, settings) if finished else []
     results = SearchResults(
         search=search,
         recipe=recipe,
         points=tuple((point, loop.answers.get(point.number)) for point in loop.points),
         repeats={point.number: first.number for point, first in loop.repeats()},
-        confirmed=confirmed,
+        winner=next(iter(_confirmed(winning, store)), None),
+        confirmed=tuple(_confirmed(confirming, store)),
         store=store,
         wall_s=wall_s,
     )
@@ -88,19 +92,29 @@ def bases(recipe: Recipe, settings: Settings) -> list[TrialSpec]:
     return chain[::-1]
 
 
-def confirmations(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
-    """The best complete point and the recipe as it is, on the seeds of `confirm`; none before the search is over."""
-    search = loop.search
-    done = [p for p in loop.points if p.number in loop.answers and loop.answers[p.number].values]
-    if not done or not search.confirm:
+def winner(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
+    """The trial of the best complete point, to be measured on the reported clips; none where no point is complete."""
+    if (best := loop.best()) is None:
         return []
-    best = max(done, key=lambda point: (*loop.answers[point.number].rank(search), -point.number))
+    recipe = loop.search.resolve(loop.recipe, best.params)
+    return [name_trial(f"point {best.number} on the reported clips", recipe, settings.cache)]
+
+
+def confirmations(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
+    """The best complete point and the recipe as it is, on the seeds of `confirm`; none where no point is complete."""
+    search = loop.search
+    if (best := loop.best()) is None:
+        return []
     arms = {"best point": best.params, "recipe as it is": {}}
     return [
         name_trial(arm, search.resolve(loop.recipe, params, seed), settings.cache)
         for arm, params in arms.items()
         for seed in search.confirm
     ]
+
+
+def _to_confirm(loop: SearchLoop, settings: Settings) -> list[TrialSpec]:
+    return [*winner(loop, settings), *confirmations(loop, settings)]
 
 
 def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSpec]:
@@ -110,8 +124,7 @@ def _unconfirmed(confirming: list[TrialSpec], store: SweepStore) -> list[TrialSp
     return [spec for spec in specs.values() if not is_complete(spec, done)]
 
 
-def _confirmed(loop: SearchLoop, store: SweepStore, settings: Settings) -> list[Confirmation]:
-    specs = confirmations(loop, settings)
+def _confirmed(specs: Sequence[TrialSpec], store: SweepStore) -> list[Confirmation]:
     done = stored_results(store, specs)
     failed = failures(store, specs, done)
     return [Confirmation(s.arm, s, done.get(s.trial_id), failed.get(s.trial_id, "")) for s in specs]
@@ -122,16 +135,16 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
     from swimlab.execution.session import run_session
 
     search, recipe = loop.search, loop.recipe
-    objective = search.objectives[0].measured(recipe.name)
+    objective = search.reported(recipe)[0]
     with run_session(store, settings, console) as session:
-        base_specs = bases(recipe, settings)
+        base_specs, readings = bases(recipe, settings), search.readings(recipe)
         identifier = naming.Identifier(settings.cache)
-        session.prepare(
-            {
-                identifier.clips_fingerprint(one.data, identifier.data_fingerprint(one.data), one.model): one
-                for one in [*(spec.recipe for spec in base_specs), *search.readings(recipe)]
-            }
-        )
+        trained_on = {spec.clips_fingerprint: spec.recipe for spec in base_specs}
+        for reading in readings:
+            content = identifier.data_fingerprint(reading.data)
+            trained_on[identifier.clips_fingerprint(reading.data, content, reading.model)] = reading
+        session.prepare(trained_on)
+        session.prepare({identifier.validation(reading).clips_fingerprint: reading for reading in readings}, VALIDATION)
 
         def run(specs: list[TrialSpec]) -> None:
             session.archive(specs)
@@ -163,7 +176,7 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
                 saving=session.saving,
                 progress=session.progress,
             )
-        confirming = confirmations(loop, settings)
+        confirming = _to_confirm(loop, settings)
         say(confirming)
         run(_unconfirmed(confirming, store))
 

@@ -35,18 +35,18 @@ class RungWatch:
         pruner: Any,
         spec: TrialSpec,
         store: SweepStore,
-        held_out: Clips,
+        scored: Clips,
         device: torch.device,
         micro_batch: int | None,
     ) -> None:
-        self._gate, self._spec, self._store, self._held_out = gate, spec, store, held_out
+        self._gate, self._spec, self._store, self._scored = gate, spec, store, scored
         self._device, self._micro_batch = device, micro_batch
         self._rank, _ = parallel.ranks()
         self._first = True
-        self._evaluation_id = spec.evaluation(gate.suite).evaluation_id
+        self._evaluation = spec.evaluation(gate.suite)
         if self._rank == 0:
             self._judge = PrunerReplay(gate, pruner)
-            self._known = known_rungs(store, spec.trial_id, self._evaluation_id, gate.clips)
+            self._known = known_rungs(store, spec.trial_id, self._evaluation.evaluation_id, gate.clips)
 
     def measure(self, now: Moment) -> bool:
         """At a rung, measures and stores its metrics. Returns whether this step is a rung."""
@@ -77,11 +77,12 @@ class RungWatch:
 
     def _measure(self, now: Moment) -> Rung:
         with now.trained() as trained:
-            clips = _First(self._held_out, self._gate.clips)
+            clips = _First(self._scored, self._gate.clips)
             metrics = run_suite(self._gate.suite, self._spec.recipe, trained, clips, self._micro_batch).metrics
         rung = Rung(
             trial_id=self._spec.trial_id,
-            evaluation_id=self._evaluation_id,
+            evaluation_id=self._evaluation.evaluation_id,
+            split=self._evaluation.split,
             step=now.step,
             clips=self._gate.clips,
             metrics=metrics,
