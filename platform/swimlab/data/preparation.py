@@ -36,7 +36,7 @@ from swimlab.data.prepared_clips import (
 )
 from swimlab.data.rejected_rows import RejectedRow
 from swimlab.data.size_estimate import check_room, estimate
-from swimlab.identity.splits import TRAINED, annotations
+from swimlab.identity.splits import TRAINED, annotation_files
 
 __all__ = [
     "ClipStore",
@@ -100,7 +100,7 @@ def prepare(
     parts = {(job.split, job.number): job.part for job in jobs}
     total = sum(part.rows for part in parts.values())
     # A user's files may have no held-out rows: the training rows are scored then.
-    present = [split for split in splits if split != "held_out" or annotations(files, split)]
+    present = [split for split in splits if split != "held_out" or annotation_files(files, split)]
     prepared = _prepared_manifest(results, parts, fingerprint, store, present, store_clips)
     _none_set_aside(results, prepared, store)
     _enough(prepared, total, max_quarantined_share, store)
@@ -143,7 +143,7 @@ def decode_jobs(
             context=context,
         )
         for name in splits
-        for number, part in enumerate(_parts(annotations(files, name), _rows_per_part(files.frames), progress))
+        for number, part in enumerate(_parts(annotation_files(files, name), _rows_per_part(files.frames), progress))
     ]
     if not jobs:
         raise PipelineError("the annotation files hold no row")

@@ -26,7 +26,7 @@ from swimlab.data import prepared_clips
 from swimlab.data.decode_part import DecodeJob, decode_row
 from swimlab.data.preparation import absolute
 from swimlab.data.prepared_clips import ClipStore, PipelineError, PreparedData, Split, load_index
-from swimlab.identity.splits import annotations
+from swimlab.identity.splits import annotation_files
 
 _TASK_BYTES = 64 * 2**20
 _PARTS_HELD = 8
@@ -41,7 +41,7 @@ class StreamedClips:
     def __init__(self, store: ClipStore, prepared: PreparedData, split: Split, data: NLReferFiles, cpus: float) -> None:
         self._index = load_index(store, prepared, split)
         self.keys: list[str] = self._index["key"].to_pylist()
-        files = annotations(data, prepared.source(split))
+        files = annotation_files(data, prepared.source(split))
         places = {PurePosixPath(file).name: absolute(file) for file in files}
         self._template = DecodeJob(
             split=prepared.source(split),

@@ -139,8 +139,8 @@ def runnable(recipe: Mapping[str, Any]) -> dict[str, Any]:
     the schema of its first trial), and without the clips that choose, which no code is named by."""
     if "evaluation" not in recipe:
         fields = plain_fields(Recipe.model_validate({**recipe, "init": None}), leave_out=("evaluation",))
+        fields["data"] = {name: value for name, value in fields["data"].items() if name not in CHOOSING_FIELDS}
         recipe = to_jsonable_python(fields)
-        recipe["data"] = {name: value for name, value in recipe["data"].items() if name not in CHOOSING_FIELDS}
     objective = dict(recipe["objective"])
     # Of a record that was written before suites were registered; a newer archive holds no suite to configure.
     evaluation, readouts = dict(recipe.get("evaluation", {})), [objective]

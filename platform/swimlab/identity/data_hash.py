@@ -22,7 +22,7 @@ from swim.recipe import NLReferFiles
 from swimlab.base import remembered
 from swimlab.identity.canonical import plain_fields
 from swimlab.identity.source_closure import IdentityError
-from swimlab.identity.splits import FIELDS, TRAINED, Split, annotations
+from swimlab.identity.splits import FIELDS, TRAINED, Split, annotation_files
 
 # A file changed twice within the resolution of its timestamp would keep its cached hash, so hashes of files younger
 # than this are not cached.
@@ -78,7 +78,7 @@ def files_content(data: NLReferFiles, cache_dir: Path, splits: Sequence[Split] =
             **{
                 part: [
                     _annotation(name, data.videos, f"data.{FIELDS[part]}", hashes, cache_dir)
-                    for name in annotations(data, part)
+                    for name in annotation_files(data, part)
                 ]
                 for part in splits
             },

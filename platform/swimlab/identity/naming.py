@@ -163,7 +163,8 @@ class Identifier:
                 code = self.code(["swim.data.synthetic.shapes_world"])
                 # However many are trained on or reported: data sets of one seed share the clips that choose.
                 others = ("clips", "held_out") if splits == VALIDATION else ()
-                content = {"config": plain_fields(data, leave_out=("fraction", "validation", *others)), "code": code}
+                config = plain_fields(data, leave_out=("fraction", "validation", *others))
+                content: dict[str, Any] = {"config": config, "code": code}
                 if splits == VALIDATION:
                     content["validation"] = drawn_clips(data, "validation")
             else:

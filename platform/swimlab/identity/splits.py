@@ -30,7 +30,7 @@ def measured_on(metric: str, split: Scored) -> str:
     return metric if split == "held_out" else f"{split}.{metric}"
 
 
-def annotations(files: NLReferFiles, split: Split) -> tuple[str, ...]:
+def annotation_files(files: NLReferFiles, split: Split) -> tuple[str, ...]:
     """The annotation files of a split."""
     named: tuple[str, ...] = getattr(files, FIELDS[split])
     return named

@@ -183,6 +183,11 @@ def _findings(results: SearchResults) -> list[str]:
         f"{counts.waiting} not run; {number_format.duration(counts.spent_s)} of trials, "
         f"{number_format.duration(counts.saved_s)} saved by pruning"
     ]
+    if results.unmeasured:
+        sentences.append(
+            f"points {', '.join(map(str, results.unmeasured))} are trained, and not measured on the validation clips: "
+            "`run` measures them, and trains none of them again"
+        )
     if top := search_findings.best(results):
         numbers = ", ".join(f"{n} {number_format.number(v)}" for n, v in zip(results.names, top[1].values, strict=True))
         sentences.append(f"best by {results.names[0]}: point {top[0].number} ({numbers})")

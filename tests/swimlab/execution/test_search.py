@@ -96,11 +96,13 @@ class Lab:
             judge = PrunerReplay(gate, pruning.rule())
             for step in gate.steps:
                 metrics = {"attention.ap": ap * step / 12}
-                about_rung = {"trial_id": spec.trial_id, "evaluation_id": spec.evaluation(gate.suite).evaluation_id}
+                judged_by = spec.evaluation(gate.suite)
+                about_rung = {"trial_id": spec.trial_id, "evaluation_id": judged_by.evaluation_id}
+                about_rung["split"] = judged_by.split
                 rung = Rung(**about_rung, step=step, clips=gate.clips, metrics=metrics)
                 put_rung(self.store, rung)
                 if judge.stops(step, rung.metrics["attention.ap"]):
-                    about = self._record(**fields, metrics=rung.metrics).model_dump(
+                    about = self._record(**fields, metrics=rung.named_metrics).model_dump(
                         exclude={"nonce", "files", "schema_version"}
                     )
                     of = gate.model_dump(include={"search", "objective", "clips"})
@@ -332,7 +334,7 @@ def test_the_study_opens_in_optuna_and_the_page_shows_every_point(lab: Lab) -> N
         assert point.spec.trial_id in page["report.md"]
     assert html.count(">PRUNED</span>") == sum(a.state == TrialState.PRUNED for _, a in found.points if a)
     assert "on fresh seeds attention.ap" in page["report.md"]
-    assert "Importance of each axis for attention.ap" in page["report.md"]
+    assert "Importance of each axis for validation.attention.ap" in page["report.md"]
 
     search_page.write_report(found)
     assert index_page.PAGE in found.store.list_files("reports")

@@ -45,7 +45,8 @@ def fill(results: SearchResults, storage: Any = None) -> Any:
     """The study of a search, and in `storage` (default: memory) the one of its rungs beside it; returns the first."""
     directions = ["maximize" if metric.higher_is_better else "minimize" for metric in results.search.objectives]
     study = _named(storage, results.search.name, directions, results.names)
-    for name, value in {"question": results.search.question, "recipe": results.recipe.name}.items():
+    about = {"question": results.search.question, "recipe": results.recipe.name, "chosen_on": "validation clips"}
+    for name, value in about.items():
         study.set_user_attr(name, value)
     study.add_trials([_optuna_trial(results, point, answer) for point, answer in results.points])
     if storage is not None and results.search.pruning:

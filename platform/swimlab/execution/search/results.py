@@ -73,7 +73,8 @@ class Confirmation:
 class SearchResults:
     """All a report needs: points in the order of proposal, each with its answer (None: not run yet). `winner`: the
     trial of the best point; `confirmed`: the best point, and the recipe as it is, on the seeds of `confirm`. Both are
-    there once all points have been run."""
+    there once all points have been run. `unmeasured`: open points whose trials are in the store, trained for a table or
+    by a search that chose on the reported clips."""
 
     search: Search
     recipe: Recipe
@@ -83,6 +84,7 @@ class SearchResults:
     confirmed: tuple[Confirmation, ...]
     store: SweepStore
     wall_s: float
+    unmeasured: tuple[int, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
     finished = not loop.todo()
     winning = winner(loop, settings) if finished else []
     confirming = confirmations(loop, settings) if finished else []
+    open_points = {p.spec.trial_id: p.number for p in loop.points if p.spec and p.number not in loop.answers}
     results = SearchResults(
         search=search,
         recipe=recipe,
@@ -76,6 +77,7 @@ def gather(search: Search, recipe: Recipe, settings: Settings, wall_s: float = 0
         confirmed=tuple(_confirmed(confirming, store)),
         store=store,
         wall_s=wall_s,
+        unmeasured=tuple(sorted(open_points[trial_id] for trial_id in store.records(open_points))),
     )
     if any(answer for _, answer in results.points):
         optuna_study.export(results)
