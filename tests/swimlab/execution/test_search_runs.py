@@ -113,9 +113,14 @@ def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_p
     trial_ids = {path.split("/")[1] for path in store.list_files("pruned")}
     assert run(pruned_by(NEVER, 2), tmp_path / "store", recipe, tmp_path) == 0
     assert store.records().keys() == trial_ids
+    values, reported = {}, set()
     for trial_id, record in all_results(store).items():
-        assert list(known_rungs(store, trial_id, record.evaluations[0].evaluation_id, 2)) == [2, 4]
+        by_split = {evaluation.split: evaluation for evaluation in record.evaluations}
+        assert list(known_rungs(store, trial_id, by_split["validation"].evaluation_id, 2)) == [2, 4]
         assert record.cost.resumed_step == 2  # from where the search had left it
+        values[trial_id] = record.metrics["validation.attention.ap"]
+        reported |= {trial_id} if "held_out" in by_split else set()
+    assert reported == {max(values, key=lambda trial_id: values[trial_id])}  # the winner alone
     assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path, command="report") == 0
     assert "2 complete, 0 pruned" in (tmp_path / "store/reports/nano/nano/report.md").read_text()
 

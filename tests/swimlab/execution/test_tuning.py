@@ -16,6 +16,7 @@ from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.experiment import protocol
 from swimlab.experiment.plan import Plan, make_plan
 from swimlab.experiment.run_settings import Settings
+from swimlab.experiment.trial_spec import name_trial
 from swimlab.report import ablation_page
 from swimlab.report.summarise import Table, summarise
 from swimlab.stats.verdicts import Verdict
@@ -222,6 +223,7 @@ def test_the_protocol_has_space_budget_and_seed_and_tuning_amends_nothing(lab: L
     before = protocol.declare(lab.plan(seeds=(0, 1)), lab.store)
     tuned = before.history[0].protocol["tuned"]
     assert (tuned["budget"], tuned["seed"], tuned["space"]["optim.lr"]["high"]) == (6, 100, 4e-3)
+    assert tuned["chosen_on"] == "validation"
     lab.tune(best_at(1e-3, 3e-3))
     after = protocol.declare(lab.plan(seeds=(0, 1)), lab.store)
     assert after.history == before.history
@@ -230,6 +232,40 @@ def test_the_protocol_has_space_budget_and_seed_and_tuning_amends_nothing(lab: L
     amended = protocol.declare(lab.plan(more, seeds=(0, 1)), lab.store)
     assert "tuned.budget 6 → 8" in amended.text
     assert amended.history[-1].results_before >= 6  # whoever saw the points had results
+
+
+def test_the_reported_clips_choose_no_value(lab: Lab) -> None:
+    """Of the same trials the reported clips say the opposite."""
+    for recipe in lab.tune(best_at(1e-3, 3e-3)):
+        arm = "swim" if recipe.objective.mask_weight else "Control"
+        reported = name_trial(arm, recipe, lab.settings.cache)
+        lab._evaluate(lab.store, reported, {"attention.ap": 1 - best_at(1e-3, 3e-3)(arm, recipe.optim.lr)})
+    plan = lab.plan()
+    rates = {arm: [] for arm in ("swim", "Control")}  # of the points, in their order
+    for state in plan.tuning:
+        rates[state.arm] = [lab.store.records()[trial_id].recipe["optim"]["lr"] for trial_id in state.trial_ids]
+        assert state.choice is not None
+    assert plan.tuning[0].choice == {"optim.lr": min(rates["swim"], key=lambda lr: abs(lr - 1e-3))}
+    assert plan.tuning[1].choice == {"optim.lr": min(rates["Control"], key=lambda lr: abs(lr - 3e-3))}
+    text = table_of(lab, plan).caveat
+    assert "by attention.ap on validation clips, which no number of this table is of" in text
+
+
+def test_a_protocol_from_before_is_amended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        content = protocol.content
+        older.setattr(protocol, "content", lambda plan: _as_before(content(plan)))
+        protocol.declare(lab.plan(), lab.store)
+    amended = protocol.declare(lab.plan(), lab.store)
+    assert "amended after 0 results" in amended.text
+    assert "tuned.chosen_on = validation added" in amended.text
+    assert "validation.swim = " in amended.text
+
+
+def _as_before(declared: dict[str, Any]) -> dict[str, Any]:
+    """A protocol of when tuning chose on the reported clips."""
+    tuned = {name: value for name, value in declared["tuned"].items() if name != "chosen_on"}
+    return {name: value for name, value in declared.items() if name != "validation"} | {"tuned": tuned}
 
 
 @pytest.mark.ray
@@ -251,9 +287,10 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
     for weight in (0, 1):
         mine = [r for r in records if r.recipe["objective"]["mask_weight"] == weight]
         points = [r for r in mine if r.seed == 100]
-        best = max(r.metrics["attention.ap"] for r in points)
+        best = max(r.metrics["validation.attention.ap"] for r in points)
         (reported,) = [r for r in mine if r.seed == 0]
-        chosen = {r.recipe["optim"]["lr"] for r in points if r.metrics["attention.ap"] == best}
+        assert not any(name.startswith("validation.") for name in reported.metrics)
+        chosen = {r.recipe["optim"]["lr"] for r in points if r.metrics["validation.attention.ap"] == best}
         assert reported.recipe["optim"]["lr"] in chosen
     (study,) = [path for path in lab.store.list_files("studies") if "tuning-swim" in path]
     assert study == optuna_study.path("nano-tuning-swim", "nano")

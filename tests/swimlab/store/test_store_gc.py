@@ -322,6 +322,20 @@ def test_clips_of_a_record_of_an_older_schema(store, trial_record):
     assert [item.location for item in garbage.items] == ["clips/old"]
 
 
+def test_clips_that_chose_stay_while_an_evaluation_or_a_pruned_trial_is_of_them(store, trial_record):
+    recipe = recipes.named("tiny")
+    stored = recipe.model_dump(mode="json")
+    chose, pruned_by, reported = (naming.clips_fingerprint(recipe.data, text, recipe.model) for text in "vpr")
+    committed(store, trial_record, "t1", recipe=stored)
+    evaluated(store, store.record("t1"), data_fingerprint="v", split="validation")
+    pruned = {"recipe": stored, "data_fingerprint": "d", "rungs_data_fingerprint": "p", "code_fingerprint": "c"}
+    store.put_create_only("pruned/t9/e/20.json", json.dumps(pruned).encode())
+    for folder in (chose, pruned_by, reported):
+        store.put_create_only(f"clips/{folder}/manifest.json", b"123")
+    garbage = garbage_collection.find(store, Rules(clips=True))
+    assert [item.location for item in garbage.items] == [f"clips/{reported}"]
+
+
 def test_clips_and_code_go_only_when_asked_and_nothing_lives(store, uri, trial_record):
     recipe = recipes.named("tiny")
     used = naming.clips_fingerprint(recipe.data, "d", recipe.model)
