@@ -14,7 +14,8 @@ def prepared_store(folder):
     store = SweepStore(str(folder))
     prepared, clips = build(store, 8)
     store.put_create_only("clips/f/manifest.json", prepared.to_json())
-    spec = SimpleNamespace(clips_fingerprint="f", recipe=SimpleNamespace(data=None))
+    one = SimpleNamespace(clips_fingerprint="f")
+    spec = SimpleNamespace(clips_fingerprint="f", clips=lambda split: one, recipe=SimpleNamespace(data=None))
     return store, spec, clips
 
 
