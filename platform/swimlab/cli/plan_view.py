@@ -236,6 +236,7 @@ def _tuning(plan: plans.Plan) -> list[str]:
         return []
     points, answered = sum(state.budget for state in plan.tuning), sum(state.answered for state in plan.tuning)
     out = [f"tuning     {plan.ablation.tuned.text}; {answered} of {points} answered"]
+    out.append("           chosen on validation clips, which are neither trained on nor reported")
     out += [f"           {state.arm}: {state.text}" for state in plan.tuning]
     if any(state.choice is None for state in plan.tuning):
         out.append("           trials, time and bytes below count the tuned arms only, not the tuning itself")

@@ -29,7 +29,9 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
     Ray."""
     if ablation.tuned is None:
         return ()  # and no Optuna is imported
+    from swimlab.execution.search import run_search
     from swimlab.execution.search.ask_tell import SearchLoop
+    from swimlab.experiment.stored_results import stored_results
     from swimlab.identity import naming
     from swimlab.store.backends.patience import SHORT_S
     from swimlab.store.sweep_store import SweepStore
@@ -39,9 +41,13 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
     for arm, search, arm_recipe in _searches(ablation, recipe):
         loop = SearchLoop(search, arm_recipe, store, settings.cache, retry=False)
         loop.todo()
-        choice = None
+        choice, scores = None, None
         if (best := loop.best()) is not None and len(loop.answers) == search.budget:
             choice = {axis.path: axis.value(best.params[axis.path]) for axis in search.space}
+            (winner,) = run_search.winner(loop, settings)
+            measured = stored_results(store, [winner])[winner.trial_id].metrics
+            if (reported := measured.get(search.reported(arm_recipe)[0])) is not None:
+                scores = loop.answers[best.number].values[0], reported
         failed = sum(not answer.values for answer in loop.answers.values())
         ids = dict.fromkeys(point.spec.trial_id for point in loop.points if point.spec)
         states.append(
@@ -55,6 +61,7 @@ def tuning_states(ablation: Ablation, recipe: Recipe, settings: Settings) -> tup
                 data_fingerprint=identifier.data_fingerprint(arm_recipe.data),
                 validation_fingerprint=identifier.validation(arm_recipe).data_fingerprint,
                 suites=identifier.suites(arm_recipe),
+                scores=scores,
             )
         )
     return tuple(states)

@@ -95,7 +95,8 @@ class Tuned:
 class ArmTuning:
     """The state of an arm's tuning. `answered` of `budget` points have ended, `failed` of them without a result;
     `choice`: path → value of the best point, None while points are open and where none has a result. `trial_ids`:
-    the points so far; `suites`: how they are measured; `validation_fingerprint`: of the clips they are measured on."""
+    the points so far; `suites`: how they are measured; `validation_fingerprint`: of the clips they are measured on.
+    `scores`: the primary metric of the best point there, and on the reported clips once it was measured on them."""
 
     arm: str
     budget: int
@@ -106,14 +107,19 @@ class ArmTuning:
     data_fingerprint: str
     validation_fingerprint: str
     suites: tuple[SuiteIdentity, ...] = ()
+    scores: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
-        """`optim.lr = 0.00123, the best of 6 points` or why there is no choice."""
+        """`optim.lr = 0.00123, the best of 6 points (0.620 on validation clips, 0.584 on the reported ones)` or why
+        there is no choice."""
         failed = f" ({self.failed} failed)" if self.failed else ""
         if self.choice is not None:
             values = [f"{p} = {f'{v:.4g}' if isinstance(v, float) else v}" for p, v in self.choice.items()]
-            return f"{', '.join(values)}, the best of {self.budget} points{failed}"
+            text = f"{', '.join(values)}, the best of {self.budget} points{failed}"
+            if self.scores is not None:
+                text += " ({:.3f} on validation clips, {:.3f} on the reported ones)".format(*self.scores)
+            return text
         if self.answered < self.budget:
             return f"{self.answered} of {self.budget} points answered{failed}: not planned yet"
         return f"all {self.budget} points failed: cannot be planned"

@@ -1,7 +1,7 @@
 """tables/: Parquet files for other tools (DuckDB, polars, pandas). They are a cache and can be rebuilt.
 
 trials/trials.parquet              one row a trial: ids, recipe fields ("objective.fusion"), metrics (with those of the
-                                   newest evaluation of each suite, whose id is in "evaluated.<suite>"; on the clips that
+                                   newest evaluation of each suite, whose id is in "evaluated.<suite>"; on clips that
                                    choose they are "validation.<metric>"), cost, numerics
 evaluations/evaluations.parquet    one row an evaluation of the weights that a trial has now: ids, config, metrics
 metrics/<trial_id>.parquet         curves

@@ -249,6 +249,9 @@ def test_the_reported_clips_choose_no_value(lab: Lab) -> None:
     assert plan.tuning[1].choice == {"optim.lr": min(rates["Control"], key=lambda lr: abs(lr - 3e-3))}
     text = table_of(lab, plan).caveat
     assert "by attention.ap on validation clips, which no number of this table is of" in text
+    chosen = 1 - min(abs(rate - 1e-3) for rate in rates["swim"]) * 100
+    assert f"the best of 6 points ({chosen:.3f} on validation clips, {1 - chosen:.3f} on the reported ones)" in text
+    assert "chosen on validation clips, which are neither trained on nor reported" in said(lab, plan)
 
 
 def test_a_protocol_from_before_is_amended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +285,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
         return int(ended.value.code or 0)
 
     assert run() == 0
+    assert all(state.scores is not None for state in lab.plan(declared).tuning)  # the chosen points were also measured
     records = all_results(lab.store).values()
     assert sorted(record.seed for record in records) == [0, 0, 100, 100, 100, 100]
     for weight in (0, 1):
