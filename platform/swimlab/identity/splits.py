@@ -22,7 +22,6 @@ FIELDS: dict[Split, str] = {
 }
 # Fields of the data that are no part of what is trained or reported.
 CHOOSING_FIELDS = ("validation", "validation_annotations")
-TITLES: dict[Scored, str] = {"held_out": "reported clips", "validation": "validation clips"}
 
 
 def measured_on(metric: str, split: Scored) -> str:

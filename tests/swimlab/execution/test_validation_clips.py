@@ -30,7 +30,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import TrialSpec, name_trial
 from swimlab.identity.splits import VALIDATION
 from swimlab.report import search_page
-from swimlab.store.newest_results import all_results
+from swimlab.store.newest_results import newest_results
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
@@ -92,7 +92,7 @@ def test_a_trial_of_a_table_is_measured_again_and_the_table_stays(
     # Whoever reads the trial without a plan has both, under two names; the table reads its own.
     assert [result.record for result in run_ablations.gather(plan, store, 0.0).trials] == before
     (row,) = (row for row in leaderboard(store).to_pylist() if row["trial_id"] == spec.trial_id)
-    for numbers in (row, all_results(store)[spec.trial_id].metrics):
+    for numbers in (row, newest_results(store, [spec.trial_id])[spec.trial_id].metrics):
         assert numbers["attention.ap"] == direct["held_out"]["attention.ap"]
         assert numbers["validation.attention.ap"] == direct["validation"]["attention.ap"]
 
