@@ -15,6 +15,7 @@ Scored = Literal["held_out", "validation"]
 
 TRAINED: tuple[Split, ...] = ("train", "held_out")
 VALIDATION: tuple[Split, ...] = ("validation",)
+# The field of a user's own data that names the files of a split.
 FIELDS: dict[Split, str] = {
     "train": "annotations",
     "held_out": "held_out_annotations",

@@ -130,8 +130,8 @@ def _changes(results: SearchResults, number: int | None) -> dict[str, str]:
 def caveat(results: SearchResults) -> str:
     """Sentences on what the page may be quoted for."""
     words = (
-        "Points are compared on validation clips, so the best one's numbers there are better than it is; the reported "
-        "clips chose nothing. One seed trained the points"
+        "Points are compared on validation clips, where chance favours the best one's numbers; the reported clips "
+        "chose nothing. One seed trained the points"
     )
     words += "; the confirmation below is on fresh seeds." if results.search.confirm else "."
     if results.recipe.model.kind == "tiny":
