@@ -178,9 +178,11 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
                 saving=session.saving,
                 progress=session.progress,
             )
-        confirming = _to_confirm(loop, settings)
-        say(confirming)
-        run(_unconfirmed(confirming, store))
+        # Tune asks no more once it has started twice as many trials as there are points: what ended last is read here.
+        if not loop.todo():
+            confirming = _to_confirm(loop, settings)
+            say(confirming)
+            run(_unconfirmed(confirming, store))
 
 
 class _Announcer:
