@@ -41,13 +41,15 @@ Normalise = Annotated[str, AfterValidator(registry.known("swim.supervision.norma
 MaskLoss = Annotated[str, AfterValidator(registry.known("swim.supervision.losses"))]
 Schedule = Annotated[str, AfterValidator(registry.known("swim.supervision.schedule"))]
 PatchMasks = Literal["both", "second"]
+Vocabulary = Literal["describe", "ask"]
 ModelFamily = Annotated[str, AfterValidator(registry.known("swim.models.families"))]
 SUITES = "swim.evaluation.suites"
 FAMILIES = "swim.models.families"
 
 
 class TinyModel(Frozen):
-    """A Qwen2.5-VL of the real classes, small enough to train on one core; weights drawn from `seed`."""
+    """A Qwen2.5-VL of the real classes, small enough to train on one core; weights drawn from `seed`. `vocabulary`: the
+    sentences of the embedded data whose words are tokens of their own ("ask": those of prompts "ask" as well)."""
 
     family: ClassVar[str] = "qwen2-5-vl"
     kind: Literal["tiny"] = "tiny"
@@ -61,6 +63,7 @@ class TinyModel(Frozen):
     patch_px: int = 4
     merge: int = 2
     seed: int = 0
+    vocabulary: Vocabulary = "describe"
 
     @property
     def cell_px(self) -> int:
@@ -217,8 +220,10 @@ def _weights(model: TinyModel | HubModel) -> dict[str, Any]:
 class Recipe(Frozen):
     """One trained and evaluated model. `init` is the recipe whose final weights this one starts from.
 
-    `evaluation`: suite → its configuration (entries of `swim.evaluation.suites`). It is no part of what is trained:
-    recipes that differ in it alone are one trial, evaluated in two ways.
+    `blind_answers`: no row behind a question's last tagged noun (its last word where none is tagged) sees the video, up
+    to the end of the answer, in training, evaluation and free answers alike: whatever an answer says of the video it
+    has from the rows of the question. `evaluation`: suite → its configuration (entries of `swim.evaluation.suites`). It
+    is no part of what is trained: recipes that differ in it alone are one trial, evaluated in two ways.
     """
 
     name: str
@@ -226,6 +231,7 @@ class Recipe(Frozen):
     data: DataConfig
     objective: Objective = Objective()
     optim: Optim = Optim()
+    blind_answers: bool = False
     evaluation: dict[str, SerializeAsAny[SuiteConfig]] = Field(default_factory=_default_suites, validate_default=True)
     init: Recipe | None = None
     seed: int = 0

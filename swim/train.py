@@ -121,7 +121,7 @@ def encoder_for(recipe: Recipe, model: Any, tokenizer: Any) -> Encoder:
     family = family_of(model.config)
     system = family.chat.system_prompt if isinstance(recipe.model, HubModel) else None
     positions = model.config.get_text_config().max_position_embeddings
-    return Encoder(tokenizer, family, system=system, positions=positions)
+    return Encoder(tokenizer, family, system=system, positions=positions, blind_answers=recipe.blind_answers)
 
 
 def use_features(

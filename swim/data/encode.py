@@ -6,7 +6,7 @@ Dimensions: L tokens, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from swim.data.documents import Noun
 from swim.data.family import Family, video_parts
 from swim.data.positions import with_positions
 from swim.data.types import AnswerSlot, Clip, DataError
+from swim.supervision.blinding import BlindRows
 
 IGNORE = -100
 _REMEMBERED_CHARACTERS = 128
@@ -45,12 +46,14 @@ class NounRow(Noun):
 @dataclass(frozen=True)
 class Encoded:
     """One sample; `family` is that of the model it is for. `slots` are (turn, slot, token positions) of the words that
-    answer accuracy counts. `features_KD` is what the vision tower makes of the frames, where that is at hand."""
+    answer accuracy counts. `blind_L` marks the tokens whose rows do not see the video (`Recipe.blind_answers`).
+    `features_KD` is what the vision tower makes of the frames, where that is at hand."""
 
     clip: Clip
     family: Family
     input_ids_L: Tensor
     labels_L: Tensor
+    blind_L: Tensor
     nouns: tuple[NounRow, ...]
     slots: tuple[tuple[int, AnswerSlot, tuple[int, ...]], ...]
     features_KD: Tensor | None = None
@@ -60,13 +63,22 @@ class Encoder:
     """Turns clips into `Encoded` samples for a tokenizer and a model family. `system` is the prompt that conversations
     begin with, None for none (the tiny recipes save its tokens); `positions`: the most tokens that a sample may have.
     `features`: frames of a clip → what the model's vision tower makes of them (`swim.models.vision_features`), or None
-    where the model is to run it.
+    where the model is to run it. `blind_answers` is as in a recipe.
 
     Raises ValueError for a tokenizer that has not the family's tokens.
     """
 
-    def __init__(self, tokenizer: Any, family: Family, *, system: str | None, positions: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        family: Family,
+        *,
+        system: str | None,
+        positions: int | None = None,
+        blind_answers: bool = False,
+    ) -> None:
         self.tokenizer, self.family, self.system, self.positions = tokenizer, family, system, positions
+        self.blind_answers = blind_answers
         self.features: Callable[[NDArray[np.uint8]], Tensor | None] = lambda frames_THWC: None
         vocabulary = tokenizer.get_vocab()
         if missing := [token for token in family.tokens if token not in vocabulary]:
@@ -99,6 +111,7 @@ class Encoder:
         labels: list[int] = []
         nouns: list[NounRow] = []
         slots: list[tuple[int, AnswerSlot, tuple[int, ...]]] = []
+        behind: list[int] = []  # of each question: its first token behind the noun
         try:
             for special, run in chat.runs(chat.pieces(self.family.chat, clip.turns, self.system, video)):
                 begin = len(ids)
@@ -110,6 +123,7 @@ class Encoder:
                     for piece, shifted in _words(run, offsets):
                         nouns += _nouns(clip, piece, shifted, begin, len(nouns))
                         slots += _slots(clip, piece, shifted, begin)
+                        behind += [] if piece.label else [begin + _behind_noun(clip, piece, shifted)]
                 labels += ids[begin:] if run[0].label else [IGNORE] * (len(ids) - begin)
         except ValueError as error:
             raise DataError(str(error), field="conversations", hint="check the tags and slots", key=clip.key) from error
@@ -122,7 +136,11 @@ class Encoder:
             require_positions(len(ids) - visual, visual, self.positions, clip.key)
         located = _with_answers(nouns, labels, slots)
         ids_L, labels_L, features_KD = torch.tensor(ids), torch.tensor(labels), self.features(clip.frames_THWC)
-        return Encoded(clip, self.family, ids_L, labels_L, located, tuple(slots), features_KD)
+        blind_L = torch.zeros(len(ids), dtype=torch.bool)
+        if self.blind_answers:
+            for first, answer in zip(behind, _answers(labels), strict=True):
+                blind_L[first : answer.tokens[-1] + 1] = True
+        return Encoded(clip, self.family, ids_L, labels_L, blind_L, located, tuple(slots), features_KD)
 
 
 Offsets = list[tuple[int, int]]
@@ -166,12 +184,19 @@ def _slots(
     return slots
 
 
+def _behind_noun(clip: Clip, piece: chat.Piece, offsets: Offsets) -> int:
+    """How many tokens of a question's run stand up to its last tagged noun, or its last word where none is tagged."""
+    words = markup.strip_tags(clip.turns[piece.turn].human)[0]
+    end = piece.tags[-1].end if piece.tags else len(words)
+    return sum(first < end for first, _ in offsets)
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch: `inputs` are the keywords of `model(...)`, made of `tokens` (all but the pixels) and of the `frames` of
     each sample [T, H, W, 3], uint8, or of the `features` of each [K, D], where all have them; `nouns` has one tuple per
     sample, with positions in the padded rows. `plan` is what the forward pass needs besides, where it has been worked
-    out beforehand (`swim.supervision.forward_plan`)."""
+    out beforehand (`swim.supervision.forward_plan`); `blind` the rows that do not see the video, None where all do."""
 
     samples: tuple[Encoded, ...]
     tokens: dict[str, Any]
@@ -180,16 +205,18 @@ class Batch:
     nouns: tuple[tuple[NounRow, ...], ...]
     plan: Any = None
     features: tuple[Tensor, ...] = ()
+    blind: BlindRows | None = None
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The keywords of `model(...)`. Frames become pixel inputs here, on the device of the frames, and are kept."""
+        tokens = self.tokens if self.blind is None else self.tokens | {"blind": (self.blind,)}
         if self.features:
             of_videos = BaseModelOutputWithPooling(pooler_output=self.features)
-            return self.tokens | {"mm_encoder_outputs": {"video": of_videos}}
+            return tokens | {"mm_encoder_outputs": {"video": of_videos}}
         if not self.frames:
-            return self.tokens
-        return self.tokens | self.samples[0].family.pixel_inputs(self.frames)
+            return tokens
+        return tokens | self.samples[0].family.pixel_inputs(self.frames)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device. The host does not wait for the copies of a pinned one."""
@@ -202,7 +229,8 @@ class Batch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tokens = {name: change(value) if isinstance(value, Tensor) else value for name, value in self.tokens.items()}
         frames, features = tuple(map(change, self.frames)), tuple(map(change, self.features))
-        return replace(self, tokens=tokens, frames=frames, features=features, labels_BL=change(self.labels_BL))
+        labels_BL, blind = change(self.labels_BL), self.blind and self.blind.each(change)
+        return replace(self, tokens=tokens, frames=frames, features=features, labels_BL=labels_BL, blind=blind)
 
 
 def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
@@ -219,7 +247,9 @@ def collate(samples: list[Encoded], pad_id: int, side: Literal["left", "right"] 
     tokens |= _token_inputs(samples, tokens["input_ids"])
     shifts = [longest - len(s.input_ids_L) if side == "left" else 0 for s in samples]
     labels_BL = pad([s.labels_L for s in samples], IGNORE)
-    return Batch(tuple(samples), tokens, labels_BL=labels_BL, nouns=_shift_nouns(samples, shifts), **_seen(samples))
+    blind = _blind(samples, list(range(len(samples))), shifts)
+    nouns = _shift_nouns(samples, shifts)
+    return Batch(tuple(samples), tokens, labels_BL=labels_BL, nouns=nouns, blind=blind, **_seen(samples))
 
 
 def pack(samples: list[Encoded], config: Any) -> Batch:
@@ -240,8 +270,8 @@ def pack(samples: list[Encoded], config: Any) -> Batch:
     ids_1L = torch.cat([s.input_ids_L for s in samples])[None]
     tokens = {"input_ids": ids_1L, "position_ids": torch.cat(positions, dim=-1), **_token_inputs(samples, ids_1L)}
     shifts = [sum(lengths[:i]) for i in range(len(lengths))]
-    nouns = _shift_nouns(samples, shifts)
-    return Batch(tuple(samples), tokens, labels_BL=torch.cat(labels)[None], nouns=nouns, **_seen(samples))
+    nouns, blind = _shift_nouns(samples, shifts), _blind(samples, [0] * len(samples), shifts)
+    return Batch(tuple(samples), tokens, labels_BL=torch.cat(labels)[None], nouns=nouns, blind=blind, **_seen(samples))
 
 
 def _token_inputs(samples: list[Encoded], ids_BL: Tensor) -> dict[str, Tensor]:
@@ -257,10 +287,31 @@ def _seen(samples: list[Encoded]) -> dict[str, tuple[Tensor, ...]]:
     return {"frames": tuple(torch.tensor(s.clip.frames_THWC) for s in samples)}
 
 
+def _blind(samples: list[Encoded], batch_rows: list[int], shifts: list[int]) -> BlindRows | None:
+    """The rows of a batch that do not see the video of their sample; sample i stands in batch row `batch_rows[i]`,
+    `shifts[i]` positions later than alone."""
+    some = [i for i, sample in enumerate(samples) if sample.blind_L.any()]
+    if not some:
+        return None
+
+    def places(i: int, marked_L: Tensor) -> list[int]:
+        return (marked_L.nonzero()[:, 0] + shifts[i]).tolist()
+
+    return BlindRows.of_lists(
+        [batch_rows[i] for i in some],
+        [places(i, samples[i].blind_L) for i in some],
+        [places(i, samples[i].input_ids_L == samples[i].family.visual_id) for i in some],
+    )
+
+
 def _shift_nouns(samples: list[Encoded], shifts: list[int]) -> tuple[tuple[NounRow, ...], ...]:
     return tuple(
         tuple(noun.shifted(shift) for noun in sample.nouns) for sample, shift in zip(samples, shifts, strict=True)
     )
+
+
+def _answers(labels: list[int], slots: Iterable[tuple[int, int]] = ()) -> list[AnswerTokens]:
+    return answers_of_turns([label != IGNORE for label in labels], slots)
 
 
 def _with_answers(
@@ -268,8 +319,7 @@ def _with_answers(
 ) -> tuple[NounRow, ...]:
     """Each turn's answer goes to its first noun, once; to none where the turn names several objects, since nothing
     says which of them a word of the answer is about."""
-    firsts = [(turn, tokens[0]) for turn, _, tokens in slots]
-    answers = answers_of_turns([label != IGNORE for label in labels], firsts)
+    answers = _answers(labels, [(turn, tokens[0]) for turn, _, tokens in slots])
     complete: list[NounRow] = []
     for noun in nouns:
         of_turn = [other for other in nouns if other.turn == noun.turn]

@@ -35,13 +35,15 @@ class AnswerSlot(Frozen):
     """A word of an answer that the question does not contain: characters [start, end) of the answer without its tags.
 
     `commonest` is the value that most objects of the clip share, objects that no turn asks about included. None where
-    the annotations do not list all objects: then only the turns are counted.
+    the annotations do not list all objects: then only the turns are counted. `contested`: whether the clip's objects
+    differ in this property; None where only the turns and `commonest` tell.
     """
 
     name: str
     start: int
     end: int
     commonest: str | None = None
+    contested: bool | None = None
 
 
 class Turn(Frozen):

@@ -33,10 +33,14 @@ def guesses(turns: Sequence[Turn]) -> list[bool]:
 
 
 def contested(turns: Sequence[Turn]) -> list[bool]:
-    """For each slot of a clip's turns, in order: do the clip's objects differ in it, as far as the turns and
-    `Slot.commonest` tell? Only there must an answer know which object is meant."""
+    """For each slot of a clip's turns, in order: do the clip's objects differ in it, as the row says or as far as the
+    turns and `Slot.commonest` tell? Only there must an answer know which object is meant."""
     values = _values(turns)
-    return [len({*values[slot.name], slot.commonest} - {None}) > 1 for turn in turns for slot in turn.slots]
+    return [
+        len({*values[slot.name], slot.commonest} - {None}) > 1 if slot.contested is None else slot.contested
+        for turn in turns
+        for slot in turn.slots
+    ]
 
 
 def _values(turns: Sequence[Turn]) -> dict[str, list[str]]:

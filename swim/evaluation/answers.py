@@ -14,6 +14,20 @@ from swim.evaluation.breakdown import Breakdown, Scored, Turn, breakdown
 from swim.outputs import SampleScore
 
 
+def slot_margins(batch: Batch, lm_head: torch.nn.Module, hidden_BLD: torch.Tensor) -> list[float]:
+    """For each slot of the answers, in order: the log-probability of its first token less that of the likeliest other
+    token, in nats."""
+    places = [(b, tokens[0]) for b, sample in enumerate(batch.samples) for _, _, tokens in sample.slots]
+    if not places:
+        return []
+    b_S, place_S = torch.tensor(places, device=hidden_BLD.device).T
+    logits_SV = lm_head(hidden_BLD[b_S, place_S - 1]).float()
+    true_S1 = batch.tokens["input_ids"][b_S, place_S][:, None]
+    others_SV = logits_SV.scatter(1, true_S1, -torch.inf)
+    margins: list[float] = (logits_SV.gather(1, true_S1)[:, 0] - others_SV.amax(1)).tolist()
+    return margins
+
+
 def answer_scores(batch: Batch, lm_head: torch.nn.Module, hidden_BLD: torch.Tensor) -> list[SampleScore]:
     """Token accuracy and loss of each conversation, accuracy and ceiling of each slot of its answers."""
     rows = []

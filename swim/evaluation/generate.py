@@ -149,7 +149,7 @@ def _greedy(
     next_B1 = (position if position.ndim == 2 else position.amax(0)).amax(-1, keepdim=True) + 1
     places = [getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video")]
     no_words = [token for token in places if token is not None]
-    call = inputs | ({"probe": probe} if probe else {})
+    call, blind = inputs | ({"probe": probe} if probe else {}), inputs.get("blind", ())
     while True:
         output = model(**call, use_cache=cache, logits_to_keep=1)
         logits_BV = output.logits[:, -1].float()
@@ -163,9 +163,14 @@ def _greedy(
         inputs["attention_mask"] = _longer(inputs["attention_mask"], torch.ones_like(words_B)[:, None])
         if cache:
             call = {"attention_mask": inputs["attention_mask"], "past_key_values": output.past_key_values, **added}
+            if blind:  # the tokens of an answer are as blind as the prompt's last
+                call["blind"] = tuple(rows.at(0) for rows in blind)
         else:
             if "mm_token_type_ids" in inputs:
                 added["mm_token_type_ids"] = torch.zeros_like(words_B)[:, None]
+            if blind:
+                length = inputs["input_ids"].shape[1]
+                inputs["blind"] = (*inputs["blind"], *(rows.at(length) for rows in blind))
             inputs |= {name: _longer(inputs[name], new) for name, new in added.items()}
             call = inputs
         next_B1 = next_B1 + 1

@@ -62,7 +62,7 @@ def config(shape: TinyModel, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLCo
 
 def build(shape: TinyModel) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerFast]:
     """Fresh weights drawn from `shape.seed`; the global generator is not changed."""
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(shape.vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape.seed)
         model = Qwen2_5_VLForConditionalGeneration(config(shape, tokenizer))

@@ -172,7 +172,7 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         probe: AttentionProbe | None = kwargs.pop("probe", None)
-        blind: BlindRows | None = kwargs.pop("blind", None)
+        blind: tuple[BlindRows, ...] = kwargs.pop("blind", ())
         if base == "eager":
             # Each model family has its own eager function, in the module that defines the layer.
             forward = sys.modules[type(module).__module__].eager_attention_forward
@@ -183,8 +183,8 @@ def _probed_attention(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             refuse_changed_scores(module, layer, kwargs, probe.start_N, probe.end_N, key.shape[2])
             probe.read(layer, query, key, kwargs["scaling"])
         result: tuple[Tensor, Tensor | None] = forward(module, query, key, value, attention_mask, **kwargs)
-        if blind is not None:
-            result = blind.apply(result, forward, module, query, key, value, attention_mask, kwargs)
+        for rows in blind:
+            result = rows.apply(result, forward, module, query, key, value, attention_mask, kwargs)
         return result
 
     return attention

@@ -8,8 +8,9 @@ Dimensions as in `swim.supervision.attention`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,30 @@ class BlindRows:
         self.row_N, self.rows_NR = row_N, rows_NR
         # Padding names a column that is hidden anyway.
         self.columns_NK = torch.where(valid_NK, columns_NK, columns_NK[:, :1])
+
+    @classmethod
+    def of_lists(cls, row: Sequence[int], rows: Sequence[list[int]], columns: Sequence[list[int]]) -> Self:
+        """Of each batch row in `row`, the positions `rows` are blind to the `columns`; neither may be empty."""
+
+        def padded(lists: Sequence[list[int]]) -> Tensor:
+            most = max(map(len, lists))
+            return torch.tensor([positions + positions[-1:] * (most - len(positions)) for positions in lists])
+
+        columns_NK = padded(columns)
+        return cls(torch.tensor(row), padded(rows), columns_NK, torch.ones_like(columns_NK, dtype=torch.bool))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """With every tensor changed."""
+        copied = copy.copy(self)
+        for name, tensor in vars(self).items():
+            setattr(copied, name, change(tensor))
+        return copied
+
+    def at(self, position: int) -> Self:
+        """The row at this position of the same batch rows, blind to the same columns."""
+        moved = copy.copy(self)
+        moved.rows_NR = torch.full_like(self.rows_NR[:, :1], position)
+        return moved
 
     def apply(
         self,
@@ -49,7 +74,7 @@ class BlindRows:
             raise ValueError(f"the attention of this model has {', '.join(given)}, which cannot be cut to a few rows")
         place = self.row_N[:, None], self.rows_NR
         query_NHRD = query_BHLD.transpose(1, 2)[place].transpose(1, 2)
-        bias_N1RL = self._bias(attention_mask, query_BHLD)
+        bias_N1RL = self._bias(attention_mask, query_BHLD, key_BGLD.shape[2])
         key_NGLD, value_NGLD = key_BGLD[self.row_N], value_BGLD[self.row_N]
         blind_NRHD, blind_NHRL = forward(module, query_NHRD, key_NGLD, value_NGLD, bias_N1RL, **keywords)
         output_BLHD, weights_BHLL = attended
@@ -65,13 +90,15 @@ class BlindRows:
         repeated_NR[:, 1:] = self.rows_NR[:, 1:] == self.rows_NR[:, :-1]
         return torch.where(repeated_NR[..., None, None], values_NRHX.detach(), values_NRHX)
 
-    def _bias(self, attention_mask: Tensor | None, query_BHLD: Tensor) -> Tensor:
+    def _bias(self, attention_mask: Tensor | None, query_BHLD: Tensor, keys: int) -> Tensor:
         """What is added to the logits of the rows, [N, 1, R, L]: the model's own mask there, and the lowest number at
         the columns. transformers gives no mask to a layer that is causal and nothing else."""
         batch, _, length, _ = query_BHLD.shape
         lowest = torch.finfo(query_BHLD.dtype).min
         if attention_mask is None:
-            seen_NRL = torch.arange(length, device=query_BHLD.device) <= self.rows_NR[..., None]
+            # Kept keys of earlier tokens stand in front of those of the queries.
+            position_NR = self.rows_NR + (keys - length)
+            seen_NRL = torch.arange(keys, device=query_BHLD.device) <= position_NR[..., None]
         else:
             seen_NRL = attention_mask.expand(batch, -1, -1, -1)[:, 0][self.row_N[:, None], self.rows_NR]
         if seen_NRL.dtype == torch.bool:

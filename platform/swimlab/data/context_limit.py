@@ -102,7 +102,7 @@ def _read(model: ModelConfig) -> tuple[Any, Family, str | None]:
         from swim.data.synthetic.tokenizer import build_tokenizer
         from swim.models import tiny
 
-        tokenizer = build_tokenizer()
+        tokenizer = build_tokenizer(model.vocabulary)
         return tokenizer, family_of(tiny.config(model, tokenizer)), None
     from transformers import AutoTokenizer
 

@@ -255,8 +255,12 @@ def _read_slots(entry: dict[str, Any], answer: str, field: str) -> tuple[AnswerS
         if commonest is not None:
             hint = "give the value most objects share"
             commonest = uniform(plain_text(commonest, field=f"{slot_field}.commonest", hint=hint))
+        contested = slot.get("contested")
+        if not isinstance(contested, bool | None):
+            hint = "say whether the clip's objects differ in it"
+            raise DataError("contested is no true or false", field=slot_field, hint=hint)
         name = plain_text(name, field=f"{slot_field}.name", hint="give a name")
         if written != answer:
             start, end = (uniform_index(written, index, slot_field) for index in (start, end))
-        slots.append(AnswerSlot(name=name, start=start, end=end, commonest=commonest))
+        slots.append(AnswerSlot(name=name, start=start, end=end, commonest=commonest, contested=contested))
     return tuple(slots)

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from swim.data.synthetic.vocabulary import MOTIONS, NOUNS, PATTERNS, SIZES
+from swim.data.synthetic.vocabulary import MOTIONS, NOUNS, PATTERNS, SIZES, VALUES
 from swim.recipe import ShapesWorld
 
 FRAMES, SIDE_PX = 4, 64
@@ -64,12 +64,13 @@ class DrawnObject:
 @dataclass(frozen=True)
 class DrawnClip:
     """A drawn clip. `objects` are in drawing order: later ones cover earlier ones. `order` is the order of the
-    sentences."""
+    sentences, `asked` the property that prompts "ask" want of each of them (empty for others)."""
 
     frames_THWC: NDArray[np.uint8]
     masks_NTHW: NDArray[np.uint8]  # 1 where the object is visible
     objects: tuple[DrawnObject, ...]
     order: tuple[int, ...]
+    asked: tuple[str, ...] = ()
 
 
 def draw(config: ShapesWorld, split: Split, index: int) -> DrawnClip:
@@ -85,10 +86,18 @@ def draw(config: ShapesWorld, split: Split, index: int) -> DrawnClip:
             f"prompts {config.prompts!r}, difficulty {config.difficulty!r} and {config.objects} object(s) do not go "
             "together: prompts 'attribute' and difficulty 'hard-twins' need each other, and at least 2 objects"
         )
+    asks = config.prompts == "ask"
+    if asks and (config.objects not in (2, 4) or config.turns > len(VALUES)):
+        raise ValueError(
+            f"prompts 'ask' with {config.objects} objects and {config.turns} turns: data.objects must be 2 or 4 (half "
+            "of them have each size and pattern, and no motion repeats), data.turns at most "
+            f"{len(VALUES)} (of two questions about one property the first half answers the second)"
+        )
     seed = np.random.SeedSequence([config.seed, get_args(Split).index(split), index])
     rng = np.random.Generator(np.random.PCG64(seed))
-    objects = _draw_objects(rng, config.objects, difficulty.twins)
+    objects = _draw_objects(rng, config.objects, twins=difficulty.twins, balanced=asks)
     order = tuple(int(i) for i in rng.permutation(config.objects))
+    asked = tuple(list(VALUES)[i] for i in rng.permutation(len(VALUES))) if asks else ()
     stencils = [_stencil(rng, difficulty.radius[SIZES.index(obj.size)] * SIDE_PX) for obj in objects]
     corners_NT2, owner_THW = _place(rng, difficulty, stencils, [obj.motion for obj in objects], config)
     return DrawnClip(
@@ -96,6 +105,7 @@ def draw(config: ShapesWorld, split: Split, index: int) -> DrawnClip:
         masks_NTHW=(owner_THW == np.arange(len(objects))[:, None, None, None]).astype(np.uint8),
         objects=objects,
         order=order,
+        asked=asked,
     )
 
 
@@ -109,11 +119,16 @@ def calibration_frames(n: int) -> NDArray[np.uint8]:
     return frames_NTHWC
 
 
-def _draw_objects(rng: np.random.Generator, n: int, twins: bool) -> tuple[DrawnObject, ...]:
-    """Attributes, independent and uniform, motions included: paths are drawn to suit the motion."""
+def _draw_objects(rng: np.random.Generator, n: int, *, twins: bool, balanced: bool) -> tuple[DrawnObject, ...]:
+    """Attributes, independent and uniform, motions included: paths are drawn to suit the motion. `balanced`: every size
+    and pattern is that of half the objects, and no motion repeats."""
     nouns = [list(NOUNS)[i] for i in rng.permutation(len(NOUNS))[:n]]
-    sizes, patterns = rng.integers(2, size=n), rng.integers(2, size=n)
-    motions = rng.integers(len(MOTIONS), size=n)
+    if balanced:
+        sizes, patterns = (rng.permutation(np.arange(n) % 2) for _ in range(2))
+        motions = rng.permutation(len(MOTIONS))[:n]
+    else:
+        sizes, patterns = rng.integers(2, size=n), rng.integers(2, size=n)
+        motions = rng.integers(len(MOTIONS), size=n)
     revealed = [""] * n
     if twins:
         first, second = (int(i) for i in rng.permutation(n)[:2])

@@ -68,10 +68,14 @@ def row(config: ShapesWorld, split: Split, index: int) -> tuple[dict[str, Any], 
         ordered = ordered[: config.turns]
         # Over all objects, asked about or not: the best guess without knowing which object is meant.
         guess = {name: commonest([getattr(t, name) for t in scene.objects]) for name in words.VALUES}
-        result["conversations"] = [entry for _, obj in ordered for entry in _refer(obj, guess)]
-        # A tag in the question and one in the answer: each object has its masks twice, in reading order.
-        tracks = _tracks(scene.masks_NTHW)
-        result["annotation"] = [tracks[i] for i, _ in ordered for _ in range(2)]
+        if config.prompts == "ask":
+            asked = zip(scene.asked, ordered, strict=False)  # 2 objects have 2 of the 3 properties asked
+            result["conversations"] = [entry for name, (_, obj) in asked for entry in _ask(name, obj, guess)]
+        else:
+            result["conversations"] = [entry for _, obj in ordered for entry in _refer(obj, guess)]
+        # A tag in the question and, where the answer names the object, one there: masks in reading order.
+        tracks, tags = _tracks(scene.masks_NTHW), 1 if config.prompts == "ask" else 2
+        result["annotation"] = [tracks[i] for i, _ in ordered for _ in range(tags)]
     result["conversations"][0]["value"] = "<video>\n" + result["conversations"][0]["value"]
     return result, scene.frames_THWC
 
@@ -110,6 +114,12 @@ def _refer(obj: DrawnObject, guess: Mapping[str, str]) -> list[dict[str, Any]]:
     question = words.question(obj.noun, getattr(obj, obj.revealed) if obj.revealed else "")
     text, slots = words.answer(obj.noun, obj.size, obj.pattern, obj.motion, revealed=obj.revealed)
     return _turn(question, (text, tuple(slot.model_copy(update={"commonest": guess[slot.name]}) for slot in slots)))
+
+
+def _ask(name: str, obj: DrawnObject, guess: Mapping[str, str]) -> list[dict[str, Any]]:
+    text, (slot,) = words.value_answer(name, getattr(obj, name))
+    known = slot.model_copy(update={"commonest": guess[name], "contested": True})
+    return _turn(words.value_question(name, obj.noun), (text, (known,)))
 
 
 def _turn(question: str, answer: words.SlottedText) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from swim.data.context import TINY_POSITIONS
-from swim.data.synthetic.vocabulary import corpus
+from swim.data.synthetic.vocabulary import ask_corpus, corpus
+from swim.recipe import Vocabulary
 
 # Qwen's special tokens, in the order the vocabulary begins with.
 SPECIAL = (
@@ -21,8 +22,10 @@ SPECIAL = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the embedded templates: each of their words is one token, any other text still encodes."""
+def build_tokenizer(vocabulary: Vocabulary = "describe") -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the embedded templates: each of their words is one token, any other text still encodes.
+    `vocabulary` "ask" has the words of one-word answers besides."""
+    sentences = corpus() + (ask_corpus() if vocabulary == "ask" else ())
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,7 +37,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     # The chat template's role words are text too.
-    tokenizer.train_from_iterator([*corpus(), "system\n", "user\n", "assistant\n"], trainer)
+    tokenizer.train_from_iterator([*sentences, "system\n", "user\n", "assistant\n"], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

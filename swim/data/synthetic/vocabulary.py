@@ -36,6 +36,13 @@ MOTIONS: Mapping[str, tuple[int, int]] = {
 }
 VALUES: Mapping[str, tuple[str, ...]] = {"size": SIZES, "pattern": PATTERNS, "motion": tuple(MOTIONS)}
 
+# What is asked of one object for one word. The noun comes last, so that its row knows which property is wanted.
+ASK_VALUE: Mapping[str, str] = {
+    "size": "What size is the",
+    "pattern": "What pattern is the",
+    "motion": "What motion has the",
+}
+
 ASK_CAPTION = "Describe the video."
 ASK_LIST = "Describe every object."
 
@@ -97,6 +104,16 @@ def answer(noun: str, size: str, pattern: str, motion: str, revealed: str = "") 
     return _fill([f"{head}<ins>{noun}</ins> is ", first, *between, " and moves ", ("motion", motion), "."])
 
 
+def value_question(name: str, noun: str) -> str:
+    """ "What pattern is the <ins>lemon</ins>?" """
+    return f"{ASK_VALUE[name]} <ins>{noun}</ins>?"
+
+
+def value_answer(name: str, value: str) -> SlottedText:
+    """The value alone, "striped"."""
+    return _fill([(name, value)])
+
+
 @cache
 def corpus() -> tuple[str, ...]:
     """Every sentence of the data set without tags, for one object each, and one list (for a capital after a space).
@@ -110,3 +127,11 @@ def corpus() -> tuple[str, ...]:
             texts += [plain(answer(noun, size, pattern, motion, revealed)[0]) for revealed in ("", "size", "pattern")]
     texts.append(listing([(noun, SIZES[0], PATTERNS[0], "left") for noun in NOUNS])[0])
     return tuple(texts)
+
+
+@cache
+def ask_corpus() -> tuple[str, ...]:
+    """The questions for one word and their answers, without tags. They begin with the word, which `corpus` has behind a
+    space only: beside the sentences there they make it a token of its own, too."""
+    questions = [plain(value_question(name, noun)) for name in VALUES for noun in NOUNS]
+    return (*questions, *(value_answer(name, value)[0] for name, values in VALUES.items() for value in values))
