@@ -1,7 +1,8 @@
 """A judge of descriptions of the embedded data set that needs no language model, since it knows what is true.
 
 It scores the four axes of VideoRefer-Bench-D, each from 0 to 5, by the words of the data set's vocabulary: what an
-answer says of nouns, sizes, patterns and motions, in whatever sentence. Imports no torch.
+answer says of nouns, sizes, patterns and motions, in whatever sentence; or, where one word is asked for, the axis
+`word` alone. Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ Axes = dict[str, float]
 
 
 def can_judge(turn: Turn) -> bool:
-    """Whether a turn asks for one object of the embedded data set, and its answer says how that looks and moves."""
+    """Whether a turn asks for one object of the embedded data set, and its answer says how that looks and moves or is
+    one word of that."""
     tags = strip_tags(turn.human)[1]
     names = {slot.name for slot in turn.slots}
-    return len(tags) == 1 and tags[0].text in NOUNS and bool(names & set(_APPEARANCE)) and names >= set(_TEMPORAL)
+    describes = bool(names & set(_APPEARANCE)) and names >= set(_TEMPORAL)
+    return len(tags) == 1 and tags[0].text in NOUNS and (describes or _is_word(turn))
+
+
+def _is_word(turn: Turn) -> bool:
+    """Whether the whole answer is one word of the vocabulary's."""
+    return [turn.word_at(slot) for slot in turn.slots if slot.name in VALUES] == [turn.gpt]
 
 
 def judge(text: str, turn: Turn) -> Axes:
@@ -41,6 +49,8 @@ def judge(text: str, turn: Turn) -> Axes:
     its sizes and patterns, or motions, that are right; of two values the first counts, and none is wrong.
     `hallucination` (5: none): 5 times the share of different statements that are true of the object asked about; an
     answer that states nothing has 0. Their mean is `avg`.
+
+    Of a turn that asks for one word: `word` is 5 when the first word of that kind is right, else 0, and so is `avg`.
     """
     truth = _truth(turn)
     said = list(dict.fromkeys((_PROPERTY[w], w) for w in re.findall(r"[a-z]+", text.lower()) if w in _PROPERTY))
@@ -48,6 +58,8 @@ def judge(text: str, turn: Turn) -> Axes:
     for name, word in said:
         first.setdefault(name, word)
     right = {slot.name: first.get(slot.name) == truth[slot.name] for slot in turn.slots}
+    if _is_word(turn):
+        return _word_axes(right)
     true = sum(truth.get(name) == word for name, word in said)
     return _axes(first.get("noun") == truth["noun"], right, true / len(said) if said else 0.0)
 
@@ -57,6 +69,8 @@ def ceiling(turns: Sequence[Turn], number: int) -> Axes:
     look at the object asked about (`swim.evaluation.answer_ceiling`)."""
     flat = iter(guesses(turns))
     right = [{slot.name: next(flat) for slot in turn.slots} for turn in turns][number]
+    if _is_word(turns[number]):
+        return _word_axes(right)
     given = len(_truth(turns[number])) - len(right)  # the noun, and what else the question tells
     return _axes(True, right, (given + sum(right.values())) / (given + len(right)))
 
@@ -82,6 +96,11 @@ def scored(answers: Sequence[tuple[Answer, Sequence[Turn]]]) -> tuple[dict[str, 
     means["described.answers"] = float(len(answers))
     details = breakdown.of_answers("described", "avg", rows, (answer for answer, _ in answers), breakdown.GRADED_RIGHT)
     return means | details.metrics, [*rows, *details.rows]
+
+
+def _word_axes(right: dict[str, bool]) -> Axes:
+    score = BEST * all(right.values())
+    return {"word": score, "avg": score}
 
 
 def _axes(subject: bool, right: dict[str, bool], true: float) -> Axes:

@@ -39,6 +39,7 @@ def most_likely(model, encoded, tokens):
     """What the model finds most likely at each place of an answer, in one pass over prompt and answer."""
     added = torch.tensor(tokens)
     longer = {field.name: added for field in fields(encoded) if field.name.endswith("_L")}
+    longer["blind_L"] = encoded.blind_L[-1:].expand(len(tokens))
     whole = replace(encoded, **{name: torch.cat([getattr(encoded, name), more]) for name, more in longer.items()})
     with torch.no_grad():
         logits_LV = model(**with_positions(model.config, collate([whole], 0).inputs)).logits[0]

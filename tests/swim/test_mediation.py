@@ -63,7 +63,7 @@ class Stock(nn.Module):
         heads = [x_BLD[:, None] for x_BLD in (query_BLD, key_BLD, value_BLD)]
         return function(self.layers[layer], *heads, None, scaling=1.0, **keywords)[0][:, :, 0]
 
-    def model(self, input_ids, pixel_values_videos, probe=None, blind=None, **inputs):
+    def model(self, input_ids, pixel_values_videos, probe=None, blind=(), **inputs):
         doors = {"probe": probe, "blind": blind}
         says_BLN = (input_ids[..., None] == torch.tensor(self.word_ids)).float()
         shown_BLN, pattern_BL2 = self.see(input_ids, pixel_values_videos)
@@ -118,20 +118,33 @@ CLIPS = [
     clip("differ too", ("striped", "plain", "plain"), turns=2),
 ]
 MEDIATED = {"noun": (1.0, 1.0, 0.0), "answer": (1.0, 0.0, 1.0), "none": (0.0, 0.0, 0.0)}
+# A word that was read has the logit 1, all others have 0.
+MARGINS = {"noun": 1.0, "answer": 1.0, "none": 0.0}
 
 
 @pytest.mark.parametrize("path", MEDIATED)
 def test_a_planted_model_is_told_by_its_path(built, path):
     accuracy, by_noun, by_answer = MEDIATED[path]
     result = built(path, CLIPS)
-    wanted = {"accuracy": accuracy, "by_noun": by_noun, "by_answer": by_answer}
+    wanted = {"accuracy": accuracy, "by_noun": by_noun, "by_answer": by_answer, "margin": MARGINS[path]}
     wanted = {f"mediation.{name}": value for name, value in wanted.items()}
     wanted |= {f"{name}.pattern": value for name, value in wanted.items()}
-    assert result.metrics == wanted | {"mediation.slots": 5.0}
+    assert result.metrics == pytest.approx(wanted | {"mediation.slots": 5.0}, abs=1e-5)
     assert [(row.key, row.turn) for row in result.scores if row.metric == "mediation.by_noun.pattern"] == [
         *(("differ", turn) for turn in range(3)),
         *(("differ too", turn) for turn in range(2)),
     ]
+
+
+def test_answers_are_told_apart_by_the_size_of_the_object_in_tokens(built):
+    """The masks cover the 2 × 3 visual tokens of the frame, those of one object a sixth of them."""
+    small = {0: Rle(height=1, width=6, counts="51")}
+    clips = [replace(CLIPS[0], masks=(small, *CLIPS[0].masks[1:])), *CLIPS[1:]]
+    metrics = built("noun", clips, token_edges=(4, 6)).metrics
+    assert metrics["mediation.accuracy_under_4"] == metrics["mediation.accuracy_from_6.pattern"] == 1
+    assert "mediation.accuracy_from_4" not in metrics
+    with pytest.raises(ValueError, match="ascending order"):
+        built("noun", clips, token_edges=(6, 4))
 
 
 def test_the_rows_are_the_configurations(built):

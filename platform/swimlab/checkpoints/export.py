@@ -46,10 +46,15 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
 
     Raises:
         StoreError: when the checkpoint was not kept, or was altered; the message says what to do.
-        ValueError: when `out` holds files, this code cannot read the recipe, the trial has no adapters of their own, or
-            is of a model family whose processor is not written.
+        ValueError: when `out` holds files, this code cannot read the recipe, the trial has no adapters of their own, is
+            of a model family whose processor is not written, or answers blind to the video.
     """
     recipe = Recipe.model_validate(record.recipe)
+    if recipe.blind_answers:
+        raise ValueError(
+            f"trial {record.trial_id} was trained with answers blind to the video (blind_answers in its recipe). "
+            "In any other program they would, and its checkpoint would answer otherwise: ask it by `swimlab ask`"
+        )
     config = json.loads(store.open_file(record.trial_id, "checkpoint/config.json"))
     if (family := config["model_type"]) != processor_files.MODEL_TYPE:
         raise ValueError(

@@ -2,10 +2,11 @@
 the truth.
 
 `described.subject`, `.appearance`, `.temporal` and `.hallucination` run from 0 to 5, `described.avg` is their mean
-(`swim.evaluation.description_judge` defines them); `described.ceiling.*` is what an answer reaches that names the noun
-and knows the clip but not which object is meant. `described.unfinished` is the share of answers that a limit ended,
-`described.answers` how many were judged: 0 for data of other words. The answers are kept. What else there is, by the
-size of the object and by where the model looked, says `swim.evaluation.breakdown`.
+(`swim.evaluation.description_judge` defines them); where one word is asked for there is `.avg` alone.
+`described.ceiling.*` is what an answer reaches that names the noun and knows the clip but not which object is meant.
+`described.unfinished` is the share of answers that a limit ended, `described.answers` how many were judged: 0 for data
+of other words. The answers are kept. What else there is, by the size of the object and by where the model looked, says
+`swim.evaluation.breakdown`.
 
 Teacher-forced accuracy (`answer.accuracy` of the suite `attention`) hides who describes the wrong object.
 """
