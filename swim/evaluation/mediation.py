@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 import torch
 
 from swim.data.clips import Clips
 from swim.data.documents import documents
-from swim.data.encode import Batch, collate
+from swim.data.encode import Batch, Encoded, collate
 from swim.deterministic import deterministic
 from swim.evaluation.answer_ceiling import contested
 from swim.evaluation.answers import answer_scores, slot_margins
@@ -26,35 +25,14 @@ from swim.supervision.blinding import BlindRows
 from swim.supervision.forward import last_hidden
 from swim.supervision.maps import plan_reading
 from swim.supervision.objective import stock
-from swim.supervision.targets import area_share, patch_frames
 from swim.supervision.unsupported import softmax_layers
 from swim.train import Trained, autocast
 
 BATCH = 25  # conversations a forward pass, where a model is small enough
 
 
-@dataclass(frozen=True)
-class _Contested:
-    """One contested slot: whether it is answered rightly and by what margin (nats), and the size of the object asked
-    about (visual tokens)."""
-
-    row: SampleScore
-    margin: float
-    tokens: float
-
-    def scored(self, metric: str, value: float) -> SampleScore:
-        """A metric of this slot."""
-        slot = self.row.metric.rpartition(".")[2]
-        return self.row.model_copy(update={"metric": f"mediation.{metric}.{slot}", "value": value})
-
-
 def score(
-    queries: Mapping[str, str],
-    token_edges: Sequence[int],
-    recipe: Recipe,
-    trained: Trained,
-    clips: Clips,
-    micro_batch: int | None,
+    queries: Mapping[str, str], recipe: Recipe, trained: Trained, clips: Clips, micro_batch: int | None
 ) -> Evaluated:
     """Contested slots of held-out clips, of turns about one tagged object: answered as the model is, and with the rows
     of each of the `queries` (name of the metric → entry of `swim.supervision.query`) blind to the video.
@@ -73,7 +51,7 @@ def score(
             device = next(trained.model.parameters()).device
             batch = collate(samples, trained.tokenizer.pad_token_id).to(device)
             with autocast(recipe, device):
-                scores += _score_batch(queries, token_edges, trained, batch)
+                scores += _score_batch(queries, trained, batch)
     return Evaluated(_means(scores), scores, [])
 
 
@@ -95,61 +73,39 @@ def blind_rows(trained: Trained, batch: Batch, query: str) -> BlindRows | None:
     return reading.probe.blind_rows() if reading else None
 
 
-def _score_batch(
-    queries: Mapping[str, str], token_edges: Sequence[int], trained: Trained, batch: Batch
-) -> list[SampleScore]:
-    seeing = _contested_slots(trained, batch, None)
-    scores = [slot.scored("accuracy", slot.row.value) for slot in seeing]
-    scores += [slot.scored("margin", slot.margin) for slot in seeing]
-    if token_edges:
-        scores += [slot.scored(f"accuracy_{_bin(slot.tokens, token_edges)}", slot.row.value) for slot in seeing]
+def _score_batch(queries: Mapping[str, str], trained: Trained, batch: Batch) -> list[SampleScore]:
+    seeing, margins = _contested_slots(trained, batch, None)
+    scores = [_renamed(row, "accuracy", row.value) for row in seeing]
+    scores += [_renamed(row, "margin", margin) for row, margin in zip(seeing, margins, strict=True)]
     for name, query in queries.items():
-        blind = _contested_slots(trained, batch, blind_rows(trained, batch, query))
-        scores += [
-            slot.scored(name, slot.row.value - other.row.value) for slot, other in zip(seeing, blind, strict=True)
-        ]
+        blind, _ = _contested_slots(trained, batch, blind_rows(trained, batch, query))
+        scores += [_renamed(row, name, row.value - other.value) for row, other in zip(seeing, blind, strict=True)]
     return scores
 
 
-def _bin(tokens: float, edges: Sequence[int]) -> str:
-    """ "under_4", or "from_4" up to the next edge."""
-    passed = [edge for edge in edges if tokens >= edge]
-    return f"from_{passed[-1]}" if passed else f"under_{edges[0]}"
-
-
-def _contested_slots(trained: Trained, batch: Batch, blind: BlindRows | None) -> list[_Contested]:
-    """Each contested slot in the answer of a turn about one tagged object, in order. Of other turns nothing says which
-    rows should carry the answer."""
+def _contested_slots(trained: Trained, batch: Batch, blind: BlindRows | None) -> tuple[list[SampleScore], list[float]]:
+    """Whether each contested slot is right, in order, and by what margin."""
     model = stock(trained.model)
     hidden_BLD = last_hidden(model, batch.inputs, None, blind)
     rows = answer_scores(batch, model.lm_head, hidden_BLD)
     of_slots = [row for row in rows if row.metric.startswith("answer.accuracy.")]
+    counted = [flag for sample in batch.samples for flag in _counted(sample)]
     margins = slot_margins(batch, model.lm_head, hidden_BLD)
-    sizes = [
-        of_turns.get(turn) if flag else None
-        for sample, of_turns in zip(batch.samples, _object_tokens(trained, batch), strict=True)
-        for flag, (turn, _, _) in zip(contested(sample.clip.turns), sample.slots, strict=True)
-    ]
-    return [
-        _Contested(row, margin, tokens)
-        for row, margin, tokens in zip(of_slots, margins, sizes, strict=True)
-        if tokens is not None
-    ]
+    return list(compress(of_slots, counted)), list(compress(margins, counted))
 
 
-def _object_tokens(trained: Trained, batch: Batch) -> list[dict[int, float]]:
-    """For each sample: turn → the size of the one object it is about, in visual tokens of a temporal patch (mean over
-    those in which it is annotated)."""
-    of_samples = []
-    for sample, document in zip(batch.samples, documents(stock(trained.model).config, batch.inputs), strict=True):
-        sizes: dict[int, float] = {}
-        for noun in sample.nouns:
-            if noun.known_answer.tokens and document.visual is not None:
-                _, height, width = document.visual.grid
-                shares = [*map(area_share, patch_frames(noun.masks, document.visual.frames_per_patch).values())]
-                sizes[noun.turn] = height * width * sum(shares) / max(1, len(shares))
-        of_samples.append(sizes)
-    return of_samples
+def _counted(sample: Encoded) -> list[bool]:
+    """Of each slot: is it contested, and in the answer of a turn about one tagged object? Of other turns nothing says
+    which rows should carry the answer."""
+    turns = {noun.turn for noun in sample.nouns if noun.known_answer.tokens}
+    flags = contested(sample.clip.turns)
+    return [flag and turn in turns for flag, (turn, _, _) in zip(flags, sample.slots, strict=True)]
+
+
+def _renamed(row: SampleScore, metric: str, value: float) -> SampleScore:
+    """A metric of the slot of an accuracy."""
+    slot = row.metric.rpartition(".")[2]
+    return row.model_copy(update={"metric": f"mediation.{metric}.{slot}", "value": value})
 
 
 def _means(scores: Sequence[SampleScore]) -> dict[str, float]:

@@ -136,17 +136,6 @@ def test_a_planted_model_is_told_by_its_path(built, path):
     ]
 
 
-def test_answers_are_told_apart_by_the_size_of_the_object_in_tokens(built):
-    """The masks cover the 2 × 3 visual tokens of the frame, those of one object a sixth of them."""
-    small = {0: Rle(height=1, width=6, counts="51")}
-    clips = [replace(CLIPS[0], masks=(small, *CLIPS[0].masks[1:])), *CLIPS[1:]]
-    metrics = built("noun", clips, token_edges=(4, 6)).metrics
-    assert metrics["mediation.accuracy_under_4"] == metrics["mediation.accuracy_from_6.pattern"] == 1
-    assert "mediation.accuracy_from_4" not in metrics
-    with pytest.raises(ValueError, match="ascending order"):
-        built("noun", clips, token_edges=(6, 4))
-
-
 def test_the_rows_are_the_configurations(built):
     """Blind where the noun is predicted, the noun itself still sees."""
     assert built("noun", CLIPS, noun="before").metrics["mediation.by_noun"] == 0

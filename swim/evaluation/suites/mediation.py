@@ -5,9 +5,7 @@ others need no look at the right object), in turns about one tagged object. `med
 the one with the noun's rows blind to the whole video, in all layers: what the answers owe to where the noun looks.
 `mediation.by_answer` is the same with the answering rows blind. `mediation.margin` is the log-probability of the first
 token of such a word less that of the likeliest other token (nats: positive where the answer is right), which moves
-before accuracy does. With `token_edges` (4,) `mediation.accuracy_under_4` and `mediation.accuracy_from_4` are the
-accuracies about objects of fewer and of at least 4 visual tokens. Each also by slot (`mediation.by_noun.motion`);
-`mediation.slots` is how many were counted.
+before accuracy does. Each also by slot (`mediation.by_noun.motion`); `mediation.slots` is how many were counted.
 
 A model that points well and whose `mediation.by_noun` is 0 answers from other rows than those that point.
 """
@@ -15,8 +13,6 @@ A model that points well and whose `mediation.by_noun` is 0 answers from other r
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from pydantic import PositiveInt, field_validator
 
 from swim.recipe import Query, SuiteConfig
 
@@ -30,19 +26,10 @@ FAMILIES = ("mediation.",)
 
 
 class MediationConfig(SuiteConfig):
-    """The queries whose rows are made blind: of the nouns, in questions and answers, and of the answers. `token_edges`
-    divide the sizes of objects, in visual tokens of one temporal patch; without any, sizes are not told apart."""
+    """The queries whose rows are made blind: of the nouns, in questions and answers, and of the answers."""
 
     noun: Query = "noun-mean"
     answer: Query = "answer"
-    token_edges: tuple[PositiveInt, ...] = ()
-
-    @field_validator("token_edges")
-    @classmethod
-    def _ascending(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
-        if list(edges) != sorted(set(edges)):
-            raise ValueError(f"{edges}: give sizes in ascending order, each once")
-        return edges
 
     def choices(self) -> set[tuple[str, str]]:
         """See `SuiteConfig`."""
@@ -57,5 +44,4 @@ def run(config: MediationConfig, recipe: Recipe, trained: Trained, clips: Clips,
     # Imports torch, which takes seconds, and a plan reads only what stands above.
     from swim.evaluation.mediation import score
 
-    queries = {"by_noun": config.noun, "by_answer": config.answer}
-    return score(queries, config.token_edges, recipe, trained, clips, micro_batch)
+    return score({"by_noun": config.noun, "by_answer": config.answer}, recipe, trained, clips, micro_batch)
