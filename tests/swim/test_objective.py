@@ -202,6 +202,7 @@ def test_query_rows_of_a_noun_of_several_tokens(model, clips, batch_of, tokenize
         "noun-mean": [*one, *two],
         "before": [one[0] - 1, two[0] - 1],
         "each-before": [token - 1 for token in (*one, *two)],
+        "noun-and-answer": [one[-1], two[-1]],
     }
     # Here the turn names two objects, and its answer is nobody's.
     of_answers = {"answer", "answer-before", "answer-last"}

@@ -33,11 +33,12 @@ class Mediation:
 
 
 def mediating_metric(recipe: Recipe) -> str | None:
-    """The metric of the rows that a recipe supervises; None where it supervises none. Queries whose names begin with
-    "answer" read answering rows, all others rows of the noun (`swim.supervision.query`)."""
+    """The metric of the rows that a recipe supervises; None where it supervises none. Queries whose names hold
+    "answer" read answering rows ("noun-and-answer" among others), the rest rows of the noun
+    (`swim.supervision.query`)."""
     if recipe.objective.mask_weight == 0 or not recipe.optim.trains:
         return None
-    return "mediation.by_answer" if recipe.objective.query.startswith("answer") else "mediation.by_noun"
+    return "mediation.by_answer" if "answer" in recipe.objective.query else "mediation.by_noun"
 
 
 def of_claim(
