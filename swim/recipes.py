@@ -7,6 +7,7 @@ from pathlib import Path
 from swim import recipe_files
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.suites.described import DescribedConfig
+from swim.evaluation.suites.mediation import MediationConfig
 from swim.recipe import (
     FramePolicy,
     HubModel,
@@ -112,6 +113,28 @@ def tiny_deep() -> Recipe:
     )
 
 
+ASKING = TinyModel(vocabulary="ask")
+
+
+def tiny_ask() -> Recipe:
+    """One word about one of four objects, of which two are small and two striped, and no two move alike: whoever does
+    not look at the object asked about is right half the time, or a quarter. The answer does not repeat the noun, so
+    that the answering row must read it in the question."""
+    captions = tiny_captions().override({"name": "tiny-ask-captions", "model": ASKING})
+    base = tiny_base().override({"name": "tiny-ask-base", "model": ASKING, "init": captions})
+    return tiny().override(
+        {
+            "name": "tiny-ask",
+            "model": ASKING,
+            "data": ShapesWorld(prompts="ask", objects=4, held_out=500, seed=6),
+            "optim.steps": 300,
+            "evaluation": TINY_RULER
+            | {"mediation": MediationConfig(), "described": DescribedConfig(answers=250, max_new_tokens=4)},
+            "init": base,
+        }
+    )
+
+
 def tiny_smoke() -> Recipe:
     """One minute end to end: few easy clips, no base."""
     return tiny().override(
@@ -197,6 +220,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny-hard-look": tiny_hard_look,
     "tiny-hard-twins": tiny_hard_twins,
     "tiny-deep": tiny_deep,
+    "tiny-ask": tiny_ask,
     "tiny-smoke": tiny_smoke,
     "tiny-files": tiny_files,
     "qwen2.5-vl-7b": qwen2_5_vl_7b,
