@@ -67,7 +67,8 @@ def test_the_book_holds_every_table_of_the_paper() -> None:
         sys.path.remove(str(EXPERIMENTS))
     assert len({table.name for table in tables}) == len(tables)
     own = {found.name for file in FILES for found in ablations(file)} - {"train", "objective"}
-    assert {table.name for table in tables} == own
+    # Hours of its own: not the paper's question.
+    assert {table.name for table in tables} == {name for name in own if not name.startswith("answers-")}
 
 
 def test_table_3_names_the_papers_layers_and_stays_apart_on_twelve() -> None:

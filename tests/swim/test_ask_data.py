@@ -16,6 +16,7 @@ from swim.recipe import ShapesWorld
 
 ASK = ShapesWorld(prompts="ask", objects=4, seed=6)
 PAIR = ShapesWorld(prompts="ask", objects=2, turns=2, seed=6)
+ALONE = ShapesWorld(prompts="ask", objects=1, seed=6)
 
 
 def asked(config, index):
@@ -53,6 +54,17 @@ def test_a_conversation_asks_another_property_of_another_object_in_each_turn(con
         assert contested(sample.turns) == [True] * len(turns)
 
 
+def test_of_one_object_all_properties_are_asked_and_none_is_contested():
+    values = Counter()
+    for index in range(30):
+        scene, sample, turns = asked(ALONE, index)
+        assert sorted(name for _, name, _ in turns) == sorted(words.VALUES)
+        assert sample.tracks[0] == sample.tracks[2]
+        assert contested(sample.turns) == [False] * 3
+        values.update((scene.objects[0].size, scene.objects[0].pattern))
+    assert min(values[word] for word in ("small", "large", "plain", "striped")) > 5
+
+
 def test_the_ceilings_of_answering_without_a_look_at_the_object():
     """By clip and question half of the sizes and patterns, a quarter of the motions; and neither the noun nor the place
     of a question in its conversation tells more."""
@@ -72,7 +84,7 @@ def test_the_ceilings_of_answering_without_a_look_at_the_object():
 
 @pytest.mark.parametrize("changes", [{"objects": 3}, {"objects": 6}, {"turns": 4}])
 def test_clips_that_would_give_answers_away_are_refused(changes):
-    with pytest.raises(ValueError, match="objects must be 2 or 4"):
+    with pytest.raises(ValueError, match="objects must be 1, 2 or 4"):
         draw(ASK.model_copy(update=changes), "train", 0)
 
 

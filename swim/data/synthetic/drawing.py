@@ -64,7 +64,7 @@ class DrawnObject:
 @dataclass(frozen=True)
 class DrawnClip:
     """A drawn clip. `objects` are in drawing order: later ones cover earlier ones. `order` is the order of the
-    sentences, `asked` the property that prompts "ask" want of each of them (empty for others)."""
+    sentences, `asked` the order of the properties that prompts "ask" ask about (empty for others)."""
 
     frames_THWC: NDArray[np.uint8]
     masks_NTHW: NDArray[np.uint8]  # 1 where the object is visible
@@ -87,10 +87,10 @@ def draw(config: ShapesWorld, split: Split, index: int) -> DrawnClip:
             "together: prompts 'attribute' and difficulty 'hard-twins' need each other, and at least 2 objects"
         )
     asks = config.prompts == "ask"
-    if asks and (config.objects not in (2, 4) or config.turns > len(VALUES)):
+    if asks and (config.objects not in (1, 2, 4) or config.turns > len(VALUES)):
         raise ValueError(
-            f"prompts 'ask' with {config.objects} objects and {config.turns} turns: data.objects must be 2 or 4 (half "
-            "of them have each size and pattern, and no motion repeats), data.turns at most "
+            f"prompts 'ask' with {config.objects} objects and {config.turns} turns: data.objects must be 1, 2 or 4 (of "
+            "several half have each size and pattern, and no motion repeats), data.turns at most "
             f"{len(VALUES)} (of two questions about one property the first half answers the second)"
         )
     seed = np.random.SeedSequence([config.seed, get_args(Split).index(split), index])
@@ -120,11 +120,11 @@ def calibration_frames(n: int) -> NDArray[np.uint8]:
 
 
 def _draw_objects(rng: np.random.Generator, n: int, *, twins: bool, balanced: bool) -> tuple[DrawnObject, ...]:
-    """Attributes, independent and uniform, motions included: paths are drawn to suit the motion. `balanced`: every size
-    and pattern is that of half the objects, and no motion repeats."""
+    """Attributes, independent and uniform, motions included: paths are drawn to suit the motion. `balanced`: of
+    several, half have each size and pattern, and no motion repeats."""
     nouns = [list(NOUNS)[i] for i in rng.permutation(len(NOUNS))[:n]]
     if balanced:
-        sizes, patterns = (rng.permutation(np.arange(n) % 2) for _ in range(2))
+        sizes, patterns = (rng.permutation((np.arange(n) + rng.integers(2)) % 2) for _ in range(2))
         motions = rng.permutation(len(MOTIONS))[:n]
     else:
         sizes, patterns = rng.integers(2, size=n), rng.integers(2, size=n)

@@ -6,6 +6,7 @@ Dimensions: N objects, T frames, H × W pixels, C = RGB. Nothing here imports to
 import io
 import os
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,20 @@ def row(config: ShapesWorld, split: Split, index: int) -> tuple[dict[str, Any], 
         sentences = words.listing([(obj.noun, obj.size, obj.pattern, obj.motion) for _, obj in ordered])
         result["conversations"] = _turn(question, sentences)
     else:
-        ordered = ordered[: config.turns]
         # Over all objects, asked about or not: the best guess without knowing which object is meant.
         guess = {name: commonest([getattr(t, name) for t in scene.objects]) for name in words.VALUES}
+        tracks = _tracks(scene.masks_NTHW)
         if config.prompts == "ask":
-            asked = zip(scene.asked, ordered, strict=False)  # 2 objects have 2 of the 3 properties asked
-            result["conversations"] = [entry for name, (_, obj) in asked for entry in _ask(name, obj, guess)]
+            asked = [(name, *pair) for name, pair in zip(scene.asked, cycle(ordered), strict=False)][: config.turns]
+            result["conversations"] = [
+                entry for name, _, obj in asked for entry in _ask(name, obj, guess, contested=len(ordered) > 1)
+            ]
+            result["annotation"] = [tracks[i] for _, i, _ in asked]
         else:
+            ordered = ordered[: config.turns]
             result["conversations"] = [entry for _, obj in ordered for entry in _refer(obj, guess)]
-        # A tag in the question and, where the answer names the object, one there: masks in reading order.
-        tracks, tags = _tracks(scene.masks_NTHW), 1 if config.prompts == "ask" else 2
-        result["annotation"] = [tracks[i] for i, _ in ordered for _ in range(tags)]
+            # A tag in the question and one in the answer: each object has its masks twice, in reading order.
+            result["annotation"] = [tracks[i] for i, _ in ordered for _ in range(2)]
     result["conversations"][0]["value"] = "<video>\n" + result["conversations"][0]["value"]
     return result, scene.frames_THWC
 
@@ -116,9 +120,9 @@ def _refer(obj: DrawnObject, guess: Mapping[str, str]) -> list[dict[str, Any]]:
     return _turn(question, (text, tuple(slot.model_copy(update={"commonest": guess[slot.name]}) for slot in slots)))
 
 
-def _ask(name: str, obj: DrawnObject, guess: Mapping[str, str]) -> list[dict[str, Any]]:
+def _ask(name: str, obj: DrawnObject, guess: Mapping[str, str], *, contested: bool) -> list[dict[str, Any]]:
     text, (slot,) = words.value_answer(name, getattr(obj, name))
-    known = slot.model_copy(update={"commonest": guess[name], "contested": True})
+    known = slot.model_copy(update={"commonest": guess[name], "contested": contested})
     return _turn(words.value_question(name, obj.noun), (text, (known,)))
 
 
