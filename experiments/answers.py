@@ -13,7 +13,7 @@ ARMS = {
     "both": {"objective.query": "noun-and-answer"},
     "swim, falling": {"objective.mask_schedule": "linear-down"},
 }
-FEW = {"data.fraction": 0.15}  # 300 of the 2,000 clips
+FEW = {"data.fraction": 0.15}  # about 300 of the 2,000 clips
 BLIND = {"blind_answers": True}
 
 

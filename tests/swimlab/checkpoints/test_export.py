@@ -281,6 +281,16 @@ def test_a_checkpoint_that_was_not_kept_says_what_to_do(trained_store: SweepStor
     assert not (tmp_path / "out").exists()
 
 
+def test_answers_that_do_not_see_the_video_would_elsewhere(
+    trained_store: SweepStore, trial: str, tmp_path: Path
+) -> None:
+    record = trained_store.records()[trial]
+    blind = record.model_copy(update={"recipe": record.recipe | {"blind_answers": True}})
+    with pytest.raises(ValueError, match="answers blind to the video"):
+        export.write_checkpoint(trained_store, blind, tmp_path / "out", "merged", "card")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_base_keeps_its_own_template_where_it_writes_what_we_train_on(exported: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(exported)
     assert chat_template.system_prompt(tokenizer) is None
