@@ -31,7 +31,7 @@ PRIMARY = Ablation(
         Metric("mediation.accuracy", primary=True),
         *(Metric(f"mediation.{name}") for name in ("margin", "by_noun", "by_answer")),
         *(Metric(f"answer.accuracy.cells_{size}") for size in ("under_4", "4_to_32")),
-        Metric("described.word"),
+        Metric("described.avg"),
         Metric("attention.pointing"),
     ],
     # Two points of contested accuracy: less is not worth a loss of its own.

@@ -1,8 +1,8 @@
 """A judge of descriptions of the embedded data set that needs no language model, since it knows what is true.
 
 It scores the four axes of VideoRefer-Bench-D, each from 0 to 5, by the words of the data set's vocabulary: what an
-answer says of nouns, sizes, patterns and motions, in whatever sentence; or, where one word is asked for, the axis
-`word` alone. Imports no torch.
+answer says of nouns, sizes, patterns and motions, in whatever sentence; or, where one word is asked for, whether it is
+right. Imports no torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def judge(text: str, turn: Turn) -> Axes:
     `hallucination` (5: none): 5 times the share of different statements that are true of the object asked about; an
     answer that states nothing has 0. Their mean is `avg`.
 
-    Of a turn that asks for one word: `word` is 5 when the first word of that kind is right, else 0, and so is `avg`.
+    Where a turn asks for one word there is only `avg`: 5 when the first word of that kind is right, else 0.
     """
     truth = _truth(turn)
     said = list(dict.fromkeys((_PROPERTY[w], w) for w in re.findall(r"[a-z]+", text.lower()) if w in _PROPERTY))
@@ -99,8 +99,7 @@ def scored(answers: Sequence[tuple[Answer, Sequence[Turn]]]) -> tuple[dict[str, 
 
 
 def _word_axes(right: dict[str, bool]) -> Axes:
-    score = BEST * all(right.values())
-    return {"word": score, "avg": score}
+    return {"avg": BEST * all(right.values())}
 
 
 def _axes(subject: bool, right: dict[str, bool], true: float) -> Axes:
