@@ -50,7 +50,7 @@ def test_a_planted_outcome_is_read_as_what_it_is(tmp_path, planted):
         accuracy = 0.6 + more + 0.03 * of_world + 0.006 * of_arm
         return {"mediation.accuracy": accuracy, "mediation.by_noun": by_noun + 0.001 * seed, "mediation.by_answer": 0.2}
 
-    page = replace(FILE["PRIMARY"], tuned=None)
+    page = replace(FILE["PRIMARY"], tuned=None, looks=(), seeds=range(8))
     claims = {claim.text: claim for claim in summarise(committed(page, tmp_path, metrics, nouns=(), steps=0)).claims}
     assert claims["swim > control"].outcome.verdict is verdict
     assert claims["swim > control"].not_mediated is qualified

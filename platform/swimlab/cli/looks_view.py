@@ -10,7 +10,6 @@ from swimlab.experiment.cost_forecast import CostEstimate
 from swimlab.experiment.plan import Plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.report.number_format import duration
-from swimlab.stats import intervals
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -32,7 +31,7 @@ def lines(plan: Plan, estimates: Mapping[str, CostEstimate | None], settings: Se
     ablation = plan.ablation
     if plan.look is None:
         return
-    at, each = " and ".join(map(str, ablation.looks)), 100 * intervals.ALPHA / len(ablation.looks)
+    at, each = " and ".join(map(str, ablation.looks)), 100 * ablation.alpha / len(ablation.looks)
     yield f"looks      claims are judged at {at} seeds, at α = {each:g} % each; above is look {plan.look}"
     last = min(len(ablation.looks), settings.looks or len(ablation.looks))
     if not estimates:

@@ -17,6 +17,7 @@ from swim import recipes
 from swim.recipe import Recipe
 from swimlab.experiment import entry
 from swimlab.experiment.claim import Claim
+from swimlab.stats.intervals import ALPHA
 from swimlab.stats.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Ablation:
     decided gets no more seeds. `looks=(4, 8)` alone has seeds 0 to 7. None: one look, at all seeds. `futility`: a claim
     ends whose chance to be settled at the last look is below this, were its observed mean and SD the true ones; 0: none
     ends.
+
+    `designs`: how many designs at most ask this question, this one included. Each is judged at α ÷ their number, so
+    that a new design after a look at the results raises no error rate.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Ablation:
     tuned: Tuned | None = None
     looks: Sequence[int] = ()
     futility: float = 0.0
+    designs: int = 1
 
     def __post_init__(self) -> None:
         for name in ("arms", "seeds", "metrics", "looks"):
@@ -88,6 +93,8 @@ class Ablation:
             self.contrast(claim)
             self.metric_of(claim)
         self._check_looks()
+        if self.designs < 1:
+            raise ValueError(f"ablation {self.name!r}: designs={self.designs}, and this is one")
         base = recipes.named(self.recipe)
         for arm in self.arms:
             self.resolve(base, arm, int(self.seeds[0]))
@@ -109,6 +116,11 @@ class Ablation:
             near = nearest(claim.metric, metrics)
             raise ValueError(f"ablation {self.name!r}, claim {claim.text!r}: no metric {claim.metric!r}{near}")
         return metrics[claim.metric]
+
+    @property
+    def alpha(self) -> float:
+        """The rate of false results that the claims about one metric may have, all looks together."""
+        return ALPHA / self.designs
 
     @property
     def schedule(self) -> Schedule | None:

@@ -46,7 +46,7 @@ def sensitivity(
     """`seeds`: of the plan, where no looks are declared; `scores`: name of a metric → arm → seed → value, of what is
     known; `shared`: arm → the first arm with the same trials."""
     looks = ablation.looks or (seeds,)
-    alpha = intervals.ALPHA / len(looks)
+    alpha = ablation.alpha / len(looks)
     contrasts = {i: ablation.contrast(claim) for i, claim in enumerate(ablation.paper.claims)}
     tested = {i: not cancels(weights, shared) for i, weights in contrasts.items()}
     metrics = {i: ablation.metric_of(claim).name for i, claim in enumerate(ablation.paper.claims)}

@@ -90,7 +90,7 @@ def judge_claims(results: Results, trials: TrialsByArm, comparable: bool) -> tup
     for metric in dict.fromkeys(measured):
         family = [i for i, of_claim in enumerate(measured) if of_claim == metric]
         evidence = [_claim_data(ablation, claims[i], weights[i], metric, paired[i], trials, comparable) for i in family]
-        judged = verdicts.judge(evidence, mixed=bool(trials.mixture), schedule=ablation.schedule)
+        judged = verdicts.judge(evidence, alpha=ablation.alpha, mixed=bool(trials.mixture), schedule=ablation.schedule)
         outcomes |= zip(family, judged, strict=True)
     mediated = _mediation(results, claims, measured, trials)
     own_metrics = [OWN + m.removeprefix(RULER) if m.startswith(RULER) else "" for m in measured]

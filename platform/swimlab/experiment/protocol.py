@@ -19,7 +19,6 @@ from pydantic_core import to_jsonable_python
 from swimlab.experiment.plan import Plan
 from swimlab.experiment.protocol_changes import changes
 from swimlab.identity.naming import canonical, canonical_json
-from swimlab.stats import intervals
 from swimlab.store.arms_tables import read_arms
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_path
@@ -120,7 +119,7 @@ def content(plan: Plan) -> dict[str, Any]:
         },
         "seeds": sorted(seeds),
         "test": TEST,
-        "alpha": intervals.ALPHA,
+        "alpha": ablation.alpha,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
         # What measures the claims: an amended suite, configuration or code of a suite amends the protocol.
@@ -130,11 +129,13 @@ def content(plan: Plan) -> dict[str, Any]:
     }
     if (budget := getattr(ablation, "budget", None)) is not None:
         declared["budget"] = budget
+    if ablation.designs > 1:
+        declared["designs"] = ablation.designs
     if ablation.tuned is not None:
         declared["tuned"] = ablation.tuned.declared
         declared["validation"] = {state.arm: state.validation_fingerprint for state in plan.tuning}
     if ablation.looks:
-        declared["looks"] = {"at": ablation.looks, "alpha_each": intervals.ALPHA / len(ablation.looks)}
+        declared["looks"] = {"at": ablation.looks, "alpha_each": ablation.alpha / len(ablation.looks)}
         declared["looks"] |= {"futility": ablation.futility} if ablation.futility else {}
     # Through JSON, so that a tuple of the file equals the list that is read back.
     plain: dict[str, Any] = json.loads(canonical_json(to_jsonable_python(declared)))

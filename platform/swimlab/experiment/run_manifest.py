@@ -51,8 +51,8 @@ class AnnouncedClaim(Frozen):
 
 class RunManifest(SealedModel):
     """One run of an ablation on a recipe, or of a search. `metric`: its primary one, as records name it. `looks`: the
-    numbers of seeds at which its claims are judged, () for one look. `unproposed`: how many points a search has still
-    to propose; None for an ablation."""
+    numbers of seeds at which its claims are judged, () for one look; `alpha`: the rate of false results they may have.
+    `unproposed`: how many points a search has still to propose; None for an ablation."""
 
     schema_version: int = 1
     experiment: str
@@ -63,6 +63,7 @@ class RunManifest(SealedModel):
     trials: tuple[AnnouncedTrial, ...]
     unproposed: int | None = None
     looks: tuple[int, ...] = ()
+    alpha: float = intervals.ALPHA
 
 
 def announce(
@@ -97,6 +98,7 @@ def announce(
             for claim in ablation.paper.claims
         ),
         looks=tuple(ablation.looks),
+        alpha=ablation.alpha,
         trials=tuple(
             AnnouncedTrial(
                 trial_id=spec.trial_id,
@@ -159,7 +161,9 @@ def judged(
                 values.setdefault(trial.arm, {})[trial.seed] = value
         family = [i for i, claim in enumerate(manifest.claims) if (claim.metric or manifest.metric) == metric]
         evidence = [_claim_data(manifest, manifest.claims[i], values, trials, origins) for i in family]
-        outcomes |= zip(family, verdicts.judge(evidence, mixed=mixed, schedule=schedule), strict=True)
+        outcomes |= zip(
+            family, verdicts.judge(evidence, alpha=manifest.alpha, mixed=mixed, schedule=schedule), strict=True
+        )
     judged_claims = []
     for i, claim in enumerate(manifest.claims):
         interval = outcomes[i].interval

@@ -73,6 +73,7 @@ def summarise(results: Results) -> Table:
         trials=lines,
         protocol=results.protocol,
         looks=tuple(ablation.looks),
+        designs=ablation.designs,
     )
 
 

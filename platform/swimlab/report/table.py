@@ -192,6 +192,7 @@ class Table:
         quarantine: reason → rows of data that were left out.
         trials: every trial of every arm; a trial that arms share is listed under each.
         looks: the numbers of seeds at which the claims are judged; () for one look at all there are.
+        designs: how many designs may ask the question, each judged at α ÷ their number.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Table:
     trials: tuple[TrialLine, ...] = field(default=())
     protocol: ProtocolStatus | None = None
     looks: tuple[int, ...] = ()
+    designs: int = 1
 
     @property
     def mixed(self) -> bool:
@@ -267,9 +269,14 @@ class Table:
         """A sentence: at which looks, and over which claims, verdicts are corrected. "" without claims."""
         if not self.claims:
             return ""
-        sentences = []
+        sentences, alpha = [], intervals.ALPHA / self.designs
+        if self.designs > 1:
+            sentences.append(
+                f"At most {self.designs} designs ask this question, each judged at α = {100 * alpha:.3g} %: the "
+                "protocol keeps those that were tried."
+            )
         if self.looks:
-            at, each = " and ".join(map(str, self.looks)), f"{100 * intervals.ALPHA / len(self.looks):g} %"
+            at, each = " and ".join(map(str, self.looks)), f"{100 * alpha / len(self.looks):.3g} %"
             sentences.append(
                 f"Claims are judged at {at} seeds, at α = {each} each time; p is multiplied by the {len(self.looks)} "
                 "looks, and what is decided gets no more seeds."
