@@ -32,7 +32,7 @@ def lines(plan: Plan, estimates: Mapping[str, CostEstimate | None], settings: Se
     if plan.look is None:
         return
     at, each = " and ".join(map(str, ablation.looks)), 100 * ablation.alpha / len(ablation.looks)
-    yield f"looks      claims are judged at {at} seeds, at α = {each:g} % each; above is look {plan.look}"
+    yield f"looks      claims are judged at {at} seeds, at α = {each:.3g} % each; above is look {plan.look}"
     last = min(len(ablation.looks), settings.looks or len(ablation.looks))
     if not estimates:
         open_claims = "no claim is left open for a later one" if last == len(ablation.looks) else f"--looks {last}"
