@@ -30,7 +30,7 @@ def asked(config, index):
 
 @pytest.mark.parametrize("config", [ASK, PAIR], ids=["4", "2"])
 def test_every_value_is_that_of_half_the_objects_and_no_motion_repeats(config):
-    for index in range(30):
+    for index in range(10):
         objects = draw(config, "train", index).objects
         for name in ("size", "pattern"):
             assert Counter(getattr(obj, name) for obj in objects) == dict.fromkeys(
@@ -66,20 +66,19 @@ def test_of_one_object_all_properties_are_asked_and_none_is_contested():
 
 
 def test_the_ceilings_of_answering_without_a_look_at_the_object():
-    """By clip and question half of the sizes and patterns, a quarter of the motions; and neither the noun nor the place
-    of a question in its conversation tells more."""
+    """By clip and question half of the sizes and patterns, a quarter of the motions; the place of a question in its
+    conversation tells no more."""
     hits, values = defaultdict(list), defaultdict(Counter)
-    for index in range(150):
+    for index in range(80):
         _, sample, turns = asked(ASK, index)
-        for number, ((obj, name, turn), hit) in enumerate(zip(turns, guesses(sample.turns), strict=True)):
+        for number, ((_, name, turn), hit) in enumerate(zip(turns, guesses(sample.turns), strict=True)):
             hits[name].append(hit)
-            values[name, obj.noun][turn.gpt] += 1
             values[name, number][turn.gpt] += 1
     means = {name: sum(of_name) / len(of_name) for name, of_name in hits.items()}
-    assert means == pytest.approx({"size": 0.5, "pattern": 0.5, "motion": 0.25}, abs=0.1)
+    assert means == pytest.approx({"size": 0.5, "pattern": 0.5, "motion": 0.25}, abs=0.12)
     for (name, _), counts in values.items():
         share = counts.most_common(1)[0][1] / counts.total()
-        assert share < 1 / len(words.VALUES[name]) + 0.3, (name, counts)
+        assert share < 1 / len(words.VALUES[name]) + 0.25, (name, counts)
 
 
 @pytest.mark.parametrize("changes", [{"objects": 3}, {"objects": 6}, {"turns": 4}])
