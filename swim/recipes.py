@@ -122,7 +122,7 @@ def tiny_ask() -> Recipe:
     that the answering row must read it in the question."""
     captions = tiny_captions().override({"name": "tiny-ask-captions", "model": ASKING})
     lists = tiny_base().override({"name": "tiny-ask-lists", "model": ASKING, "init": captions})
-    # The questions, where nothing has to be chosen: without them 200 steps teach what is asked for, and no more.
+    # The questions, where nothing has to be chosen: without them 200 steps teach a little of what is asked for.
     alone = ShapesWorld(prompts="ask", objects=1, clips=1500, held_out=50, seed=7)
     base = lists.override({"name": "tiny-ask-base", "data": alone, "optim.steps": 250, "init": lists})
     return tiny().override(
