@@ -51,6 +51,7 @@ NOTES = [
     "(VideoMME) of Qwen2.5-VL-7B with lmms-eval, with settings that may differ.",
     "lmms-eval loads models in bfloat16, whatever they were trained in, and places frames in time by rules of its own: "
     "compare with models of this table only.",
+    "In lmms-eval's files rows of MVBench do not name their videos: they count as independent.",
     "The column of the released reading is what lmms-eval reports, of MVBench the mean over its 20 tasks. It leaves "
     "out rows of MVBench without an answer, which are wrong here.",
 ]

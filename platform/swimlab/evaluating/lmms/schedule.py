@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def plan(jobs: Sequence[Job], store: SweepStore) -> list[JobPlan]:
             job,
             stored=runs.load(store, runs.run_id(TrialTarget.of(job.trial), job.task)) is not None,
             like_s=took.get(one.suite(job.task)),
-            failure=_last_line(failures[name]["error"]) if name in failures else "",
+            failure=_reason(failures[name]["error"]) if name in failures else "",
         )
         for job, name in zip(jobs, names, strict=True)
     ]
@@ -113,7 +114,7 @@ def _outcomes(jobs: Sequence[Job], store: SweepStore, where: Where, workers: int
             try:
                 yield number, ray.get(ended)
             except ray.exceptions.RayError as error:  # its process or its node is gone
-                yield number, Outcome(jobs[number], None, f"{_last_line(str(error))}: run the same command again")
+                yield number, Outcome(jobs[number], None, f"{_reason(str(error))}: run the same command again")
 
 
 def _outcome(job: Job, store: SweepStore, where: Where) -> Outcome:
@@ -123,5 +124,7 @@ def _outcome(job: Job, store: SweepStore, where: Where) -> Outcome:
         return Outcome(job, None, str(error))
 
 
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "it said nothing"
+def _reason(text: str) -> str:
+    """The line of a traceback that names the exception; what follows it may be the output of a program."""
+    named = re.findall(r"^[\w.]*(?:Error|Exception)\w*: .*$", text, re.MULTILINE)
+    return str(named[-1]).partition(": ")[2] if named else " ".join(text.split())[:300]
