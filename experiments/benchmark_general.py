@@ -19,11 +19,11 @@ from rich.console import Console
 from swim.recipe import Recipe
 from swimlab.base.screen import say
 from swimlab.cli import command_line
-from swimlab.evaluating.benchmarks import frames_of, trials_of
+from swimlab.evaluating.benchmarks import frames_of
 from swimlab.evaluating.lmms import environment, runs
 from swimlab.evaluating.lmms.environment import Environment, LmmsError
 from swimlab.evaluating.lmms.runs import GeneralTask, Where
-from swimlab.evaluating.lmms.schedule import Job, JobPlan, Outcome, measure_all, plan, unlike
+from swimlab.evaluating.lmms.schedule import Job, JobPlan, Outcome, measure_all, plan, trials_of, unlike
 from swimlab.execution.cluster import PlanError
 from swimlab.execution.progress import SweepProgress
 from swimlab.experiment.claims.not_worse import NotWorse
@@ -93,10 +93,8 @@ class GeneralSettings(BaseSettings):
             raise ValueError("--tasks: name at least one task, and each once")
         return self
 
-    def where(self) -> Where:
-        """Where lmms-eval runs. Raises LmmsError where its environment is not there."""
-        # Absolute, but not resolved: a virtual environment's Python is a link, and found by where the link is.
-        found = environment.probe(Path(os.path.abspath(self.lmms_python)))
+    def where(self, found: Environment) -> Where:
+        """Where lmms-eval runs."""
         home = self.hf_home.expanduser().absolute()
         return Where(found, home, self.online, self.gpu, self.include_path and self.include_path.absolute())
 
@@ -198,9 +196,18 @@ def pages_of(outcomes: dict[str, list[Outcome]], mixed: bool) -> list[tuple[Benc
 
 def run(settings: GeneralSettings, console: Console) -> int:
     """Does what the command line says; 1 where something was not scored."""
-    store, where = SweepStore(settings.store), settings.where()
+    store = SweepStore(settings.store)
     ids = {"base": settings.base, "control": settings.control, "swim": settings.swim}
     arms = trials_of(store, {arm: trials for arm, trials in ids.items() if trials})
+    # Absolute, but not resolved: a virtual environment's Python is a link, and finds its packages by where that is.
+    python = Path(os.path.abspath(settings.lmms_python))
+    try:
+        where = settings.where(environment.probe(python))
+    except LmmsError as error:
+        if settings.command != "plan":
+            raise
+        say(console, f"missing: {error}")
+        where = settings.where(Environment(python, {"lmms_eval": "not installed"}))
     jobs = jobs_of(settings, arms, where.environment)
     if settings.command == "plan":
         print_grids([plan_grid({arm: plan(of_arm, store) for arm, of_arm in jobs.items()}, where)], console)

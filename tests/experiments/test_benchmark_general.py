@@ -98,13 +98,21 @@ def test_models_that_were_not_computed_alike_get_no_verdict(lab: dict[str, Any])
     assert "CONTRADICTED" not in text
 
 
+def test_a_plan_says_that_the_environment_is_missing_and_a_run_ends(lab: dict[str, Any]) -> None:
+    missing = lab | {"lmms_python": Path("none/python")}
+    plan = shown(GeneralSettings(command="plan", **missing))
+    assert re.search(r"missing: lmms-eval: no Python at \S+/none/python .*`make lmms-env`", plan)
+    assert plan.count("to run") == 6
+    with pytest.raises(LmmsError, match="make lmms-env"):
+        shown(GeneralSettings(**missing))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"base": (), "swim": ()}, "name trials"),
         ({"tasks": ("mvbench", "mvbench")}, "each once"),
         ({"swim": ("nobody",)}, "has no trial nobody"),
-        ({"lmms_python": Path("none/python")}, "make lmms-env"),
         ({"include_path": Path("none")}, "no such folder"),
     ],
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from swimlab.data.draw_embedded import ReportProgress
 from swimlab.evaluating.benchmarks import TrialScores
-from swimlab.evaluating.lmms import measure as one
 from swimlab.evaluating.lmms import runs
 from swimlab.evaluating.lmms.environment import LmmsError
+from swimlab.evaluating.lmms.measure import evaluation_id, measure, suite
 from swimlab.evaluating.lmms.runs import GeneralTask, Where
 from swimlab.execution import cluster
 from swimlab.store.errors import StoreError
@@ -45,16 +45,24 @@ class JobPlan(NamedTuple):
     failure: str = ""
 
 
+def trials_of(store: SweepStore, arms: Mapping[str, Sequence[str]]) -> dict[str, list[TrialRecord]]:
+    """Arm → its trials, named by their ids. Raises ValueError for a trial that the store does not have."""
+    records = store.read_records([trial_id for of_arm in arms.values() for trial_id in of_arm])
+    if missing := [trial_id for of_arm in arms.values() for trial_id in of_arm if trial_id not in records]:
+        raise ValueError(f"{store.uri} has no trial {', '.join(missing)}: `swimlab ls` shows the ids")
+    return {arm: [records[trial_id] for trial_id in of_arm] for arm, of_arm in arms.items()}
+
+
 def plan(jobs: Sequence[Job], store: SweepStore) -> list[JobPlan]:
     """Runs nothing."""
-    names = [one.evaluation_id(job.trial, job.task) for job in jobs]
+    names = [evaluation_id(job.trial, job.task) for job in jobs]
     failures = store.failures(names)
     took = {record.suite: record.eval_s for record in store.evaluations().values()}
     return [
         JobPlan(
             job,
             stored=runs.load(store, runs.run_id(TrialTarget.of(job.trial), job.task)) is not None,
-            like_s=took.get(one.suite(job.task)),
+            like_s=took.get(suite(job.task)),
             failure=_reason(failures[name]["error"]) if name in failures else "",
         )
         for job, name in zip(jobs, names, strict=True)
@@ -119,7 +127,7 @@ def _outcomes(jobs: Sequence[Job], store: SweepStore, where: Where, workers: int
 
 def _outcome(job: Job, store: SweepStore, where: Where) -> Outcome:
     try:
-        return Outcome(job, one.measure(job.trial, job.task, store, where))
+        return Outcome(job, measure(job.trial, job.task, store, where))
     except (LmmsError, StoreError, ValueError, OSError) as error:
         return Outcome(job, None, str(error))
 
