@@ -8,7 +8,7 @@ prints three numbers of SWIM and none of the model that it started from: that it
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,19 +38,33 @@ from swimlab.store.sweep_store import SweepStore
 # and what users measure of the base lies 3.5 (MVBench) and 6 to 7 points (VideoMME) above the paper's SWIM.
 MARGIN = 2.0
 CLAIMS = [NotWorse("swim", "base", MARGIN), NotWorse("swim", "control", MARGIN)]
-# Task → what its table is called, its rows, and the paper's printed rows.
+
+
+@dataclass(frozen=True)
+class PaperTask:
+    """A task of the paper's table: its rows, where lmms-eval looks for its videos below HF_HOME, and what the paper
+    prints of each model."""
+
+    name: str
+    rows: int
+    videos: str
+    printed: dict[str, tuple[float]]
+
+
 PAPER = {
-    "mvbench": ("MVBench", 4_000, {"VideoRefer-7B": (59.6,), "SWIM": (62.1,)}),
-    "videomme": ("VideoMME", 2_700, {"VideoRefer-7B": (55.9,), "INST-IT": (54.0,), "SWIM": (55.9,)}),
-    "activitynetqa": ("ActivityNet-QA", 8_000, {"INST-IT": (55.2,), "SWIM": (55.6,)}),
+    "mvbench": PaperTask("MVBench", 4_000, "mvbench_video", {"VideoRefer-7B": (59.6,), "SWIM": (62.1,)}),
+    "videomme": PaperTask(
+        "VideoMME", 2_700, "videomme", {"VideoRefer-7B": (55.9,), "INST-IT": (54.0,), "SWIM": (55.9,)}
+    ),
+    "activitynetqa": PaperTask("ActivityNet-QA", 8_000, "activitynetqa", {"INST-IT": (55.2,), "SWIM": (55.6,)}),
 }
 # Tasks whose answers lmms-eval has judged itself, and whom it asks unless MODEL_VERSION says otherwise.
 JUDGES = {"activitynetqa": "gpt-4o-2024-11-20"}
 NOTES = [
     "The paper does not list the model that SWIM was trained from. Users measure 65.6 (MVBench) and 62 to 63 "
     "(VideoMME) of Qwen2.5-VL-7B with lmms-eval, with settings that may differ.",
-    "lmms-eval loads models in bfloat16, whatever they were trained in, and places frames in time by rules of its own: "
-    "compare with models of this table only.",
+    "lmms-eval loads Qwen2.5-VL in bfloat16, whatever it was trained in, and places frames in time by rules of its "
+    "own: compare with models of this table only.",
     "In lmms-eval's files rows of MVBench do not name their videos: they count as independent.",
     "The column of the released reading is what lmms-eval reports, of MVBench the mean over its 20 tasks. It leaves "
     "out rows of MVBench without an answer, which are wrong here.",
@@ -136,39 +150,39 @@ def plan_grid(planned: dict[str, list[JobPlan]], where: Where) -> Grid:
     rows = []
     for arm, plans in planned.items():
         for job, stored, like_s, failure in plans:
-            task = job.task
-            size = PAPER[task.task][1] if task.task in PAPER else None
-            count = min(filter(None, (task.limit, size)), default=None)
+            task, paper = job.task, PAPER.get(job.task.task)
+            count = min(filter(None, (task.limit, paper and paper.rows)), default=None)
+            videos = "–" if paper is None else "there" if (where.hf_home / paper.videos).is_dir() else "missing"
             rows.append(
                 [
                     task.task,
                     arm,
                     job.trial.trial_id,
                     "stored" if stored else "to run",
+                    videos,
                     "–" if count is None else f"{count:,}",
                     "–" if stored else "not known: none was run" if like_s is None else duration(like_s),
                     f"{task.judge}, a request a row, not in our budget" if task.judge and not stored else "–",
                     failure or "–",
                 ]
             )
-    heads = ["task", "model", "trial", "state", "rows", "time, as another model took", "judge", "last try failed"]
-    return f"Plan: lmms-eval {where.environment.version}, data sets in {where.hf_home}", heads, rows
+    heads = ["task", "model", "trial", "state", "videos", "rows", "time, as another took", "judge", "last try failed"]
+    return f"Plan: lmms-eval {where.environment.version}, videos in {where.hf_home}", heads, rows
 
 
 def table_of(task: GeneralTask) -> BenchmarkTable:
-    """What is shown of a task; tasks that are not the paper's have no printed rows."""
-    title, _, printed = PAPER.get(task.task, (task.task, 0, {}))
-    family = task.task.replace(".", "_")
+    """What is shown of a task. Of a task that is not the paper's nobody declared what its scores are, nor a margin."""
+    paper = PAPER.get(task.task)
+    title, family = paper.name if paper else task.task, task.task.replace(".", "_")
     return BenchmarkTable(
         name=title,
         columns={title: f"{family}.avg"},
         released=f"{family}.reported",
         counts=[f"{family}.asked", f"{family}.empty"],
-        digits=1,
-        claims=CLAIMS,
+        digits=1 if paper else 3,
+        claims=CLAIMS if paper else (),
         test="rows",
-        paper=printed,
-        notes=NOTES,
+        paper=paper.printed if paper else {},
     )
 
 
@@ -188,10 +202,10 @@ def pages_of(outcomes: dict[str, list[Outcome]], mixed: bool) -> list[tuple[Benc
         for o in of_arm
         if o.scores is None
     ]
-    pages[-1][1].extend(claim_grids(tables, mixed))
-    if failed:
-        pages[-1][1].append(("Not scored", ["task", "model", "trial", "why"], failed))
-    return pages
+    last, of_last = pages[-1]
+    of_last += claim_grids(tables, mixed)
+    of_last += [("Not scored", ["task", "model", "trial", "why"], failed)] if failed else []
+    return [*pages[:-1], (replace(last, notes=NOTES), of_last)]
 
 
 def run(settings: GeneralSettings, console: Console) -> int:
@@ -219,6 +233,8 @@ def run(settings: GeneralSettings, console: Console) -> int:
     remaining = iter(flat)
     outcomes = {arm: [next(remaining) for _ in of_arm] for arm, of_arm in jobs.items()}
     facts = {"run": new_run_id(), "lmms-eval": where.environment.version}
+    if settings.limit:
+        facts["limit"] = f"{settings.limit} rows of each task: a try, and no result"
     if mixture := unlike(flat, store):
         facts["MIXED"] = f"models were not computed alike, so there is no verdict: {mixture}"
     pages = pages_of(outcomes, bool(mixture))

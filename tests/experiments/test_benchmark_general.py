@@ -65,7 +65,7 @@ def shown(settings: GeneralSettings, code: int = 0) -> str:
 
 def test_table_2_is_planned_run_and_run_again_for_nothing(lab: dict[str, Any], tmp_path: Path) -> None:
     plan = shown(GeneralSettings(command="plan", **lab))
-    assert len(re.findall(r"to run +\S+ 4,000 ", plan)) == 2
+    assert len(re.findall(r"to run +\S+ missing +\S+ 4,000 ", plan)) == 2
     assert plan.count("gpt-4o-2024-11-20, a request a row, not in our budget") == 2
     assert plan.count("not known: none was run") == 6
     first = shown(GeneralSettings(**lab), code=1)
@@ -83,9 +83,20 @@ def test_table_2_is_planned_run_and_run_again_for_nothing(lab: dict[str, Any], t
     assert report.startswith("# Table 2")
     assert "- lmms-eval: 0.7.3" in report
     assert "Not scored" in report
+    assert report.count("The paper does not list the model") == 1
+    (tmp_path / "hf" / "mvbench_video").mkdir(parents=True)
     plan = shown(GeneralSettings(command="plan", **lab))
     assert plan.count(" stored ") == 4
+    assert (plan.count(" there "), plan.count(" missing ")) == (2, 4)
     assert len(re.findall(r"activitynetqa .* to run .*check OPENAI_API_KEY", plan)) == 2
+
+
+def test_a_task_of_ones_own_is_shown_without_claims_and_a_limit_is_said(lab: dict[str, Any]) -> None:
+    text = shown(GeneralSettings(**lab | {"tasks": ("mine", "videomme"), "limit": 7}))
+    assert re.search(r"base +\S+ 0\.900 ", text)
+    assert len(re.findall("swim ≥ base − 2", text)) == 1
+    report = Path(re.search(r"report +(\S+)", text)[1]).read_text()  # type: ignore[index]
+    assert "- limit: 7 rows of each task: a try, and no result" in report
 
 
 def test_models_that_were_not_computed_alike_get_no_verdict(lab: dict[str, Any]) -> None:

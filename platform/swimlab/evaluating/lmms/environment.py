@@ -92,8 +92,8 @@ def variables(hf_home: Path, *, online: bool, judged: bool, ours: Mapping[str, s
 
 
 def run(command: list[str], log: Path, env: Mapping[str, str], beat: Callable[[], None] = lambda: None) -> None:
-    """Runs a command until it ends, its output in `log`; it ends with this process, and everything that it started with
-    it. `beat` is called every few seconds.
+    """Runs a command until it ends, its output in `log` without colours and without the keys and tokens in `env`; it
+    ends with this process, and everything that it started with it. `beat` is called every few seconds.
 
     Raises LmmsError when it ended with an error. Success says little: lmms-eval also ends with 0 after most errors, so
     look for its results.
@@ -119,14 +119,10 @@ def run(command: list[str], log: Path, env: Mapping[str, str], beat: Callable[[]
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            log.write_text(_clean(log.read_text("utf-8", "replace"), env), "utf-8")
     if code:
         how = f"signal {-code} ended it" if code < 0 else f"it ended with code {code}"
-        raise LmmsError(f"{how}: {explain(text_of(log), code)}")
-
-
-def text_of(log: Path) -> str:
-    """A log without its colours."""
-    return _COLOURS.sub("", log.read_text("utf-8", "replace"))
+        raise LmmsError(f"{how}: {explain(log.read_text('utf-8'), code)}")
 
 
 def explain(text: str, code: int = 0) -> str:
@@ -170,6 +166,13 @@ _CAUSES = (
     (r"No space left on device", "free space below HF_HOME and the folder for temporary files"),
     (r"ModuleNotFoundError: [^\n]*", "the environment is not whole: delete it and run `make lmms-env` again"),
 )
+
+
+def _clean(text: str, env: Mapping[str, str]) -> str:
+    text = _COLOURS.sub("", text)
+    for value in (value for name, value in env.items() if value and _SECRET.search(name)):
+        text = text.replace(value, "[REDACTED]")  # lmms-eval prints the token of the hub
+    return text
 
 
 def _end_with_parent() -> None:

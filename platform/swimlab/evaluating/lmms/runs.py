@@ -151,11 +151,10 @@ def make(
             environment.run(command(task, model, out, where), log, variables, beat)
             results, samples = files_of(out, log)
         except LmmsError as error:
-            log.touch()
-            attempt.put("log.txt", environment.text_of(log).encode())
+            attempt.put("log.txt", log.read_bytes() if log.exists() else b"")
             raise LmmsError(f"{task.task}: {error} (its output: {store.uri}/{attempt.folder}/log.txt)") from error
         contents = {f"{_SAMPLES}{of_task}.jsonl": data for of_task, data in samples.items()}
-        contents["log.txt"] = environment.text_of(log).encode()
+        contents["log.txt"] = log.read_bytes()
     folder = f"lmms/{name}/{attempt.nonce}"
     run = StoredRun(
         run_id=name,
@@ -190,7 +189,7 @@ def files_of(out: Path, log: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     why: lmms-eval ends with 0 after most errors."""
     files = sorted(out.rglob("*_results.json"))
     if not files:
-        raise LmmsError(f"lmms-eval ended without results: {environment.explain(environment.text_of(log))}")
+        raise LmmsError(f"lmms-eval ended without results: {environment.explain(log.read_text('utf-8'))}")
     if len(files) > 1:
         raise LmmsError(f"{out} holds {len(files)} results, one was expected: give each run a folder of its own")
     prefix = files[0].name.removesuffix("results.json") + "samples_"
@@ -218,7 +217,9 @@ def include_hash(folder: Path | None) -> str:
 def _numerics(where: Where, results: dict[str, Any]) -> dict[str, str | int]:
     versions = where.environment.versions
     named: dict[str, str | int] = {name: versions[name] for name in ("torch", "transformers")}
-    named |= {"device": torch.cuda.get_device_name(0) if where.use_gpu else "cpu", "dtype": "bfloat16", "world_size": 1}
-    named |= {} if where.use_gpu else {"cpu_model": provenance.processor()}
+    if where.use_gpu:
+        named["device"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cuda"
+    else:
+        named |= {"device": "cpu", "cpu_model": provenance.processor()}
     backend = results.get("config", {}).get("model_backend", "unknown")
     return named | {"engine": f"lmms-eval {where.environment.version}: {backend}"}
