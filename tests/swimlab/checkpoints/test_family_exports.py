@@ -16,6 +16,7 @@ import nano
 from swim.data.encode import collate
 from swim.data.synthetic import shapes_world
 from swim.evaluation.generate import Prompt, encode_prompt
+from swim.outputs import Answer
 from swim.recipe import FramePolicy, ShapesWorld
 from swimlab.checkpoints import export
 from swimlab.checkpoints.asking import answer, clip_of
@@ -26,6 +27,9 @@ from swimlab.store.sweep_store import SweepStore
 QUESTION = "Describe the lemon."
 CHAT = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
 TOKENS = 8
+TIE = 1e-4
+# LLaVA's processor shrinks 64 px to 10 in whole numbers, we in fp32: three levels of 255 apart. Others do not resize.
+PIXELS = {"llava_onevision": 0.025}
 CPU = torch.device("cpu")
 # Of SmolVLM frames are squares of its tower's side: on a CPU its processor interpolates otherwise than we do.
 SIDES = {"smolvlm": 12}
@@ -39,13 +43,22 @@ class Asked:
     store: SweepStore
     folder: Path
     video: str
-    answered: tuple[int, ...]
+    answered: Answer
     inputs: dict[str, torch.Tensor]
+
+    def agrees(self, said: list[int]) -> bool:
+        """Whether stock classes said the same, until the answer ended; weights of tests name no token that ends one. A
+        token that leads by less than rounding may be another."""
+        ours, leads = list(self.answered.token_ids), self.answered.leads
+        first = next((i for i, (a, b) in enumerate(zip(ours, said, strict=False)) if a != b), None)
+        return first is None or leads[first] < TIE
 
 
 def asked(name: str, folder: Path) -> Asked:
     """A trial of a family with fresh weights, exported; the weights are spread out, so that answers differ."""
-    spec = checkpoint(name, folder / "base")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        spec = checkpoint(name, folder / "base")
     model = AutoModelForImageTextToText.from_pretrained(folder / "base")
     with torch.no_grad():
         model.lm_head.weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -68,18 +81,18 @@ def asked(name: str, folder: Path) -> Asked:
         (folder / "clip.json").write_text(json.dumps({"fps": clip.fps, "frames_indices": list(clip.frame_indices)}))
         inputs = collate([encode_prompt(model.trained.encoder, Prompt(clip, QUESTION))[0]], 0).inputs
         said = answer(model, clip, QUESTION, TOKENS)
-    return Asked(store, folder / "out", video, said.token_ids, inputs)
+    return Asked(store, folder / "out", video, said, inputs)
 
 
 @pytest.mark.parametrize("name", [name for name in CELL_PX if name != "qwen2_5_vl"])  # test_export.py has that one
 def test_an_exported_family_answers_as_its_trial(name: str, tmp_path: Path) -> None:
     trial = asked(name, tmp_path)
-    assert len(trial.answered) == TOKENS
+    assert len(set(trial.answered.token_ids)) > 2
     with load(str(trial.folder), "none", CPU) as model:
         recipe, family = model.recipe, model.trained.encoder.family
         assert recipe.data.frames == frame_policy(trial.folder, CELL_PX[name])
         clip = clip_of(trial.video, QUESTION, recipe.data.frames)
-        assert answer(model, clip, QUESTION, TOKENS).token_ids == trial.answered
+        assert answer(model, clip, QUESTION, TOKENS) == trial.answered
     tokenizer = AutoTokenizer.from_pretrained(trial.folder)
     text = tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
     shown = "".join(family.video(clip.size_THW, clip.seconds_T))
@@ -87,7 +100,7 @@ def test_an_exported_family_answers_as_its_trial(name: str, tmp_path: Path) -> N
     assert tokenizer(whole, add_special_tokens=False)["input_ids"] == trial.inputs["input_ids"][0].tolist()
     stock = AutoModelForImageTextToText.from_pretrained(trial.folder)
     said = stock.generate(**trial.inputs, do_sample=False, max_new_tokens=TOKENS)
-    assert said[0, trial.inputs["input_ids"].shape[1] :].tolist() == list(trial.answered)
+    assert trial.agrees(said[0, trial.inputs["input_ids"].shape[1] :].tolist())
 
 
 STOCK = """
@@ -128,7 +141,6 @@ def test_stock_processors_make_the_same_inputs_and_the_same_files(tmp_path: Path
         stock = torch.load(tmp_path / name / "stock.pt")
         assert stock["ids"].tolist() == trial.inputs["input_ids"].tolist(), name
         pixels = trial.inputs["pixel_values_videos" if "pixel_values_videos" in trial.inputs else "pixel_values"]
-        torch.testing.assert_close(
-            stock["pixels"], pixels, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
-        )
-        assert stock["said"] == list(trial.answered), name
+        assert stock["pixels"].shape == pixels.shape, name
+        assert (stock["pixels"] - pixels).abs().max() < PIXELS.get(name, 1e-5), name
+        assert trial.agrees(stock["said"]), name
