@@ -183,7 +183,10 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepStore, Path]
     shape = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1, layers=3)
     models.save(*tiny.build(shape), folder / "base")
     spec = HubModel(path=str(folder / "base"), layers=3, cell_px=8, lora=Lora(rank=2), gradient_checkpointing=False)
-    model, tokenizer = models.build(spec)
+    with torch.random.fork_rng():
+        # PEFT draws the adapters from torch's own generator: of 12 draws one rounded to bf16 answers 0.24 differently.
+        torch.manual_seed(1)
+        model, tokenizer = models.build(spec)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
