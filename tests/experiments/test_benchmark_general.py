@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,21 +40,28 @@ lmms_kit.write(Path(flags["--output_path"]), content, rows)
 """
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two models, to be copied."""
+    folder = tmp_path_factory.mktemp("committed") / "store"
+    for seed, trial_id in enumerate(("base0", "swim0")):
+        commit_trial(SweepStore(str(folder)), trial_id, seed)
+    return folder
+
+
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Flags for a store with two models and an environment."""
+def lab(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Flags for that store and an environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.delenv("MODEL_VERSION", raising=False)
-    store = SweepStore(str(tmp_path / "store"))
-    commit_trial(store, "base0", 0)
-    commit_trial(store, "swim0", 1)
+    shutil.copytree(committed, tmp_path / "store")
     return {
         "base": ("base0",),
         "swim": ("swim0",),
         "lmms_python": lmms_kit.python(tmp_path / "env", SCORES),
         "hf_home": tmp_path / "hf",
         "gpu": False,
-        "store": store.uri,
+        "store": str(tmp_path / "store"),
     }
 
 

@@ -4,6 +4,7 @@ A program that writes lmms-eval's files stands in its place (`lmms_kit`); `test_
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from swimlab.evaluating.lmms.environment import LmmsError
 from swimlab.evaluating.lmms.runs import GeneralTask, Where
 from swimlab.evaluating.lmms.schedule import Job
 from swimlab.store.published_tables import write_tables
+from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
 # Four questions about two videos. Each call leaves a line in "calls".
@@ -41,17 +43,31 @@ def calls(python: Path) -> list[dict[str, Any]]:
     return lmms_samples.read_samples((python.parent / "calls").read_text())
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a trial, to be copied."""
+    folder = tmp_path_factory.mktemp("committed") / "store"
+    commit_trial(SweepStore(str(folder)))
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> SweepStore:
+def store(committed: Path, tmp_path: Path) -> SweepStore:
+    shutil.copytree(committed, tmp_path / "store")
     return SweepStore(str(tmp_path / "store"))
 
 
+@pytest.fixture
+def trial(store: SweepStore) -> TrialRecord:
+    return store.records()["t1"]
+
+
 def test_a_model_is_scored_once_and_its_rows_are_in_the_tables(
-    store: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SweepStore, trial: TrialRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    trial, python = commit_trial(store), lmms_kit.python(tmp_path / "env", SCORES)
+    python = lmms_kit.python(tmp_path / "env", SCORES)
     (planned,) = schedule.plan([Job(trial, TASK)], store)
     assert (planned.stored, planned.like_s) == (False, None)
     scores = measure.measure(trial, TASK, store, where_of(python))
@@ -78,9 +94,9 @@ def test_a_model_is_scored_once_and_its_rows_are_in_the_tables(
 
 
 def test_another_reader_reads_the_stored_run_and_a_new_version_of_lmms_eval_is_another_run(
-    store: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SweepStore, trial: TrialRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial, python = commit_trial(store), lmms_kit.python(tmp_path / "env", SCORES)
+    python = lmms_kit.python(tmp_path / "env", SCORES)
     first = measure.measure(trial, TASK, store, where_of(python))
     with monkeypatch.context() as patch:
         patch.setattr(measure, "_code", lambda: "0" * 20)
@@ -93,8 +109,9 @@ def test_another_reader_reads_the_stored_run_and_a_new_version_of_lmms_eval_is_a
     assert len(calls(python)) == 2
 
 
-def test_a_failure_is_kept_with_its_output_and_stops_no_other_task(store: SweepStore, tmp_path: Path) -> None:
-    trial = commit_trial(store)
+def test_a_failure_is_kept_with_its_output_and_stops_no_other_task(
+    store: SweepStore, trial: TrialRecord, tmp_path: Path
+) -> None:
     python = lmms_kit.python(tmp_path / "env", "print('one'); print('two'); sys.exit(flags['--tasks'] == 'videomme')\n")
     jobs = [Job(trial, TASK), Job(trial, TASK.model_copy(update={"task": "other"}))]
     first, second = schedule.measure_all(jobs, store, where_of(python))
@@ -146,9 +163,9 @@ def test_an_environment_without_lmms_eval_is_named(tmp_path: Path) -> None:
 
 
 def test_a_judged_task_needs_the_judges_key_and_gets_it(
-    store: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SweepStore, trial: TrialRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial, python = commit_trial(store), lmms_kit.python(tmp_path / "env", SCORES)
+    python = lmms_kit.python(tmp_path / "env", SCORES)
     judged = TASK.model_copy(update={"judge": "judge-1"})
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(LmmsError, match="asks judge-1 itself: set OPENAI_API_KEY"):
@@ -169,8 +186,8 @@ def test_keys_and_tokens_that_lmms_eval_prints_are_not_kept(tmp_path: Path) -> N
     assert (tmp_path / "log").read_text() == "[REDACTED] is my token\n"
 
 
-def test_a_run_whose_files_were_altered_is_refused(store: SweepStore, tmp_path: Path) -> None:
-    trial, python = commit_trial(store), lmms_kit.python(tmp_path / "env", SCORES)
+def test_a_run_whose_files_were_altered_is_refused(store: SweepStore, trial: TrialRecord, tmp_path: Path) -> None:
+    python = lmms_kit.python(tmp_path / "env", SCORES)
     measure.measure(trial, TASK, store, where_of(python))
     (samples,) = Path(store.uri).glob("lmms/*/*/samples/videomme.jsonl")
     samples.write_text(samples.read_text().replace("v0", "v9"))

@@ -21,6 +21,7 @@ lmms_kit.write(Path(flags["--output_path"]), content, {"videomme": rows})
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_workers_give_the_outcomes_of_one_process(two_cpus: None, tmp_path: Path) -> None:
     store = SweepStore(str(tmp_path / "store"))
     trials = [commit_trial(store, f"t{seed}", seed) for seed in range(2)]
