@@ -180,10 +180,10 @@ def test_a_judged_task_needs_the_judges_key_and_gets_it(
 
 
 def test_keys_and_tokens_that_lmms_eval_prints_are_not_kept(tmp_path: Path) -> None:
-    python = lmms_kit.python(tmp_path / "env", "print(os.environ['HF_TOKEN'], 'is my \\x1b[32mtoken\\x1b[0m')\n")
+    python = lmms_kit.python(tmp_path / "env", "print(os.environ['HF_TOKEN'], 'is my \\x1b[32mtoken\\x1b[0m, false')\n")
     env = environment.variables(tmp_path, online=True, judged=False, ours={**os.environ, "HF_TOKEN": "hf_secret"})
     environment.run([str(python), "-m", "lmms_eval"], tmp_path / "log", env)
-    assert (tmp_path / "log").read_text() == "[REDACTED] is my token\n"
+    assert (tmp_path / "log").read_text() == "[REDACTED] is my token, false\n"
 
 
 def test_a_run_whose_files_were_altered_is_refused(store: SweepStore, trial: TrialRecord, tmp_path: Path) -> None:

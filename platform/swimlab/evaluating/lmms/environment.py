@@ -30,7 +30,7 @@ _PROBE_S = 60
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # before any fork: loading takes locks that another thread may hold then
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.IGNORECASE)  # not TOKENIZERS_…
 # Ours: they would make its Python import our packages, or start as one of our workers.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RAY_", "SWIMLAB_", "AWS_")
 _TAIL_LINES = 12
