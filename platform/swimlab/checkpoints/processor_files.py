@@ -27,7 +27,7 @@ def processor_of(model_type: str) -> ModuleType:
     if name not in registry.names(PROCESSORS):
         raise ValueError(
             f"the processor of {model_type} models is not written: add platform/swimlab/checkpoints/processors/"
-            f"{model_type}.py, as the README.md there says"
+            f"{model_type}.py, as the others there"
         )
     return registry.module(PROCESSORS, name)
 
