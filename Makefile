@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 AUDIT := .venv-audit
+LMMS := .venv-lmms
 # Two processes, in the order of the tests: the two groups that start Ray are the longest (tests/side_by_side.py).
 PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: sweep smoke control paper-quick paper test unit test-all faults check audit setup clean
+.PHONY: sweep smoke control paper-quick paper test unit test-all faults check audit lmms-env setup clean
 
 sweep: $(STAMP)  ## reproduce Table 4 on the embedded data
 	$(BIN)/python experiments/sweep_fusion.py
@@ -56,6 +57,21 @@ $(AUDIT)/bin/pip-audit:
 	@$(PYTHON) -m venv $(AUDIT) || python3 -m venv $(AUDIT)
 	@$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
 
+# Its packages exclude some of ours (infra/README.md). torch comes first and by its version: left to itself pip takes the
+# newest, a CUDA build of gigabytes, also where there is no GPU.
+lmms-env: $(LMMS)/.ready  ## lmms-eval in .venv-lmms, for experiments/benchmark_general.py: 2 GB, about 3 min
+
+$(LMMS)/.ready: infra/lmms/requirements.txt infra/lmms/torchvision_beside_cpu_torch.py
+	@test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS) || python3 -m venv $(LMMS)
+	@$(LMMS)/bin/python -m pip install --quiet $$(grep '^torch==' infra/lmms/requirements.txt)
+	@$(LMMS)/bin/python -m pip install --quiet --requirement infra/lmms/requirements.txt
+	@$(LMMS)/bin/python -c 'import torchvision' 2>/dev/null || { \
+		packages=$$($(LMMS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		cp infra/lmms/torchvision_beside_cpu_torch.py $$packages/; \
+		echo 'import torchvision_beside_cpu_torch' > $$packages/torchvision_beside_cpu_torch.pth; }
+	@$(LMMS)/bin/python -c 'import torchvision, decord, transformers'
+	@touch $(LMMS)/.ready
+
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -69,5 +85,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "set-up done"
 
 clean:
-	rm -rf $(VENV) $(AUDIT) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
+	rm -rf $(VENV) $(AUDIT) $(LMMS) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist swimlab-store
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

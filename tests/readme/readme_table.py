@@ -11,6 +11,8 @@ NANO = {"SWIMLAB_RECIPE": "nano.json", "SWIMLAB_SEEDS": "1"}
 PLAN = NANO | {"SWIMLAB_COMMAND": "plan"}
 RAY_JOB = "tests/infra/test_ray_job.py"
 LOOKS = "tests/swimlab/experiment/test_look_plans.py"
+TABLE_2 = "tests/experiments/test_benchmark_general.py"
+TABLE_2_RUN = "test_table_2_is_planned_run_and_run_again_for_nothing"
 OWN_TRAINER = "tests/swim/test_own_trainer.py"
 
 # The suite that runs this has checked the same files: its mypy answers from there. Of the tests, one small module.
@@ -84,6 +86,9 @@ COMMANDS: dict[str, Entry] = {
     "make check": (Run(env=ONE_MODULE, slow=True, prints=CHECKED),),
     "make unit": (Run(env=ONE_MODULE, slow=True, prints=("test_architecture",)),),
     ".venv/bin/pre-commit install": NotRun("pre-commit is none of our dependencies: its one hook is `make check`"),
+    "make lmms-env": NotRun("it downloads 2 GB of packages, and tests ask no network"),
+    "python experiments/benchmark_general.py plan --base TRIAL --swim TRIAL": RunBy(TABLE_2, TABLE_2_RUN),
+    "python experiments/benchmark_general.py run --base TRIAL --swim TRIAL": RunBy(TABLE_2, TABLE_2_RUN),
     "make audit": NotRun("it asks advisory services over the network, and tests ask none"),
     "make setup": (Run(prints=("Nothing to be done",)),),
     "make smoke": (

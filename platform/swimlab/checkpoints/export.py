@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
-from swim.data.chat import SYSTEM
+from swim.data.family import Family, family_of
 from swim.models import ADAPTERS
 from swim.recipe import HubModel, Recipe
 from swimlab.checkpoints import processor_files
@@ -56,12 +56,13 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
             "In any other program they would, and its checkpoint would answer otherwise: ask it by `swimlab ask`"
         )
     config = json.loads(store.open_file(record.trial_id, "checkpoint/config.json"))
-    if (family := config["model_type"]) != processor_files.MODEL_TYPE:
+    try:
+        processor_files.processor_of(config["model_type"])
+    except ValueError as error:
         raise ValueError(
-            f"trial {record.trial_id} is a {family} model, and the processor's files are written for "
-            f"{processor_files.MODEL_TYPE} alone: the weights are in {store.uri}/{record.folder}/checkpoint; copy the "
-            "processor's files of the model that the recipe names beside them"
-        )
+            f"trial {record.trial_id}: {error}; or copy the processor's files of the recipe's model beside the "
+            f"weights in {store.uri}/{record.folder}/checkpoint"
+        ) from error
     if form == "adapters":
         _check_adapters(record, recipe)
     with _new_folder(out) as folder:
@@ -70,7 +71,7 @@ def write_checkpoint(store: SweepStore, record: TrialRecord, out: Path, form: Fo
         else:
             store.download(record.trial_id, "checkpoint/", folder)
             shutil.rmtree(folder / ADAPTERS, ignore_errors=True)  # whole weights have none
-        _add_processor(folder, recipe, config)
+        _add_processor(folder, recipe, _family(config))
         (folder / CARD).write_text(card, encoding="utf-8")
         return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
@@ -101,18 +102,17 @@ def _fetch_adapters(store: SweepStore, record: TrialRecord, folder: Path, model:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def _add_processor(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:
-    vision = config["vision_config"]
+def _family(config: dict[str, Any]) -> Family:
+    return family_of(AutoConfig.for_model(**config))
+
+
+def _add_processor(folder: Path, recipe: Recipe, family: Family) -> None:
     frames, of_hub = recipe.data.frames, isinstance(recipe.model, HubModel)
-    content = processor_files.processor_config(
-        frames,
-        patch_px=vision["patch_size"],
-        merge=vision["spatial_merge_size"],
-        picture_pixels=processor_files.HUB_PICTURE_PIXELS if of_hub else (frames.min_pixels, frames.max_pixels),
-    )
+    pictures = processor_files.HUB_PICTURE_PIXELS if of_hub else (frames.min_pixels, frames.max_pixels)
+    content = processor_files.processor_config(family, frames, pictures)
     (folder / processor_files.FILE).write_text(json.dumps(content, indent=2) + "\n")
-    system = SYSTEM if of_hub else None
-    template = template_for(AutoTokenizer.from_pretrained(folder), system)
+    system = family.chat.system_prompt if of_hub else None
+    template = template_for(AutoTokenizer.from_pretrained(folder), family, system)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 

@@ -20,12 +20,13 @@ from swim.data.encode import Encoder
 from swim.data.family import family_of
 from swim.evaluation.attention_config import AttentionConfig
 from swim.evaluation.evaluate import restore
+from swim.model_family import family_name
 from swim.models.vision import prepare_vision
 from swim.models.weights import load_weights
 from swim.recipe import HubModel, NLReferFiles, Objective, Readout, Recipe
 from swim.train import Trained
 from swimlab.checkpoints.chat_template import system_prompt
-from swimlab.checkpoints.processor_files import MODEL_TYPE, frame_policy
+from swimlab.checkpoints.processor_files import frame_policy, processor_of
 from swimlab.store import query
 from swimlab.store.newest_results import newest_results
 from swimlab.store.scratch import scratch_folder
@@ -95,22 +96,25 @@ def _of_trial(store: SweepStore, prefix: str, device: torch.device) -> Iterator[
 
 def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if (kind := config.get("model_type")) != MODEL_TYPE:
-        raise ValueError(f"{name} is a {kind!r} model; only {MODEL_TYPE!r} (Qwen2.5-VL) can be loaded")
+    try:
+        processor_of(str(config.get("model_type")))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     dtype = _dtype(config)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # Where older checkpoints have the template of their processor, beside one of the tokenizer that takes texts only.
     if (legacy := folder / "chat_template.json").is_file():
         tokenizer.chat_template = json.loads(legacy.read_text(encoding="utf-8"))["chat_template"]
+    loaded = load_weights(folder, dtype)
+    family, text = family_of(loaded.config), loaded.config.get_text_config()
     try:
-        system = system_prompt(tokenizer)
+        system = system_prompt(tokenizer, family)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    loaded = load_weights(folder, dtype)
-    text, vision = loaded.config.get_text_config(), loaded.config.vision_config
-    cell_px = vision.patch_size * vision.spatial_merge_size
+    cell_px = family.cell_px
     spec = HubModel(
         path=str(folder),
+        family=family_name(loaded.config.model_type),
         dtype=dtype,
         weights=dtype,
         layers=text.num_hidden_layers,
@@ -127,7 +131,7 @@ def _of_folder(folder: Path, name: str, device: torch.device) -> NamedModel:
     model = models.prepare(loaded, spec)
     prepare_vision(model, device)
     model.to(device).eval()
-    encoder = Encoder(tokenizer, family_of(model.config), system=system, positions=text.max_position_embeddings)
+    encoder = Encoder(tokenizer, family, system=system, positions=text.max_position_embeddings)
     return NamedModel(name, recipe, Trained(model, tokenizer, encoder, []), readout, None)
 
 

@@ -55,7 +55,56 @@ def grids(table: BenchmarkTable, arms: ArmScores, judge_name: str = "") -> list[
     heading = f"{table.name}, judged by {judge_name}" if judge_name else table.name
     decided = {arm: [trial.rows for trial in trials] for arm, trials in arms.items() if not _undecided(table, trials)}
     answers = Answers(table.primary, decided, _videos(arms), table.digits)
-    return [_scores(table, arms, heading), _counts(table, arms), *_claims(table, arms), *breakdowns(answers)]
+    return [_scores(table, arms, heading), _counts(table, arms), *claim_grids([(table, arms)]), *breakdowns(answers)]
+
+
+def claim_grids(tables: Sequence[tuple[BenchmarkTable, ArmScores]], mixed: bool = False) -> list[Grid]:
+    """The claims of one table, or of several that are one family of tests; nothing where no claim has all its arms.
+    `mixed`: the arms were not computed alike, and there is no verdict."""
+    weighted = [
+        (table, arms, claim, claim.oriented_weights([Arm(arm) for arm in arms], True))
+        for table, arms in tables
+        for claim in table.claims
+    ]
+    weighted = [(table, arms, claim, weights) for table, arms, claim, weights in weighted if set(weights) <= set(arms)]
+    if not weighted:
+        return []
+    by_rows = [_over_rows(table, arms, weights) for table, arms, _, weights in weighted]
+    by_seeds = [_over_seeds(table, arms, weights) for table, arms, _, weights in weighted]
+    data = [
+        ClaimData(
+            differences=() if table.test == "rows" else seeds,
+            margin=claim.margin,
+            non_inferiority=claim.non_inferiority,
+            direction_only=True,
+            estimate=rows.estimate if table.test == "rows" and rows else None,
+        )
+        for (table, _, claim, _), rows, seeds in zip(weighted, by_rows, by_seeds, strict=True)
+    ]
+    cells = []
+    for (table, _, claim, _), rows, seeds, judged in zip(
+        weighted, by_rows, by_seeds, judge(data, mixed=mixed), strict=True
+    ):
+        cells.append(
+            [
+                *([table.name] if len(tables) > 1 else []),
+                claim.text,
+                _difference(table, rows.estimate if rows else None),
+                f"{rows.rows} ({rows.unpaired} not in every arm)"
+                if rows and rows.unpaired
+                else str(rows.rows if rows else 0),
+                str(rows.estimate.n if rows else 0),
+                _difference(table, interval(seeds) if seeds else None),
+                str(len(seeds)),
+                p_value(judged.p_holm),
+                str(judged.verdict or NO_VALUE),
+                judged.reason,
+            ]
+        )
+    heads = ["claim", "over rows", "rows", "videos", "over seeds", "seeds", "p (Holm)"]
+    heads = [*(["benchmark"] if len(tables) > 1 else []), *heads, f"verdict by {tables[0][0].test}", "why"]
+    metrics = ", ".join(dict.fromkeys(table.primary for table, _ in tables))
+    return [(f"Claims on {metrics}", heads, cells)]
 
 
 def agreement_grid(table: BenchmarkTable, first: ArmScores, second: ArmScores, names: tuple[str, str]) -> Grid:
@@ -130,55 +179,6 @@ def _counts(table: BenchmarkTable, arms: ArmScores) -> Grid:
         for arm, trials in arms.items()
     ]
     return f"Answers on {table.name}", heads, rows
-
-
-def _claims(table: BenchmarkTable, arms: ArmScores) -> list[Grid]:
-    """Nothing where no claim has all its arms."""
-    weights = {claim: claim.oriented_weights([Arm(arm) for arm in arms], True) for claim in table.claims}
-    claims = [claim for claim in table.claims if set(weights[claim]) <= set(arms)]
-    if not claims:
-        return []
-    by_rows = [_over_rows(table, arms, weights[claim]) for claim in claims]
-    by_seeds = [_over_seeds(table, arms, weights[claim]) for claim in claims]
-    data = [
-        ClaimData(
-            differences=() if table.test == "rows" else seeds,
-            margin=claim.margin,
-            non_inferiority=claim.non_inferiority,
-            direction_only=True,
-            estimate=rows.estimate if table.test == "rows" and rows else None,
-        )
-        for claim, rows, seeds in zip(claims, by_rows, by_seeds, strict=True)
-    ]
-    heads = [
-        "claim",
-        "over rows",
-        "rows",
-        "videos",
-        "over seeds",
-        "seeds",
-        "p (Holm)",
-        f"verdict by {table.test}",
-        "why",
-    ]
-    cells = []
-    for claim, rows, seeds, judged in zip(claims, by_rows, by_seeds, judge(data), strict=True):
-        cells.append(
-            [
-                claim.text,
-                _difference(table, rows.estimate if rows else None),
-                f"{rows.rows} ({rows.unpaired} not in every arm)"
-                if rows and rows.unpaired
-                else str(rows.rows if rows else 0),
-                str(rows.estimate.n if rows else 0),
-                _difference(table, interval(seeds) if seeds else None),
-                str(len(seeds)),
-                p_value(judged.p_holm),
-                str(judged.verdict or NO_VALUE),
-                judged.reason,
-            ]
-        )
-    return [(f"Claims on {table.primary}", heads, cells)]
 
 
 def _over_rows(table: BenchmarkTable, arms: ArmScores, weights: Mapping[str, float]) -> RowDifference | None:

@@ -1,6 +1,5 @@
 """Exported checkpoints: others load them, and they answer as `swimlab ask` does."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from store_kit import plausible_record
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from swim import models
 from swim.data.encode import collate
+from swim.data.family import family_of
 from swim.data.synthetic import shapes_world
 from swim.data.types import Clip
 from swim.evaluation.generate import Prompt, encode_prompt
@@ -34,10 +34,6 @@ from swimlab.store.sweep_store import SweepStore
 
 QUESTION = "Describe the lemon."
 CPU = torch.device("cpu")
-NEEDS_TORCHVISION = pytest.mark.skipif(
-    importlib.util.find_spec("torchvision") is None,
-    reason="transformers' video processor needs torchvision, which has no build beside a CPU build of torch",
-)
 
 
 @pytest.fixture(scope="module")
@@ -163,24 +159,6 @@ def test_the_folder_answers_as_its_trial(exported: Path, trained_store: SweepSto
     assert (of_trial[2].frames_THWC == of_folder[2].frames_THWC).all()
 
 
-@NEEDS_TORCHVISION
-def test_the_stock_processor_makes_the_same_inputs_and_the_same_file(
-    talkative: Path, trained_store: SweepStore, video: str, tmp_path: Path
-) -> None:
-    processor = AutoProcessor.from_pretrained(talkative)
-    processor.save_pretrained(tmp_path)
-    ours, theirs = (json.loads((f / "processor_config.json").read_text()) for f in (talkative, tmp_path))
-    assert ours == theirs
-    said, inputs, clip = asked(str(talkative), trained_store, video)
-    text = processor.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
-    metadata = [{"fps": clip.fps, "total_num_frames": len(clip.frames_THWC)}]
-    made = processor(text=[text], videos=[clip.frames_THWC], video_metadata=metadata, return_tensors="pt")
-    assert made["input_ids"].tolist() == inputs["input_ids"].tolist()
-    torch.testing.assert_close(made["pixel_values_videos"], inputs["pixel_values_videos"], atol=1e-5, rtol=0)
-    assert list(made["second_per_grid_ts"]) == pytest.approx(inputs["second_per_grid_ts"].tolist())
-    assert said_by_stock(talkative, made) == list(said.token_ids)
-
-
 def test_nothing_is_overwritten_and_nothing_half_is_left(trained_store: SweepStore, trial: str, tmp_path: Path) -> None:
     result = newest_results(trained_store, [trial])[trial]
     (tmp_path / "out").mkdir()
@@ -205,7 +183,10 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepStore, Path]
     shape = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1, layers=3)
     models.save(*tiny.build(shape), folder / "base")
     spec = HubModel(path=str(folder / "base"), layers=3, cell_px=8, lora=Lora(rank=2), gradient_checkpointing=False)
-    model, tokenizer = models.build(spec)
+    with torch.random.fork_rng():
+        # PEFT draws the adapters from torch's own generator: of 12 draws one rounded to bf16 answers 0.24 differently.
+        torch.manual_seed(1)
+        model, tokenizer = models.build(spec)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -245,10 +226,8 @@ def test_adapters_alone_are_the_merged_model_on_their_base(adapted: tuple[SweepS
     # The base is bf16 here, and so are merged weights.
     torch.testing.assert_close(whole, on_base, atol=0.05, rtol=0.05)
     assert (on_base - before).abs().max() > 10 * (whole - on_base).abs().max()
-    template = AutoTokenizer.from_pretrained(tmp_path / "alone").chat_template
-    assert template.startswith(
-        "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
-    )
+    text = AutoTokenizer.from_pretrained(tmp_path / "alone").apply_chat_template(CHAT, tokenize=False)
+    assert text.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n")
 
 
 @pytest.mark.parametrize(
@@ -292,30 +271,31 @@ def test_answers_that_do_not_see_the_video_would_elsewhere(
 
 
 def test_a_base_keeps_its_own_template_where_it_writes_what_we_train_on(exported: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(exported)
-    assert chat_template.system_prompt(tokenizer) is None
-    own = chat_template.template_for(tokenizer, None)
+    tokenizer, family = AutoTokenizer.from_pretrained(exported), family_of(AutoConfig.from_pretrained(exported))
+    assert chat_template.system_prompt(tokenizer, family) is None
+    own = chat_template.template_for(tokenizer, family, None)
     assert own == tokenizer.chat_template
     tokenizer.chat_template = own + "{# of the base #}"
-    assert chat_template.template_for(tokenizer, None) == tokenizer.chat_template
-    with_system = chat_template.template_for(tokenizer, "Be brief.")
+    assert chat_template.template_for(tokenizer, family, None) == tokenizer.chat_template
+    words = "Say VIDEO, IMAGE or {{ roles }}."  # those of our template, and of Jinja
+    with_system = chat_template.template_for(tokenizer, family, words)
     assert "of the base" not in with_system
     tokenizer.chat_template = with_system
-    assert chat_template.system_prompt(tokenizer) == "Be brief."
+    assert chat_template.system_prompt(tokenizer, family) == words
     tokenizer.chat_template = "{{ '<|im_start|>' + messages[0]['content'] }}"  # takes texts only
-    assert chat_template.template_for(tokenizer, None) == own
+    assert chat_template.template_for(tokenizer, family, None) == own
     with pytest.raises(ValueError, match="was not trained on"):
-        chat_template.system_prompt(tokenizer)
+        chat_template.system_prompt(tokenizer, family)
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="no chat template"):
-        chat_template.system_prompt(tokenizer)
+        chat_template.system_prompt(tokenizer, family)
 
 
-def test_frames_are_read_from_what_was_written_and_else_are_the_papers(tmp_path: Path) -> None:
+def test_frames_are_read_from_what_was_written_and_else_are_the_papers(exported: Path, tmp_path: Path) -> None:
     frames = FramePolicy(max_frames=8, min_pixels=64, max_pixels=4096, cell_px=8)
     assert frame_policy(tmp_path, 28) == FramePolicy()
     file = tmp_path / "processor_config.json"
-    written = processor_config(frames, 4, 2, (1, 2))
+    written = processor_config(family_of(AutoConfig.from_pretrained(exported)), frames, (1, 2))
     file.write_text(json.dumps(written))
     assert frame_policy(tmp_path, 8) == frames
     written["video_processor"]["min_frames"] = 4  # a stock processor
@@ -351,7 +331,7 @@ def test_what_is_no_model_is_refused(trained_store: SweepStore, source: str, say
 def test_a_folder_of_another_class_is_refused(exported: Path, tmp_path: Path) -> None:
     config = json.loads((exported / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
-    with pytest.raises(ValueError, match="is a 'llava' model"), load(str(tmp_path), "none", CPU):
+    with pytest.raises(ValueError, match="models of type 'llava' are not supported"), load(str(tmp_path), "none", CPU):
         pass
 
 
