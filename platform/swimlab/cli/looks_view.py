@@ -34,6 +34,9 @@ def lines(plan: Plan, estimates: Mapping[str, CostEstimate | None], settings: Se
     at, each = " and ".join(map(str, ablation.looks)), 100 * ablation.alpha / len(ablation.looks)
     yield f"looks      claims are judged at {at} seeds, at α = {each:.3g} % each; above is look {plan.look}"
     last = min(len(ablation.looks), settings.looks or len(ablation.looks))
+    if untuned := [state.arm for state in plan.tuning if state.choice is None]:
+        yield f"           no trials are planned yet of arms that are to be tuned first: {', '.join(untuned)}"
+        return
     if not estimates:
         open_claims = "no claim is left open for a later one" if last == len(ablation.looks) else f"--looks {last}"
         yield f"           all of its trials are there: {open_claims}"

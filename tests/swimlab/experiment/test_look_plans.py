@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 import nano
-from swimlab import Ablation, Arm, Better, Metric, NotWorse, Paper
+from swim import recipes
+from swimlab import Ablation, Arm, Better, Float, Metric, NotWorse, Paper, Tuned
 from swimlab.cli import looks_view, plan_view
 from swimlab.execution import run_ablations
+from swimlab.execution.tune_arms import tuning_states
 from swimlab.experiment import looks, protocol, run_manifest
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
@@ -149,6 +151,18 @@ def test_plan_prints_what_is_certain_and_what_a_look_adds_at_most(lab):
     run_ablations.execute([planned(lab)], lab, Console(quiet=True))
     done = plan_view.preview(looks_view.certain(planned(lab), store, lab), store, lab)
     assert "all of its trials are there: no claim is left open for a later one" in "\n".join(plan_view.lines(done))
+
+
+def test_plan_says_which_arms_have_no_trials_before_they_are_tuned(lab):
+    tuned = Tuned(space=[Float("optim.lr", 1e-4, 1e-2, log=True)], budget=2, seed=100)
+    store = SweepStore(lab.store)
+    table = ablation(tuned=tuned)
+    recipe = recipes.named(table.recipe)
+    states = tuning_states(table, recipe, lab)
+    plan = make_plan(table, recipe, lab, tuning=states)
+    text = "\n".join(looks_view.lines(looks_view.certain(plan, store, lab), {}, lab))
+    assert "of arms that are to be tuned first: swim, add, control, pool" in text
+    assert "all of its trials are there" not in text
 
 
 def test_watch_gives_no_verdict_before_a_look_has_all_its_trials(lab):
