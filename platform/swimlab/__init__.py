@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from swimlab.experiment import entry
 from swimlab.experiment.ablation import Ablation, Paper
 from swimlab.experiment.arms import Arm, Axis, Metric
+from swimlab.experiment.benchmark_suites import BenchmarkSuite
 from swimlab.experiment.claims.above import Above
 from swimlab.experiment.claims.better import Better
 from swimlab.experiment.claims.not_worse import NotWorse
@@ -20,6 +21,7 @@ __all__ = [
     "Above",
     "Arm",
     "Axis",
+    "BenchmarkSuite",
     "Better",
     "Choice",
     "Float",

@@ -46,6 +46,17 @@ FLAGS = {
     "checkpoint_minutes",
     "resume_on_other_workers",
     "cache",
+    "bench_d",
+    "bench_q",
+    "bench_videos",
+    "bench_videos_q",
+    "judge",
+    "judge_url",
+    "judge_params",
+    "price_in",
+    "price_out",
+    "max_cost",
+    "train_only",
 }
 
 
@@ -136,12 +147,36 @@ def test_a_misspelt_override_fails_at_import(tmp_path: Path) -> None:
 
 
 def test_a_primary_metric_that_nothing_measures_is_refused_before_any_work(tmp_path: Path) -> None:
-    file = str(EXPERIMENTS / "sweep_fusion.py")
+    text = (EXPERIMENTS / "sweep_fusion.py").read_text().replace('"bench_d.avg"', '"bench_x.avg"')
+    (tmp_path / "mine.py").write_text(text)
     (tmp_path / "mine.json").write_text(recipes.tiny_smoke().override({"name": "mine"}).model_dump_json())
-    done = run(file, "plan", "--recipe", "mine.json", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "bench_d.avg" in done.stdout
-    assert "standin" in done.stdout
+    for recipe in ("mine.json", "qwen2.5-vl-7b"):
+        done = run("mine.py", "plan", "--recipe", recipe, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "bench_x.avg" in done.stdout
+        assert "standin" in done.stdout
+
+
+def test_the_papers_recipe_is_planned_with_its_price_before_its_files_are_here(tmp_path: Path) -> None:
+    file = str(EXPERIMENTS / "sweep_fusion.py")
+    done = run(file, "plan", "--recipe", "qwen2.5-vl-7b", "--price-in", "2.5", "--price-out", "10", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for line in (
+        r"missing +nl_refer\.json: name yours with --set data\.annotations",
+        r"assumed +the paper's 235,000 conversations",
+        r"price +≈ .* USD at 3 an hour of one H100 \(assumed",
+        r"benchmark +bench-d: 400 rows \(as published: assumed\).* [\d,]+ answers of \d+ trials",
+        r"GPU-hours; assumed: 150 tokens an answer",
+        r"judge \(not named\): [\d,]+ requests",
+        r"≈ [\d.]+ at 2\.5 and 10 a million tokens",
+        r"missing: --bench-d FILE",
+        r"missing: --judge MODEL",
+    ):
+        assert re.search(line, done.stdout), line
+    given = ("--set", 'data.annotations=["mine.json"]')
+    refused = run(file, "plan", "--recipe", "qwen2.5-vl-7b", *given, cwd=tmp_path)
+    assert refused.returncode == 1  # a file that the user named is a mistake where it is missing
+    assert "mine.json" in refused.stdout
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from store_kit import plausible_record, record_of
 import nano
 from swim import models
 from swim.data.synthetic import shapes_world
-from swim.recipe import NLReferFiles, ShapesWorld
+from swim.recipe import NLReferFiles, Recipe, ShapesWorld
 from swimlab.data import decode_part, preparation
 from swimlab.execution import cluster
 from swimlab.store.records import TrialRecord
@@ -31,19 +32,21 @@ def benchmark(folder: Path, clips: int = WORLD.clips) -> NLReferFiles:
     )
 
 
-def commit_trial(store: SweepStore, trial_id: str = "t1", seed: int = 0) -> TrialRecord:
-    """A trial of the nano recipe with fresh weights, whose head is spread out: at the usual 0.02 all answers are alike.
-    Nothing is trained."""
-    recipe = nano.recipe(base=False, **{"model.seed": seed})
+def commit_trial(
+    store: SweepStore, trial_id: str = "t1", draw: int = 0, recipe: Recipe | None = None, **changes: Any
+) -> TrialRecord:
+    """A trial of the nano recipe (or the one given) with fresh weights, whose head is spread out: at the usual 0.02 all
+    answers are alike. Nothing is trained. `draw` numbers the weights; `changes` replace fields of the record."""
+    recipe = recipe or nano.recipe(base=False, **{"model.seed": draw})
     model, tokenizer = models.build(recipe.model)
     with torch.no_grad():
-        model.lm_head.weight.normal_(generator=torch.Generator().manual_seed(seed))
+        model.lm_head.weight.normal_(generator=torch.Generator().manual_seed(draw))
     attempt = store.claim(trial_id)
     assert attempt is not None
     with tempfile.TemporaryDirectory() as folder:
         models.save(model, tokenizer, Path(folder))
         attempt.put_dir(Path(folder), "checkpoint")
-    record = record_of(attempt, plausible_record, recipe=recipe.model_dump(mode="json"))
+    record = record_of(attempt, plausible_record, recipe=recipe.model_dump(mode="json"), **changes)
     assert store.commit(attempt, record)
     return record
 

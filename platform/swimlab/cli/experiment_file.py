@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
 from swim import recipes
 from swim.recipe import Recipe
 from swimlab.base.screen import say
-from swimlab.cli import command_line, looks_view, plan_view
+from swimlab.cli import command_line, looks_view, outline, plan_view
 from swimlab.cli.command_line import Flags
 from swimlab.data.prepared_clips import PipelineError
+from swimlab.evaluating import table_judge
 from swimlab.execution import run_ablations, tune_arms
 from swimlab.experiment import chosen_recipe, code_check, looks, smoke
 from swimlab.experiment import plan as plans
@@ -25,6 +27,9 @@ from swimlab.report import terminal
 from swimlab.store.backends.patience import SHORT_S
 from swimlab.store.presence import StoreContent
 from swimlab.store.sweep_store import SweepStore
+
+if TYPE_CHECKING:
+    from swimlab.execution.run_ablations import Measure
 
 QUARANTINE_LINES = 20
 LOG_WIDTH = 120  # what the widest table needs
@@ -76,6 +81,10 @@ def _command(
         default = smoke.RECIPE if smokes else ablation.recipe
         named = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
         recipe = chosen_recipe.changed(named, settings.set)
+        if settings.command == "plan" and build_recipe is None and outline.missing_files(recipe, settings):
+            store = SweepStore(settings.store, patience_s=SHORT_S)
+            say(console, "\n".join(outline.lines(ablation, recipe, settings, store, identifier)))
+            continue
         table = smoke.reduced(ablation, recipe) if smokes else ablation
         tuned = tune_arms.tuning_states(table, recipe, settings)
         plan = plans.make_plan(table, recipe, settings, seeds=seeds, identifier=identifier, tuning=tuned)
@@ -98,10 +107,17 @@ def _command(
         for text in looked_at:
             say(console, text)
         return 0
+    measure: Measure = list
+    if benchmarks := [item for plan in planned for item in plan.benchmarks]:
+        from swimlab.evaluating import table_benchmarks  # torch and Ray, which other cached tables do without
+
+        if settings.command != "report":
+            table_judge.check_complete(benchmarks, settings)
+        measure = partial(table_benchmarks.with_benchmarks, settings=settings, console=console)
     if settings.command == "report":
-        all_results = [run_ablations.at_latest_look(plan, store, settings) for plan in planned]
+        all_results = [run_ablations.at_latest_look(plan, store, settings, measure) for plan in planned]
     else:
-        all_results = run_ablations.execute(planned, settings, console)
+        all_results = run_ablations.execute(planned, settings, console, measure)
     return max([_show(results, console, smokes) for results in all_results])
 
 
@@ -127,7 +143,7 @@ def _show(results: Results, console: Console, smokes: bool) -> int:
     addresses = {"store": results.store.uri, "report": uri, "index": f"{results.store.uri}/{index_page.PAGE}"}
     lines = "\n".join(f"{name:6} {address}" for name, address in addresses.items())
     say(console, lines)
-    failed = [trial for trial in results.trials if trial.record is None]
+    failed = [trial for trial in results.trials if trial.record is None or trial.failure]
     for trial in failed:
         why = (trial.failure or "not run").strip().splitlines()[-1]
         say(console, f"{trial.arm} seed {trial.seed}: {why}", "red")

@@ -78,9 +78,14 @@ def lines(of: TrainingForecast) -> Iterator[str]:
 
 def price(device_hours: float, card: Card, usd_per_hour: float | None) -> str:
     """Of GPU-hours, as a line."""
+    return f"price      {cost(device_hours, card, usd_per_hour)}"
+
+
+def cost(device_hours: float, card: Card, usd_per_hour: float | None) -> str:
+    """Of GPU-hours, and where the rate is from."""
     rate = card.usd_per_hour if usd_per_hour is None else usd_per_hour
     source = "assumed, give yours with --usd-per-hour" if usd_per_hour is None else "--usd-per-hour"
-    return f"price      ≈ {device_hours * rate:,.3g} USD at {rate:g} an hour of one {card.name} ({source})"
+    return f"≈ {device_hours * rate:,.3g} USD at {rate:g} an hour of one {card.name} ({source})"
 
 
 def _gb(size_bytes: float) -> str:

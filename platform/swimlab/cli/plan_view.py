@@ -31,7 +31,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.training_forecast import TrainingForecast
 from swimlab.experiment.trial_spec import TrialSpec
 from swimlab.report.number_format import duration, number
-from swimlab.store.presence import StoreContent
+from swimlab.store.presence import Presence, StoreContent
 from swimlab.store.sweep_store import SweepStore
 
 
@@ -50,6 +50,7 @@ class PlanPreview:
         results: finished trials that an amendment of the protocol would come after.
         looks: lines about declared looks.
         unread: records in the store whose recipes this code cannot read.
+        benchmarks: lines about the benchmarks that metrics are of.
     """
 
     plan: plans.Plan
@@ -68,6 +69,7 @@ class PlanPreview:
     results: int
     looks: tuple[str, ...]
     unread: int
+    benchmarks: tuple[str, ...] = ()
 
 
 def check_data(previews: Sequence[PlanPreview], store: SweepStore, settings: Settings) -> list[str]:
@@ -167,7 +169,18 @@ def preview(
         results=protocol.results_so_far(plan, store),
         looks=tuple(looks_view.lines(plan, estimates, settings)),
         unread=invalidations.unread,
+        benchmarks=_benchmarks(plan, store, settings, present),
     )
+
+
+def _benchmarks(plan: plans.Plan, store: SweepStore, settings: Settings, present: Presence) -> tuple[str, ...]:
+    if not plan.benchmarks:
+        return ()
+    from swimlab.cli import benchmark_view  # readers of rows take a second to import, and few tables have benchmarks
+
+    trials = list(dict.fromkeys(spec.trial_id for _, spec in plan.arms))
+    records = store.read_records(trial_id for trial_id in trials if trial_id in present.trials)
+    return tuple(benchmark_view.lines(plan.benchmarks, plan.recipe, trials, records, store, settings))
 
 
 def slots(settings: Settings, gpu: bool) -> int | None:
@@ -191,6 +204,7 @@ def lines(view: PlanPreview) -> list[str]:
         *_tuning(view.plan),
         *_price(view),
         *(forecast_view.lines(view.on_gpu) if view.on_gpu else ()),
+        *view.benchmarks,
         *view.looks,
         *_moved(view),
         *_detectable(view),

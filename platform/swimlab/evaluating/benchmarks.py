@@ -17,10 +17,12 @@ from swimlab.data.prepared_clips import load_prepared
 from swimlab.evaluating import answering, generation, scores
 from swimlab.evaluating.generation import Generation, ServedModel
 from swimlab.evaluating.parts import StoredGeneration, folder
+from swimlab.experiment.benchmark_suites import SCORERS
 from swimlab.llm.answer_cache import Answers, CompletionUsage
 from swimlab.llm.budget import Spending
 from swimlab.llm.client import PICTURE_TOKENS, EndpointConfig
 from swimlab.llm.judge import JudgeEstimate, estimate, first_questions
+from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
@@ -96,11 +98,36 @@ def measure(
 ) -> TrialScores:
     """Answers and scores, both from the store where they are there. Raises like `answering.answer` and
     `scores.score`."""
-    named = _generation(trial, benchmark, cache)
-    stored = answering.answer(
-        named, store, cache, workers=where.workers, gpu=where.gpu, batch_size=where.batch_size, progress=progress
-    )
+    stored = _answered(trial, benchmark, store, cache, where, progress)
     return _scored(stored, benchmark, ask, trial.trial_id, int(trial.recipe["seed"]))
+
+
+def evaluate(
+    trial: TrialRecord,
+    benchmark: Benchmark,
+    store: SweepStore,
+    cache: Path,
+    *,
+    where: Workers = Workers(),
+    ask: Ask | None = None,
+    progress: ReportProgress = lambda stage, done, total: None,
+) -> EvaluationRecord:
+    """As `measure`, without reading the rows."""
+    stored = _answered(trial, benchmark, store, cache, where, progress)
+    record = scores.score(stored, benchmark.scorer, benchmark.config, judge=benchmark.judge, ask=ask)
+    assert isinstance(record, EvaluationRecord)  # the answerer is a trial
+    return record
+
+
+def stored_evaluation(
+    trial: TrialRecord, benchmark: Benchmark, store: SweepStore, cache: Path
+) -> EvaluationRecord | None:
+    """The scores of a trial's answers as far as the store has them; None where it does not. Asks nobody."""
+    config = benchmark.config or registry.module(SCORERS, benchmark.scorer).Config()
+    generation_id = _generation(trial, benchmark, cache).generation_id
+    name = scores.Scoring.of(generation_id, benchmark.scorer, config, benchmark.judge).evaluation_id
+    record = store.read_evaluations([name]).get(name)
+    return record if record and record.fits(trial) else None
 
 
 def measure_served(
@@ -137,6 +164,20 @@ def plan(model: TrialRecord | EndpointConfig, benchmark: Benchmark, store: Sweep
     return BenchmarkPlan(name, missing, price, most)
 
 
+def _answered(
+    trial: TrialRecord, benchmark: Benchmark, store: SweepStore, cache: Path, where: Workers, progress: ReportProgress
+) -> StoredGeneration:
+    return answering.answer(
+        _generation(trial, benchmark, cache),
+        store,
+        cache,
+        workers=where.workers,
+        gpu=where.gpu,
+        batch_size=where.batch_size,
+        progress=progress,
+    )
+
+
 def _scored(
     stored: StoredGeneration, benchmark: Benchmark, ask: Ask | None, name: str, seed: int | None
 ) -> TrialScores:
@@ -158,7 +199,7 @@ def _scored(
 def _price(stored: StoredGeneration, benchmark: Benchmark, store: SweepStore) -> JudgeEstimate | None:
     if benchmark.judge is None:
         return None
-    module = registry.module(scores.SCORERS, benchmark.scorer)
+    module = registry.module(SCORERS, benchmark.scorer)
     items, config = scores.asked(stored), benchmark.config or module.Config()
     questions = first_questions(lambda ask: module.score(config, items, ask))
     return estimate(questions, benchmark.judge, Answers(store))

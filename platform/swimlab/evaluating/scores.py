@@ -7,29 +7,30 @@ served model, which is no trial, the same numbers are in `generations/<generatio
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import FiniteFloat
 
 from swim import registry
-from swim.data.annotations.samples import parse_row
-from swim.data.rows.read import read_rows
-from swim.data.types import DataError, ReferSample
 from swim.evaluation.scoring import Ask, Asked, Question, Reply
 from swim.outputs import Evaluated, SampleScore
-from swim.recipe import Frozen, NLReferFiles
+from swim.recipe import Frozen
 from swimlab.data.prepared_clips import load_prepared
+from swimlab.evaluating.annotated import annotated
 from swimlab.evaluating.generation import ServedModel
 from swimlab.evaluating.parts import StoredGeneration, folder
 from swimlab.execution.exactly_once import run_once
 from swimlab.execution.numerics import joined
+from swimlab.experiment.arms import judged_name
+from swimlab.experiment.benchmark_suites import SCORERS
 from swimlab.identity.canonical import canonical_json, plain_fields
 from swimlab.identity.naming import digest
 from swimlab.identity.source_archive import archive
 from swimlab.identity.source_closure import Sources, fingerprint
 from swimlab.llm.client import EndpointConfig
+from swimlab.llm.judge import Judge
 from swimlab.store import arrow_tables, provenance
 from swimlab.store.attempts import Attempt, entry_of, put_once
 from swimlab.store.errors import StoreError
@@ -38,8 +39,6 @@ from swimlab.store.paths import code_path
 from swimlab.store.records import FileEntry, Provenance
 from swimlab.store.sealed_json import SealedModel
 from swimlab.store.sweep_store import SweepStore
-
-SCORERS = "swim.evaluation.scorers"
 
 
 class ServedEvaluation(SealedModel):
@@ -128,11 +127,14 @@ def score(
         sources = Sources().closure(_roots(scorer)).values()
         store.put_create_only(code_path(scoring.code_fingerprint), archive(sources))
         numerics = joined([receipt.numerics for receipt in stored.receipts()])
+        if isinstance(ask, Judge) and ask.models:
+            # An alias that moved to another model is another judge: trials that it graded before do not compare.
+            numerics["judge"] = ", ".join(sorted(ask.models))
         named = {"evaluation_id": scoring.evaluation_id, "suite": scoring.suite, "config": scoring.config}
         return result, named | {
             "code_fingerprint": scoring.code_fingerprint,
             "data_fingerprint": generation.data_fingerprint,
-            "metrics": {_column(name, scoring.judge): value for name, value in metrics.items()},
+            "metrics": {judged_name(name, scoring.judge): value for name, value in metrics.items()},
             "eval_s": time.monotonic() - began_s,
             "provenance": provenance.gather(numerics=numerics, started_at=started_at, finished_at=provenance.utc_now()),
         }
@@ -203,20 +205,6 @@ def asked(stored: StoredGeneration) -> list[Asked]:
     return [Asked(answer, samples[answer.key]) for answer in answers]
 
 
-def annotated(data: NLReferFiles, keys: Iterable[str]) -> dict[str, ReferSample]:
-    """Key → row of the annotation files, of those of these keys that can be read."""
-    wanted, samples = set(keys), {}
-    for file in data.annotations:
-        for row, raw in read_rows(file):
-            try:
-                sample = parse_row(raw, file=file, row=row, formats=data.formats)
-            except DataError:  # set aside when the clips were prepared: nobody was asked about it
-                continue
-            if sample.key in wanted:
-                samples[sample.key] = sample
-    return samples
-
-
 def _served_path(generation_id: str, evaluation_id: str) -> str:
     return f"{folder(generation_id)}/evaluations/{evaluation_id}.json"
 
@@ -259,12 +247,8 @@ def _served_rows(store: SweepStore, evaluation: ServedEvaluation) -> bytes:
 
 
 def _samples(result: Evaluated, judge: str) -> bytes:
-    rows = [row.model_copy(update={"metric": _column(row.metric, judge)}) for row in result.scores]
+    rows = [row.model_copy(update={"metric": judged_name(row.metric, judge)}) for row in result.scores]
     return arrow_tables.to_parquet(arrow_tables.samples_table(rows))
-
-
-def _column(metric: str, judge: str) -> str:
-    return f"{metric} by {judge}" if judge else metric
 
 
 def _deciding(judge: EndpointConfig) -> dict[str, Any]:

@@ -33,16 +33,18 @@ from swimlab.store.sweep_store import SweepStore, reachable_store
 if TYPE_CHECKING:
     from swimlab.execution.session import RunSession
 
+Measure = Callable[[list[Results]], list[Results]]
+
 
 def execute(
     plans: Sequence[Plan],
     settings: Settings,
     console: Console,
-    measure: Callable[[list[Results]], list[Results]] | None = None,
+    measure: Measure = list,
 ) -> list[Results]:
     """Run what is missing and return everything, a trial that several plans share once. Where a plan has looks, what is
-    undecided at one goes on to the next, up to `settings.looks`. `measure`: adds metrics to results, before they are
-    judged.
+    undecided at one goes on to the next, up to `settings.looks`. `measure`: adds to results what is measured after
+    training (`swimlab.evaluating.table_benchmarks`), before they are judged.
 
     Raises StoreError before any work when the store cannot be written, PlanError when a plan cannot fit, PipelineError
     when data cannot be used.
@@ -56,7 +58,7 @@ def execute(
         while going_on:
             _run_missing([current[i] for i in going_on], store, settings, console)
             gathered = [gather(current[i], store, time.monotonic() - started_s) for i in going_on]
-            results |= zip(going_on, measure(gathered) if measure else gathered, strict=True)
+            results |= zip(going_on, measure(gathered), strict=True)
             following = {i: next_look(current[i], results[i], settings) for i in going_on}
             going_on = []
             for i, plan in following.items():
@@ -78,12 +80,12 @@ def next_look(plan: Plan, results: Results, settings: Settings) -> Plan | None:
     return looks.following(plan, results)
 
 
-def at_latest_look(plan: Plan, store: SweepStore, settings: Settings) -> Results:
+def at_latest_look(plan: Plan, store: SweepStore, settings: Settings, measure: Measure = list) -> Results:
     """What the store says about a plan at the latest look that was begun, which `report` shows."""
     plan = looks.first_look(plan)
-    results = gather(plan, store, 0.0)
+    (results,) = measure([gather(plan, store, 0.0)])
     while (following := next_look(plan, results, settings)) is not None:
-        begun = gather(following, store, 0.0)
+        (begun,) = measure([gather(following, store, 0.0)])
         if not looks.has_begun(results, begun):
             break
         plan, results = following, begun
@@ -219,6 +221,7 @@ def gather(plan: Plan, store: SweepStore, wall_s: float) -> Results:
         tuple(quarantined),
         status,
         plan.tuning,
+        plan.benchmarks,
     )
 
 

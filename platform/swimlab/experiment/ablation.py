@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from swimlab.stats.intervals import ALPHA
 from swimlab.stats.schedule import Schedule
 
 if TYPE_CHECKING:
+    from swimlab.experiment.benchmark_suites import BenchmarkSuite
     from swimlab.experiment.tuning import Tuned
 from swimlab.base.nearest import nearest
 from swimlab.experiment.arms import Arm, Metric
@@ -61,6 +62,10 @@ class Ablation:
 
     `designs`: how many designs at most ask this question, this one included. Each is judged at α ÷ their number, so
     that a new design after a look at the results raises no error rate.
+
+    `benchmarks`: how the benchmarks that metrics are of are asked, where not by default (`bench_d.avg` is measured on
+    rows that the command line names). `verdicts`: over "replicates" they are about this way of training; over "rows" of
+    the stored samples, clustered by video, about the models that were trained. Both tests are shown.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Ablation:
     looks: Sequence[int] = ()
     futility: float = 0.0
     designs: int = 1
+    benchmarks: Sequence[BenchmarkSuite] = ()
+    verdicts: Literal["replicates", "rows"] = "replicates"
 
     def __post_init__(self) -> None:
         for name in ("arms", "seeds", "metrics", "looks"):
@@ -88,6 +95,8 @@ class Ablation:
         self._check_arms()
         if not self.metrics or (len(self.metrics) > 1 and sum(m.primary for m in self.metrics) != 1):
             raise ValueError(f"ablation {self.name!r} needs exactly one metric with primary=True: claims are about it")
+        if self.verdicts not in ("replicates", "rows"):
+            raise ValueError(f"ablation {self.name!r}: verdicts={self.verdicts!r} is neither 'replicates' nor 'rows'")
         self._check_seeds(self.seeds)
         for claim in self.paper.claims:
             self.contrast(claim)

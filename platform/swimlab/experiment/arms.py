@@ -50,14 +50,24 @@ class Metric:
     instead.
 
     A family is the part of a recipe's name before a dash: "tiny" covers "tiny-hard-look". The longest match counts.
+    `judge` is the language model whose grades are shown, of a metric that one gives; a plan sets it
+    (`swimlab.experiment.benchmark_suites`).
     """
 
     name: str
     standin: Mapping[str, str] = field(default_factory=dict)
     primary: bool = False
     higher_is_better: bool = True
+    judge: str = ""
 
     def measured(self, recipe_name: str) -> str:
-        """The record's metric read under this recipe: the stand-in where one is declared, else `name`."""
+        """The record's metric read under this recipe: the stand-in where one is declared, else `name`; graded by a
+        judge, `bench_d.avg by MODEL`, so that numbers of two judges never stand in one column."""
         families = [key for key in self.standin if recipe_name == key or recipe_name.startswith(f"{key}-")]
-        return self.standin[max(families, key=len)] if families else self.name
+        measured = self.standin[max(families, key=len)] if families else self.name
+        return judged_name(measured, self.judge)
+
+
+def judged_name(metric: str, judge: str) -> str:
+    """A metric as records name it: with the judge that gave it, "" without one."""
+    return f"{metric} by {judge}" if judge else metric

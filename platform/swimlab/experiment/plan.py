@@ -9,8 +9,10 @@ from importlib.util import find_spec
 
 from swim.evaluation.suite import families
 from swim.recipe import NLReferFiles, Recipe, ShapesWorld
+from swimlab.experiment import planned_benchmarks
 from swimlab.experiment.ablation import Ablation, PlannedTrial
 from swimlab.experiment.arms import Metric
+from swimlab.experiment.planned_benchmarks import PlannedBenchmark
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.stored_results import is_present
 from swimlab.experiment.trial_spec import TrialSpec, check_model
@@ -24,8 +26,9 @@ from swimlab.store.sweep_store import SweepStore
 class Plan:
     """Named trials: `arms` in the order of the ablation (arms that mean the same share their trials), and the waves
     in which they run: what a trial starts from is in an earlier wave. Of a tuned ablation (`tuning`: the state of
-    each arm) only arms whose values are chosen have trials. `look`: the plan has the trials of that declared look and
-    of those before it, a part of the plan `whole` (`swimlab.experiment.looks`)."""
+    each arm) only arms whose values are chosen have trials. `benchmarks` are asked of them all after training. `look`:
+    the plan has the trials of that declared look and of those before it, a part of the plan `whole`
+    (`swimlab.experiment.looks`)."""
 
     ablation: Ablation
     recipe: Recipe
@@ -33,6 +36,7 @@ class Plan:
     waves: tuple[tuple[TrialSpec, ...], ...]
     seeds: tuple[int, ...]
     tuning: tuple[ArmTuning, ...] = ()
+    benchmarks: tuple[PlannedBenchmark, ...] = ()
     look: int | None = None
     whole: Plan | None = None
 
@@ -83,12 +87,8 @@ def make_plan(
     labels: dict[tuple[str, int], set[str]] = {}
     values = {state.arm: state.choice for state in tuning if state.choice is not None}
     planned = ablation.plan(recipe, seeds, values)
-    # An arm may have a suite that the recipe lacks.
-    suites = {p.arm: tuple(p.recipe.evaluation) for p in planned}
-    _check_measured(ablation, ablation.primary, "the primary metric", recipe, suites)
-    for claim in ablation.paper.claims:
-        of_arms = {arm: suites[arm] for arm in ablation.contrast(claim) if arm in suites}
-        _check_measured(ablation, ablation.metric_of(claim), f"the metric of claim {claim.text!r}", recipe, of_arms)
+    ablation, benchmarks = planned_benchmarks.planned(ablation, recipe, settings, identifier)
+    check_measured(ablation, recipe, planned, benchmarks)
     if settings.clips == "stream" and isinstance(recipe.data, ShapesWorld):
         raise ValueError("--clips stream is for your own files; the embedded data is small: leave it out")
     if recipe.optim.batch % max(1, settings.workers):
@@ -129,15 +129,38 @@ def make_plan(
         tuple(spec for trial_id, spec in unique.items() if depth[trial_id] == level)
         for level in range(max(depth.values(), default=-1) + 1)
     )
-    return Plan(ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning))
+    return Plan(
+        ablation, recipe, arms, waves, tuple(ablation.seeds if seeds is None else seeds), tuple(tuning), benchmarks
+    )
+
+
+def check_measured(
+    ablation: Ablation, recipe: Recipe, planned: Sequence[PlannedTrial], benchmarks: Sequence[PlannedBenchmark]
+) -> None:
+    """Raises ValueError where neither the suites of the arms nor a benchmark measures the primary metric or that of a
+    claim. Tuning chooses before a benchmark could be asked."""
+    # An arm may have a suite that the recipe lacks.
+    suites = {trial.arm: tuple(trial.recipe.evaluation) for trial in planned}
+    asked = () if ablation.tuned else tuple(family for item in benchmarks for family in item.suite.module.FAMILIES)
+    _check_measured(ablation, ablation.primary, "the primary metric", recipe, suites, asked)
+    for claim in ablation.paper.claims:
+        of_arms = {arm: suites[arm] for arm in ablation.contrast(claim) if arm in suites}
+        role = f"the metric of claim {claim.text!r}"
+        _check_measured(ablation, ablation.metric_of(claim), role, recipe, of_arms, asked)
 
 
 def _check_measured(
-    ablation: Ablation, metric: Metric, role: str, recipe: Recipe, suites: Mapping[str, tuple[str, ...]]
+    ablation: Ablation,
+    metric: Metric,
+    role: str,
+    recipe: Recipe,
+    suites: Mapping[str, tuple[str, ...]],
+    asked: tuple[str, ...],
 ) -> None:
-    """`suites`: of each arm that needs the metric. Raises ValueError where one of them does not measure it."""
+    """`suites`: of each arm that needs the metric; `asked`: families of benchmarks. Raises ValueError where an arm lacks
+    it."""
     measured = metric.measured(recipe.name)
-    if not all(measured.startswith(families(of_arm)) for of_arm in set(suites.values())):
+    if not all(measured.startswith((*families(of_arm), *asked)) for of_arm in set(suites.values())):
         raise ValueError(
             f"{measured!r}, {role} of {ablation.name!r}, is not measured under recipe {recipe.name!r}: "
             f"declare a stand-in, Metric({metric.name!r}, standin={{{recipe.name!r}: 'attention.ap'}})"

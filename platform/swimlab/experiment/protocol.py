@@ -28,6 +28,7 @@ from swimlab.store.sweep_store import SweepStore
 
 SCHEMA_VERSION = 1
 TEST = "paired Student t over seeds; Holm over the table's claims"
+ROW_TEST = "paired by row, clustered by video, over the trained models; Holm over the table's claims"
 
 
 class Declaration(SealedModel):
@@ -118,7 +119,7 @@ def content(plan: Plan) -> dict[str, Any]:
             for m in ablation.metrics
         },
         "seeds": sorted(seeds),
-        "test": TEST,
+        "test": ROW_TEST if ablation.verdicts == "rows" else TEST,
         "alpha": ablation.alpha,
         "recipe": recipe,
         # Known before an arm is tuned: tuning never chooses data.
@@ -131,6 +132,8 @@ def content(plan: Plan) -> dict[str, Any]:
         declared["budget"] = budget
     if ablation.designs > 1:
         declared["designs"] = ablation.designs
+    if plan.benchmarks:
+        declared["benchmarks"] = {item.suite.scorer: item.declared for item in plan.benchmarks}
     if ablation.tuned is not None:
         declared["tuned"] = ablation.tuned.declared
         declared["validation"] = {state.arm: state.validation_fingerprint for state in plan.tuning}

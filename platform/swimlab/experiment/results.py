@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swim.recipe import Recipe
 
 if TYPE_CHECKING:
+    from swimlab.experiment.planned_benchmarks import PlannedBenchmark
     from swimlab.experiment.protocol import ProtocolStatus
     from swimlab.experiment.tuning import ArmTuning
     from swimlab.store.evaluation_records import TrialResult
@@ -32,7 +33,7 @@ class ArmResult:
 class Results:
     """All a report needs. `quarantine`: reason → rows set aside, `quarantined`: those rows, each with file, row, key,
     field, reason and hint; `wall_s`: this invocation, cached trials included; `protocol`: what was declared, None where
-    nobody looked; `tuning`: of each arm, where the ablation is tuned."""
+    nobody looked; `tuning`: of each arm, where the ablation is tuned; `benchmarks`: those that metrics are of."""
 
     ablation: Ablation
     recipe: Recipe
@@ -43,3 +44,4 @@ class Results:
     quarantined: tuple[Mapping[str, Any], ...] = ()
     protocol: ProtocolStatus | None = None
     tuning: tuple[ArmTuning, ...] = ()
+    benchmarks: tuple[PlannedBenchmark, ...] = ()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, CliImplicitFlag, CliPositionalArg, NoDecode, SettingsConfigDict
+from pydantic_settings import CliImplicitFlag, CliPositionalArg, NoDecode, SettingsConfigDict
 
 from swimlab.base.printable import complain
 from swimlab.experiment import cards
+from swimlab.experiment.benchmark_settings import BenchmarkSettings
 
 
 class FlagError(ValueError):
@@ -51,7 +52,7 @@ def _assignments(given: Any) -> Any:
 Assignments = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_assignments)]
 
 
-class Settings(BaseSettings):
+class Settings(BenchmarkSettings):
     """Run an experiment, or show its plan, a one-minute smoke of it, or the report of what is in the store."""
 
     model_config = SettingsConfigDict(

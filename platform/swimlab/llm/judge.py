@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,13 @@ class JudgeEstimate:
     prompt_tokens: int
     completion_tokens: int
     cost: float
+
+
+def total(estimates: Iterable[JudgeEstimate]) -> JudgeEstimate:
+    """Several together; equal questions of two of them are counted twice."""
+    fields = [(e.requests, e.cached, e.prompt_tokens, e.completion_tokens, e.cost) for e in estimates]
+    requests, cached, prompt, completion, cost = map(sum, zip(*fields, strict=True)) if fields else (0, 0, 0, 0, 0.0)
+    return JudgeEstimate(requests, cached, prompt, completion, cost)
 
 
 def estimate(questions: Sequence[Question], config: EndpointConfig, answers: Answers) -> JudgeEstimate:

@@ -14,6 +14,7 @@ from swimlab.report.table import ArmRow, Cell, ClaimRow, Column, OwnReading, Sel
 from swimlab.stats import intervals, power
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Origin
+from swimlab.store.evaluation_records import TrialResult
 from swimlab.store.flat_rows import trial_row
 
 
@@ -25,7 +26,8 @@ def summarise(results: Results) -> Table:
     """
     ablation, recipe_name = results.ablation, results.recipe.name
     primary = ablation.primary
-    columns = tuple(Column(m.name, m.measured(recipe_name), m is primary) for m in ablation.metrics)
+    columns = tuple(Column(m.name, m.measured(recipe_name), m is primary, m.judge) for m in ablation.metrics)
+    # A judge's grade never equals `name`: it is of another judge than the paper's, or of another prompt.
     comparable = recipe_name == ablation.paper.recipe and primary.name == primary.measured(recipe_name)
     trials = TrialsByArm(results)
     claims = tuple(_claim(result) for result in judge_claims(results, trials, comparable))
@@ -80,9 +82,17 @@ def summarise(results: Results) -> Table:
 def _caveat(results: Results, comparable: bool) -> str:
     recipe, paper = results.recipe, results.ablation.paper.recipe
     data = recipe.data
-    note = ""
+    note = "".join(
+        f" {item.suite.scorer} was not measured: {'; '.join(item.missing)}."
+        for item in results.benchmarks
+        if item.missing
+    )
+    if judges := sorted({metric.judge for metric in results.ablation.metrics} - {""}):
+        note += (
+            f" Grades are by {', '.join(judges)}, asked in our words: those of another judge or prompt do not compare."
+        )
     if isinstance(data, NLReferFiles) and not data.held_out_annotations:
-        note = " No held-out annotations were given: every score here is of the training rows."
+        note += " No held-out annotations were given: every score here is of the training rows."
     if comparable:
         return f"Recipe {recipe.name} is the paper's own class: gaps are compared with the paper's numbers.{note}"
     if recipe.model.kind == "tiny":
@@ -93,8 +103,8 @@ def _caveat(results: Results, comparable: bool) -> str:
             f"directions are compared.{note}"
         )
     return (
-        f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in: only directions are "
-        f"compared.{note}"
+        f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in or a judge's: only directions "
+        f"are compared.{note}"
     )
 
 
@@ -129,7 +139,7 @@ def _line(trial: ArmResult, columns: tuple[Column, ...], own: Collection[str]) -
         state = "failed" if trial.failure else "missing"
         return TrialLine(trial.arm, trial.seed, trial.trial_id, state, trial.failure or "not run yet")
     absent = [column.measured for column in columns if column.measured not in record.metrics]
-    problem = f"its record has no {', '.join(absent)}" if absent else ""
+    problem = trial.failure or (f"its record has no {', '.join(absent)}{_undecided(record)}" if absent else "")
     cost = record.cost
     shown = {*(column.measured for column in columns), *own} & record.metrics.keys()
     values = {metric: record.metrics[metric] for metric in sorted(shown)}
@@ -147,6 +157,14 @@ def _line(trial: ArmResult, columns: tuple[Column, ...], own: Collection[str]) -
         cost.tokens_per_s,
         cost.mfu,
     )
+
+
+def _undecided(record: TrialResult) -> str:
+    """Which benchmarks gave no mean, and why."""
+    families = sorted(
+        name.partition(".")[0] for name, value in record.metrics.items() if ".undecided" in name and value
+    )
+    return f" ({', '.join(families)} UNDECIDED: too many answers have no grade)" if families else ""
 
 
 def _cell(trials: TrialsByArm, metric: str, arm: str) -> Cell:

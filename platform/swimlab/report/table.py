@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swimlab.experiment.arms import judged_name
 from swimlab.experiment.mediation import Mediation
 from swimlab.experiment.protocol import ProtocolStatus
 from swimlab.report import number_format
@@ -23,15 +24,17 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the table: `name` in the experiment file, `measured` in the records of this recipe."""
+    """A metric of the table: `name` in the experiment file, `measured` in the records of this recipe, with the `judge`
+    that gave it, "" without one."""
 
     name: str
     measured: str
     primary: bool
+    judge: str = ""
 
     @property
     def standin(self) -> bool:
-        return self.name != self.measured
+        return judged_name(self.name, self.judge) != self.measured
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from swim.evaluation.generate import Prompt, generate
 from swim.recipe import Recipe
 from swimlab.data.prepared_clips import StoredClips, load_prepared
 from swimlab.evaluating import answering, engines
+from swimlab.evaluating.annotated import annotated
 from swimlab.evaluating.answering import AnsweringError, answer
 from swimlab.evaluating.generation import of_trial
 from swimlab.evaluating.parts import StoredGeneration
-from swimlab.evaluating.scores import annotated, score
+from swimlab.evaluating.scores import score
 from swimlab.evaluating.scores import asked as asked_about
 from swimlab.store.errors import StoreError
 from swimlab.store.garbage_collection import Rules, find
