@@ -97,6 +97,8 @@ class Ablation:
             raise ValueError(f"ablation {self.name!r} needs exactly one metric with primary=True: claims are about it")
         if self.verdicts not in ("replicates", "rows"):
             raise ValueError(f"ablation {self.name!r}: verdicts={self.verdicts!r} is neither 'replicates' nor 'rows'")
+        if self.verdicts == "rows" and self.looks:
+            raise ValueError(f"ablation {self.name!r}: looks are at replicates, and verdicts='rows' are not about them")
         self._check_seeds(self.seeds)
         for claim in self.paper.claims:
             self.contrast(claim)

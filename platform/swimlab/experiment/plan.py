@@ -157,8 +157,8 @@ def _check_measured(
     suites: Mapping[str, tuple[str, ...]],
     asked: tuple[str, ...],
 ) -> None:
-    """`suites`: of each arm that needs the metric; `asked`: families of benchmarks. Raises ValueError where an arm lacks
-    it."""
+    """`suites`: of each arm that needs the metric; `asked`: families of benchmarks. Raises ValueError where an arm
+    lacks it."""
     measured = metric.measured(recipe.name)
     if not all(measured.startswith((*families(of_arm), *asked)) for of_arm in set(suites.values())):
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from swimlab.base import quoting
 from swimlab.experiment.results import Results
-from swimlab.report import evidence, figure_data, html, index_page, latex, markdown
+from swimlab.report import evidence, figure_data, html, index_page, latex, markdown, row_claims
 from swimlab.report.cell_axis import CellAxis, axis
 from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.figure_style import arm_colours
@@ -70,6 +70,8 @@ def render_html(results: Results, table: Table, citations: EvidenceIndex) -> str
         colours=colours,
         dots=_dots_axis(table),
         forests=_forest_axes(table),
+        by_rows=row_claims.grid(table),
+        by_rows_note=row_claims.NOTE,
         trends=[(trend, trend_plot(trend)) for trend in figure_data.trends(results)],
         curves=learning_curves(figure_data.learning_curves(results), colours),
         smooth_above=SMOOTH_ABOVE_POINTS,

@@ -148,7 +148,8 @@ def evidence_index(table: Table) -> EvidenceIndex:
             costs = tuple(Contribution(t.arm, t.seed, t.trial_id, t.wall_s) for t in done)
             numbers["cost", i, 0] = CitedNumber(f"{row.arm}, wall-clock", COST, "sum", duration(row.wall_s), costs)
     for i, claim in enumerate(table.claims):
-        if claim.outcome.interval is not None:
+        # A number over rows has no query over trials.
+        if claim.outcome.interval is not None and claim.outcome.evidence.estimate is None:
             parts = trials.parts(claim.weights, claim.seeds, claim.metric)
             shown = mean_ci(claim.outcome.interval, signed=True)
             label = f"{claim.text}, {claim.metric}"

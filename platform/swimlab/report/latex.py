@@ -89,7 +89,8 @@ def render_latex(table: Table, citations: EvidenceIndex) -> str:
         heads = ["claim", r"difference \ensuremath{\pm} 95\,\% CI", f"p ({tex(table.correction)})", "verdict", "seeds"]
         claims = [_claim(citations, i, claim) for i, claim in enumerate(table.claims)]
         caption = (
-            f"{tex(table.title)}, claims judged on paired differences over seeds, recipe {tex(table.recipe_name)}."
+            f"{tex(table.title)}, claims judged on paired differences over "
+            f"{'rows, clustered by video' if table.verdicts == 'rows' else 'seeds'}, recipe {tex(table.recipe_name)}."
         )
         caption += f" {tex(table.judging)}" if table.judging else ""
         lines += _grid("lrrp{3.2cm}r", heads, claims, caption, f"tab:{table.name}-claims")

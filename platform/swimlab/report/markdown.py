@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from swimlab.base.printable import one_line
+from swimlab.report import row_claims
 from swimlab.report.cells import TRAILING_COLUMNS, _cited, _claim_cells, arm_name, column_title
 from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.number_format import as_printed, mean_ci
@@ -49,6 +50,9 @@ def render_markdown(table: Table, citations: EvidenceIndex) -> str:
         ]
         lines += ["", "## Claims", "", *md_grid(heads, cells)]
         lines += ["", md(table.judging)] if table.judging else []
+    if by_rows := row_claims.grid(table):
+        heading, heads, cells = by_rows
+        lines += ["", f"### {md(heading)}", "", *md_grid(heads, cells), "", md(row_claims.NOTE)]
     if table.self_test:
         test = table.self_test
         shown = _cited(mean_ci(test.interval, signed=True), citations.id("self-test"))

@@ -9,7 +9,7 @@ from swimlab.experiment import tuning
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.judged_claims import ClaimResult, TrialsByArm, judge_claims
 from swimlab.experiment.results import ArmResult, Results
-from swimlab.report import reading
+from swimlab.report import reading, row_claims
 from swimlab.report.table import ArmRow, Cell, ClaimRow, Column, OwnReading, SelfTest, Table, TrialLine
 from swimlab.stats import intervals, power
 from swimlab.stats.intervals import Interval
@@ -30,7 +30,8 @@ def summarise(results: Results) -> Table:
     # A judge's grade never equals `name`: it is of another judge than the paper's, or of another prompt.
     comparable = recipe_name == ablation.paper.recipe and primary.name == primary.measured(recipe_name)
     trials = TrialsByArm(results)
-    claims = tuple(_claim(result) for result in judge_claims(results, trials, comparable))
+    judged = judge_claims(results, trials, comparable)
+    claims = row_claims.beside(results, tuple(map(_claim, judged)))
     own = {claim.own.metric for claim in claims if claim.own}
     lines = tuple(_line(trial, columns, own) for trial in results.trials)
     tuned = {state.arm: state.choice or {} for state in results.tuning}
@@ -76,6 +77,7 @@ def summarise(results: Results) -> Table:
         protocol=results.protocol,
         looks=tuple(ablation.looks),
         designs=ablation.designs,
+        verdicts=ablation.verdicts,
     )
 
 

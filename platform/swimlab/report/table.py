@@ -14,6 +14,7 @@ from swimlab.report import number_format
 from swimlab.stats import intervals
 from swimlab.stats.intervals import Interval
 from swimlab.stats.pairing import Group, Origin
+from swimlab.stats.row_differences import RowDifference
 from swimlab.stats.verdicts import JudgedClaim
 
 
@@ -117,6 +118,16 @@ class OwnReading:
 
 
 @dataclass(frozen=True)
+class OverRows:
+    """A claim over the rows of stored samples (`swimlab.report.row_claims`): the `difference`, None where `problem`
+    says why there is none; `replicates` is the same difference over replicates."""
+
+    difference: RowDifference | None
+    replicates: Interval | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class ClaimRow:
     """A judged claim about, for each seed, the sum over arms of `weights` times `metric`, as records name it, minus
     `above`.
@@ -139,6 +150,7 @@ class ClaimRow:
     margin_source: str = ""
     mediation: tuple[Mediation, ...] = ()
     own: OwnReading | None = None
+    over_rows: OverRows | None = None
 
     @property
     def title(self) -> str:
@@ -196,6 +208,7 @@ class Table:
         trials: every trial of every arm; a trial that arms share is listed under each.
         looks: the numbers of seeds at which the claims are judged; () for one look at all there are.
         designs: how many designs may ask the question, each judged at α ÷ their number.
+        verdicts: over what claims are judged, "replicates" or "rows".
     """
 
     name: str
@@ -220,6 +233,7 @@ class Table:
     protocol: ProtocolStatus | None = None
     looks: tuple[int, ...] = ()
     designs: int = 1
+    verdicts: str = "replicates"
 
     @property
     def mixed(self) -> bool:

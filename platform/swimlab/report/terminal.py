@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from swimlab.base.screen import Screen
+from swimlab.report import row_claims
 from swimlab.report.cells import TRAILING_COLUMNS, _claim_cells, arm_name
 from swimlab.report.number_format import as_printed, mean_ci
 from swimlab.report.table import Table
@@ -34,6 +36,9 @@ def terminal(table: Table) -> RenderableType:
     if table.claims:
         parts.append(_claims_grid(table))
         parts += [Text(table.judging, "dim")] if table.judging else []
+    if by_rows := row_claims.grid(table):
+        heading, heads, cells = by_rows
+        parts += [Text(f"{heading}. {row_claims.NOTE}", "dim"), _text_grid(heads, cells)]
     if table.self_test:
         test = table.self_test
         parts.append(Text(f"A/A  {test.arm} against itself: {mean_ci(test.interval, signed=True)}, {test.text}"))
@@ -76,6 +81,15 @@ def _rows_grid(table: Table) -> Grid:
         cells += [text.replace(" ± ", "±") for text in numbers]  # kept on one line, and two columns narrower
         cells += [column.text(table, row) for column in TRAILING_COLUMNS]
         grid.add_row(*map(Text, cells))
+    return grid
+
+
+def _text_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        grid.add_column(Text(head), overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
     return grid
 
 

@@ -18,8 +18,8 @@ from swimlab.evaluating.annotated import annotated
 from swimlab.evaluating.answering import AnsweringError, answer
 from swimlab.evaluating.generation import of_trial
 from swimlab.evaluating.parts import StoredGeneration
-from swimlab.evaluating.scores import score
 from swimlab.evaluating.scores import asked as asked_about
+from swimlab.evaluating.scores import score
 from swimlab.store.errors import StoreError
 from swimlab.store.garbage_collection import Rules, find
 from swimlab.store.published_tables import write_tables
