@@ -49,7 +49,8 @@ def lines(
     yield f"{ablation.name} on {recipe.name}: by arithmetic, and without names of trials, since its rows are not here"
     yield f"missing    {files}: name yours with --set data.annotations='[\"rows.json\"]' data.videos=FOLDER"
     yield f"assumed    the paper's {PAPER_ROWS:,} conversations an epoch, as long as data.frames allows"
-    yield f"trials     {len(trials)}, if arms share none: {len(ablation.arms)} arms"
+    looks = ", at all looks" if ablation.looks else ""
+    yield f"trials     {len(trials)}{looks}, if arms share none: {len(ablation.arms)} arms"
     forecasts = [_forecast(trial, settings) for trial in trials]
     known = [forecast for forecast in forecasts if forecast]
     if known:

@@ -72,7 +72,7 @@ class Lab:
         console = Console(file=io.StringIO(), width=200)
         measure = partial(table_benchmarks.with_benchmarks, settings=settings, console=console)
         if settings.command == "report":
-            return measure([run_ablations.gather(self.plan(table, **flags), self.store, 0.0)])[0]
+            return run_ablations.at_latest_look(self.plan(table, **flags), self.store, settings, measure)
         return run_ablations.execute([self.plan(table, **flags)], settings, console, measure)[0]
 
     def planned(self, **flags: Any) -> str:

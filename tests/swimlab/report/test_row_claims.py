@@ -169,3 +169,32 @@ def test_without_stored_rows_nothing_is_shown(tmp_path: Path) -> None:
     shown = summarise(committed(table(), tmp_path, lambda arm, seed: {"attention.ap": 0.5}))
     assert shown.claims[0].over_rows.problem == "no rows of attention.ap are stored of swim"
     assert grid(shown) is None
+
+
+def test_only_two_tests_are_declared_and_looks_are_at_replicates() -> None:
+    with pytest.raises(ValueError, match="neither 'replicates' nor 'rows'"):
+        table(verdicts="videos")
+    with pytest.raises(ValueError, match="looks are at replicates"):
+        table(verdicts="rows", seeds=(), looks=(2, 4))
+
+
+def test_claims_about_another_metric_are_tested_over_its_rows(tmp_path: Path) -> None:
+    claims = [Better("swim", "control"), Better("swim", "control", metric="attention.ap_other")]
+    metrics = [Metric("attention.ap", primary=True), Metric("attention.ap_other")]
+    results = measured(table(metrics=metrics, paper=Paper("", claims=claims)), tmp_path)
+    both = [
+        replace(
+            trial,
+            record=TrialResult.of(
+                trial.record,
+                [
+                    e.model_copy(update={"metrics": e.metrics | {"attention.ap_other": 9.0}})
+                    for e in trial.record.evaluations
+                ],
+            ),
+        )
+        for trial in results.trials
+    ]
+    first, other = summarise(replace(results, trials=tuple(both))).claims
+    assert first.over_rows.difference.estimate.mean == pytest.approx(0.1, abs=0.05)
+    assert other.over_rows.difference.estimate.mean == 0
