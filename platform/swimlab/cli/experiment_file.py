@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -27,9 +27,6 @@ from swimlab.report import terminal
 from swimlab.store.backends.patience import SHORT_S
 from swimlab.store.presence import StoreContent
 from swimlab.store.sweep_store import SweepStore
-
-if TYPE_CHECKING:
-    from swimlab.execution.run_ablations import Measure
 
 QUARANTINE_LINES = 20
 LOG_WIDTH = 120  # what the widest table needs
@@ -107,7 +104,7 @@ def _command(
         for text in looked_at:
             say(console, text)
         return 0
-    measure: Measure = list
+    measure: run_ablations.Measure = list
     if benchmarks := [item for plan in planned for item in plan.benchmarks]:
         from swimlab.evaluating import table_benchmarks  # torch and Ray, which other cached tables do without
 
