@@ -153,8 +153,8 @@ class _ArmRows:
 
 
 def _source(record: TrialResult, metric: str) -> EvaluationRecord | None:
-    """The evaluation that measured a trial's metric, where it stored rows."""
-    sources = [evaluation for evaluation in record.evaluations if metric in evaluation.metrics]
+    """The evaluation that measured a trial's metric on the reported clips, where it stored rows."""
+    sources = [e for e in record.evaluations if e.split == "held_out" and metric in e.metrics]
     return sources[-1] if sources and SAMPLES in sources[-1].files else None
 
 
