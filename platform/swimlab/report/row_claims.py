@@ -51,7 +51,7 @@ def beside(results: Results, claims: Sequence[ClaimRow]) -> tuple[ClaimRow, ...]
         rows = _ArmRows(results, metric, {arm for i in tested for arm in family[i].weights})
         of_metric = [replace(claim, over_rows=rows.test(claim) if i in tested else None) for i, claim in family.items()]
         by_rows = results.ablation.verdicts == "rows"
-        shown |= zip(family, _judged(of_metric) if by_rows else of_metric, strict=True)
+        shown |= zip(family, _judged(of_metric, results.ablation.alpha) if by_rows else of_metric, strict=True)
     return tuple(shown[i] for i in range(len(claims)))
 
 
@@ -79,7 +79,7 @@ def grid(table: Table) -> Grid | None:
     return f"Claims over replicates and over rows; verdicts are by {table.verdicts}", heads, cells
 
 
-def _judged(claims: Sequence[ClaimRow]) -> tuple[ClaimRow, ...]:
+def _judged(claims: Sequence[ClaimRow], alpha: float) -> tuple[ClaimRow, ...]:
     data = [
         replace(
             claim.outcome.evidence,
@@ -89,7 +89,7 @@ def _judged(claims: Sequence[ClaimRow]) -> tuple[ClaimRow, ...]:
         for claim in claims
     ]
     judged = []
-    for claim, outcome in zip(claims, judge(data), strict=True):
+    for claim, outcome in zip(claims, judge(data, alpha=alpha), strict=True):
         problem = claim.over_rows.problem if claim.over_rows else ""
         judged.append(replace(claim, outcome=replace(outcome, reason=problem or outcome.reason)))
     return tuple(judged)
