@@ -65,21 +65,21 @@ class Turns:
 def opened(uri: str, turns: Turns, name: str, *, kills: bool = False, faults: bool = False) -> SweepStore:
     """A store of one of the processes. Whether an attempt seems to have ended is left to chance."""
     store, rng = SweepStore(uri, owner=Owner(host=name, realm="", pid=1)), turns.rng
-    written: list[str] = []
+    withdrawn: list[str] = []
     store.ended = lambda work_id, number: rng.choice(["silent", None, "gone"])
 
     def interrupted(call, real):
         def run(path, *args):
-            # The moments around a commit are those where a pause, or a kill, may do harm. Kills come before the record
-            # is written: one that follows a pause as long as a whole collection, right after the record or while it is
-            # withdrawn, leaves a record whose files are gone, which every reader is told.
+            # The moments around a commit are those where a pause, or a kill, may do harm. None comes while a record is
+            # withdrawn: after a pause as long as a whole collection it would leave a record whose files are gone, which
+            # every reader is told.
             around = any(part in str(path) for part in ("records", "commits", "collected"))
             critical = name.startswith("driver") and around
             turns.take(name, 1 + rng.choice([0, 0, 60]) * critical)
-            if kills and critical and not written and rng.random() < 0.03:
+            if kills and critical and not withdrawn and rng.random() < 0.03:
                 raise Killed
-            if call == "create" and str(path).startswith("records"):
-                written.append(path)
+            if call == "create" and str(path).endswith("/withdrawn.json"):
+                withdrawn.append(path)
             answer = real(path, *args)
             if faults and call in ("files", "sizes") and answer and rng.random() < 0.1:
                 if rng.random() < 0.5:
@@ -138,6 +138,7 @@ def interleaved(uri: str, seed: int) -> dict[str, int]:
         }
     )
     store = SweepStore(uri)
+    collect(store)  # a record that was written at last, by a process that was killed then, may lack its files
     record = store.record("t1")
     assert promised in ([], [record.nonce] if record else []), "a result that was reported as committed is lost"
     if record is not None:

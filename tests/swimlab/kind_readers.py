@@ -133,7 +133,7 @@ def of_results(store: SweepStore, plan: Plan) -> dict[str, Kind]:
         "protocol": Kind(declared, lambda store: protocol.history(store, "nano", plan.recipe.name)),
         "run times": Kind(times, run_times.read),
         "rung": Kind(rung, lambda store: pruning_rungs.known_rungs(store, "r1", "e1", 4)),
-        "pruned trial": Kind(pruned, unused.unused_code),
+        "pruned trial": Kind(pruned, lambda store: unused.References(store).unused_code()),
         "source archive, run again": Kind(
             code_path(record.code_fingerprint), lambda store: stored_source(store, record).files
         ),

@@ -49,6 +49,7 @@ class StreamedClips:
             part=Part(file="", first=0, rows=0, start=0, end=0),
             videos=absolute(data.videos),
             formats=data.formats,
+            placeholders=data.placeholders,
             frames=data.frames,
             folder=prepared.folder,
             store_clips=False,

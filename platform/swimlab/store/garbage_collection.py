@@ -28,9 +28,9 @@ from swimlab.store.record_kinds import EVALUATIONS, TRIALS, RecordKind
 from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import Ended, SweepStore
-from swimlab.store.unused import unused_clips, unused_code
+from swimlab.store.unused import References
 
-Kind = Literal["attempt", "steps", "checkpoint", "mark", "leftover", "clips", "code", "scratch"]
+Kind = Literal["attempt", "record", "steps", "checkpoint", "mark", "leftover", "clips", "code", "scratch"]
 Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
@@ -118,16 +118,18 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
     if rules.checkpoints != "all":
         bases = _bases(store) if rules.checkpoints == "bases" else set()
         items += [_checkpoint(r, attempts[t][r.attempt], rules) for t, r in sorted(trials.items()) if t not in bases]
+    items += _records_without_files(store, attempts, committed)
     items += _marks(store, attempts, states)
     if left := store.backend.leftovers(LEFTOVER_AFTER_S):
         items.append(_item("leftover", store.uri, "half-written by a process that was killed", left))
     alive = tuple(sorted(folder_of(*key) for key, state in states.items() if state is None))
+    references = References(store)
     if rules.code and not alive:
         why = "no result came from this code"
-        items += [_item("code", path, why, {path: size_bytes}) for path, size_bytes in unused_code(store).items()]
+        items += [_item("code", path, why, {path: size}) for path, size in references.unused_code().items()]
     if rules.clips and not alive:
         why = "no result would need them with this code"
-        items += [_item("clips", folder, why, files) for folder, files in sorted(unused_clips(store).items())]
+        items += [_item("clips", folder, why, files) for folder, files in sorted(references.unused_clips().items())]
     return Garbage(tuple(item for item in items if item.paths), alive)
 
 
@@ -143,7 +145,7 @@ def collect(store: SweepStore, garbage: Garbage) -> tuple[Item, ...]:
             elif item.kind == "checkpoint":
                 store.backend.create(f"{item.location}/{DROPPED}", dropped_note(item.reason))
         batch = _still_garbage(store, batch)
-        store.backend.delete_many([path for item in batch for path in item.paths])
+        store.backend.delete_many([path for item in batch if item.kind != "record" for path in item.paths])
         _withdraw(store, batch)
         removed += batch
     return tuple(removed)
@@ -155,7 +157,7 @@ def _still_garbage(store: SweepStore, items: Sequence[Item]) -> list[Item]:
     folders = {record.folder for _, record in records}
     marks = {mark_path(kind, kind.id_of(record), record.nonce) for kind, record in records}
     needed = {"attempt": folders, "mark": marks}
-    present = {"steps": folders, "checkpoint": folders}
+    present = {"record": folders, "steps": folders, "checkpoint": folders}
     return [
         item
         for item in items
@@ -165,9 +167,9 @@ def _still_garbage(store: SweepStore, items: Sequence[Item]) -> list[Item]:
 
 
 def _withdraw(store: SweepStore, items: Sequence[Item]) -> None:
-    """Removes records that were written while the files of their attempts were deleted, by a process that was then
-    killed before it looked for `collected.json`: nobody was told that they are committed."""
-    attempts = [item for item in items if item.kind == "attempt"]
+    """Removes records that were written while the files of their attempts were deleted, or after that, by a process
+    that was then killed before it looked for `collected.json`: nobody was told that they are committed."""
+    attempts = [item for item in items if item.kind in ("attempt", "record")]
     locations = {item.location for item in attempts}
     for kind, record in _records_of(store, attempts):
         if record.folder in locations:
@@ -177,9 +179,9 @@ def _withdraw(store: SweepStore, items: Sequence[Item]) -> None:
 def _records_of(store: SweepStore, items: Iterable[Item]) -> list[tuple[RecordKind[Any], Any]]:
     """The records, read now, of the trials and evaluations that these items are about."""
     names = {
-        item.location.split("/")[1 if item.kind in ("attempt", "steps", "checkpoint") else 2].partition(".")[0]
+        item.location.split("/")[2 if item.kind == "mark" else 1].partition(".")[0]
         for item in items
-        if item.kind in ("attempt", "steps", "checkpoint", "mark")
+        if item.kind in ("attempt", "record", "steps", "checkpoint", "mark")
     }
     return [(kind, record) for kind in (TRIALS, EVALUATIONS) for record in kind.read(store.backend, names).values()]
 
@@ -272,6 +274,24 @@ def _of_unfinished(
             rest = {name: size for name, size in names.items() if name not in retained}
             why = f"{state}; the {subject} has no record" + (", its last step is kept" if number == holder else "")
             yield _item("attempt", folder, why, _attempt_paths(folder, rest))
+
+
+def _records_without_files(
+    store: SweepStore,
+    attempts: Mapping[str, Mapping[int, Names]],
+    committed: Mapping[RecordKind[Any], set[str]],
+) -> Iterator[Item]:
+    """Records that were written after their attempt was collected, by a process that was killed at once: all their files
+    are gone. The item is the attempt's folder. A record that came before the collection has its files."""
+    collected = {work_id for work_id, numbers in attempts.items() if any(COLLECTED in n for n in numbers.values())}
+    for kind, record_ids in committed.items():
+        for record_id, record in sorted(kind.read(store.backend, record_ids & collected).items()):
+            names = attempts[record_id].get(record.attempt, {})
+            withdrawable = COLLECTED in names and not names.keys() & {WITHDRAWN, DROPPED} and record.files
+            # One by one as well: a listing may be short.
+            if withdrawable and not any(n in names or store.exists(f"{record.folder}/{n}") for n in record.files):
+                why = "its attempt was collected before it was written, by a process that was killed at once"
+                yield _item("record", record.folder, why, {kind.path(record_id): 0})
 
 
 def _bases(store: SweepStore) -> set[str]:

@@ -25,7 +25,7 @@ from swimlab.store.garbage_collection import Rules, find
 from swimlab.store.published_tables import write_tables
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import SweepStore
-from swimlab.store.unused import unused_clips, unused_code
+from swimlab.store.unused import References
 
 FEW = Decoding(max_new_tokens=5)
 
@@ -81,8 +81,8 @@ def test_every_question_is_asked_once_and_answered_as_by_the_model_alone(bench, 
     alone = generate(recipe, trained, prompts, FEW, batch_size=1)
     assert [replace_leads(a) for a in again.answers()] == [replace_leads(a) for a in alone]
     assert len({a.text for a in alone}) > 5
-    assert unused_code(store) == {}
-    assert unused_clips(store) == {}
+    references = References(store)
+    assert references.unused_code() == references.unused_clips() == {}
 
 
 def replace_leads(given):

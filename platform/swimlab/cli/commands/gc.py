@@ -22,6 +22,7 @@ from swimlab.store.scratch import Abandoned
 MOST_ITEMS = 30
 WORDS: dict[Kind, str] = {
     "attempt": "finished attempts",
+    "record": "records whose files are gone",
     "steps": "step checkpoints of committed trials",
     "checkpoint": "checkpoints",
     "mark": "marks of commits that did not happen",
