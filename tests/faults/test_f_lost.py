@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -126,13 +126,17 @@ def test_a_live_attempt_is_alive_whatever_the_clock_says(
     assert (store.download("live", "checkpoint/", tmp_path / "copy") / "model.bin").read_bytes() == b"weights"
 
 
-def commit_in_child(uri: str, stop_at: Callable[[str, tuple[object, ...]], bool], answer: int) -> None:
-    """Claims, puts files and commits; the process stops itself where the interpreter reports the event."""
-    stopped: list[str] = []
+Event = Callable[[str, tuple[object, ...]], bool]
+
+
+def commit_in_child(uri: str, stop_at: Sequence[Event], answer: int) -> None:
+    """Claims, puts files and commits; the process stops itself where the interpreter reports these events, one after
+    another."""
+    left = list(stop_at)
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if not stopped and event in ("os.link", "open") and stop_at(event, arguments):
-            stopped.append(event)
+        if left and event in ("os.link", "open") and left[0](event, arguments):
+            del left[0]
             os.kill(os.getpid(), signal.SIGSTOP)
 
     store = SweepStore(uri)
@@ -169,22 +173,35 @@ PAUSES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stop_at", PAUSES)
-def test_a_commit_that_pauses_leaves_no_record_without_files(
-    store: SweepStore, tmp_path: Path, stop_at: Callable[[str, tuple[object, ...]], bool]
-) -> None:
+def committing_child(uri: str, *stop_at: Event) -> tuple[int, int]:
+    """A process in its commit, which has stopped at the first of these events: its id, and where its answer comes."""
     answer, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            commit_in_child(store.uri, stop_at, theirs)
+            commit_in_child(uri, stop_at, theirs)
         finally:
             os._exit(0)
     os.close(theirs)
+    wait_until_stopped(pid)
+    return pid, answer
+
+
+def wait_until_stopped(pid: int) -> None:
     _, status = os.waitpid(pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
-    gc = SweepStore(store.uri, dead_after_s=0.5)
+
+
+def collect_silent(uri: str) -> None:
+    """What `swimlab gc --delete --wait` does, for heartbeats that are silent sooner."""
+    gc = SweepStore(uri, dead_after_s=0.5)
     garbage_collection.collect(gc, garbage_collection.find(gc, wait=time.sleep))
+
+
+@pytest.mark.parametrize("stop_at", PAUSES)
+def test_a_commit_that_pauses_leaves_no_record_without_files(store: SweepStore, tmp_path: Path, stop_at: Event) -> None:
+    pid, answer = committing_child(store.uri, stop_at)
+    collect_silent(store.uri)
     os.kill(pid, signal.SIGCONT)
     os.waitpid(pid, 0)
     result = json.loads(os.read(answer, 10_000))
@@ -195,6 +212,25 @@ def test_a_commit_that_pauses_leaves_no_record_without_files(
     else:
         assert result == {"committed": True}
         assert store.open_file("paused", "checkpoint/model.bin") == b"weights"
+
+
+@fault(
+    "SIGSTOP before the record is linked, gc --wait meanwhile, SIGKILL once it is linked",
+    "a record without files, for ever", "right: the next gc takes it back", "F3",
+)  # fmt: skip
+def test_a_record_of_a_collected_attempt_is_taken_back(store: SweepStore, swimlab: Command) -> None:
+    pid, answer = committing_child(store.uri, before_record, after_record)
+    collect_silent(store.uri)
+    os.kill(pid, signal.SIGCONT)
+    wait_until_stopped(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(answer)
+    assert store.record("paused") is not None
+    assert "records whose files are gone" in swimlab("gc", "--store", store.uri)[1]
+    assert swimlab("gc", "--delete", "--store", store.uri)[0] == 0
+    assert store.record("paused") is None
+    assert store.claim("paused") is not None
 
 
 @fault("a driver is killed (SIGKILL)", "its scratch, tens of GB, stays for ever", "right: gc --delete frees it", "F19")

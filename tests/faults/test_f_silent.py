@@ -48,7 +48,10 @@ def test_no_flipped_bit_of_a_snapshot_changes_the_leaderboard(
 
 
 @fault("bits flip in tables/metrics/*.parquet", "another tool reads another number", "error of that tool", "F5")
-def test_other_tools_can_tell_a_flipped_bit_of_a_curve(tmp_path: Path, fault_seed: int) -> None:
+@fault(
+    "bits flip in tables/metrics/*.parquet", "no run mends it", "right: gc --tables --delete, then the next", "F5"
+)
+def test_other_tools_can_tell_a_flipped_bit_of_a_curve(tmp_path: Path, swimlab: Command, fault_seed: int) -> None:
     store, rng = SweepStore(str(tmp_path / "store")), random.Random(fault_seed)
     points = [MetricPoint(step=step, name="train.loss", value=rng.random()) for step in range(50)]
     committed(store, plausible_record, "t1", {"metrics.parquet": to_parquet(metrics_table(points))})
@@ -66,6 +69,10 @@ def test_other_tools_can_tell_a_flipped_bit_of_a_curve(tmp_path: Path, fault_see
         except (OSError, pa.ArrowException):
             refused += 1
     assert refused > FLIPS // 2
+    code, printed = swimlab("gc", "--tables", "--delete", "--store", store.uri)
+    assert (code, "damaged tables" in printed, file.exists()) == (0, True, False), printed
+    write_tables(store)  # as the next run does
+    assert file.read_bytes() == whole
 
 
 RECORDS = [

@@ -15,6 +15,7 @@ from swim import models
 from swim.data.synthetic import shapes_world
 from swim.recipe import NLReferFiles, Recipe, ShapesWorld
 from swimlab.data import decode_part, preparation
+from swimlab.evaluating.parts import StoredGeneration
 from swimlab.execution import cluster
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
@@ -49,6 +50,13 @@ def commit_trial(
     record = record_of(attempt, plausible_record, recipe=recipe.model_dump(mode="json"), **changes)
     assert store.commit(attempt, record)
     return record
+
+
+def parts(stored: StoredGeneration) -> dict[str, bytes]:
+    """The files with a generation's answers."""
+    return {
+        path: stored.store.read(path) for path in stored.store.list_files(stored.folder) if path.endswith("parquet")
+    }
 
 
 def prepare_here(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swim.recipe import Frozen
-from swimlab.store import listings, withdrawal
+from swimlab.store import listings, published_tables, withdrawal
 from swimlab.store.attempt_files import read_claims
 from swimlab.store.attempts import COLLECTED, DROPPED, WITHDRAWN, dropped_note
 from swimlab.store.commit_marks import RecentListing, mark_path
@@ -30,7 +30,7 @@ from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import Ended, SweepStore
 from swimlab.store.unused import References
 
-Kind = Literal["attempt", "record", "steps", "checkpoint", "mark", "leftover", "clips", "code", "scratch"]
+Kind = Literal["attempt", "record", "steps", "checkpoint", "mark", "leftover", "clips", "code", "table", "scratch"]
 Checkpoints = Literal["all", "bases", "none"]
 
 LEFTOVER_AFTER_S = 3600.0
@@ -46,12 +46,14 @@ class Rules(Frozen):
     `checkpoints`: which checkpoints of committed trials to keep: all, those that a committed trial started from, or
     none. `unfinished`: also collect the step checkpoints from which a trial would resume. `clips`, `code`: also collect
     those that no result refers to; skipped while an attempt is alive, and unsafe while a sweep is being prepared.
+    `tables`: also damaged files below tables/, which are copies; all of them are read.
     """
 
     checkpoints: Checkpoints = "all"
     unfinished: bool = False
     clips: bool = False
     code: bool = False
+    tables: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def find(store: SweepStore, rules: Rules | None = None, wait: Callable[[float], 
     if rules.clips and not alive:
         why = "no result would need them with this code"
         items += [_item("clips", folder, why, files) for folder, files in sorted(references.unused_clips().items())]
+    if rules.tables:
+        items += _damaged_copies(store)
     return Garbage(tuple(item for item in items if item.paths), alive)
 
 
@@ -281,8 +285,8 @@ def _records_without_files(
     attempts: Mapping[str, Mapping[int, Names]],
     committed: Mapping[RecordKind[Any], set[str]],
 ) -> Iterator[Item]:
-    """Records that were written after their attempt was collected, by a process that was killed at once: all their files
-    are gone. The item is the attempt's folder. A record that came before the collection has its files."""
+    """Records that were written after their attempt was collected, by a process that was killed at once: all their
+    files are gone. The item is the attempt's folder. A record that came before the collection has its files."""
     collected = {work_id for work_id, numbers in attempts.items() if any(COLLECTED in n for n in numbers.values())}
     for kind, record_ids in committed.items():
         for record_id, record in sorted(kind.read(store.backend, record_ids & collected).items()):
@@ -292,6 +296,15 @@ def _records_without_files(
             if withdrawable and not any(n in names or store.exists(f"{record.folder}/{n}") for n in record.files):
                 why = "its attempt was collected before it was written, by a process that was killed at once"
                 yield _item("record", record.folder, why, {kind.path(record_id): 0})
+
+
+def _damaged_copies(store: SweepStore) -> Iterator[Item]:
+    sizes = listings.sizes(store.backend, "tables")
+    for path, why in published_tables.damaged_copies(store).items():
+        # A trial of an older swimlab has samples of its own: it is copied again where the copy of its curve is missing.
+        together = sorted({path, path.replace("tables/samples/", "tables/metrics/")} & set(sizes))
+        reason = f"damaged, and written again by the next run: {why}"
+        yield _item("table", path, reason, {name: sizes[name] for name in together})
 
 
 def _bases(store: SweepStore) -> set[str]:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from swimlab.store import evaluation_commits, listings
 from swimlab.store.arms_tables import ARMS_SCHEMA, read_arms
-from swimlab.store.arrow_tables import from_parquet, to_parquet
+from swimlab.store.arrow_tables import DamagedTableError, from_parquet, to_parquet
 from swimlab.store.evaluation_columns import fitting, with_evaluations
+from swimlab.store.evaluation_records import EvaluationRecord
 from swimlab.store.paths import checked_path
 from swimlab.store.record_kinds import EVALUATIONS, TRIALS, Record, RecordKind
 from swimlab.store.records import TrialRecord
@@ -28,6 +29,7 @@ from swimlab.store.sweep_store import SweepStore
 
 PUBLISHED = "tables/trials/trials.parquet"
 PUBLISHED_EVALUATIONS = "tables/evaluations/evaluations.parquet"
+_COPIED = ("metrics", "samples")
 _AT_A_TIME = 64  # records whose tables are in memory together
 
 
@@ -35,25 +37,33 @@ def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
     """Bring the tables up to date with the records; `arms` has the columns of ARMS_SCHEMA and replaces the
     rows of its experiment and recipe.
 
-    Only new records are read (`swimlab.store.snapshot.compact`): a committed record never changes, so its metrics and
-    samples are copied once. Evaluations that were made with the training of a new trial and are not in the store yet,
-    because their driver was killed, are put there. Tables without a record are removed. A deleted tables/ is rebuilt.
+    Only new records are read (`swimlab.store.snapshot.compact`), and those whose copy of curves or samples is missing:
+    a committed record never changes, so they are copied once. Evaluations that were made with the training of a new
+    trial and are not in the store yet, because their driver was killed, are put there. Tables without a record are
+    removed.
     """
-    backend = store.backend
+    backend, fresh = store.backend, set[str]()
     # Listed first: what another driver copies from now on may be of records that this one does not have.
-    copied = {kind: listings.files(backend, f"tables/{kind}") for kind in ("metrics", "samples")}
-    anew = not backend.exists(PUBLISHED)
-    evaluations = _compact_evaluations(store, anew)
+    copied = {
+        kind: {PurePosixPath(path).stem: path for path in listings.files(backend, f"tables/{kind}")} for kind in _COPIED
+    }
+
+    def copy_evaluations(new: Mapping[str, EvaluationRecord]) -> None:
+        _copy(store, EVALUATIONS, new, ("samples",))
+        fresh.update(new)
+
+    evaluations = compact(backend, EVALUATIONS, copy_evaluations)
     published = 0
 
-    def copy(new: Mapping[str, TrialRecord]) -> None:
+    def copy_trials(new: Mapping[str, TrialRecord]) -> None:
         nonlocal published
         published += _publish_missing(store, new.values(), evaluations)
-        _copy(store, TRIALS, store.records() if anew else new, ("metrics", "samples"))
+        _copy(store, TRIALS, new, _COPIED)
+        fresh.update(new)
 
-    current: Snapshots = {TRIALS: compact(backend, TRIALS, copy), EVALUATIONS: evaluations}
+    current: Snapshots = {TRIALS: compact(backend, TRIALS, copy_trials), EVALUATIONS: evaluations}
     if published:
-        current[EVALUATIONS] = _compact_evaluations(store, anew=False)
+        current[EVALUATIONS] = compact(backend, EVALUATIONS, copy_evaluations)
     while True:
         trials, fits = current[TRIALS].table, fitting(current[TRIALS].table, current[EVALUATIONS].table)
         backend.replace(PUBLISHED, to_parquet(with_evaluations(trials, fits)))
@@ -64,19 +74,29 @@ def write_tables(store: SweepStore, arms: pa.Table | None = None) -> None:
         if not newer:
             break
         current |= newer
-    present = {"metrics": _ids(TRIALS, trials), "samples": _ids(TRIALS, trials) | _ids(EVALUATIONS, fits)}
-    for kind, paths in copied.items():
-        backend.delete_many([path for path in paths if PurePosixPath(path).stem not in present[kind]])
+    trained, evaluated = _ids(TRIALS, trials), _ids(EVALUATIONS, fits)
+    for kind, present in (("metrics", trained), ("samples", trained | evaluated)):
+        backend.delete_many([path for record_id, path in copied[kind].items() if record_id not in present])
+    _copy(store, TRIALS, store.read_records(trained - copied["metrics"].keys() - fresh), _COPIED)
+    _copy(store, EVALUATIONS, store.read_evaluations(evaluated - copied["samples"].keys() - fresh), ("samples",))
     if arms is not None:
         _add_arms(store, arms)
 
 
-def _compact_evaluations(store: SweepStore, anew: bool) -> Snapshot[Any]:
-    return compact(
-        store.backend,
-        EVALUATIONS,
-        lambda new: _copy(store, EVALUATIONS, store.evaluations() if anew else new, ("samples",)),
-    )
+def damaged_copies(store: SweepStore) -> dict[str, str]:
+    """Path → what is wrong with it, of the copies of curves and samples that are not what was written. Reads them all.
+    Once they are deleted the next `write_tables` writes them again."""
+    paths, damaged = [path for kind in _COPIED for path in listings.files(store.backend, f"tables/{kind}")], {}
+    for start in range(0, len(paths), _AT_A_TIME):
+        for path, data in store.backend.read_many(paths[start : start + _AT_A_TIME]).items():
+            try:
+                ids = pc.unique(from_parquet(data).column(0)).to_pylist()
+            except DamagedTableError as error:
+                damaged[path] = str(error)
+            else:
+                if ids not in ([], [PurePosixPath(path).stem]):
+                    damaged[path] = f"it is of {ids[0]}"
+    return damaged
 
 
 def _publish_missing(store: SweepStore, records: Iterable[TrialRecord], evaluations: Snapshot[Any]) -> int:

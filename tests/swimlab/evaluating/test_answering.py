@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from answering_kit import WORLD, benchmark, commit_trial, prepare_here
+from answering_kit import WORLD, benchmark, commit_trial, parts, prepare_here
 
 from swim.evaluation.decoding import Decoding
 from swim.evaluation.evaluate import restore
@@ -91,7 +91,7 @@ def replace_leads(given):
 
 def test_a_run_that_failed_goes_on_where_parts_are_missing_and_gives_the_same_bytes(bench, asked, monkeypatch):
     store, generation, cache = emptied(bench)
-    whole = files(answer(generation, store, cache, part_clips=2))
+    whole = parts(answer(generation, store, cache, part_clips=2))
     emptied(bench)
     asked.clear()
     write = answering.PartWriter.write
@@ -109,13 +109,8 @@ def test_a_run_that_failed_goes_on_where_parts_are_missing_and_gives_the_same_by
     with pytest.raises(StoreError, match="lacks 2 of 4 parts: run the same command again"):
         stored.answers()
     monkeypatch.setattr(answering.PartWriter, "write", write)
-    assert files(answer(generation, store, cache)) == whole
+    assert parts(answer(generation, store, cache)) == whole
     assert set(asked.values()) == {1}
-
-
-def files(stored):
-    """The parts of a generation, as bytes."""
-    return {p: stored.store.read(p) for p in stored.store.list_files(stored.folder) if p.endswith(".parquet")}
 
 
 def test_an_evaluation_of_answers_is_one_of_the_trial_and_generates_nothing(bench, asked, tmp_path):

@@ -1,27 +1,33 @@
-"""A driver that generates answers is killed at random moments, and each kill costs at most one part."""
+"""A driver that generates answers is killed at random moments: each kill costs at most one part, or one question."""
 
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 from collections import Counter
+from functools import partial
 
+import bench_files
 import pytest
-from answering_kit import benchmark, commit_trial, prepare_here
+from answering_kit import benchmark, commit_trial, parts, prepare_here
+from llm_server import Model, Reply
 
 from swim.evaluation.decoding import Decoding
+from swim.evaluation.judging import AXES
 from swimlab.evaluating import answering
 from swimlab.evaluating.answering import answer
 from swimlab.evaluating.generation import of_trial
 from swimlab.evaluating.parts import StoredGeneration
+from swimlab.evaluating.scores import score
+from swimlab.llm.answer_cache import Answers
+from swimlab.llm.client import ChatClient, EndpointConfig
+from swimlab.llm.judge import Judge
 from swimlab.store.sweep_store import SweepStore
 
 LIFE_S = (0.05, 0.8)  # of a driver: a part takes some 50 ms
-
-
-def parts(stored):
-    """The answers of a generation, as bytes."""
-    return {p: stored.store.read(p) for p in stored.store.list_files(stored.folder) if p.endswith(".parquet")}
+FEW = Decoding(max_new_tokens=8)
+GRADE = "\n".join(f"{n}. {name}: {5 - n}" for n, name in enumerate(AXES.values(), 1))
 
 
 def one_life(generation, store, cache, log):
@@ -37,6 +43,27 @@ def one_life(generation, store, cache, log):
     answer(generation, store, cache, part_clips=1)
 
 
+def judged_life(generation, store, cache, url):
+    """A driver that has a judge grade the answers, one after another."""
+    stored, judge = answer(generation, store, cache, part_clips=1), EndpointConfig(base_url=url, model="judge")
+    score(stored, "bench-d", judge=judge, ask=Judge(ChatClient(judge, Answers(store)), at_a_time=1))
+
+
+def lives(life, rng, most):
+    """Starts a driver again and again until it ends by itself, killing it up to `most` times. Returns how often."""
+    for deaths in range(most + 1):
+        # Forked: a process of its own would import torch for five seconds before it could be killed.
+        process = multiprocessing.get_context("fork").Process(target=life)
+        process.start()
+        process.join(rng.uniform(*LIFE_S) if deaths < most else 60)
+        if process.exitcode is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert process.exitcode == 0
+    return deaths
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.fault(
     injection="a driver that generates answers is killed at random points",
@@ -46,25 +73,49 @@ def one_life(generation, store, cache, log):
 def test_killed_drivers_repeat_one_part_each(kills, fault_seed, tmp_path, monkeypatch):
     prepare_here(monkeypatch)
     rng, store, cache = random.Random(fault_seed), SweepStore(str(tmp_path / "store")), tmp_path / "cache"
-    generation = of_trial(commit_trial(store), benchmark(tmp_path), cache, decoding=Decoding(max_new_tokens=8))
+    generation = of_trial(commit_trial(store), benchmark(tmp_path), cache, decoding=FEW)
     whole = parts(answer(generation, store, cache, part_clips=1))
     killed = 0
     while killed < kills:
         store.backend.delete_many(store.list_files("generations"))
-        log, deaths = tmp_path / "log", 0
+        log = tmp_path / "log"
         log.unlink(missing_ok=True)
-        while True:
-            # Forked: a process of its own would import torch for five seconds before it could be killed.
-            life = multiprocessing.get_context("fork").Process(target=one_life, args=(generation, store, cache, log))
-            life.start()
-            life.join(rng.uniform(*LIFE_S) if killed < kills else 60)
-            if life.exitcode is not None:
-                break
-            os.kill(life.pid, signal.SIGKILL)
-            life.join()
-            killed, deaths = killed + 1, deaths + 1
-        assert life.exitcode == 0
+        deaths = lives(partial(one_life, generation, store, cache, log), rng, kills - killed)
+        killed += deaths
         assert parts(StoredGeneration.load(store, generation.generation_id)) == whole
         made = Counter(log.read_text().split())
         assert made.total() - len(made) <= deaths
         assert len(made) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    injection="a driver is killed at random points, 20 times, while it generates answers and while a judge grades them",
+    symptom="a stored answer of the judge is paid for again, or grades differ",
+    expected="right: only what was under way at a kill is asked again",
+)
+def test_killed_drivers_ask_a_judge_for_nothing_that_is_stored(fault_seed, tmp_path, monkeypatch):
+    prepare_here(monkeypatch)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    rng, base, cache, kills = random.Random(fault_seed), SweepStore(str(tmp_path / "base")), tmp_path / "cache", 20
+    descriptions, _ = bench_files.write(tmp_path, 7)
+    generation = of_trial(commit_trial(base), descriptions, cache, decoding=FEW)
+    answering.prepare(generation, base, cache, lambda *_: None)
+    killed, in_judging, grades, questions = 0, 0, [], []
+    with Model(lambda body, _: Reply(GRADE, wait_s=0.1)) as judge:
+        for number, most in enumerate([0, *[kills] * kills]):  # nobody is killed in the first round
+            store = SweepStore(shutil.copytree(base.uri, tmp_path / str(number)))
+            deaths = lives(partial(judged_life, generation, store, cache, judge.url), rng, min(most, kills - killed))
+            (evaluation,) = store.evaluations().values()
+            grades.append(evaluation.metrics)
+            questions.append(set(judge.asked))
+            twice = judge.asked.total() - len(judge.asked)
+            assert twice <= deaths
+            killed, in_judging = killed + deaths, in_judging + twice
+            judge.asked.clear()
+            if killed == kills:
+                break
+    assert killed == kills
+    assert in_judging > 0  # some kills met the judge
+    assert grades == [grades[0]] * len(grades)
+    assert questions == [questions[0]] * len(questions)

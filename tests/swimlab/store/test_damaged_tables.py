@@ -7,10 +7,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_kit import committed, flipped
+from store_kit import committed, evaluated, flipped, samples, trained
 
 from swim.outputs import MetricPoint
-from swimlab.store import arrow_tables, query, snapshot
+from swimlab.store import arrow_tables, garbage_collection, published_tables, query, snapshot
 from swimlab.store.arms_tables import ARMS_SCHEMA
 from swimlab.store.arrow_tables import DamagedTableError, from_parquet, metrics_table, to_parquet
 from swimlab.store.published_tables import write_tables
@@ -116,3 +116,28 @@ def test_damaged_arms_count_as_empty_until_the_next_run(filled, caplog, damage):
     write_tables(filled, arms("t0", "t1"))
     assert set(query.arms_by_trial(filled)) == {"t0", "t1"}
     assert arrow_tables.from_parquet(filled.read(ARMS)).num_rows == 2
+
+
+def test_copies_that_are_damaged_or_gone_are_written_again(store, trial_record):
+    points, scores = to_parquet(POINTS), {"samples.parquet": samples(0.5)}
+    for name in ("t1", "t2", "t3"):
+        evaluated(store, trained(store, trial_record, name, f"of-{name}", scores), f"later-{name}", scores)
+    committed(store, trial_record, "t4", {"metrics.parquet": points, **scores})  # of before evaluations had records
+    write_tables(store)
+    whole = {path: store.read(path) for path in store.list_files("tables")}
+    assert len([path for path in whole if "/samples/" in path]) == 7
+    assert published_tables.damaged_copies(store) == {}
+    curve, sample, of_trial, other = (
+        f"tables/{name}.parquet" for name in ("metrics/t4", "samples/of-t1", "samples/t4", "samples/later-t2")
+    )
+    store.backend.replace(sample, whole[sample][:-9])
+    store.backend.replace(of_trial, b"")
+    store.backend.replace(other, whole["tables/samples/later-t3.parquet"])
+    store.backend.delete("tables/samples/later-t1.parquet")
+    garbage = garbage_collection.find(store, garbage_collection.Rules(tables=True))
+    assert {item.location for item in garbage.items} == {sample, of_trial, other}
+    assert "it is of later-t3" in " ".join(item.reason for item in garbage.items)
+    garbage_collection.collect(store, garbage)
+    assert not store.exists(curve)
+    write_tables(store)
+    assert {path: store.read(path) for path in store.list_files("tables")} == whole

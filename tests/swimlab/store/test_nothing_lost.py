@@ -190,6 +190,7 @@ def test_an_attempt_collected_while_it_commits_leaves_no_record_without_files(
     monkeypatch.setattr(attempt.backend, "create", paused)
     if pause == "after its record":
         assert commit()
+        garbage_collection.collect(store, garbage_collection.find(store))  # its attempt bears the note of the first
         assert store.files_of([record], "film.bin") == [b"m"]
         return
     with pytest.raises(StoreError, match=rf"{attempt.folder} had no heartbeat.*garbage-collected"):
@@ -212,6 +213,24 @@ def test_a_record_written_while_its_files_are_deleted_is_withdrawn(store, commit
     monkeypatch.setattr(store.backend, "delete_many", delete)
     garbage_collection.collect(store, garbage)
     assert kind.read(store.backend, ["w1"]) == {}
+
+
+def test_a_record_written_after_its_files_were_deleted_is_withdrawn_by_the_next_collection(
+    store, committing, monkeypatch
+):
+    """Its process slept through a whole collection, wrote the record and was killed."""
+    _, record, kind, _ = committing
+    monkeypatch.setattr(SweepStore, "ended", lambda _, work_id, number: "silent" if work_id == "w1" else None)
+    garbage_collection.collect(store, garbage_collection.find(store))
+    store.backend.create(record.path, record.to_json())
+    with monkeypatch.context() as patch:
+        patch.setattr(store.backend, "sizes", lambda folder: {})
+        assert garbage_collection.find(store).items == ()  # a listing that is short
+    (item,) = garbage_collection.find(store).items
+    assert (item.kind, item.location, item.paths) == ("record", record.folder, (record.path,))
+    assert garbage_collection.collect(store, garbage_collection.find(store)) == (item,)
+    assert kind.read(store.backend, ["w1"]) == {}
+    assert garbage_collection.find(store).items == ()
 
 
 def test_every_unfinished_attempt_is_fenced(store, uri, trial_record, monkeypatch):

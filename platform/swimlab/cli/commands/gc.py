@@ -29,6 +29,7 @@ WORDS: dict[Kind, str] = {
     "leftover": "half-written files",
     "clips": "decoded clips",
     "code": "archived code",
+    "table": "damaged tables",
     "scratch": "temporary folders of processes that were killed",
 }
 
@@ -47,6 +48,9 @@ class Gc(StoreCommand):
     )
     clips: CliToggleFlag[bool] = Field(False, description="also decoded clips that no committed trial reads")
     code: CliToggleFlag[bool] = Field(False, description="also archived code that no committed trial ran")
+    tables: CliToggleFlag[bool] = Field(
+        False, description="also damaged tables of curves and samples; the next run writes them again"
+    )
     wait: CliToggleFlag[bool] = Field(
         False,
         description="read the store twice, a minute apart, to tell whether attempts of other machines are running",
@@ -55,7 +59,7 @@ class Gc(StoreCommand):
     def run(self, console: Console) -> int:
         """See `StoreCommand`."""
         store = query.open_store(self.store)
-        rules = Rules(checkpoints=self.checkpoints, unfinished=self.unfinished, clips=self.clips, code=self.code)
+        rules = Rules(**{name: getattr(self, name) for name in Rules.model_fields})
         garbage = garbage_collection.find(store, rules, time.sleep if self.wait else None)
         folders = scratch.abandoned()
         items = (*garbage.items, *map(_of_scratch, folders))
