@@ -48,9 +48,7 @@ def test_no_flipped_bit_of_a_snapshot_changes_the_leaderboard(
 
 
 @fault("bits flip in tables/metrics/*.parquet", "another tool reads another number", "error of that tool", "F5")
-@fault(
-    "bits flip in tables/metrics/*.parquet", "no run mends it", "right: gc --tables --delete, then the next", "F5"
-)
+@fault("bits flip in tables/metrics/*.parquet", "no run mends it", "right: gc --tables --delete, then the next", "F5")
 def test_other_tools_can_tell_a_flipped_bit_of_a_curve(tmp_path: Path, swimlab: Command, fault_seed: int) -> None:
     store, rng = SweepStore(str(tmp_path / "store")), random.Random(fault_seed)
     points = [MetricPoint(step=step, name="train.loss", value=rng.random()) for step in range(50)]

@@ -132,14 +132,20 @@ def test_more_than_the_object_store_holds(four_cpus: None, tmp_path: Path) -> No
 )
 @pytest.mark.ray
 def test_a_row_that_broke_since_it_was_checked_is_named(two_cpus: None, data: NLReferFiles, tmp_path: Path) -> None:
+    (file,) = map(Path, data.held_out_annotations)
+    rows = json.loads(file.read_text())
+    turns = [{"from": "human", "value": "What does <region> do?"}, {"from": "gpt", "value": "It moves."}]
+    rows.append(rows[0] | {"conversations": turns, "annotation": rows[0]["annotation"][:1]})
+    file.write_text(json.dumps(rows))
+    data = data.model_copy(update={"placeholders": "keep", "formats": (*data.formats, "videorefer")})
     store = SweepStore(str(tmp_path / "store"))
     prepared = prepare(data, "f", store, tmp_path / "scratch", store_clips=False)
     assert load_prepared(store, "f") is None
     assert load_prepared(store, "f", stored=False) == prepared
-    assert (prepared.rows("train"), prepared.rows("held_out"), prepared.quarantine.rows) == (10, 4, 2)
+    assert (prepared.rows("train"), prepared.rows("held_out"), prepared.quarantine.rows) == (10, 5, 2)
     stored = prepare(data, "f", store, tmp_path / "scratch")
     streamed = StreamedClips(store, prepared, "held_out", data, cpus=1)
-    order = [2, 0, 2]
+    order = [2, 0, 2, 4]
     expected = [clip.to_row() for clip in StoredClips(store, stored, "held_out").read(order)]
     assert [clip.to_row() for clip in streamed.read(order)] == expected
     assert list(streamed.read([])) == []
