@@ -71,8 +71,6 @@ def ray_session() -> Iterator[None]:
     environment = worker_environment(sys.executable, own_ray=address is None)
     if address is None:
         _find_token()
-        # Ray would tell its makers about each start; who wants to sets the variable.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminated = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
