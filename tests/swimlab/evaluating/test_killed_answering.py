@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 from collections import Counter
 from functools import partial
 
@@ -25,6 +26,8 @@ from swimlab.llm.client import ChatClient, EndpointConfig
 from swimlab.llm.judge import Judge
 from swimlab.store.sweep_store import SweepStore
 
+# A process of its own would import torch for five seconds before it could be killed.
+FORK = multiprocessing.get_context("fork")
 LIFE_S = (0.05, 0.8)  # of a driver: a part takes some 50 ms
 FEW = Decoding(max_new_tokens=8)
 GRADE = "\n".join(f"{n}. {name}: {5 - n}" for n, name in enumerate(AXES.values(), 1))
@@ -52,8 +55,7 @@ def judged_life(generation, store, cache, url):
 def lives(life, rng, most):
     """Starts a driver again and again until it ends by itself, killing it up to `most` times. Returns how often."""
     for deaths in range(most + 1):
-        # Forked: a process of its own would import torch for five seconds before it could be killed.
-        process = multiprocessing.get_context("fork").Process(target=life)
+        process = FORK.Process(target=life)
         process.start()
         process.join(rng.uniform(*LIFE_S) if deaths < most else 60)
         if process.exitcode is not None:
@@ -90,7 +92,7 @@ def test_killed_drivers_repeat_one_part_each(kills, fault_seed, tmp_path, monkey
 
 @pytest.mark.slow
 @pytest.mark.fault(
-    injection="a driver is killed at random points, 20 times, while it generates answers and while a judge grades them",
+    injection="a driver is killed 20 times while a judge grades its answers: at a question, or right after the answer",
     symptom="a stored answer of the judge is paid for again, or grades differ",
     expected="right: only what was under way at a kill is asked again",
 )
@@ -100,22 +102,28 @@ def test_killed_drivers_ask_a_judge_for_nothing_that_is_stored(fault_seed, tmp_p
     rng, base, cache, kills = random.Random(fault_seed), SweepStore(str(tmp_path / "base")), tmp_path / "cache", 20
     descriptions, _ = bench_files.write(tmp_path, 7)
     generation = of_trial(commit_trial(base), descriptions, cache, decoding=FEW)
-    answering.prepare(generation, base, cache, lambda *_: None)
-    killed, in_judging, grades, questions = 0, 0, [], []
-    with Model(lambda body, _: Reply(GRADE, wait_s=0.1)) as judge:
-        for number, most in enumerate([0, *[kills] * kills]):  # nobody is killed in the first round
-            store = SweepStore(shutil.copytree(base.uri, tmp_path / str(number)))
-            deaths = lives(partial(judged_life, generation, store, cache, judge.url), rng, min(most, kills - killed))
-            (evaluation,) = store.evaluations().values()
-            grades.append(evaluation.metrics)
-            questions.append(set(judge.asked))
-            twice = judge.asked.total() - len(judge.asked)
-            assert twice <= deaths
-            killed, in_judging = killed + deaths, in_judging + twice
+    answer(generation, base, cache, part_clips=1)
+    drivers, deaths = [], []
+
+    def reply(body, _):
+        if len(deaths) < kills and drivers and rng.random() < 0.4:
+            threading.Timer(rng.uniform(0, 0.1), drivers[-1].kill).start()
+        return Reply(GRADE, wait_s=0.03)
+
+    with Model(reply) as judge:
+        calm = SweepStore(shutil.copytree(base.uri, f"{tmp_path}/calm"))
+        judged_life(generation, calm, cache, judge.url)
+        (grades,), questions = (e.metrics for e in calm.evaluations().values()), set(judge.asked)
+        while len(deaths) < kills:
             judge.asked.clear()
-            if killed == kills:
-                break
-    assert killed == kills
-    assert in_judging > 0  # some kills met the judge
-    assert grades == [grades[0]] * len(grades)
-    assert questions == [questions[0]] * len(questions)
+            before, store = len(deaths), SweepStore(shutil.copytree(base.uri, f"{tmp_path}/{len(deaths)}"))
+            while not store.evaluations():
+                drivers.append(FORK.Process(target=judged_life, args=(generation, store, cache, judge.url)))
+                drivers[-1].start()
+                drivers[-1].join(60)
+                if drivers[-1].exitcode:
+                    deaths.append(drivers[-1].exitcode)
+            (evaluation,) = store.evaluations().values()
+            assert (evaluation.metrics, set(judge.asked)) == (grades, questions)
+            assert judge.asked.total() - len(judge.asked) <= len(deaths) - before
+    assert set(deaths) == {-signal.SIGKILL}
