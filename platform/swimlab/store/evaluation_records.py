@@ -71,7 +71,8 @@ class EvaluationRecord(SealedModel):
 
     def fits(self, record: TrialRecord) -> bool:
         """Whether the weights of this trial's record were evaluated."""
-        return self.target == TrialTarget.of(record)
+        target = self.target
+        return (target.trial_id, target.attempt, target.nonce) == (record.trial_id, record.attempt, record.nonce)
 
 
 class TrialResult(TrialRecord):

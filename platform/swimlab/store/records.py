@@ -141,7 +141,7 @@ def read_versioned(
     for older in range(version, newest):
         tree = upgrades[older](tree) | {"schema_version": older + 1}
     try:
-        return model.model_validate_json(json.dumps(tree))
+        return model.model_validate(tree)
     except ValidationError as error:
         raise ValueError(
             f"is not {title} of this swimlab ({error}); update swimlab if a newer one wrote it, else delete it "

@@ -128,7 +128,7 @@ class LocalBackend:
 
     def _walk(self, folder: str) -> list[str]:
         with self._explained():
-            return sorted(path.relative_to(self.root).as_posix() for path in _files_below(self.root / folder))
+            return sorted(_files_below(self.root / folder, f"{folder}/" if folder else ""))
 
     def delete(self, path: str) -> None:
         with self._explained():
@@ -139,9 +139,10 @@ class LocalBackend:
             self.delete(path)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file below a folder; none when it does not exist. Any other error is raised: os.walk would take a folder
-    that cannot be read for an empty one, and what a listing lacks counts as deleted."""
+def _files_below(folder: str | Path, name: str) -> Iterator[str]:
+    """Every file below a folder whose path in the store, with a slash behind it, is `name`; none when it does not
+    exist. Any other error is raised: os.walk would take a folder that cannot be read for an empty one, and what a
+    listing lacks counts as deleted. Names are joined as strings: a Path for each costs a store of 5,000 trials 2 s."""
     try:
         with os.scandir(folder) as listed:
             entries = list(listed)
@@ -149,9 +150,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files_below(Path(entry.path))
+            yield from _files_below(entry.path, f"{name}{entry.name}/")
         elif not (entry.is_symlink() and entry.is_dir()):
-            yield Path(entry.path)
+            yield f"{name}{entry.name}"
 
 
 def _is_temporary(path: str) -> bool:
