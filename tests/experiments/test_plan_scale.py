@@ -87,7 +87,7 @@ def test_a_plan_of_what_changed_reads_each_record_once(stores, counted) -> None:
         command(folder, seeds + 1, "plan")  # one more seed: its times are estimated from the other trials
         calls = counted()
         assert of(calls["read"], "records") == [1] * plan_scale.ARMS * seeds
-        assert of(calls["read"], "evaluations") == [1] * plan_scale.ARMS * seeds * SUITES
+        assert not of(calls["read"], "evaluations")  # the leaderboard has their numbers
 
 
 def test_a_cached_run_reads_each_record_and_curve_once(stores, counted) -> None:

@@ -7,6 +7,7 @@ from swim.outputs import SampleScore
 from swimlab.store.arrow_tables import samples_table, to_parquet
 from swimlab.store.evaluation_records import EvaluationRecord, TrialTarget
 from swimlab.store.leases import Owner
+from swimlab.store.newest_results import newest_results
 from swimlab.store.records import Cost, Provenance, TrialRecord
 from swimlab.store.snapshot import leaderboard
 
@@ -64,6 +65,11 @@ def flipped(data: bytes, rng: random.Random, at: int | None = None) -> bytes:
 
 def row_of(store, trial_id="t1"):
     return {row["trial_id"]: row for row in leaderboard(store).to_pylist()}[trial_id]
+
+
+def all_results(store):
+    """Trial id → the trial with its newest evaluation by each suite, of all trials."""
+    return newest_results(store, store.trial_ids())
 
 
 def record_of(attempt, trial_record, **changes):

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from swimlab.store.newest_results import all_results
+from store_kit import all_results
+
 from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 

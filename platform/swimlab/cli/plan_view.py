@@ -110,7 +110,7 @@ def preview(
     present = content.present
     waves = plans.missing([plan], store, present)
     new = [spec for wave in waves for spec in wave]
-    everything = content.results if new else {}
+    everything = content.records if new else {}
     seeds = {spec.recipe.seed for _, spec in plan.arms} | {spec.recipe.seed for spec in new}
     invalidations = Invalidations(store, (record for record in everything.values() if record.seed in seeds))
     forecast = Forecast(everything.values())
@@ -142,7 +142,7 @@ def preview(
         for planned, spec in plan.arms:
             value = known.get(spec.trial_id)
             if spec.trial_id not in present.trials and (record := invalidations.earlier(spec.recipe)):
-                value = record.metrics.get(measured)  # a result of older code still estimates the spread over seeds
+                value = known.get(record.trial_id)  # a result of older code still estimates the spread over seeds
             if value is not None:
                 scores.setdefault(metric.name, {}).setdefault(planned.arm, {})[planned.seed] = value
     stored = settings.clips == "store"

@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from swimlab.store.evaluation_columns import with_evaluations
-from swimlab.store.evaluation_records import TrialResult
-from swimlab.store.newest_results import all_results
 from swimlab.store.record_kinds import EVALUATIONS, TRIALS, RecordKind
+from swimlab.store.records import TrialRecord
 from swimlab.store.snapshot import LeaderboardReader
 from swimlab.store.sweep_store import SweepStore
 
@@ -65,9 +64,9 @@ class StoreContent:
         return Presence.read(self._store)
 
     @cached_property
-    def results(self) -> dict[str, TrialResult]:
-        """See `all_results`."""
-        return all_results(self._store)
+    def records(self) -> dict[str, TrialRecord]:
+        """All committed trials, without their evaluations."""
+        return self._store.records()
 
 
 def _pairs(table: pa.Table, key: str, value: str) -> dict[str, Any]:

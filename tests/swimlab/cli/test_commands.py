@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
-from store_kit import committed, ended_owner
+from store_kit import all_results, committed, ended_owner
 
 from swim.recipe import Recipe
 from swim.recipes import TINY_LAYERS
@@ -18,7 +18,6 @@ from swimlab import __main__
 from swimlab.base.screen import screen
 from swimlab.experiment.run_settings import Settings
 from swimlab.store import query
-from swimlab.store.newest_results import all_results
 from swimlab.store.query import Condition
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import StoreError, SweepStore

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import trained
+from store_kit import all_results
 
 import nano
 from swimlab.cli import plan_view
@@ -17,7 +18,6 @@ from swimlab.experiment.stored_results import failures, is_complete, stored_resu
 from swimlab.report.summarise import summarise
 from swimlab.store.evaluation_records import TrialResult, TrialTarget
 from swimlab.store.garbage_collection import Rules, find
-from swimlab.store.newest_results import all_results
 from swimlab.store.snapshot import leaderboard
 from swimlab.store.sweep_store import StoreError, SweepStore
 

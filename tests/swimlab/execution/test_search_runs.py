@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from store_kit import all_results
 
 import nano
 from swim.data.annotations.samples import parse_row
@@ -28,7 +29,6 @@ from swimlab.execution.search.pruning_rungs import EarlierTrial, PruningContext,
 from swimlab.execution.search.rung_evaluation import PrunedAt, RungWatch
 from swimlab.experiment.run_settings import Settings
 from swimlab.experiment.trial_spec import name_trial
-from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]

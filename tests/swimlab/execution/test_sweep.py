@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pytest
 import ray
 from fault_table import fault
-from store_kit import ELSEWHERE
+from store_kit import ELSEWHERE, all_results
 from sweep_process import decided
 
 import nano
@@ -31,7 +31,6 @@ from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.plan import make_plan
 from swimlab.experiment.run_settings import Settings
 from swimlab.store import arrow_tables
-from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import StoreError, SweepStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]

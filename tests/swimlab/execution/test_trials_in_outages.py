@@ -5,8 +5,8 @@ import random
 import pytest
 import trained
 from s3_proxy import RESET, refusal
+from store_kit import all_results
 
-from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 

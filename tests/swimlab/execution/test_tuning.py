@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_kit import all_results
 
 import nano
 from swim.recipe import Recipe
@@ -20,7 +21,6 @@ from swimlab.experiment.trial_spec import name_trial
 from swimlab.report import ablation_page
 from swimlab.report.summarise import Table, summarise
 from swimlab.stats.verdicts import Verdict
-from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 LR = Float("optim.lr", 5e-4, 4e-3, log=True)
