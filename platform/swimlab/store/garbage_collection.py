@@ -290,7 +290,8 @@ def _records_without_files(
     collected = {work_id for work_id, numbers in attempts.items() if any(COLLECTED in n for n in numbers.values())}
     for kind, record_ids in committed.items():
         for record_id, record in sorted(kind.read(store.backend, record_ids & collected).items()):
-            names = attempts[record_id].get(record.attempt, {})
+            own = record.folder == folder_of(record_id, record.attempt)  # not one that was made with the training
+            names = attempts[record_id].get(record.attempt, {}) if own else {}
             withdrawable = COLLECTED in names and not names.keys() & {WITHDRAWN, DROPPED} and record.files
             # One by one as well: a listing may be short.
             if withdrawable and not any(n in names or store.exists(f"{record.folder}/{n}") for n in record.files):
