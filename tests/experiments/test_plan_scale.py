@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_table import fault
 
 import measurements
 import plan_scale
@@ -71,6 +72,9 @@ def of(paths: Counter[str], folder: str) -> list[int]:
     return [count for path, count in paths.items() if path.startswith(f"{folder}/")]
 
 
+@fault(
+    "a table of thousands of committed trials is planned", "a request for each of its records", "right: none is read"
+)
 def test_a_plan_of_committed_trials_reads_no_record(stores, counted) -> None:
     listings = []
     for seeds, folder in stores.items():
@@ -90,6 +94,11 @@ def test_a_plan_of_what_changed_reads_each_record_once(stores, counted) -> None:
         assert not of(calls["read"], "evaluations")  # the leaderboard has their numbers
 
 
+@fault(
+    "a table of thousands of committed trials is run again",
+    "its records and curves are read several times, or the listings grow with it",
+    "right: each is read once",
+)
 def test_a_cached_run_reads_each_record_and_curve_once(stores, counted) -> None:
     listings = []
     for seeds, folder in stores.items():

@@ -31,17 +31,21 @@ def stopped(injection: str, reference: str = "") -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize(
-    ("how", "seeds", "done"),
+    ("how", "times", "seeds", "done"),
     [
-        pytest.param(signal.SIGKILL, (0, 1), 2, marks=[pytest.mark.slow, stopped("kill -9 of the driver of a sweep")]),
-        pytest.param(signal.SIGINT, (0,), 0, marks=[pytest.mark.slow, stopped("Ctrl-C in a sweep")]),
-        pytest.param(signal.SIGTERM, (0,), 0, marks=TERMINATED),
+        pytest.param(
+            *(signal.SIGKILL, 1, (0, 1), 2), marks=[pytest.mark.slow, stopped("kill -9 of the driver of a sweep")]
+        ),
+        pytest.param(signal.SIGINT, 1, (0,), 0, marks=[pytest.mark.slow, stopped("Ctrl-C in a sweep")]),
+        pytest.param(signal.SIGINT, 2, (0,), 0, marks=[pytest.mark.slow, stopped("Ctrl-C twice in a sweep")]),
+        pytest.param(signal.SIGTERM, 1, (0,), 0, marks=TERMINATED),
     ],
 )
 def test_a_stopped_sweep_goes_on(
     two_cpus: None,
     tmp_path: Path,
     how: signal.Signals,
+    times: int,
     seeds: tuple[int, ...],
     done: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -61,7 +65,9 @@ def test_a_stopped_sweep_goes_on(
     # Ray 2.60 tells a Ray that a driver starts not to (`ray.init`), whatever the variable said before.
     assert {child.environ().get("RAY_USAGE_STATS_ENABLED") for child in children if child.name() == "raylet"} == {"0"}
     assert (home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
-    driver.send_signal(how)
+    for _ in range(times):
+        driver.send_signal(how)
+        time.sleep(0.2)
     printed, _ = driver.communicate(timeout=60)
     before = store.records()
     assert done <= len(before) < trials, printed
