@@ -32,12 +32,15 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return sweep_process.results(SweepStore(store))
 
 
-def swept(uri: str, folder: Path, proxy: Proxy, meanwhile: Callable[[SweepStore], None]) -> Results:
+Meanwhile = Callable[[SweepStore, sweep_process.Process], None]
+
+
+def swept(uri: str, folder: Path, proxy: Proxy, meanwhile: Meanwhile) -> Results:
     """The results of a sweep behind the proxy. `meanwhile` is called while it runs, with the store as it is without
-    the proxy."""
+    the proxy, and its driver."""
     store = SweepStore(uri)  # reaches the server directly
     driver = sweep_process.start(uri, folder, SEEDS, STEPS, {"AWS_ENDPOINT_URL": proxy.url})
-    meanwhile(store)
+    meanwhile(store, driver)
     printed, _ = driver.communicate(timeout=ENDS_WITHIN_S)
     assert driver.returncode == 0, printed
     return sweep_process.results(store)
@@ -63,8 +66,8 @@ def test_a_sweep_waits_out_an_outage_of_its_store(
         refused += 1
         return RESET
 
-    def outage(store: SweepStore) -> None:
-        while len(store.trial_ids()) < 2:  # the base, and one of those that start from it
+    def outage(store: SweepStore, driver: sweep_process.Process) -> None:
+        while driver.poll() is None and len(store.trial_ids()) < 2:  # the base, and one of those that start from it
             time.sleep(0.2)
         proxy.fault = refuse
         time.sleep(seconds)
@@ -85,7 +88,7 @@ def test_a_sweep_gets_through_a_throttled_store(
     chance = random.Random(fault_seed)
     with Proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         proxy.fault = lambda method, path: refusal(503, "SlowDown") if chance.random() < 0.3 else None
-        results = swept(s3_store_uri, tmp_path, proxy, lambda store: None)
+        results = swept(s3_store_uri, tmp_path, proxy, lambda *_: None)
         proxy.shutdown()
     assert len(results) == TRIALS
     assert results == calm

@@ -15,6 +15,8 @@ from swimlab.store.records import TrialRecord
 from swimlab.store.sweep_store import SweepStore
 
 DECIDED = ("/metrics.parquet", "/samples.parquet", "/overlays.parquet", "/film.parquet", "/model.safetensors")
+# Sockets need a short path: not the folder that a test may have for its temporary files.
+RAY_TMPDIR = os.environ.get("RAY_TMPDIR", tempfile.gettempdir())
 Process = subprocess.Popen[str]
 EXPERIMENT = """
     import sys
@@ -34,9 +36,9 @@ def start(
     """Starts it, with temporary files in `folder`/scratch and its output in one pipe."""
     scratch, file = folder / "scratch", folder / "experiment.py"
     scratch.mkdir(exist_ok=True)
-    # A Ray of the tests is not the sweep's; sockets need a short path.
+    # A Ray of the tests is not the sweep's.
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    temporary = {"TMPDIR": str(scratch), "RAY_TMPDIR": os.environ.get("RAY_TMPDIR", tempfile.gettempdir())}
+    temporary = {"TMPDIR": str(scratch), "RAY_TMPDIR": RAY_TMPDIR}
     file.write_text(textwrap.dedent(EXPERIMENT.format(here=str(Path(__file__).parent), seeds=seeds, steps=steps)))
     return subprocess.Popen(
         [sys.executable, file, "--store", store, "--cache", folder / "cache"],
