@@ -15,7 +15,7 @@ from swimlab.experiment.run_settings import Settings
 from swimlab.store.paths import folder_of
 from swimlab.store.sweep_store import SweepStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 @fault(
