@@ -116,7 +116,7 @@ def test_killed_drivers_ask_a_judge_for_nothing_that_is_stored(fault_seed, tmp_p
         (grades,), questions = (e.metrics for e in calm.evaluations().values()), set(judge.asked)
         while len(deaths) < kills:
             judge.asked.clear()
-            before, store = len(deaths), SweepStore(shutil.copytree(base.uri, f"{tmp_path}/{len(deaths)}"))
+            before, store = len(deaths), SweepStore(shutil.copytree(base.uri, f"{tmp_path}/{len(drivers)}"))
             while not store.evaluations():
                 drivers.append(FORK.Process(target=judged_life, args=(generation, store, cache, judge.url)))
                 drivers[-1].start()

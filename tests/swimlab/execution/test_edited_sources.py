@@ -20,11 +20,12 @@ REPO = Path(__file__).parents[3]
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(300)
-def test_code_edited_under_a_running_sweep_is_noticed(tmp_path: Path) -> None:
+def test_code_edited_under_a_running_sweep_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the base trains; the arms begin in processes of their own, which read the edited file."""
     copy, store = tmp_path / "code", SweepStore(str(tmp_path / "store"))
     for name in ("swim", "platform/swimlab"):
         shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(copy)  # workers of Ray import from the driver's folder first
     roots = {"PYTHONPATH": f"{copy}:{copy / 'platform'}"}
     driver = sweep_process.start(store.uri, tmp_path, seeds=(0,), steps=40, variables=roots)
     while driver.poll() is None and not any("/steps/" in path for path in store.list_files("attempts")):
