@@ -22,6 +22,7 @@ MANY_TRIALS = Ablation(
     ),
     recipe="tiny-hard-look",
     reference="control",
+    replicate="order",
 )
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ FLAGS = {
     "recipe",
     "set",
     "seeds",
+    "replicate",
     "looks",
     "store",
     "workers",
@@ -125,9 +126,9 @@ def run(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_plan_lists_trials_and_what_they_start_from(tmp_path: Path) -> None:
-    done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", cwd=tmp_path)
+    done = run(str(EXPERIMENTS / "sweep_fusion.py"), "plan", "--seeds", "2", "--replicate", "order", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "22 to run" in done.stdout
+    assert "14 to run" in done.stdout
     assert done.stdout.count("starts arms") == 4  # captions and lists, for either page
     assert not (tmp_path / "swimlab-store").exists()
 

@@ -141,6 +141,13 @@ COMMANDS: dict[str, Entry] = {
             prints=("elsewhere is not there",),
         ),
     ),
+    "python experiments/systems/variance_components.py": RunBy(
+        "tests/experiments/test_variance_components.py",
+        "test_a_small_table_is_trained_measured_and_never_trained_again",
+    ),
+    "--replicate order": RunBy(
+        "tests/experiments/test_experiments.py", "test_plan_lists_trials_and_what_they_start_from"
+    ),
     "python experiments/systems/verdict_calibration.py": (Run(env={"SWIMLAB_TABLES": "100"}, prints=("ABOVE 5 %",)),),
     "experiments/systems/cost_of_supervision.py --device cuda": (
         # `smoke` and a CPU: the same harness, small sizes.
@@ -268,6 +275,10 @@ SNIPPETS: dict[str, Entry] = {
             env=NANO,
             prints=("mean", "pool"),
         ),
+    ),
+    'replicate="order"': RunBy(
+        "tests/swimlab/experiment/test_world_tables.py",
+        "test_world_0_is_what_was_trained_before_and_other_worlds_share_nothing_with_it",
     ),
     "main(TABLE)": NotRun("a mention: with a second page it is run below"),
     "main(TABLE, PAGE_2)": (

@@ -4,6 +4,7 @@ from typing import Any
 
 from swim.recipe import Optim, Recipe, ShapesWorld, TinyModel
 from swim.recipes import TINY_LAYERS, tiny_smoke
+from swim.worlds import Replicate
 from swimlab import Ablation, Arm, Better, Metric, Paper
 
 SHAPE = TinyModel(hidden=32, heads=2, kv_heads=1, intermediate=32, vision_hidden=16, vision_depth=1, layers=3)
@@ -33,8 +34,8 @@ def recipe(*, steps: int = 4, base: bool = True, **overrides: Any) -> Recipe:
     )
 
 
-def ablation(seeds: tuple[int, ...] = (0, 1), arms: tuple[Arm, ...] = ()) -> Ablation:
-    """SWIM against its control."""
+def ablation(seeds: tuple[int, ...] = (0, 1), arms: tuple[Arm, ...] = (), replicate: Replicate = "order") -> Ablation:
+    """SWIM against its control. In one world, since each has clips of its own to decode."""
     return Ablation(
         name="nano",
         arms=arms or (Arm("swim"), Arm("control", {"objective.mask_weight": 0})),
@@ -42,4 +43,5 @@ def ablation(seeds: tuple[int, ...] = (0, 1), arms: tuple[Arm, ...] = ()) -> Abl
         metrics=[Metric("attention.ap", primary=True), Metric("answer.accuracy")],
         paper=Paper("Nano", claims=[Better("swim", "control")] if not arms else []),
         recipe="tiny-smoke",
+        replicate=replicate,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
@@ -74,7 +75,8 @@ def _command(
     chosen_recipe.check_effect(settings.set, ablations)
     seeds = None if smokes or settings.seeds is None else tuple(range(settings.seeds))
     planned, identifier = [], Identifier(settings.cache)
-    for ablation in ablations:
+    for declared in ablations:
+        ablation = replace(declared, replicate=settings.replicate) if settings.replicate else declared
         default = smoke.RECIPE if smokes else ablation.recipe
         named = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
         recipe = chosen_recipe.changed(named, settings.set)

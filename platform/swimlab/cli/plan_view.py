@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from swim.recipe import HubModel, NLReferFiles, Recipe
+from swim.recipe import DataConfig, HubModel, NLReferFiles, Recipe
 from swimlab.cli import forecast_view, looks_view
 from swimlab.cli.forecast_view import Forecasts
 from swimlab.cli.plan_table import TrialRow, trials_table
@@ -23,6 +23,7 @@ from swimlab.data.prepared_clips import load_prepared
 from swimlab.experiment import cards, protocol
 from swimlab.experiment import plan as plans
 from swimlab.experiment.cost_forecast import FIRST, CostEstimate, Forecast, Totals, of_evaluation, totals
+from swimlab.experiment.data_forecast import drawing
 from swimlab.experiment.detectable_effects import Sensitivity, sensitivity
 from swimlab.experiment.first_estimate import first_estimate, reach
 from swimlab.experiment.invalidation import Invalidation, Invalidations
@@ -46,7 +47,7 @@ class PlanPreview:
         on_gpu: of the first arm, where there are trials of a hub model to run.
         usd_per_hour: of a GPU; None where it is to be assumed.
         at_a_time: trials at the same time; None for a GPU plan, where this machine cannot know.
-        unprepared: data sets whose clips are not in the store.
+        unprepared: data sets whose clips are not in the store, by the fingerprint of their clips.
         results: finished trials that an amendment of the protocol would come after.
         looks: lines about declared looks.
         unread: records in the store whose recipes this code cannot read.
@@ -63,7 +64,7 @@ class PlanPreview:
     usd_per_hour: float | None
     totals: Totals
     at_a_time: int | None
-    unprepared: int
+    unprepared: Mapping[str, DataConfig]
     sensitivity: Sensitivity
     status: ProtocolStatus
     results: int
@@ -146,7 +147,7 @@ def preview(
             if value is not None:
                 scores.setdefault(metric.name, {}).setdefault(planned.arm, {})[planned.seed] = value
     stored = settings.clips == "store"
-    clips = {spec.clips_fingerprint for spec in new}
+    clips = {spec.clips_fingerprint: spec.recipe.data for spec in new}
     walls_s = present.column("cost.wall_s")
     return PlanPreview(
         plan=plan,
@@ -163,7 +164,9 @@ def preview(
         usd_per_hour=settings.usd_per_hour,
         totals=totals(waves, estimates, at_a_time=at_a_time or 1, devices_a_trial=max(1, settings.workers)),
         at_a_time=at_a_time,
-        unprepared=sum(load_prepared(store, name, stored=True) is None for name in clips) if stored else 0,
+        unprepared={name: data for name, data in clips.items() if load_prepared(store, name, stored=True) is None}
+        if stored
+        else {},
         sensitivity=sensitivity(plan.ablation, len(plan.seeds), scores, plan.shared),
         status=protocol.standing(plan, store),
         results=protocol.results_so_far(plan, store),
@@ -187,9 +190,12 @@ def slots(settings: Settings, gpu: bool) -> int | None:
     """Trials at the same time on this machine's CPUs; for GPUs the --concurrency flag, None without it."""
     if gpu:
         return settings.concurrency
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fit = max(1, cpus // (max(1, settings.workers) + settings.decode_cpus))
+    fit = max(1, _cpus() // (max(1, settings.workers) + settings.decode_cpus))
     return min(fit, settings.concurrency or fit)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def render(view: PlanPreview) -> RenderableType:
@@ -270,7 +276,17 @@ def _price(view: PlanPreview) -> list[str]:
     if not total.trials:
         return out
     times = _time(total, view.estimates, view.plan.recipe, view.at_a_time, view.usd_per_hour)
-    return [*out, *times, _bytes(total, view.unprepared)]
+    return [*out, *_data(view.unprepared), *times, _bytes(total, len(view.unprepared))]
+
+
+def _data(unprepared: Mapping[str, DataConfig]) -> Iterator[str]:
+    forecast = drawing(unprepared.values())
+    if forecast.clips:
+        took = duration(forecast.cpu_s / _cpus())
+        yield (
+            f"data       ≈ {took} on {_cpus()} CPUs to draw {forecast.clips:,} clips of {forecast.data_sets} data sets "
+            "before the first trial"
+        )
 
 
 def _time(
@@ -320,7 +336,9 @@ def together(
     estimates = {trial_id: cost for view in views for trial_id, cost in view.estimates.items()}
     total = totals(waves, estimates, at_a_time=views[0].at_a_time or 1, devices_a_trial=max(1, settings.workers))
     first = views[0]
-    return [*lines, *_time(total, estimates, first.plan.recipe, first.at_a_time, first.usd_per_hour)]
+    unprepared = {name: data for view in views for name, data in view.unprepared.items()}
+    times = _time(total, estimates, first.plan.recipe, first.at_a_time, first.usd_per_hour)
+    return [*lines, *_data(unprepared), *times]
 
 
 def _moved(view: PlanPreview) -> list[str]:

@@ -56,6 +56,8 @@ def _command(search: Search, settings: Settings, build_recipe: Callable[[], Reci
     default = smoke.RECIPE if smokes else search.recipe
     named = build_recipe() if build_recipe else recipes.named(settings.recipe or default)
     recipe = chosen_recipe.changed(named, settings.set)
+    if settings.replicate == "world":
+        raise FlagError("--replicate world: a search compares points in one world; leave it out")
     if recipe.optim.epochs is not None:
         raise FlagError("a search prunes and reports by steps, and optim.epochs is given: give optim.steps")
     if smokes:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
 
 from swim import recipes
 from swim.recipe import Recipe
+from swim.worlds import Replicate, world
 from swimlab.experiment import entry
 from swimlab.experiment.claim import Claim
 from swimlab.stats.intervals import ALPHA
@@ -53,7 +54,9 @@ class Ablation:
     """Arms × seeds on one recipe. Raises ValueError, naming the nearest valid choice, for anything that cannot run.
 
     `recipe` is the default of `--recipe`; `reference` names the control arm, with which every arm is also compared;
-    `tuned`: the parameters that are tuned for each arm before its seeds run.
+    `tuned`: the parameters that are tuned for each arm before its seeds run. `replicate`: what the seeds are, numbers
+    of worlds (`swim.worlds`), each with its own data, base and order of batches, or orders of batches in world 0 alone,
+    which are cheaper and say nothing about another base.
 
     `looks`: numbers of seeds at which claims are judged, in the order of `seeds`, each at α ÷ their number; what is
     decided gets no more seeds. `looks=(4, 8)` alone has seeds 0 to 7. None: one look, at all seeds. `futility`: a claim
@@ -77,6 +80,7 @@ class Ablation:
     reference: str | None = None
     question: str = ""
     tuned: Tuned | None = None
+    replicate: Replicate = "world"
     looks: Sequence[int] = ()
     futility: float = 0.0
     designs: int = 1
@@ -91,6 +95,10 @@ class Ablation:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
             raise ValueError(
                 f"ablation name {self.name!r}: lower-case letters, digits, - and _ only (it names a folder)"
+            )
+        if self.replicate not in get_args(Replicate):
+            raise ValueError(
+                f"ablation {self.name!r}: replicate is {self.replicate!r}: choose one of {get_args(Replicate)}"
             )
         self._check_arms()
         if not self.metrics or (len(self.metrics) > 1 and sum(m.primary for m in self.metrics) != 1):
@@ -172,17 +180,24 @@ class Ablation:
     def _replicates(
         self, recipe: Recipe, arm: Arm, seeds: Sequence[int], chosen_values: Mapping[str, Any] | None
     ) -> Iterator[tuple[int, Recipe]]:
-        first = self.resolve(recipe, arm, seeds[0], chosen_values)
+        named = self._named(recipe, arm, seeds[0], chosen_values)
         for seed in seeds:
             # An int is what a recipe holds: the rest of it was validated with the first seed, which takes 1 ms.
             valid = type(seed) is int
             yield (
                 seed,
-                first.model_copy(update={"seed": seed}) if valid else self.resolve(recipe, arm, seed, chosen_values),
+                self._replicated(named, seed) if valid else self.resolve(recipe, arm, seed, chosen_values),
             )
 
     def resolve(self, recipe: Recipe, arm: Arm, seed: int, chosen_values: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe of one trial, with the `chosen_values` of tuning. Raises ValueError where the arm does not fit."""
+        named = self._named(recipe, arm, seed, chosen_values)
+        return self._replicated(named, named.seed)
+
+    def _replicated(self, named: Recipe, seed: int) -> Recipe:
+        return world(named, seed if self.replicate == "world" else 0, order=seed)
+
+    def _named(self, recipe: Recipe, arm: Arm, seed: int, chosen_values: Mapping[str, Any] | None) -> Recipe:
         try:
             return recipe.override({**arm.changes, **(chosen_values or {}), "seed": seed})
         except ValueError as error:

@@ -145,18 +145,25 @@ def _span_s(walls_s: Sequence[float], at_a_time: int) -> float:
 
 def _key(recipe: Mapping[str, Any]) -> str:
     """Equal where `_likeness` and `_scaled_wall_s` see no difference."""
-    return json.dumps({name: value for name, value in recipe.items() if name not in _UNNAMED}, sort_keys=True)
+    return json.dumps(_timed(recipe), sort_keys=True)
+
+
+def _timed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the time of a trial: the same in every world, so without the seeds."""
+    seeded = {part: _without(recipe.get(part, {}), ["seed"]) for part in ("data", "model")}
+    return _without(recipe, _UNNAMED) | seeded
+
+
+def _without(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in tree.items() if name not in names}
 
 
 def _likeness(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    def without(tree: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-        return {name: value for name, value in tree.items() if name not in names}
-
-    if without(recipe["model"], ["seed"]) != without(other.get("model", {}), ["seed"]):
+    if _without(recipe["model"], ["seed"]) != _without(other.get("model", {}), ["seed"]):
         return None
-    if without(recipe, _UNNAMED) == without(other, _UNNAMED):
+    if _timed(recipe) == _timed(other):
         return SAME
-    same_data = without(recipe["data"], _WHICH_CLIPS) == without(other.get("data", {}), _WHICH_CLIPS)
+    same_data = _without(recipe["data"], _WHICH_CLIPS) == _without(other.get("data", {}), _WHICH_CLIPS)
     return LIKE if same_data and recipe["optim"]["batch"] == other.get("optim", {}).get("batch") else ROUGH
 
 

@@ -52,17 +52,18 @@ class TrialsByArm:
         self.ids: dict[str, dict[int, str]] = {name: {} for name in names}
         self.origins: dict[str, dict[int, Origin]] = {name: {} for name in names}
         self.ended: dict[str, set[int]] = {name: set() for name in names}
-        origins = {}
+        self.by_seed: dict[int, dict[str, Origin]] = {}
         for trial in results.trials:
             self.ids[trial.arm][trial.seed] = trial.trial_id
             if trial.record is not None or trial.failure:
                 self.ended[trial.arm].add(trial.seed)
             if trial.record is not None:
                 origin = Origin.of(trial_row(trial.record))
-                self.origins[trial.arm][trial.seed] = origins[trial.trial_id] = origin
+                self.origins[trial.arm][trial.seed] = origin
+                self.by_seed.setdefault(trial.seed, {})[trial.trial_id] = origin
                 for metric, value in trial.record.metrics.items():
                     self._values.setdefault(metric, {}).setdefault(trial.arm, {})[trial.seed] = value
-        self.mixture: tuple[Group, ...] = pairing.mixture(origins)
+        self.mixture: tuple[Group, ...] = pairing.table_mixture(self.by_seed, results.ablation.replicate)
         # An arm that is not tuned yet has no trials.
         self.shared = {name: name for name in names} | same_trials(self.ids)
 

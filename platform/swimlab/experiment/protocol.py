@@ -122,12 +122,12 @@ def content(plan: Plan) -> dict[str, Any]:
         "test": ROW_TEST if ablation.verdicts == "rows" else TEST,
         "alpha": ablation.alpha,
         "recipe": recipe,
-        # Known before an arm is tuned: tuning never chooses data.
         # What measures the claims: an amended suite, configuration or code of a suite amends the protocol.
         "evaluation": _evaluation(plan),
-        "data": {state.arm: state.data_fingerprint for state in plan.tuning}
-        | {trial.arm: spec.data_fingerprint for trial, spec in plan.arms},
+        "data": _data(plan),
     }
+    if ablation.replicate == "world":  # absent, as in protocols of an older swimlab, it is the order
+        declared["replicate"] = ablation.replicate
     if (budget := getattr(ablation, "budget", None)) is not None:
         declared["budget"] = budget
     if ablation.designs > 1:
@@ -214,6 +214,14 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
             if suites.setdefault(suite.suite, declared) != declared:
                 suites[f"{suite.suite} ({arm})"] = declared
     return suites
+
+
+def _data(plan: Plan) -> dict[str, str]:
+    """Of each arm the data set of one world, from which those of the others follow: the world in which it is tuned,
+    which is known before its trials are, else its first seed."""
+    latest_first = sorted(plan.arms, key=lambda planned: planned[0].seed, reverse=True)
+    of_arms = {trial.arm: spec.data_fingerprint for trial, spec in latest_first}
+    return of_arms | {state.arm: state.data_fingerprint for state in plan.tuning}
 
 
 def _claims(plan: Plan) -> dict[str, Any]:

@@ -19,7 +19,10 @@ def changes(before: Content, after: Content) -> tuple[str, ...]:
         "metrics": _metrics,
         "recipe": lambda old, new: [f"recipe: {text}" for text in _fields(old, new)],
         "data": _data,
+        "replicate": lambda old, new: [f"replicates {old} → {new}"],
     }
+    # A protocol without the field is of an older swimlab, whose seeds were orders of batches.
+    before, after = ({"replicate": "order", **content} for content in (before, after))
     phrases = []
     for part in dict.fromkeys([*named, *sorted({*before, *after})]):
         old, new = before.get(part), after.get(part)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from swim.recipe import Frozen
+from swim.worlds import Replicate
 from swimlab.stats import intervals, verdicts
-from swimlab.stats.pairing import Origin, comparable
+from swimlab.stats.pairing import Origin, table_mixture
 from swimlab.stats.schedule import Schedule
 from swimlab.stats.verdicts import ClaimData, JudgedClaim
 from swimlab.store.errors import StoreError
@@ -52,7 +53,8 @@ class AnnouncedClaim(Frozen):
 class RunManifest(SealedModel):
     """One run of an ablation on a recipe, or of a search. `metric`: its primary one, as records name it. `looks`: the
     numbers of seeds at which its claims are judged, () for one look; `alpha`: the rate of false results they may have.
-    `unproposed`: how many points a search has still to propose; None for an ablation."""
+    `unproposed`: how many points a search has still to propose; None for an ablation. `replicate`: what its seeds are,
+    as of `Ablation`."""
 
     schema_version: int = 1
     experiment: str
@@ -62,6 +64,7 @@ class RunManifest(SealedModel):
     claims: tuple[AnnouncedClaim, ...]
     trials: tuple[AnnouncedTrial, ...]
     unproposed: int | None = None
+    replicate: Replicate = "order"
     looks: tuple[int, ...] = ()
     alpha: float = intervals.ALPHA
 
@@ -109,6 +112,7 @@ def announce(
             )
             for arm, seed, spec in bases + rows
         ),
+        replicate=ablation.replicate,
     )
     write(announcement, store)
 
@@ -151,7 +155,11 @@ def judged(
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
     for trial in shown:
         origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(rows[trial.trial_id])
-    mixed = not comparable(origin for of_arm in origins.values() for origin in of_arm.values())
+    by_seed: dict[int, dict[str, Origin]] = {}
+    for arm, of_arm in origins.items():
+        for seed, origin in of_arm.items():
+            by_seed.setdefault(seed, {})[trials[arm][seed]] = origin
+    mixed = bool(table_mixture(by_seed, manifest.replicate))
     schedule = Schedule(manifest.looks) if manifest.looks else None
     outcomes: dict[int, JudgedClaim] = {}
     for metric in dict.fromkeys(claim.metric or manifest.metric for claim in manifest.claims):

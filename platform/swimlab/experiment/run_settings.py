@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import CliImplicitFlag, CliPositionalArg, NoDecode, SettingsConfigDict
 
+from swim.worlds import Replicate
 from swimlab.base.printable import complain
 from swimlab.experiment import cards
 from swimlab.experiment.benchmark_settings import BenchmarkSettings
@@ -67,6 +68,11 @@ class Settings(BenchmarkSettings):
         (), description="changes of the recipe, PATH=VALUE …: objective.fusion=max optim.lr=1e-5 (`swimlab recipe`)"
     )
     seeds: int | None = Field(None, ge=1, description="how many seeds, from 0; default: those of the experiment")
+    replicate: Replicate | None = Field(
+        None,
+        description="what a seed is: world (data, weights, base and order of its own) or order (of batches, on one "
+        "base; cheaper, and says nothing of another base); default: that of the experiment",
+    )
     looks: int | None = Field(
         None, ge=1, description="stop after so many of the looks that a table declares; default: go on to the last"
     )

@@ -14,6 +14,7 @@ from swimlab.report import html
 from swimlab.report.cell_axis import CellAxis, axis
 from swimlab.report.figure_style import arm_colours
 from swimlab.report.page_summaries import PageSummary, TableSummary
+from swimlab.report.replication import of_tables
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.verdicts import Verdict
 from swimlab.store.sweep_store import SweepStore
@@ -143,6 +144,7 @@ def render_index(
         "index.html.j2",
         uri=uri,
         rows=rows,
+        replication=of_tables({row.summary.name: row.summary.replicate for row in rows if row.counted}),
         tally=tally(rows),
         recipes=sorted({row.summary.recipe for row in rows if row.counted}),
         error_rate=error_rate(rows),

@@ -119,6 +119,8 @@ def _table(table: TableSummary) -> Iterator[str]:
         yield md(table.question)
         yield ""
     yield f"Recipe {md(table.recipe)}, {len(table.seeds)} seeds, {md(table.metric)}{standin}."
+    if table.replication:
+        yield md(table.replication)
     if table.mixed:
         yield "MIXED: its trials may not all be compared, so no verdict is given."
     yield ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import FiniteFloat
 
 from swim.recipe import Frozen
+from swim.worlds import Replicate
 from swimlab.experiment.results import Results
 from swimlab.report.evidence import EvidenceIndex
 from swimlab.report.table import Table
@@ -51,7 +52,8 @@ class PageSummary(Frozen):
 
 
 class TableSummary(Frozen):
-    """The summary of one table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601.
+    """The summary of one table under one recipe. `done`: trial id → seconds of wall-clock; times are UTC, ISO 8601;
+    `replication`: what its seeds are, in a sentence, empty where an older swimlab wrote it, whose seeds were orders;
     `families`: metric → the claims about it that were tested, over which Holm's correction was made."""
 
     schema_version: int = SCHEMA_VERSION
@@ -72,6 +74,8 @@ class TableSummary(Frozen):
     protocol: str
     amended: bool
     last_finished: str
+    replicate: Replicate = "order"
+    replication: str = ""
     families: dict[str, int] | None = None
 
     @property
@@ -136,4 +140,6 @@ def table_summary(results: Results, table: Table, citations: EvidenceIndex) -> T
         amended=bool(table.protocol and table.protocol.amended),
         families={metric: table.tested(metric) for metric in table.families},
         last_finished=max((t.record.provenance.finished_at for t in results.trials if t.record), default=""),
+        replicate=table.replicate,
+        replication=table.replication,
     )

@@ -17,7 +17,7 @@ from swimlab.report import html, number_format, search_findings, search_plots
 from swimlab.report.index_page import PAGE_SUMMARY, write_index
 from swimlab.report.markdown import md, md_grid
 from swimlab.report.page_summaries import PageSummary
-from swimlab.report.summarise import replication
+from swimlab.report.replication import replication
 from swimlab.stats.pairing import Origin, mixed_of, mixture
 from swimlab.store.flat_rows import trial_row
 from swimlab.store.records import TrialRecord

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from swim.recipe import HubModel, NLReferFiles, Recipe, ShapesWorld
+from swim.recipe import NLReferFiles, ShapesWorld
 from swimlab.experiment import tuning
 from swimlab.experiment.ablation import Ablation
 from swimlab.experiment.judged_claims import ClaimResult, TrialsByArm, judge_claims
 from swimlab.experiment.results import ArmResult, Results
 from swimlab.report import reading, row_claims
+from swimlab.report.replication import machines, replication
 from swimlab.report.table import ArmRow, Cell, ClaimRow, Column, OwnReading, SelfTest, Table, TrialLine
 from swimlab.stats import intervals, power
 from swimlab.stats.intervals import Interval
@@ -35,6 +36,7 @@ def summarise(results: Results) -> Table:
     own = {claim.own.metric for claim in claims if claim.own}
     lines = tuple(_line(trial, columns, own) for trial in results.trials)
     tuned = {state.arm: state.choice or {} for state in results.tuning}
+    elsewhere = "" if trials.mixture else machines(trials.by_seed)
     rows = tuple(
         ArmRow(
             arm=arm.name,
@@ -61,12 +63,13 @@ def summarise(results: Results) -> Table:
         + tuning.caveat(ablation.tuned, results.tuning, primary.measured(recipe_name))
         + reading.caveat(results)
         + ("" if trials.mixture else _missing_provenance_note(results)),
-        replication=replication(results.recipe),
+        replication=replication(results.recipe, ablation.replicate) + elsewhere,
+        replicate=ablation.replicate,
         columns=columns,
         rows=rows,
         claims=claims,
-        # The A/A test compares an arm's trials with each other, which a mixture does not allow.
-        self_test=None if trials.mixture else _self_test(ablation, trials, primary.measured(recipe_name)),
+        # The A/A test compares an arm's trials with each other, which trials of several machines do not allow.
+        self_test=None if trials.mixture or elsewhere else _self_test(ablation, trials, primary.measured(recipe_name)),
         reference=ablation.reference,
         seeds=tuple(sorted({trial.seed for trial in results.trials})),
         mixture=trials.mixture,
@@ -107,20 +110,6 @@ def _caveat(results: Results, comparable: bool) -> str:
     return (
         f"Recipe {recipe.name} is not the paper's ({paper}), or its metric is a stand-in or a judge's: only directions "
         f"are compared.{note}"
-    )
-
-
-def replication(recipe: Recipe) -> str:
-    """A sentence: what the seeds of a table replicate, and what all of its trials share."""
-    if recipe.init is not None:
-        start = f"one base (the weights of recipe {recipe.init.name})"
-    else:
-        start = "one checkpoint" if isinstance(recipe.model, HubModel) else "one draw of initial weights"
-    lora = " and the adapters' first values" if isinstance(recipe.model, HubModel) and recipe.model.lora else ""
-    return (
-        f"Seeds replicate the order of batches{lora} and nothing else: all trials share {start}, one data draw and one "
-        "test set. The intervals do not cover another base, other data or another machine, where rounding leads to "
-        "another base and some verdicts came out differently."
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swim.worlds import Replicate
 from swimlab.experiment.arms import judged_name
 from swimlab.experiment.mediation import Mediation
 from swimlab.experiment.protocol import ProtocolStatus
@@ -202,7 +203,7 @@ class Table:
     Attributes:
         comparable: the paper's numbers and these measure the same thing.
         caveat: a sentence on what this table may be quoted for.
-        replication: a sentence on what differs between its seeds.
+        replication: a sentence on what differs between its seeds, which are worlds or orders (`replicate`).
         mixture: groups of trials that may not be compared with each other; empty where all may.
         quarantine: reason → rows of data that were left out.
         trials: every trial of every arm; a trial that arms share is listed under each.
@@ -219,6 +220,7 @@ class Table:
     comparable: bool
     caveat: str
     replication: str
+    replicate: Replicate
     columns: tuple[Column, ...]
     rows: tuple[ArmRow, ...]
     claims: tuple[ClaimRow, ...]

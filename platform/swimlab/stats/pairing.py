@@ -11,6 +11,9 @@ Recipes that state different starts (an arm that overrides `model.*` or `init`, 
 compared whatever their weights: there the start is what the arm changes. An arm with 0 steps, another data fraction or
 objective, or tuned values has the same start as its table.
 
+Where the seeds of a table are worlds (`swim.worlds`), differences are taken within a world and never between two, so
+that only trials of one world must be comparable: worlds may have been made on different machines.
+
 Records older than these fields state neither processor nor start. They are compared with each other, and the page says
 what is not recorded; they are not compared with records that have the fields.
 
@@ -23,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from swim.worlds import Replicate
 
 UNKNOWN = "not recorded"
 DIGITS = 12
@@ -69,16 +74,31 @@ def comparable(origins: Iterable[Origin]) -> bool:
     )
 
 
+def table_mixture(by_seed: Mapping[int, Mapping[str, Origin]], replicate: Replicate) -> tuple[Group, ...]:
+    """The groups of a mixed table (seed → trial id → origin); empty when all that it compares may be compared."""
+    if replicate == "order":
+        return mixture({trial_id: origin for origins in by_seed.values() for trial_id, origin in origins.items()})
+    return tuple(
+        Group(f"seed {seed}, {group.label}", group.trial_ids)
+        for seed, origins in sorted(by_seed.items())
+        for group in mixture(origins)
+    )
+
+
+def classes(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
+    """The trials of each numerics class, labelled by what the classes differ in; one group where all are of one."""
+    by_class = _by(origins, lambda o: o.numerics)
+    varying = [name for name in _names(by_class) if len({dict(c).get(name) for c in by_class}) > 1]
+    return tuple(
+        Group(", ".join(f"{name} {dict(c).get(name, UNKNOWN)}" for name in varying), ids) for c, ids in by_class.items()
+    )
+
+
 def mixture(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
     """The groups of a mixed table (trial id → origin); empty when all its trials may be compared."""
     if comparable(origins.values()):
         return ()
-    classes = _by(origins, lambda o: o.numerics)
-    varying = [name for name in _names(classes) if len({dict(c).get(name) for c in classes}) > 1]
-    groups = [
-        Group(", ".join(f"{name} {dict(c).get(name, UNKNOWN)}" for name in varying), ids) for c, ids in classes.items()
-    ]
-    groups = groups if varying else []
+    groups = [group for group in classes(origins) if group.label]
     for ids in _by(origins, lambda o: o.stated).values():
         weights = _by({i: origins[i] for i in ids}, lambda o: o.weights)
         if len(weights) > 1:

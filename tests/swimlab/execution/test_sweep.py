@@ -55,17 +55,18 @@ def check_sweep(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ablation, trials = nano.ablation(seeds=seeds), 2 * len(seeds)
+    ablation, trials, bases = nano.ablation(seeds=seeds, replicate="world"), 2 * len(seeds), len(seeds)
     assert run(ablation, store, tmp_path, nano.recipe()) == 0
     log = capsys.readouterr().out
-    assert f"0 of {trials} trials cached, {trials + 1} to run" in log
-    assert "  nano-base · seed 0: done (1 of 1)\n" in log  # of a base no number is worth showing
+    assert f"0 of {trials} trials cached, {trials + bases} to run" in log
+    assert len(re.findall(r"  nano-base · seed \d: done \(\d of \d\)\n", log)) == bases  # no number is worth showing
     shown = re.findall(rf"^  (swim|control) · seed \d: done \(\d of {trials}\), attention.ap (\S+)$", log, re.MULTILINE)
     records = all_results(SweepStore(store))
     scores = [r.metrics["attention.ap"] for r in records.values() if r.init_trial_id]
     assert sorted(number for _, number in shown) == sorted(f"{score:.3f}" for score in scores)
-    assert len(records) == trials + 1  # two arms, the seeds, and the base they share
-    assert {r.init_trial_id for r in records.values()} - {None} <= set(records)
+    assert len(records) == trials + bases  # two arms in each world, and the base they share there
+    starts = {(r.init_trial_id, r.seed) for r in records.values() if r.init_trial_id in records}
+    assert len(starts) == len({r.data_fingerprint for r in records.values()}) / 2 == bases
     for record in records.values():
         assert decided(record)
         assert record.metrics["answer.accuracy"] >= 0
@@ -75,9 +76,9 @@ def check_sweep(
         assert (record.cost.mfu, record.cost.peak_device_bytes) == (None, None)  # of a CPU
     assert cluster.whole()
     (times,) = run_times.read(SweepStore(store))
-    assert [len(wave.occupied_s) for wave in times.waves] == [1, trials]
+    assert [len(wave.occupied_s) for wave in times.waves] == [bases, trials]
     cost = run_times.overhead(times, records)
-    assert (cost.trials, min(cost.per_trial_s) > 0) == (trials + 1, True)
+    assert (cost.trials, min(cost.per_trial_s) > 0) == (trials + bases, True)
     assert times.wall_s > times.prepare_s + times.waves[1].wall_s >= cost.compute_s / 2
 
     def no_ray() -> None:
@@ -97,7 +98,7 @@ def test_a_sweep_ends_with_a_table_and_is_cached(
     assert {t["objective.mask_weight"] for t in trials if t["recipe_name"] == "nano"} == {0.0, 1.0}
     samples = ds.dataset(tmp_path / "store/tables/samples").to_table()
     assert {"trial_id", "key", "noun", "metric", "value"} <= set(samples.column_names)
-    assert "<html" in (tmp_path / "store/reports/nano/nano/index.html").read_text()[:200]
+    assert "Each seed is a world of its own" in (tmp_path / "store/reports/nano/nano/index.html").read_text()
 
 
 @pytest.mark.fault(

@@ -210,16 +210,16 @@ def test_a_hub_model_is_forecast_on_a_card(tmp_path):
 
 def test_totals_follow_the_waves_and_say_what_is_unknown(tmp_path, trial_record):
     plan = planned(tmp_path, nano.recipe(base=True))
-    base, arms = plan.waves
+    bases, arms = plan.waves
     known = estimate(arms[0], records(trial_record, arms[0].recipe, (10, 8, 100)))
     everything = {spec.trial_id: known for wave in plan.waves for spec in wave}
     found = totals(plan.waves, everything, at_a_time=2, devices_a_trial=3)
-    # One base, then nine trials in two slots: five rounds.
-    assert (found.trials, found.trials_s, found.wall_s) == (10, 100, 10 + 50)
-    assert found.device_hours == pytest.approx(300 / 3600)
-    assert found.size_bytes == 1000
-    found = totals(plan.waves, everything | {base[0].trial_id: None}, at_a_time=2, devices_a_trial=1)
-    assert (found.unknown, found.trials_s, found.wall_s) == (1, 90, None)
+    # The bases of three worlds side by side in two slots, two rounds; then nine trials, five rounds.
+    assert (found.trials, found.trials_s, found.wall_s) == (12, 120, 20 + 50)
+    assert found.device_hours == pytest.approx(360 / 3600)
+    assert found.size_bytes == 1200
+    found = totals(plan.waves, everything | {bases[0].trial_id: None}, at_a_time=2, devices_a_trial=1)
+    assert (found.unknown, found.trials_s, found.wall_s) == (1, 110, None)
 
 
 def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_path, commit):
@@ -239,7 +239,8 @@ def test_an_empty_store_has_a_first_estimate_and_a_like_trial_a_better_one(tmp_p
     assert "trials     4 to run; 5 of the table's 9 cached" in lines
     assert "time       ≈ 40 s of trials, 0.0111 device-hours (cpu)" in lines
     assert "wall-clock ≈ 40 s with 1 at a time" in lines
-    assert "≈ 0.004 MB to write, and the decoded clips of 1 data sets" in lines
+    assert "≈ 0.004 MB to write, and the decoded clips of 3 data sets" in lines
+    assert "CPUs to draw 48 clips of 3 data sets before the first trial" in lines
     # Differences .10 and .11: an SD of .0071, known from two seeds.
     sd = 0.01 / 2**0.5
     assert f"swim > control: {sd * detectable_in_sds(3, claims=2):.3f} attention.ap (SD 0.007 over 2 seeds" in lines
@@ -337,7 +338,8 @@ def test_tables_of_a_file_say_what_they_take_together(tmp_path, commit):
     assert lines[0] == (
         "together   12 trials to run for 2 tables; 3 of the 15 above are shared by tables, and run once"
     )
-    assert "12 trials by the first estimate" in lines[1]
+    assert "draw 48 clips of 3 data sets" in lines[1]  # of three worlds, which the tables share
+    assert "12 trials by the first estimate" in lines[2]
     for plan in plans:
         for _, spec in plan.arms:
             if commit.store.record(spec.trial_id) is None:

@@ -98,7 +98,7 @@ def test_every_row_claim_trial_and_picture_is_there(page, results):
         "A/A",
         "never about a 7B model",
         "recipe tiny-hard-look",
-        "Seeds replicate the order of batches and nothing else",
+        "Each seed is a world of its own",
     ):
         assert text in read.text
     # Two nouns, each with the frame, the mask and three arms.

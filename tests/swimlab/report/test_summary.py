@@ -54,7 +54,7 @@ def test_a_full_table(tmp_path):
 
 
 def test_a_tiny_recipe_is_never_compared_with_the_papers_gap(tmp_path):
-    table = summarise(committed(fusion(), tmp_path, ap))
+    table = summarise(committed(fusion(replicate="order"), tmp_path, ap))
     evidence = table.claims[0].outcome.evidence
     assert (table.comparable, evidence.direction_only, evidence.paper_gap) == (False, True, None)
     assert "tiny-hard-look" in table.caveat
@@ -110,7 +110,7 @@ def test_mixed_numerics_show_numbers_without_verdicts(tmp_path):
     def on_a_gpu_once(arm, seed):
         return {**NUMERICS, "device": "cuda"} if (arm, seed) == ("pool", 1) else NUMERICS
 
-    table = summarise(committed(fusion(), tmp_path, ap, numerics=on_a_gpu_once))
+    table = summarise(committed(fusion(replicate="order"), tmp_path, ap, numerics=on_a_gpu_once))
     assert table.mixed
     assert table.rows[1].cells[0].interval is not None
     assert [(claim.label, claim.seeds) for claim in table.claims] == [("MIXED", (0, 2))]
@@ -124,7 +124,8 @@ def test_mixed_numerics_show_numbers_without_verdicts(tmp_path):
 
 def test_unequal_starts_of_equal_recipes_are_mixed(tmp_path):
     """As where the base was trained again on another machine between two arms."""
-    results = committed(fusion(), tmp_path, ap, start_weights=lambda arm, seed: "be" * 32 if arm == "pool" else START)
+    order = fusion(replicate="order")
+    results = committed(order, tmp_path, ap, start_weights=lambda arm, seed: "be" * 32 if arm == "pool" else START)
     table = summarise(results)
     (claim,) = table.claims
     assert (claim.label, claim.seeds, claim.outcome.interval) == ("MIXED", (), None)
@@ -143,7 +144,8 @@ def test_what_old_records_do_not_say_is_said(tmp_path):
     assert table.claims[0].outcome.verdict is Verdict.REPRODUCED
     assert "that they may be compared is assumed" in table.caveat
     assert "assumed" not in summarise(committed(fusion(), tmp_path / "new", ap)).caveat
-    first = committed(fusion(), tmp_path / "both", ap, start_weights=lambda arm, seed: START if seed else None)
+    order = fusion(replicate="order")
+    first = committed(order, tmp_path / "both", ap, start_weights=lambda arm, seed: START if seed else None)
     assert [claim.label for claim in summarise(first).claims] == ["MIXED"]
 
 
