@@ -116,6 +116,13 @@ def measure(
     return run
 
 
+def stored_run(settings: MeasuringSettings, experiment: str, kind: type[RunT], store: SweepStore) -> RunT:
+    """The run that the settings name, else the newest. Raises StoreError where there is none."""
+    if not (stored_runs := [r for r in runs(store, experiment, kind) if settings.run_id in (None, r.run_id)]):
+        raise StoreError(f"store {store.uri} has no run {settings.run_id or ''} of {experiment}; run it first")
+    return stored_runs[-1]
+
+
 def main(
     settings: MeasuringSettings,
     experiment: str,
@@ -134,9 +141,7 @@ def main(
             return 0
         store = SweepStore(settings.store)
         if settings.command == "report":
-            if not (stored_runs := [r for r in runs(store, experiment, kind) if settings.run_id in (None, r.run_id)]):
-                raise StoreError(f"store {store.uri} has no run {settings.run_id or ''} of {experiment}; run it first")
-            show(stored_runs[-1], store, console)
+            show(stored_run(settings, experiment, kind, store), store, console)
         else:
             show(run(store, console), store, console)
     except KeyboardInterrupt:
