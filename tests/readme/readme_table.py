@@ -103,7 +103,7 @@ COMMANDS: dict[str, Entry] = {
     "make paper": (Run(env=PLAN, prints=("layers on tiny-hard-look", "of 20 points answered")),),
     # Plans and one's own data.
     "source .venv/bin/activate": (Run(line=f"{PRINTED} && command -v swimlab python", prints=(".venv/bin/swimlab",)),),
-    ".venv/bin/python experiments/control.py plan": (Run(prints=("15 to run", "official-code")),),
+    ".venv/bin/python experiments/control.py plan": (Run(prints=("24 to run", "official-code")),),
     "swimlab doctor my/rows.json --videos my/clips": (Run(prints=("nl-refer", "reports/doctor")),),
     BUILD: (Run(prints=("rewritten", "my/nl_refer.jsonl")),),
     TRAIN: (
@@ -238,7 +238,7 @@ SNIPPETS: dict[str, Entry] = {
         Run(
             file="experiments/weight_by_layers.py",
             line="python experiments/weight_by_layers.py plan",
-            prints=("20 to run",),
+            prints=("24 to run",),
         ),
     ),
     # A file as any other of its folder: it is imported, and then an arm is trained with it.
