@@ -48,3 +48,6 @@ def test_what_a_search_cannot_do_is_said_before_any_work(tmp_path: Path) -> None
     code, printed = one_process.run(FILE, "plan", "--workers", "3", cwd=tmp_path)
     assert code == 1
     assert "does not divide" in printed
+    code, printed = one_process.run(FILE, "plan", "--replicate", "world", cwd=tmp_path)
+    assert code == 2
+    assert "--replicate world: a search compares points in one world; leave it out" in printed
