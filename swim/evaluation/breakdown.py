@@ -64,6 +64,11 @@ class Breakdown:
     rows: Sequence[SampleScore]
 
 
+def of_a_class(metric: str) -> bool:
+    """Whether a metric is of the answers of one class, by its name: a number or a mean."""
+    return ".cells_" in metric or ".on_object." in metric or ".off_object." in metric
+
+
 def of_answers(
     family: str, metric: str, rows: Iterable[SampleScore], answers: Iterable[Answer], right: float
 ) -> Breakdown:

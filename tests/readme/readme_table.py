@@ -252,6 +252,7 @@ SNIPPETS: dict[str, Entry] = {
         ),
     ),
     "looks=(4, 8)": RunBy(LOOKS, "test_a_run_goes_on_by_itself_with_what_is_undecided"),
+    "designs=3": RunBy("tests/swimlab/report/test_designs.py", "test_a_claim_is_judged_at_the_share_of_a_design"),
     "futility=0.1": RunBy(LOOKS, "test_the_protocol_declares_the_looks_and_a_look_is_a_part_of_it"),
     'Better("swim", "control", metric="answer.accuracy")': RunBy(
         LOOKS, "test_claims_about_another_metric_are_a_family_of_their_own"

@@ -97,6 +97,8 @@ def test_show_has_it_all_on_one_screen(say, trained_store: SweepStore) -> None:
     assert f"trial {ids['pool']}" in screen
     assert "nano on nano as pool, seed 0" in screen
     assert "objective.fusion max" in screen
+    assert "blind_answers" not in screen
+    assert "of answers by size and look" in screen
     assert f"{record.metrics['answer.loss']:.3f}" in screen
     assert record.init_trial_id in screen
     assert "1  committed" in screen

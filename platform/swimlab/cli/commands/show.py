@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swim import recipes
-from swim.recipe import HubModel, NLReferFiles, Objective, Optim, ShapesWorld, TinyModel
+from swim.evaluation.breakdown import of_a_class
+from swim.recipe import HubModel, NLReferFiles, Objective, Optim, Recipe, ShapesWorld, TinyModel
 from swimlab.base.screen import say
 from swimlab.base.times import ago
 from swimlab.cli.commands.why import format_value
@@ -217,13 +218,17 @@ def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
     model: TinyModel | HubModel = TinyModel() if recipe["model"]["kind"] == "tiny" else HubModel()
     data = ShapesWorld() if recipe["data"]["kind"] == "shapes_world" else NLReferFiles(annotations=(), videos="")
     parts = {"model": model, "data": data, "objective": Objective(), "optim": Optim()}
-    return {key: part.model_dump(mode="json") for key, part in parts.items()} | {"init": None}
+    plain = {name: field.default for name, field in Recipe.model_fields.items() if isinstance(field.default, bool)}
+    return {key: part.model_dump(mode="json") for key, part in parts.items()} | plain | {"init": None}
 
 
 def _metrics(metrics: Mapping[str, float]) -> Group:
-    """Metrics in columns, one for each family (answer, attention, …), four side by side."""
+    """Metrics in columns, one for each family (answer, attention, …), four side by side; of answers by the size of
+    their object and by where the noun looks, the number alone."""
     families: dict[str, list[tuple[str, str]]] = {}
     for name, score in sorted(metrics.items()):
+        if of_a_class(name):
+            continue
         family, _, leaf = name.partition(".")
         families.setdefault(family, []).append((leaf, number(score)))
     blocks = []
@@ -238,7 +243,9 @@ def _metrics(metrics: Mapping[str, float]) -> Group:
         for cells in zip_longest(*(families[family] for family in block), fillvalue=("", "")):
             grid.add_row(*(Text(text) for cell in cells for text in cell))
         blocks.append(grid)
-    return Group(*blocks)
+    classes = sum(map(of_a_class, metrics))
+    more = [Text(f"and {classes} of answers by size and look: `swimlab answers`", "dim")] if classes else []
+    return Group(*blocks, *more)
 
 
 def _files(record: TrialRecord) -> str:
