@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import forked_workers
 import llm_server
 import one_process
 import pytest
@@ -45,10 +47,16 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def _forked_workers(_s3_environment: None) -> Iterator[str]:
+    with TemporaryDirectory(prefix="forked") as short, forked_workers.command(f"{short}/socket") as command:
+        yield command
+
+
 @pytest.fixture
-def two_cpus(_s3_environment: None) -> None:
-    """A Ray of two CPUs, shared by all tests that name it: starting one costs 6 s, and its workers 5 s for importing
-    torch. They know the S3 server and a key for a language model."""
+def two_cpus(_forked_workers: str) -> None:
+    """A Ray of two CPUs, shared by all tests that name it: starting one costs 6 s. Its workers are forked with torch
+    imported (`forked_workers`). They know the S3 server and a key for a language model."""
     import ray  # most tests do without
 
     if not ray.is_initialized():
@@ -60,6 +68,7 @@ def two_cpus(_s3_environment: None) -> None:
                 include_dashboard=False,
                 object_store_memory=200 * 2**20,
                 log_to_driver=False,
+                runtime_env={"py_executable": _forked_workers},
             )
 
 

@@ -36,7 +36,7 @@ LOST = "a result is lost or counted twice, or more than one report interval is c
     ("where", "kills"),
     [
         pytest.param("local", 12, marks=fault("kill -9 of drivers at random moments, local store", LOST, "right: 0")),
-        pytest.param("s3", 4, marks=fault("kill -9 of drivers at random moments, store on S3", LOST, "right: 0")),
+        pytest.param("s3", 2, marks=fault("kill -9 of drivers at random moments, store on S3", LOST, "right: 0")),
     ],
 )
 def test_killed_drivers_lose_nothing(where: str, kills: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_the_job_leaves_nothing_running(submitted: Submitted) -> None:
     assert "WHOLE True" in submitted.head.shell(f'RAY_ADDRESS={submitted.head.gcs} python -c "{code}"')
 
 
+@pytest.mark.slow  # PlanErrors are tested on the shared Ray, and below that one fails a job
 def test_a_plan_too_large_for_the_cluster_fails_the_job(submitted: Submitted) -> None:
     code, output = submitted.head.attempt(
         f"ray job submit -- python experiments/sweep_fusion.py --workers 4 --store {submitted.store.uri}-2"

@@ -105,13 +105,13 @@ def check_pruned(store: SweepStore, trials: int) -> None:
 
 def test_pruned_trials_are_results_and_may_be_gone_on_with(two_cpus: None, tmp_path: Path) -> None:
     recipe, store = nano.recipe(base=False, steps=8), SweepStore(str(tmp_path / "store"))
-    assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path) == 0
+    assert run(pruned_by(ALWAYS, 2), tmp_path / "store", recipe, tmp_path, concurrency=1) == 0
     check_pruned(store, 2)
     (watched,) = Watcher(store).poll()
     assert [(t.trial.arm, t.state) for t in watched.trials] == [("point 0", "pruned"), ("point 1", "pruned")]
     assert not watched.open
     trial_ids = {path.split("/")[1] for path in store.list_files("pruned")}
-    assert run(pruned_by(NEVER, 2), tmp_path / "store", recipe, tmp_path) == 0
+    assert run(pruned_by(NEVER, 2), tmp_path / "store", recipe, tmp_path, concurrency=1) == 0
     assert store.records().keys() == trial_ids
     values, reported = {}, set()
     for trial_id, record in all_results(store).items():
@@ -171,7 +171,7 @@ def test_a_rung_ends_the_worse_trial_where_the_median_says(tmp_path: Path) -> No
 def test_a_point_whose_process_dies_runs_again(
     two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe, store, killed = nano.recipe(base=False, steps=300), SweepStore(str(tmp_path / "store")), list[int]()
+    recipe, store, killed = nano.recipe(base=False, steps=150), SweepStore(str(tmp_path / "store")), list[int]()
 
     def kill() -> None:
         while not killed:

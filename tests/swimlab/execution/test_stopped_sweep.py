@@ -84,7 +84,7 @@ def test_a_stopped_sweep_goes_on(
             remove(folder)
     assert list(scratch.glob("swimlab-*")) == []
 
-    assert run(ablation, store.uri, tmp_path, recipe) == 0
+    assert run(ablation, store.uri, tmp_path, recipe, concurrency=1) == 0
     after = store.records()
     assert len(after) == trials
     assert {k: after[k] for k in before} == before
