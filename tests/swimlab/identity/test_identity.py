@@ -337,6 +337,7 @@ GOLDEN_IDS = {
     "qwen2.5-vl-7b": "9540f74d71cfb00118ef",
     "qwen2.5-vl-7b-lora": "bc90993cd790346318d0",
     "tiny": "46fb3a77484b278bc311",
+    "tiny-ask": "86153dc65e6abe8515ad",
     "tiny-deep": "92ea8c4321dc4a1f0565",
     "tiny-files": "b70aa68e65912310eddf",
     "tiny-hard-look": "f4c53d6d8874ecf6c0f0",
