@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from store_kit import all_results
 
 import nano
 from measurements import runs
 from swimlab.execution import cluster
 from swimlab.experiment.plan import make_plan
 from swimlab.stats.variance_components import margin_in_sds
-from swimlab.store.newest_results import all_results
 from swimlab.store.sweep_store import SweepStore
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "systems"))

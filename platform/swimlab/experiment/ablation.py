@@ -18,8 +18,7 @@ from swim.recipe import Recipe
 from swim.worlds import Replicate, world
 from swimlab.experiment import entry
 from swimlab.experiment.claim import Claim
-from swimlab.stats.intervals import ALPHA
-from swimlab.stats.schedule import Schedule
+from swimlab.stats.schedule import ALPHA, Schedule
 
 if TYPE_CHECKING:
     from swimlab.experiment.benchmark_suites import BenchmarkSuite

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from scipy import special
 
 from swimlab.stats.pairing import Origin, comparable
-
-ALPHA = 0.05
+from swimlab.stats.schedule import ALPHA as ALPHA
 
 
 @dataclass(frozen=True)

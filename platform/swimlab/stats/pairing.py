@@ -75,9 +75,13 @@ def comparable(origins: Iterable[Origin]) -> bool:
 
 
 def table_mixture(by_seed: Mapping[int, Mapping[str, Origin]], replicate: Replicate) -> tuple[Group, ...]:
-    """The groups of a mixed table (seed → trial id → origin); empty when all that it compares may be compared."""
+    """The groups of a mixed table (seed → trial id → origin); empty when all that it compares may be compared. Worlds
+    need not be of one numerics class, but of one judge."""
+    everything = {trial_id: origin for origins in by_seed.values() for trial_id, origin in origins.items()}
     if replicate == "order":
-        return mixture({trial_id: origin for origins in by_seed.values() for trial_id, origin in origins.items()})
+        return mixture(everything)
+    if judges := _judges(everything):
+        return judges
     return tuple(
         Group(f"seed {seed}, {group.label}", group.trial_ids)
         for seed, origins in sorted(by_seed.items())
@@ -104,6 +108,16 @@ def mixture(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
         if len(weights) > 1:
             groups += [Group(f"start weights {(w or UNKNOWN)[:DIGITS]}", same) for w, same in weights.items()]
     return tuple(groups)
+
+
+def _judges(origins: Mapping[str, Origin]) -> tuple[Group, ...]:
+    """The trials by whoever judged their answers, for evaluations that had several judges."""
+    judged: dict[str, dict[str, Origin]] = {}
+    for trial_id, origin in origins.items():
+        for name, judge in origin.numerics:
+            if name.endswith(": judge"):
+                judged.setdefault(name, {})[trial_id] = Origin(((name, judge),), (), None)
+    return tuple(group for of_evaluation in judged.values() for group in mixture(of_evaluation))
 
 
 def _by(origins: Mapping[str, Origin], key: Callable[[Origin], Any]) -> dict[Any, tuple[str, ...]]:

@@ -1,8 +1,11 @@
-"""The looks that an experiment file declares; without scipy, which an import of such a file does without."""
+"""What an experiment file declares of its tests: α and the looks. Without scipy, which an import of such a file does
+without."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)

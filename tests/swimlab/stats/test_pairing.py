@@ -4,7 +4,7 @@ import pytest
 
 from swim.recipe import HubModel, Lora
 from swim.recipes import tiny
-from swimlab.stats.pairing import Group, Origin, comparable, mixed_of, mixture
+from swimlab.stats.pairing import Group, Origin, comparable, mixed_of, mixture, table_mixture
 from swimlab.store.flat_rows import trial_row
 
 AVX512 = {"torch": "2", "device": "cpu", "cpu_capability": "AVX512"}
@@ -81,3 +81,20 @@ def test_a_mixture_names_what_differs_and_nothing_else(origin):
     assert groups == (Group("cpu_capability AVX512", ("a", "b", "d")), Group("cpu_capability DEFAULT", ("c",)))
     assert mixed_of(groups) == "cpu_capability AVX512: 3 trials; cpu_capability DEFAULT: 1 trial"
     assert mixture({"a": origin(), "b": origin(seed=1)}) == ()
+
+
+def test_worlds_may_be_of_several_machines_and_not_of_several_judges():
+    def origin(**numerics):
+        return Origin(tuple(sorted(numerics.items())), (), None)
+
+    judge = "bench-d by judge-1: judge"
+    may = {f"{arm}0": origin(cpu="a", **{judge: "judge-1-may"}) for arm in ("swim", "control")}
+    also_may = {f"{arm}1": origin(cpu="b", **{judge: "judge-1-may"}) for arm in ("swim", "control")}
+    june = {f"{arm}2": origin(cpu="a", **{judge: "judge-1-june"}) for arm in ("swim", "control")}
+    not_judged = {f"{arm}3": origin(cpu="a") for arm in ("swim", "control")}
+    assert table_mixture({0: may, 1: also_may, 3: not_judged}, "world") == ()
+    groups = table_mixture({0: may, 1: also_may, 2: june}, "world")
+    assert [(group.label, len(group.trial_ids)) for group in groups] == [
+        ("bench-d by judge-1: judge judge-1-may", 4),
+        ("bench-d by judge-1: judge judge-1-june", 2),
+    ]

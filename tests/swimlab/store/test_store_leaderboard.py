@@ -88,10 +88,11 @@ def test_a_record_deleted_by_hand_leaves_and_its_rerun_replaces_it(store, trial_
 
 
 def test_what_a_snapshot_has_is_not_read_again(store, trial_record, monkeypatch):
+    points = to_parquet(metrics_table([MetricPoint(step=0, name="train.loss", value=2.0)]))
     for number in range(3):
-        committed(store, trial_record, f"t{number}")
+        committed(store, trial_record, f"t{number}", {"metrics.parquet": points})
     write_tables(store)
-    committed(store, trial_record, "t3")
+    committed(store, trial_record, "t3", {"metrics.parquet": points})
     read, real = [], store.backend.read_many
 
     def read_many(paths):

@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from swim import recipes
-from swim.evaluation.breakdown import of_a_class
 from swim.recipe import HubModel, NLReferFiles, Objective, Optim, Recipe, ShapesWorld, TinyModel
 from swimlab.base.screen import say
 from swimlab.base.times import ago
@@ -225,6 +224,8 @@ def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _metrics(metrics: Mapping[str, float]) -> Group:
     """Metrics in columns, one for each family (answer, attention, …), four side by side; of answers by the size of
     their object and by where the noun looks, the number alone."""
+    from swim.evaluation.breakdown import of_a_class  # numpy, without which --help is fast
+
     families: dict[str, list[tuple[str, str]]] = {}
     for name, score in sorted(metrics.items()):
         if of_a_class(name):
