@@ -207,6 +207,7 @@ def at_rest(model: Model) -> None:
     expected="right: goes on from what was stored",
 )
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_asks_nothing_twice(
     key: None, annotations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,7 @@ LOST = "a result is lost or counted twice, or more than one report interval is c
 @pytest.mark.parametrize(
     ("where", "kills"),
     [
-        pytest.param("local", 12, marks=fault("kill -9 of drivers at random moments, local store", LOST, "right: 0")),
+        pytest.param("local", 6, marks=fault("kill -9 of drivers at random moments, local store", LOST, "right: 0")),
         pytest.param("s3", 2, marks=fault("kill -9 of drivers at random moments, store on S3", LOST, "right: 0")),
     ],
 )
@@ -57,7 +57,9 @@ TWICE = "a trial is run twice"
     ("where", "trials"),
     [
         pytest.param("local", 30, marks=fault("two drivers at once on a local store", TWICE, "right: once")),
-        pytest.param("s3", 8, marks=fault("two drivers at once on a store on S3", TWICE, "right: once")),
+        pytest.param(
+            "s3", 8, marks=[fault("two drivers at once on a store on S3", TWICE, "right: once"), pytest.mark.slow]
+        ),
     ],
 )
 def test_two_drivers_at_once_run_each_trial_once(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -13,6 +14,8 @@ import nano
 from swim.recipe import Recipe
 from swimlab.data import preparation
 from swimlab.store.sweep_store import SweepStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 def _first_gradient(config: dict[str, Any]) -> list[float] | None:
