@@ -98,25 +98,16 @@ def measure(
 ) -> TrialScores:
     """Answers and scores, both from the store where they are there. Raises like `answering.answer` and
     `scores.score`."""
-    stored = _answered(trial, benchmark, store, cache, where, progress)
+    stored = answering.answer(
+        _generation(trial, benchmark, cache),
+        store,
+        cache,
+        workers=where.workers,
+        gpu=where.gpu,
+        batch_size=where.batch_size,
+        progress=progress,
+    )
     return _scored(stored, benchmark, ask, trial.trial_id, int(trial.recipe["seed"]))
-
-
-def evaluate(
-    trial: TrialRecord,
-    benchmark: Benchmark,
-    store: SweepStore,
-    cache: Path,
-    *,
-    where: Workers = Workers(),
-    ask: Ask | None = None,
-    progress: ReportProgress = lambda stage, done, total: None,
-) -> EvaluationRecord:
-    """As `measure`, without reading the rows."""
-    stored = _answered(trial, benchmark, store, cache, where, progress)
-    record = scores.score(stored, benchmark.scorer, benchmark.config, judge=benchmark.judge, ask=ask)
-    assert isinstance(record, EvaluationRecord)  # the answerer is a trial
-    return record
 
 
 def stored_evaluation(
@@ -162,20 +153,6 @@ def plan(model: TrialRecord | EndpointConfig, benchmark: Benchmark, store: Sweep
         price = None if missing else _price(stored, benchmark, store)
     most = None if isinstance(model, TrialRecord) else _most_answering_cost(model, benchmark, missing)
     return BenchmarkPlan(name, missing, price, most)
-
-
-def _answered(
-    trial: TrialRecord, benchmark: Benchmark, store: SweepStore, cache: Path, where: Workers, progress: ReportProgress
-) -> StoredGeneration:
-    return answering.answer(
-        _generation(trial, benchmark, cache),
-        store,
-        cache,
-        workers=where.workers,
-        gpu=where.gpu,
-        batch_size=where.batch_size,
-        progress=progress,
-    )
 
 
 def _scored(

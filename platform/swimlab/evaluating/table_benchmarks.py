@@ -107,9 +107,10 @@ def _measure(
                     if scorer not in clients:
                         clients[scorer] = ChatClient(benchmark.judge, Answers(store), budget=budget)
                     ask = partial(_refuse, given_up[scorer]) if scorer in given_up else Judge(clients[scorer])
-                done[key] = benchmarks.evaluate(
+                measured = benchmarks.measure(
                     record, benchmark, store, settings.cache, where=where, ask=ask, progress=progress.stage
-                )
+                ).evaluation_id
+                done[key] = store.read_evaluations([measured])[measured]
             except EndpointError as error:
                 given_up.setdefault(scorer, error)
                 failed[key] = f"{scorer}: {error}"
