@@ -23,12 +23,12 @@ class BeforeTorchvision(importlib.abc.MetaPathFinder):
         """Finds nothing itself."""
         if name == "torchvision" and self in sys.meta_path:
             sys.meta_path.remove(self)
-            import torch  # not at the start of every Python of the environment
+            from torch import library  # not at the start of every Python of the environment
 
-            library = torch.library.Library("torchvision", "DEF")
+            operators = library.Library("torchvision", "DEF")
             for schema in SCHEMAS:
-                library.define(schema)
-            _kept.append(library)
+                operators.define(schema)
+            _kept.append(operators)
 
 
 sys.meta_path.insert(0, BeforeTorchvision())
