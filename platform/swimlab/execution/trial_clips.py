@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from swim.data.clips import Clips
 from swim.recipe import NLReferFiles
@@ -17,26 +17,27 @@ KEPT_BYTES = 2**29
 
 
 def reader(spec: TrialSpec, store: SweepStore, decode_cpus: float) -> Callable[[Split], Clips]:
-    """Reads the clips of a split: from the store, or decoded on `decode_cpus` of the trial's own. Raises
-    FileNotFoundError, at once or when it reads, for a data set that nobody has prepared."""
+    """Reads the clips of a split: from the store, or decoded on `decode_cpus` of the trial's own. A split is opened
+    once, however many suites read it. Raises FileNotFoundError, at once or when it reads, for a data set that nobody
+    has prepared."""
     data = spec.recipe.data
     streams = decode_cpus > 0 and isinstance(data, NLReferFiles)
 
+    @cache
     def load(fingerprint: str) -> PreparedData:
         prepared = load_prepared(store, fingerprint, stored=not streams)
         if prepared is None:
             raise FileNotFoundError(f"clips/{fingerprint} is not in the store {store.uri}: prepare it first")
         return prepared
 
-    known = {spec.clips_fingerprint: load(spec.clips_fingerprint)}
-
+    @cache
     def read(split: Split) -> Clips:
-        fingerprint = spec.clips(split).clips_fingerprint
-        prepared = known[fingerprint] = known.get(fingerprint) or load(fingerprint)
+        prepared = load(spec.clips(split).clips_fingerprint)
         if isinstance(data, NLReferFiles) and streams:
             return StreamedClips(store, prepared, split, data, decode_cpus)
         return _stored(store, prepared, split)
 
+    load(spec.clips_fingerprint)
     return read
 
 

@@ -150,7 +150,11 @@ class Identifier:
     def validation(self, recipe: Recipe) -> ClipsIdentity:
         """The clips that choose, where a recipe's values are searched or tuned. Raises ValueError where it has none."""
         require_validation(recipe.data)
-        content = self.data_fingerprint(recipe.data, VALIDATION)
+        return self.clips(recipe, VALIDATION)
+
+    def clips(self, recipe: Recipe, splits: tuple[Split, ...] = TRAINED) -> ClipsIdentity:
+        """The data set of these splits, as the recipe's model reads it."""
+        content = self.data_fingerprint(recipe.data, splits)
         clips = self.clips_fingerprint(recipe.data, content, recipe.model)
         return ClipsIdentity(data_fingerprint=content, clips_fingerprint=clips)
 
@@ -182,7 +186,7 @@ class Identifier:
 
     def _replicate(self, recipe: Recipe) -> _Replicated:
         init = None if recipe.init is None else self.identify(recipe.init)
-        code, data = self.code(code_roots(recipe)), self.data_fingerprint(recipe.data)
+        code, data = self.code(code_roots(recipe)), self.clips(recipe)
         weights = None
         if isinstance(recipe.model, HubModel) and Path(recipe.model.path).is_dir():
             # Imported here for the reason above.
@@ -195,8 +199,8 @@ class Identifier:
             fields=canonical_fields(recipe, init.trial_id if init else None),
             init=init,
             code=code,
-            data=data,
-            clips=self.clips_fingerprint(recipe.data, data, recipe.model),
+            data=data.data_fingerprint,
+            clips=data.clips_fingerprint,
             weights=weights,
             suites=self.suites(recipe),
         )

@@ -36,5 +36,7 @@ def test_a_large_data_set_is_not_kept(tmp_path, monkeypatch):
     store, spec, _ = prepared_store(tmp_path / "a")
     readings = [reader(spec, store, 0)("train") for _ in range(2)]
     assert readings[0] is not readings[1]
+    clips = reader(spec, store, 0)
+    assert next(clips("held_out").read([0])) is next(clips("held_out").read([0]))  # nor read again for the next suite
     with pytest.raises(FileNotFoundError, match="prepare it first"):
         reader(spec, SweepStore(str(tmp_path / "empty")), 0)

@@ -142,9 +142,7 @@ def _run(loop: SearchLoop, store: SweepStore, settings: Settings, console: Conso
         base_specs, readings = bases(recipe, settings), search.readings(recipe)
         identifier = naming.Identifier(settings.cache)
         trained_on = {spec.clips_fingerprint: spec.recipe for spec in base_specs}
-        for reading in readings:
-            content = identifier.data_fingerprint(reading.data)
-            trained_on[identifier.clips_fingerprint(reading.data, content, reading.model)] = reading
+        trained_on |= {identifier.clips(reading).clips_fingerprint: reading for reading in readings}
         session.prepare(trained_on)
         session.prepare({identifier.validation(reading).clips_fingerprint: reading for reading in readings}, VALIDATION)
 
