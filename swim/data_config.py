@@ -42,10 +42,6 @@ class ShapesWorld(Frozen):
     wants one word in each turn, for another property of another object; half of the objects are small, half are
     striped, and all move differently, so that without a look at the one asked about half of the sizes and patterns are
     right, and 1 motion in `objects`. `fraction` of the training clips is used: nested subsets, chosen by a hash of each
-    Of a clip's `objects` a referring conversation asks about at most `turns`, in random order. With prompts "ask" it
-    wants one word in each turn, for another property of another object; half of the objects are small, half are
-    striped, and all move differently, so that without a look at the one asked about half of the sizes and patterns are
-    right, and 1 motion in `objects`. `fraction` of the training clips is used: nested subsets, chosen by a hash of each
     clip's key, out of one and the same data set. `validation` clips, as many as `held_out` if None, are what searches,
     tuning and pruning choose by. They are no part of what is trained or reported, and are drawn where something is
     chosen.
