@@ -64,8 +64,7 @@ class TrialsByArm:
                 for metric, value in trial.record.metrics.items():
                     self._values.setdefault(metric, {}).setdefault(trial.arm, {})[trial.seed] = value
         self.mixture: tuple[Group, ...] = pairing.table_mixture(self.by_seed, results.ablation.replicate)
-        # An arm that is not tuned yet has no trials.
-        self.shared = {name: name for name in names} | same_trials(self.ids)
+        self.shared = same_trials(self.ids)
 
     def values(self, metric: str) -> Mapping[str, Mapping[int, float]]:
         """Arm → seed → value, of the trials that have the metric."""
