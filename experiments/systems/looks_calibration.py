@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from simulated_ablations import Rate, tables_with
-from simulated_looks import LooksCase, Replicate, judged, replicates_used
+from simulated_ablations import CERTAIN, WIDE, Rate, tables_with
+from simulated_looks import LooksCase, judged, replicates_used
+from swim.worlds import Replicate
 from swimlab.report.grids import Grid
 from swimlab.stats.hypothesis_tests import Finding
 from swimlab.stats.intervals import ALPHA
@@ -20,7 +21,6 @@ LOOKS = (4, 8)
 SCHEDULES = (LOOKS, (4,), (8,))  # the book's, and one look at as many
 EFFECTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 MARGINS = (1.0, 2.0, 3.0, 4.0)
-WIDE, CERTAIN = 10.0, 20.0  # as in verdict_calibration
 SAMPLE = 1017
 PREFIX = "looks: "
 

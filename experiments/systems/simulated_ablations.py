@@ -15,6 +15,9 @@ from scipy import stats
 from swimlab.stats.hypothesis_tests import Finding, Floats, decide
 from swimlab.stats.intervals import ALPHA
 
+WIDE = 10.0  # a margin at which the tests at its edge have their full size
+CERTAIN = 20.0  # an effect that is always found
+
 Shape = tuple[int, int, int]
 
 

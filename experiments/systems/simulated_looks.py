@@ -8,16 +8,14 @@ world's difference, of which the part between bases is `between` times the part 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swim.worlds import Replicate
 from swimlab.stats.hypothesis_tests import Floats
 from swimlab.stats.intervals import ALPHA
 from swimlab.stats.looks import DecidedAtLooks, LookData, decide_at_looks
-
-Replicate = Literal["world", "order"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import measuring
 import power_curves
 from measurements import Measurement, MeasurementRun
 from measuring import MeasuringSettings, Task
-from simulated_ablations import NOISES, Case, Rate, findings, tables_with
+from simulated_ablations import CERTAIN, NOISES, WIDE, Case, Rate, findings, tables_with
 from swimlab.cli import experiment_file
 from swimlab.report.grids import Grid
 from swimlab.stats.hypothesis_tests import Finding
@@ -36,8 +36,6 @@ TITLE, QUESTION = "Calibration of the verdicts", "How often is a verdict wrong, 
 SEEDS, CLAIMS = (3, 5, 8), (1, 3, 12)
 EFFECTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 MARGINS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
-WIDE = 10.0  # a margin at which the tests at its edge have their full size
-CERTAIN = 20.0  # an effect that is always found
 SAMPLE = 17  # the draws; every case has its own
 
 

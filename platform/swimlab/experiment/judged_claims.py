@@ -64,8 +64,7 @@ class TrialsByArm:
                 for metric, value in trial.record.metrics.items():
                     self._values.setdefault(metric, {}).setdefault(trial.arm, {})[trial.seed] = value
         self.mixture: tuple[Group, ...] = pairing.table_mixture(self.by_seed, results.ablation.replicate)
-        # An arm that is not tuned yet has no trials.
-        self.shared = {name: name for name in names} | same_trials(self.ids)
+        self.shared = same_trials(self.ids)
 
     def values(self, metric: str) -> Mapping[str, Mapping[int, float]]:
         """Arm → seed → value, of the trials that have the metric."""
@@ -87,12 +86,13 @@ def judge_claims(results: Results, trials: TrialsByArm, comparable: bool) -> tup
         trials.differences(w, metric, claim.threshold or 0.0)
         for claim, w, metric in zip(claims, weights, measured, strict=True)
     ]
-    outcomes: dict[int, JudgedClaim] = {}
-    for metric in dict.fromkeys(measured):
-        family = [i for i, of_claim in enumerate(measured) if of_claim == metric]
-        evidence = [_claim_data(ablation, claims[i], weights[i], metric, paired[i], trials, comparable) for i in family]
-        judged = verdicts.judge(evidence, alpha=ablation.alpha, mixed=bool(trials.mixture), schedule=ablation.schedule)
-        outcomes |= zip(family, judged, strict=True)
+    evidence = [
+        _claim_data(ablation, claim, w, metric, differences, trials, comparable)
+        for claim, w, metric, differences in zip(claims, weights, measured, paired, strict=True)
+    ]
+    outcomes = verdicts.judge_families(
+        evidence, measured, alpha=ablation.alpha, mixed=bool(trials.mixture), schedule=ablation.schedule
+    )
     mediated = _mediation(results, claims, measured, trials)
     own_metrics = [OWN + m.removeprefix(RULER) if m.startswith(RULER) else "" for m in measured]
     return tuple(

@@ -56,10 +56,10 @@ class Plan:
 
 def same_trials(ids: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
     """Arm → seed → trial id, to arm → the first arm with the very same trials, most often itself. Compared are seeds
-    that both have: of two arms of a table with looks one may have more."""
+    that both have: of two arms of a table with looks one may have more, and one that is not tuned yet has none."""
     first: dict[str, str] = {}
     for arm, of_arm in ids.items():
-        alike = (other for other in first if of_arm and _agree(of_arm, ids[other]))
+        alike = (other for other in first if _agree(of_arm, ids[other]))
         first[arm] = first[earlier] if (earlier := next(alike, None)) else arm
     return first
 

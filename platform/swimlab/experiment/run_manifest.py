@@ -14,7 +14,7 @@ from swim.worlds import Replicate
 from swimlab.stats import intervals, verdicts
 from swimlab.stats.pairing import Origin, table_mixture
 from swimlab.stats.schedule import Schedule
-from swimlab.stats.verdicts import ClaimData, JudgedClaim
+from swimlab.stats.verdicts import ClaimData
 from swimlab.store.errors import StoreError
 from swimlab.store.paths import checked_path
 from swimlab.store.provenance import utc_now
@@ -153,30 +153,28 @@ def judged(
     shown = [trial for trial in manifest.trials if trial.shown and trial.trial_id in rows]
     for trial in manifest.trials:
         trials.setdefault(trial.arm, {})[trial.seed] = trial.trial_id
-    for trial in shown:
-        origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(rows[trial.trial_id])
     by_seed: dict[int, dict[str, Origin]] = {}
-    for arm, of_arm in origins.items():
-        for seed, origin in of_arm.items():
-            by_seed.setdefault(seed, {})[trials[arm][seed]] = origin
+    metrics = [claim.metric or manifest.metric for claim in manifest.claims]
+    values: dict[str, dict[str, dict[int, float]]] = {metric: {} for metric in metrics}
+    for trial in shown:
+        row = rows[trial.trial_id]
+        origin = origins.setdefault(trial.arm, {})[trial.seed] = Origin.of(row)
+        by_seed.setdefault(trial.seed, {})[trial.trial_id] = origin
+        for metric, of_metric in values.items():
+            if (value := row.get(metric)) is not None:
+                of_metric.setdefault(trial.arm, {})[trial.seed] = value
     mixed = bool(table_mixture(by_seed, manifest.replicate))
     schedule = Schedule(manifest.looks) if manifest.looks else None
-    outcomes: dict[int, JudgedClaim] = {}
-    for metric in dict.fromkeys(claim.metric or manifest.metric for claim in manifest.claims):
-        values: dict[str, dict[int, float]] = {}
-        for trial in shown:
-            if (value := rows[trial.trial_id].get(metric)) is not None:
-                values.setdefault(trial.arm, {})[trial.seed] = value
-        family = [i for i, claim in enumerate(manifest.claims) if (claim.metric or manifest.metric) == metric]
-        evidence = [_claim_data(manifest, manifest.claims[i], values, trials, origins) for i in family]
-        outcomes |= zip(
-            family, verdicts.judge(evidence, alpha=manifest.alpha, mixed=mixed, schedule=schedule), strict=True
-        )
+    evidence = [
+        _claim_data(manifest, claim, values[metric], trials, origins)
+        for claim, metric in zip(manifest.claims, metrics, strict=True)
+    ]
+    outcomes = verdicts.judge_families(evidence, metrics, alpha=manifest.alpha, mixed=mixed, schedule=schedule)
     judged_claims = []
-    for i, claim in enumerate(manifest.claims):
-        interval = outcomes[i].interval
+    for claim, outcome in zip(manifest.claims, outcomes, strict=True):
+        interval = outcome.interval
         half = interval.high - interval.mean if interval and interval.high is not None else None
-        label = str(outcomes[i].verdict or "MIXED")
+        label = str(outcome.verdict or "MIXED")
         judged_claims.append((claim, label, interval.mean if interval else None, half))
     return judged_claims
 

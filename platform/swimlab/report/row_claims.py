@@ -25,7 +25,7 @@ from swimlab.report.number_format import NO_VALUE, mean_ci
 from swimlab.report.table import ClaimRow, OverRows, Table
 from swimlab.stats.intervals import Interval
 from swimlab.stats.row_differences import row_difference
-from swimlab.stats.verdicts import judge
+from swimlab.stats.verdicts import judge_families
 from swimlab.store.arrow_tables import from_parquet
 from swimlab.store.evaluation_records import EvaluationRecord, TrialResult
 from swimlab.store.sweep_store import SweepStore
@@ -49,10 +49,9 @@ def beside(results: Results, claims: Sequence[ClaimRow]) -> tuple[ClaimRow, ...]
         family = {i: claim for i, claim in enumerate(claims) if claim.metric == metric}
         tested = {i for i, c in family.items() if c.outcome.verdict and not c.outcome.evidence.same_trials}
         rows = _ArmRows(results, metric, {arm for i in tested for arm in family[i].weights})
-        of_metric = [replace(claim, over_rows=rows.test(claim) if i in tested else None) for i, claim in family.items()]
-        by_rows = results.ablation.verdicts == "rows"
-        shown |= zip(family, _judged(of_metric, results.ablation.alpha) if by_rows else of_metric, strict=True)
-    return tuple(shown[i] for i in range(len(claims)))
+        shown |= {i: replace(claim, over_rows=rows.test(claim) if i in tested else None) for i, claim in family.items()}
+    with_rows = tuple(shown[i] for i in range(len(claims)))
+    return _judged(with_rows, results.ablation.alpha) if results.ablation.verdicts == "rows" else with_rows
 
 
 def grid(table: Table) -> Grid | None:
@@ -89,7 +88,7 @@ def _judged(claims: Sequence[ClaimRow], alpha: float) -> tuple[ClaimRow, ...]:
         for claim in claims
     ]
     judged = []
-    for claim, outcome in zip(claims, judge(data, alpha=alpha), strict=True):
+    for claim, outcome in zip(claims, judge_families(data, [c.metric for c in claims], alpha=alpha), strict=True):
         problem = claim.over_rows.problem if claim.over_rows else ""
         judged.append(replace(claim, outcome=replace(outcome, reason=problem or outcome.reason)))
     return tuple(judged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,13 +20,7 @@ def detectable_in_sds(seeds: int, alpha: float = ALPHA, claims: int = 1) -> floa
     if seeds < 2:
         return math.inf
     critical = _critical(alpha / claims, seeds)
-    low, high = 0.0, 2.0 * critical
-    while _power(high * math.sqrt(seeds), seeds, critical) < POWER:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _power(middle * math.sqrt(seeds), seeds, critical) >= POWER else (middle, high)
-    return high
+    return _least(lambda effect: _power(effect * math.sqrt(seeds), seeds, critical), 2.0 * critical)
 
 
 def chance_to_settle(
@@ -51,6 +46,17 @@ def chance_to_settle(
     same = np.where(inside, power(margin - mean) + power(margin + mean) - 1, 0.0)
     likeliest: NDArray[np.float64] = np.where(sd > 0, np.maximum(np.maximum(above, below), same), 1.0)
     return likeliest
+
+
+def _least(power: Callable[[float], float], guess: float) -> float:
+    """The smallest number above 0 at which a rising power is 0.8; `guess` > 0 says where to look first."""
+    low, high = 0.0, guess
+    while power(high) < POWER:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    return high
 
 
 def _power(shift: float, n: int, critical: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from swimlab.stats.intervals import ALPHA, _critical
-from swimlab.stats.power import POWER, _power
+from swimlab.stats.power import _least, _power
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,7 @@ def margin_in_sds(seeds: int, alpha: float = ALPHA, claims: int = 1) -> float:
     def power(margin: float) -> float:
         return 2 * _power(margin * math.sqrt(seeds), seeds, critical) - 1  # both one-sided tests must reject
 
-    low, high = 0.0, critical
-    while power(high) < POWER:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
-    return high
+    return _least(power, critical)
 
 
 def _chi2(degrees: int, share: float) -> float:

@@ -125,6 +125,23 @@ def judge(
     )
 
 
+def judge_families(
+    claims: Sequence[ClaimData],
+    metrics: Sequence[str],
+    *,
+    alpha: float = ALPHA,
+    mixed: bool = False,
+    schedule: Schedule | None = None,
+) -> tuple[JudgedClaim, ...]:
+    """Verdicts in order; the claims about each metric (`metrics`: of each claim) are a family, judged as by `judge`."""
+    judged: dict[int, JudgedClaim] = {}
+    for metric in dict.fromkeys(metrics):
+        family = [i for i, of_claim in enumerate(metrics) if of_claim == metric]
+        outcomes = judge([claims[i] for i in family], alpha=alpha, mixed=mixed, schedule=schedule)
+        judged |= zip(family, outcomes, strict=True)
+    return tuple(judged[i] for i in range(len(claims)))
+
+
 def _at_once(family: Sequence[ClaimData], alpha: float) -> list[_Tested]:
     intervals = [estimate for claim in family if (estimate := claim.interval) is not None]
     decided = hypothesis_tests.decide(
