@@ -62,14 +62,7 @@ def two_cpus(_forked_workers: str) -> None:
     if not ray.is_initialized():
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OPENAI_API_KEY", llm_server.KEY)
-            ray.init(
-                address="local",
-                num_cpus=2,
-                include_dashboard=False,
-                object_store_memory=200 * 2**20,
-                log_to_driver=False,
-                runtime_env={"py_executable": _forked_workers},
-            )
+            forked_workers.start_ray(_forked_workers)
 
 
 @pytest.fixture(scope="session")

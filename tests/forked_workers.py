@@ -39,6 +39,20 @@ def command(address: str, modules: Sequence[str] = PRELOADED) -> Iterator[str]:
         yield shlex.join([sys.executable, "-I", "-S", __file__, "ask", address])
 
 
+def start_ray(workers: str) -> None:
+    """A Ray of two CPUs. `workers`: the command that starts them."""
+    import ray  # not where a worker is asked for
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 * 2**20,
+        log_to_driver=False,
+        runtime_env={"py_executable": workers},
+    )
+
+
 def ask(address: str, arguments: list[str]) -> int:
     """In place of a worker: has one forked, and ends as it ends."""
     asked = json.dumps({"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}).encode()

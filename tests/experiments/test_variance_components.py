@@ -106,11 +106,7 @@ def test_a_small_table_is_trained_measured_and_never_trained_again(
     shown = capsys.readouterr().out
     assert "SD between bases" in shown
     assert "margin proposed" in shown
-
-    def no_ray() -> None:
-        raise AssertionError("a cached run started Ray")
-
-    monkeypatch.setattr(cluster, "ray_session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", lambda: pytest.fail("a cached run started Ray"))
     assert main("run") == 0
     assert main("report") == 0
     assert len(runs(store, variance_components.NAME, variance_components.ComponentRun)) == 2

@@ -58,20 +58,11 @@ def run(program: str, argv: list[str], cwd: str, env: dict[str, str]) -> tuple[i
 
 def main(address: str) -> None:
     """Serves until it is killed: Ray takes 4 s to go by itself, and nothing here is kept."""
-    import ray
-
     sys.path.append(str(Path(__file__).parents[1]))
     import forked_workers  # of the tests, whose folder is no place for this process to find modules before
 
     with forked_workers.command(f"{address}-workers") as workers, Listener(address, "AF_UNIX") as listener:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            object_store_memory=200 * 2**20,
-            log_to_driver=False,
-            runtime_env={"py_executable": workers},
-        )
+        forked_workers.start_ray(workers)
         while True:
             with listener.accept() as client:
                 client.send(run(*client.recv()))

@@ -45,15 +45,20 @@ def drawn(config: ShapesWorld, folder: Path, progress: Any, splits: tuple[Split,
     return drawn_files(config, folder, splits)
 
 
+def work_here(patch: pytest.MonkeyPatch) -> None:
+    """Data are prepared and trials trained as through Ray, in this process."""
+    patch.setattr(preparation, "draw_embedded", drawn)
+    patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
+    patch.setattr(workers, "TorchTrainer", InProcess)
+
+
 def run(store: SweepStore, cache: Path, steps: int = 4) -> Plan:
     """Three arms on a base of their own, one seed, as `runner.execute` leaves them."""
     settings = Settings(store=store.uri, cache=cache)
     plan = make_plan(nano.ablation(seeds=(0,), arms=ARMS), nano.recipe(steps=steps), settings)
     run_manifest.announce(plan, store, plan.trial_ids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "draw_embedded", drawn)
-        patch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
-        patch.setattr(workers, "TorchTrainer", InProcess)
+        work_here(patch)
         for spec in (spec for wave in plan.waves for spec in wave):
             store.put_create_only(f"code/{spec.code_fingerprint}.tar.gz", naming.source_archive(spec.recipe))
             for suite in spec.evaluations:

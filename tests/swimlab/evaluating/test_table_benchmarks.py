@@ -13,12 +13,12 @@ from typing import Any
 import bench_files
 import pytest
 from answering_kit import commit_trial, prepare_here
+from bench_lab import judging
 from llm_server import Model, Reply, completion
 from rich.console import Console
 from store_kit import evaluated_as_planned, plausible_record
 
 import nano
-from swim.evaluation.judging import AXES
 from swimlab import Ablation, Arm, Better, Metric, Paper
 from swimlab.cli import benchmark_view
 from swimlab.evaluating import answering, table_benchmarks, table_judge
@@ -49,12 +49,6 @@ BOTH = dataclasses.replace(
     metrics=[*TABLE.metrics, Metric("bench_q.avg")],
     benchmarks=(*TABLE.benchmarks, BenchmarkSuite("bench-q", "letter", 5)),
 )
-
-
-def grade(body: dict[str, Any], n: int) -> Reply:
-    """A judge that likes long answers."""
-    said = body["messages"][1]["content"].rpartition("\n")[2]
-    return Reply("\n".join(f"{i}. {name}: {min(5, len(said.split()))}" for i, name in enumerate(AXES.values(), 1)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     for number, (_, spec) in enumerate(made.plan().arms):
         commit_trial(made.store, spec.trial_id, number, spec.recipe, seed=spec.seed)
         evaluated_as_planned(made.store, spec, {"attention.ap": 0.5}, eval_s=1.0, about=plausible_record().provenance)
-    with pytest.MonkeyPatch.context() as patch, Model(grade) as server:
+    with pytest.MonkeyPatch.context() as patch, Model(judging) as server:
         prepare_here(patch)
         patch.delenv("OPENAI_API_KEY", raising=False)
         assert not summarise(made.run(judge_url=server.url)).problems
@@ -125,7 +119,7 @@ def test_scores_join_the_table_and_another_judge_generates_nothing(lab: Lab, mon
     made = lab.receipts()
     assert len(made) == 4  # one part a trial
     monkeypatch.setattr(answering, "LoadedModel", lambda *_: pytest.fail("answers were generated again"))
-    with Model(grade) as server:
+    with Model(judging) as server:
         results = lab.run(judge_url=server.url)
         asked = sum(server.asked.values())
         assert asked > 0
@@ -158,7 +152,7 @@ def test_scores_join_the_table_and_another_judge_generates_nothing(lab: Lab, mon
 
 
 def test_plan_counts_what_the_store_lacks(lab: Lab) -> None:
-    with Model(grade) as server:
+    with Model(judging) as server:
         graded = lab.planned(judge="judge-0", judge_url=server.url)
         other = lab.planned(judge_url=server.url)
         for path in lab.receipts()[:1]:
@@ -196,7 +190,7 @@ def test_an_alias_that_moved_to_another_model_makes_the_table_mixed(lab: Lab) ->
     month = [""]
 
     def behave(body: dict[str, Any], n: int) -> Reply:
-        content = completion(body, grade(body, n)) | {"model": f"judge-1-{month[0]}"}
+        content = completion(body, judging(body, n)) | {"model": f"judge-1-{month[0]}"}
         return Reply(body=json.dumps(content).encode())
 
     with Model(behave) as server:
@@ -227,7 +221,7 @@ def test_a_judge_that_fails_loses_no_answer_and_the_next_run_only_grades(
         assert "attention.ap" in trial.record.metrics
     assert [line.problem for line in summarise(results).problems] == [trial.failure for trial in results.trials]
     monkeypatch.setattr(answering, "LoadedModel", lambda *_: pytest.fail("answers were generated again"))
-    with Model(grade) as server:
+    with Model(judging) as server:
         assert not summarise(lab.run(TWO, judge_url=server.url)).problems
 
 

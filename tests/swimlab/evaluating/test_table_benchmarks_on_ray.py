@@ -1,7 +1,5 @@
 """A table of two benchmarks from nothing: planned, trained through Ray, asked, judged by a local server, reported."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path
@@ -9,8 +7,9 @@ from typing import Any
 
 import bench_files
 import pytest
+from bench_lab import judging
 from llm_server import Model
-from test_table_benchmarks import BOTH, grade
+from test_table_benchmarks import BOTH
 
 import nano
 from swimlab.cli import experiment_file
@@ -46,7 +45,7 @@ def test_a_table_of_two_benchmarks_end_to_end(
         assert ended.value.code == 0, text
         return text
 
-    with Model(grade) as server:
+    with Model(judging) as server:
         plan = shown("plan", server.url)
         assert re.search(r"benchmark +bench-d: 4 rows, .* 8 answers of 2 trials to generate", plan)
         assert re.search(r"benchmark +bench-q: 4 rows, .* 8 answers of 2 trials to generate", plan)

@@ -75,11 +75,7 @@ def test_sixteen_identical_proposals_cost_one_trial(
     printed = capsys.readouterr().out
     assert "0 of 16 points answered by the store" in printed
     assert "1 complete, 0 pruned, 0 failed, 15 repeated" in printed
-
-    def no_ray() -> None:
-        raise AssertionError("a search that the store can answer started Ray")
-
-    monkeypatch.setattr(cluster, "ray_session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", lambda: pytest.fail("a search that the store can answer started Ray"))
     assert run(declared, tmp_path / "store", recipe, tmp_path) == 0
     assert "16 of 16 points answered by the store" in capsys.readouterr().out
     assert run(declared, tmp_path / "store", recipe, tmp_path, command="plan") == 0

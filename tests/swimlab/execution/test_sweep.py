@@ -82,11 +82,7 @@ def check_sweep(
     cost = run_times.overhead(times, records)
     assert (cost.trials, min(cost.per_trial_s) > 0) == (trials + bases, True)
     assert times.wall_s > times.prepare_s + times.waves[1].wall_s >= cost.compute_s / 2
-
-    def no_ray() -> None:
-        raise AssertionError("a cached run started Ray")
-
-    monkeypatch.setattr(cluster, "ray_session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", lambda: pytest.fail("a cached run started Ray"))
     assert run(ablation, store, tmp_path, nano.recipe()) == 0
     printed = capsys.readouterr().out
     assert f"{trials} of {trials} trials cached, 0 to run" in printed

@@ -300,11 +300,7 @@ def test_arms_are_tuned_then_run_and_the_store_answers_the_next_time(
     assert study == optuna_study.path("nano-tuning-swim", "nano")
     assert "declared before any result" in protocol.standing(lab.plan(declared), lab.store).text
     assert "2 of 2 trials cached" not in capsys.readouterr().out
-
-    def no_ray() -> None:
-        raise AssertionError("a cached run started Ray")
-
-    monkeypatch.setattr(cluster, "ray_session", no_ray)
+    monkeypatch.setattr(cluster, "ray_session", lambda: pytest.fail("a cached run started Ray"))
     lab.store.backend.delete(study)
     assert run() == 0
     assert "2 of 2 trials cached, 0 to run" in capsys.readouterr().out

@@ -21,8 +21,8 @@ from swim.evaluation.evaluate import restore, run_suite
 from swim.recipe import NLReferFiles, Recipe
 from swimlab import Choice, Float, Metric, Pruning, Search
 from swimlab.cli import search_file
-from swimlab.data import decode_part, preparation
-from swimlab.execution import run_ablations, trial, workers
+from swimlab.data import preparation
+from swimlab.execution import run_ablations, trial
 from swimlab.execution.search import run_search
 from swimlab.execution.search.ask_tell import SearchLoop
 from swimlab.experiment.plan import make_plan
@@ -38,10 +38,7 @@ from swimlab.store.sweep_store import SweepStore
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data and trials as through Ray, in this process."""
-    monkeypatch.setattr(preparation, "draw_embedded", trained.drawn)
-    monkeypatch.setattr(preparation, "_decoded", lambda jobs, store, _: (decode_part.run(job, store) for job in jobs))
-    monkeypatch.setattr(workers, "TorchTrainer", trained.InProcess)
+    trained.work_here(monkeypatch)
 
 
 def declared(**changes: Any) -> Search:

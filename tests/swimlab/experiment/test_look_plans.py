@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import store_kit
 from rich.console import Console
 
 import nano
@@ -59,14 +60,7 @@ def lab(tmp_path, trial_record, evaluate, monkeypatch):
 
     def train(session, waves, measured):
         for spec in (spec for wave in waves for spec in wave):
-            attempt = store.claim(spec.trial_id)
-            about = {
-                "trial_id": spec.trial_id,
-                "attempt": attempt.number,
-                "nonce": attempt.nonce,
-                "recipe_name": "nano",
-            }
-            assert store.commit(attempt, trial_record(**about))
+            store_kit.committed(store, trial_record, spec.trial_id, recipe_name="nano")
             evaluate(store, spec, {"attention.ap": ap(spec.arm, spec.seed), "answer.accuracy": 0.5})
         return []
 
