@@ -59,7 +59,7 @@ $(AUDIT)/bin/pip-audit:
 
 # Its packages exclude some of ours (infra/README.md). torch comes first and by its version: left to itself pip takes the
 # newest, a CUDA build of gigabytes, also where there is no GPU.
-lmms-env: $(LMMS)/.ready  ## lmms-eval in .venv-lmms, for experiments/benchmark_general.py: 2 GB, about 3 min
+lmms-env: $(LMMS)/.ready  ## lmms-eval in .venv-lmms, for experiments/benchmark_general.py: 2.5 GB, 3 to 6 min
 
 $(LMMS)/.ready: infra/lmms/requirements.txt infra/lmms/torchvision_beside_cpu_torch.py
 	@test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS) || python3 -m venv $(LMMS)
