@@ -3,7 +3,6 @@ from the rows of evaluations (`swim.evaluation.breakdown`, `swim.evaluation.leak
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,11 +36,6 @@ class Answers:
     def scores(self, arm: str) -> list[Mapping[Turn, float]]:
         """The primary metric of each answer, of each model of an arm."""
         return [rows.get(self.metric, {}) for rows in self.arms[arm]]
-
-
-def is_part(metric: str) -> bool:
-    """Whether a metric is a cell of these tables."""
-    return re.search(r"\.(cells_\w+|(on|off)_object\.(right|wrong))\b", metric) is not None
 
 
 def breakdowns(answers: Answers) -> list[Grid]:

@@ -8,9 +8,9 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
+from swim.evaluation.breakdown import of_a_class
 from swimlab.base.screen import say
 from swimlab.cli.store_command import StoreCommand
-from swimlab.report.answer_breakdown import is_part
 from swimlab.report.answers_page import ShownAnswer, render_answers
 from swimlab.report.number_format import number
 from swimlab.store import arrow_tables, query
@@ -37,7 +37,7 @@ class Answers(StoreCommand):
         facts = {
             "trial": evaluation.target.trial_id,
             "evaluation": evaluation.evaluation_id,
-            **{name: number(value) for name, value in sorted(evaluation.metrics.items()) if not is_part(name)},
+            **{name: number(value) for name, value in sorted(evaluation.metrics.items()) if not of_a_class(name)},
         }
         title = f"{evaluation.suite}: {len(answers)} answers"
         page = render_answers(title, facts, answers, arrow_tables.samples_from_table(table), self.by)
