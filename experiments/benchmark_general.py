@@ -19,11 +19,11 @@ from rich.console import Console
 from swim.recipe import Recipe
 from swimlab.base.screen import say
 from swimlab.cli import command_line
-from swimlab.evaluating.benchmarks import frames_of
+from swimlab.evaluating.benchmarks import frames_of, trials_of
 from swimlab.evaluating.lmms import environment, runs
 from swimlab.evaluating.lmms.environment import Environment, LmmsError
 from swimlab.evaluating.lmms.runs import GeneralTask, Where
-from swimlab.evaluating.lmms.schedule import Job, JobPlan, Outcome, measure_all, plan, trials_of, unlike
+from swimlab.evaluating.lmms.schedule import Job, JobPlan, Outcome, measure_all, plan, unlike
 from swimlab.execution.cluster import PlanError
 from swimlab.execution.progress import SweepProgress
 from swimlab.experiment.claims.not_worse import NotWorse

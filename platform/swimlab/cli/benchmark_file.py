@@ -22,7 +22,16 @@ from swimlab.base.screen import say
 from swimlab.cli import command_line
 from swimlab.data.prepared_clips import PipelineError
 from swimlab.evaluating.answering import AnsweringError
-from swimlab.evaluating.benchmarks import Benchmark, TrialScores, Workers, frames_of, measure, measure_served, plan
+from swimlab.evaluating.benchmarks import (
+    Benchmark,
+    TrialScores,
+    Workers,
+    frames_of,
+    measure,
+    measure_served,
+    plan,
+    trials_of,
+)
 from swimlab.execution.progress import SweepProgress
 from swimlab.experiment.run_settings import DEFAULT_CACHE, CacheFolder
 from swimlab.identity.naming import IdentityError
@@ -106,12 +115,7 @@ class BenchmarkSettings(BaseSettings):
         """Arm → its trials, and the served model under its own name. Raises ValueError for a trial that the store does
         not have."""
         ids = {arm: getattr(self, arm) for arm in ARMS if getattr(self, arm)}
-        records = store.read_records([trial_id for of_arm in ids.values() for trial_id in of_arm])
-        if missing := [trial_id for of_arm in ids.values() for trial_id in of_arm if trial_id not in records]:
-            raise ValueError(f"{store.uri} has no trial {', '.join(missing)}: `swimlab ls` shows the ids")
-        models: dict[str, list[Model]] = {
-            arm: [records[trial_id] for trial_id in of_arm] for arm, of_arm in ids.items()
-        }
+        models: dict[str, list[Model]] = {arm: [*trials] for arm, trials in trials_of(store, ids).items()}
         if self.served:
             prices = Prices(prompt=self.served_price_in, completion=self.served_price_out)
             url, params = self.served_url, self.served_params

@@ -77,6 +77,14 @@ class BenchmarkPlan:
     most_answering_cost: float | None = None
 
 
+def trials_of(store: SweepStore, arms: Mapping[str, Sequence[str]]) -> dict[str, list[TrialRecord]]:
+    """Arm → its trials, named by their ids. Raises ValueError for a trial that the store does not have."""
+    records = store.read_records([trial_id for of_arm in arms.values() for trial_id in of_arm])
+    if missing := [trial_id for of_arm in arms.values() for trial_id in of_arm if trial_id not in records]:
+        raise ValueError(f"{store.uri} has no trial {', '.join(missing)}: `swimlab ls` shows the ids")
+    return {arm: [records[trial_id] for trial_id in of_arm] for arm, of_arm in arms.items()}
+
+
 def frames_of(trials: Sequence[TrialRecord]) -> FramePolicy:
     """The frame policy that all these trials were trained with. Raises ValueError where they differ: their answers
     would be about different pictures."""

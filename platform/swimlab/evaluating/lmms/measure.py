@@ -12,6 +12,7 @@ from swimlab.evaluating.benchmarks import TrialScores
 from swimlab.evaluating.lmms import runs
 from swimlab.evaluating.lmms.runs import GeneralTask, StoredRun, Where
 from swimlab.execution.exactly_once import run_once
+from swimlab.experiment.arms import judged_name
 from swimlab.identity.canonical import canonical_json, plain_fields
 from swimlab.identity.naming import digest
 from swimlab.identity.source_archive import archive
@@ -57,7 +58,7 @@ def measure(trial: TrialRecord, task: GeneralTask, store: SweepStore, where: Whe
             suite_fingerprint=digest(canonical_json({"task": plain_fields(task), "code": _code()})),
             code_fingerprint=_code(),
             data_fingerprint=scores.rows_fingerprint,
-            metrics={_column(name, task): value for name, value in scores.evaluated.metrics.items()},
+            metrics={judged_name(name, task.judge): value for name, value in scores.evaluated.metrics.items()},
             folder=attempt.folder,
             files=dict(attempt.files),
             attempt=attempt.number,
@@ -103,7 +104,7 @@ def _read(run: StoredRun, store: SweepStore) -> TaskScores:
 
 
 def _samples(scores: TaskScores, task: GeneralTask) -> bytes:
-    rows = [row.model_copy(update={"metric": _column(row.metric, task)}) for row in scores.evaluated.scores]
+    rows = [row.model_copy(update={"metric": judged_name(row.metric, task.judge)}) for row in scores.evaluated.scores]
     return arrow_tables.to_parquet(arrow_tables.samples_table(rows))
 
 
@@ -114,7 +115,3 @@ def _code() -> str:
 def suite(task: GeneralTask) -> str:
     """The name of a task among the suites of evaluations; the judge is part of it."""
     return f"lmms-eval {task.task}" + (f" by {task.judge}" if task.judge else "")
-
-
-def _column(metric: str, task: GeneralTask) -> str:
-    return f"{metric} by {task.judge}" if task.judge else metric

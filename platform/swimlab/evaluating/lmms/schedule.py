@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from swimlab.data.draw_embedded import ReportProgress
@@ -43,14 +43,6 @@ class JobPlan(NamedTuple):
     stored: bool
     like_s: float | None
     failure: str = ""
-
-
-def trials_of(store: SweepStore, arms: Mapping[str, Sequence[str]]) -> dict[str, list[TrialRecord]]:
-    """Arm → its trials, named by their ids. Raises ValueError for a trial that the store does not have."""
-    records = store.read_records([trial_id for of_arm in arms.values() for trial_id in of_arm])
-    if missing := [trial_id for of_arm in arms.values() for trial_id in of_arm if trial_id not in records]:
-        raise ValueError(f"{store.uri} has no trial {', '.join(missing)}: `swimlab ls` shows the ids")
-    return {arm: [records[trial_id] for trial_id in of_arm] for arm, of_arm in arms.items()}
 
 
 def plan(jobs: Sequence[Job], store: SweepStore) -> list[JobPlan]:
